@@ -1,0 +1,45 @@
+// Package backbone holds the networks that turn an image into feature maps. A backbone makes graphs; it runs nothing.
+package backbone
+
+import (
+	"context"
+
+	"f2pad/engine/artifact"
+	"f2pad/engine/exec"
+	"f2pad/engine/graph"
+
+	"gorgonia.org/tensor"
+)
+
+// Backbone is a network, trained or fitted, that every method can sit on.
+type Backbone interface {
+	// Name is what --backbone takes and models record: "scatter".
+	Name() string
+	// Stride is the number of pixels per cell of the finest feature map. Cell (i,j) is centred on pixel
+	// ((i+0.5)*Stride-0.5, (j+0.5)*Stride-0.5), so that half-pixel bilinear resizing brings maps back in place.
+	Stride() int
+	// Margin is the radius of the receptive field in pixels: a feature is the same whatever lies further away. Windows
+	// overlap by it.
+	Margin() int
+	// Normalize says how an image's pixels become the graph's input; it sees the whole image, also when windows of it
+	// are run.
+	Normalize(img *tensor.Dense) Affine
+	// Graph builds the network for images of h x w pixels, both multiples of Stride: one input [N,3,h,w], one output
+	// per layer [N,D,h/s,w/s], finest first.
+	Graph(h, w int) (*graph.Graph, error)
+	// Save writes the backbone's parameters under the prefix "backbone/".
+	Save(w *artifact.Writer) error
+}
+
+// Affine maps a pixel value v of channel c to v*Scale[c]+Shift[c].
+type Affine struct{ Scale, Shift [3]float32 }
+
+// Images visits training images [3,H,W] in [0,1], in a fixed order, as often as it is called; H and W are multiples of
+// the stride and may differ between images. The visitor must not keep the tensor.
+type Images func(ctx context.Context, visit func(img *tensor.Dense) error) error
+
+// Fitter is a backbone that learns something from normal images before it can be used (scatter's PCA).
+type Fitter interface {
+	Backbone
+	Fit(ctx context.Context, ex exec.Executor, imgs Images, seed uint64) error
+}

@@ -1,0 +1,55 @@
+// Package method defines what a feature-level anomaly detector is to the rest of the program: fitted on the feature maps
+// of normal images, it scores every location of an image and gives the gradient of those scores w.r.t. the features.
+package method
+
+import (
+	"context"
+
+	"f2pad/engine/artifact"
+
+	"gorgonia.org/tensor"
+)
+
+// Features visits the feature maps of the training images, one image at a time in a fixed order, as often as it is called
+// (a flow is trained over many epochs): one [1,D,h,w] tensor per backbone layer, finest first. The visitor must not keep
+// them. All images have the same h x w unless the model is of native size.
+type Features func(ctx context.Context, visit func(f []*tensor.Dense) error) error
+
+// Method is a fitted detector. It is safe for concurrent use.
+type Method interface {
+	// Name is what --method takes: "padim", "patchcore".
+	Name() string
+	// Score fills r.S for the feature maps f ([N,D,h,w] per layer), and r.Image if it is not nil. Where r.Where is
+	// set, other locations may be left alone. r keeps what Grad needs.
+	Score(ctx context.Context, f []*tensor.Dense, r *Result) error
+	// Grad fills df (shapes of f) with sum_v dS[v] * ds_v/df for the features and result of a Score call. Locations
+	// with dS == 0 cost nothing.
+	Grad(ctx context.Context, f []*tensor.Dense, r *Result, dS *tensor.Dense, df []*tensor.Dense) error
+	// Map says how scores become a map at the image's resolution.
+	Map() MapOptions
+	// Describe lists the fitted state for people: profile, options, sizes (JSON-encodable).
+	Describe() any
+	// Save writes the fitted state under the prefix "method/".
+	Save(w *artifact.Writer) error
+}
+
+// Result holds the scores of one batch.
+type Result struct {
+	S     *tensor.Dense // [N,h,w] on the finest layer's grid; made by the caller
+	Where []bool        // N*h*w; nil: every location
+	Image []float32     // N image scores; nil: not wanted. Needs Where == nil
+	// Origin is the grid cell (row, column) of the image's full grid that cell (0,0) of f is: non-zero for windows.
+	// Methods with one state per location need it.
+	Origin [2]int
+	// Aux is the method's own: what Score found that Grad would have to find again.
+	Aux any
+}
+
+// MapOptions is a method's convention for its own map ("base"): resize the grid of scores to the input, then blur.
+type MapOptions struct {
+	Nearest bool    // nearest instead of half-pixel bilinear
+	Sigma   float64 // Gaussian, input pixels
+	// Reflect101 mirrors without repeating the edge pixel (PyTorch's "reflect"); otherwise the edge pixel repeats (scipy's).
+	Reflect101 bool
+	Radius     int // kernel radius in pixels
+}
