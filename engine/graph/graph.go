@@ -59,14 +59,18 @@ type Graph struct {
 }
 
 // Operators with their inputs, attributes and ONNX's defaults. "?" marks an optional input, "c:" one that must be a
-// constant.
+// constant. Constants have at least one axis. Attributes not listed are refused, so is auto_pad: a reader turns it into
+// pads. Pools need pads smaller than their kernel; with ceil_mode a window that would begin behind the input is dropped.
 const (
-	Conv               Op = "Conv"               // X, c:W [M,C/group,kH,kW], ?c:B [M]; strides, pads [t,l,b,r], dilations, group (zero padding)
-	ConvTranspose      Op = "ConvTranspose"      // X, c:W [C,M/group,kH,kW], ?c:B; strides, pads, dilations, group, output_padding
-	BatchNormalization Op = "BatchNormalization" // X, c:scale, c:B, c:mean, c:var; epsilon 1e-5 (Fold turns it into Conv's weights or Mul and Add)
+	// X, c:W [M,C/group,kH,kW], ?c:B [M]; strides, pads [t,l,b,r] (with zeros), dilations, group, kernel_shape (W's)
+	Conv Op = "Conv"
+	// X, c:W [C,M/group,kH,kW], ?c:B [M]; as Conv, and output_padding (less than strides)
+	ConvTranspose Op = "ConvTranspose"
+	// X, c:scale, c:B, c:mean, c:var; epsilon 1e-5 (Fold turns it into Conv's weights or Mul and Add)
+	BatchNormalization Op = "BatchNormalization"
 	Relu               Op = "Relu"
 	LeakyRelu          Op = "LeakyRelu" // alpha 0.01
-	Clip               Op = "Clip"      // min, max (attributes; either may be absent)
+	Clip               Op = "Clip"      // min <= max (attributes; either may be absent)
 	Sigmoid            Op = "Sigmoid"
 	HardSigmoid        Op = "HardSigmoid" // alpha 0.2, beta 0.5
 	HardSwish          Op = "HardSwish"
@@ -79,22 +83,29 @@ const (
 	Sub                Op = "Sub"
 	Mul                Op = "Mul"
 	Div                Op = "Div"
-	Concat             Op = "Concat"            // any number of inputs; axis (not 0)
-	Slice              Op = "Slice"             // starts, ends, axes, steps (steps >= 1; axes not 0)
-	Pad                Op = "Pad"               // pads (2 x rank, ONNX order: all starts, then all ends), mode constant|reflect|edge, value
-	MaxPool            Op = "MaxPool"           // kernel_shape, strides, pads, dilations, ceil_mode
-	AveragePool        Op = "AveragePool"       // kernel_shape, strides, pads, ceil_mode, count_include_pad
-	GlobalAveragePool  Op = "GlobalAveragePool" // [N,C,H,W] -> [N,C,1,1]
-	Resize             Op = "Resize"            // scales [4] or sizes [4] (first two keep N and C); mode nearest|linear; coordinate_transformation_mode half_pixel|align_corners|asymmetric; nearest_mode round_prefer_floor|floor
-	MatMul             Op = "MatMul"            // numpy's matmul; the last two axes, batch axes broadcast; either side may be a constant
-	Gemm               Op = "Gemm"              // A [N,K], c:B, ?c:C; transB, alpha 1, beta 1 (transA is rejected: it would move N)
-	Reshape            Op = "Reshape"           // shape: first extent 0 or -1 stands for N, others may use one -1
-	Transpose          Op = "Transpose"         // perm (perm[0] == 0)
-	ReduceMean         Op = "ReduceMean"        // axes (not 0), keepdims 1
-	Softmax            Op = "Softmax"           // axis -1 (not 0)
+	Concat             Op = "Concat" // any number of inputs; axis (not 0; must be set)
+	Slice              Op = "Slice"  // starts, ends, axes, steps (steps >= 1; axes not 0)
+	// pads (2 x rank, ONNX order: all starts, then all ends), mode constant|reflect|edge, value
+	Pad               Op = "Pad"
+	MaxPool           Op = "MaxPool"           // kernel_shape, strides, pads, dilations, ceil_mode
+	AveragePool       Op = "AveragePool"       // kernel_shape, strides, pads, ceil_mode, count_include_pad
+	GlobalAveragePool Op = "GlobalAveragePool" // [N,C,H,W] -> [N,C,1,1]
+	// scales [4] (first two 1) or sizes [N,C,H,W]; mode nearest|linear; coordinate_transformation_mode
+	// half_pixel|align_corners|asymmetric; nearest_mode round_prefer_floor|floor
+	Resize Op = "Resize"
+	// numpy's matmul, at least 2 axes each; batch axes broadcast; either side may be a constant
+	MatMul Op = "MatMul"
+	// A [N,K], c:B, ?c:C; transB, alpha 1, beta 1 (transA is rejected: it would move N)
+	Gemm       Op = "Gemm"
+	Reshape    Op = "Reshape"    // shape: first extent 0 or -1 stands for N, others may use one -1
+	Transpose  Op = "Transpose"  // perm (perm[0] == 0)
+	ReduceMean Op = "ReduceMean" // axes (not 0), keepdims 1
+	Softmax    Op = "Softmax"    // axis -1 (not 0)
 
 	// Backward operators: the adjoints that no forward operator expresses. autodiff emits them.
-	MaxPoolGrad     Op = "MaxPoolGrad"     // dY, X; MaxPool's attributes. The first maximum of a window in row-major order takes it all
+
+	// dY, X; MaxPool's attributes. The first maximum of a window in row-major order takes it all
+	MaxPoolGrad     Op = "MaxPoolGrad"
 	AveragePoolGrad Op = "AveragePoolGrad" // dY; AveragePool's attributes and shape_in
 	ResizeGrad      Op = "ResizeGrad"      // dY; Resize's attributes and shape_in
 	PadGrad         Op = "PadGrad"         // dY; Pad's attributes and shape_in
