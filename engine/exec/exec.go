@@ -33,7 +33,8 @@ type Net interface {
 	// by the caller with the right shape). It keeps no reference to either.
 	Forward(ctx context.Context, in, out []*tensor.Dense) error
 	// Backward takes the gradient of a scalar w.r.t. each output of the last Forward and fills the gradient w.r.t. each
-	// input (nil entries of din are skipped). N is that of the last Forward.
+	// input (nil entries of din are skipped). N is that of the last Forward, which serves one Backward: what it kept is
+	// overwritten.
 	Backward(ctx context.Context, dout, din []*tensor.Dense) error
 	// Close frees the buffers. The Net cannot be used afterwards.
 	Close() error

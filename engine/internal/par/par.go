@@ -10,29 +10,60 @@ import (
 
 // For calls body(i) for every i in [0,n), on up to GOMAXPROCS goroutines. It returns when all have returned.
 func For(n int, body func(i int)) {
-	workers := min(runtime.GOMAXPROCS(0), n)
+	Workers(runtime.GOMAXPROCS(0), n, func(_, i int) { body(i) })
+}
+
+// Workers is For on at most the given number of goroutines; body learns which of them it runs on, 0 <= worker < workers,
+// so that each can have a buffer of its own. It does not allocate, except where the runtime needs more goroutines.
+func Workers(workers, n int, body func(worker, i int)) {
+	workers = min(workers, n)
 	if workers <= 1 {
 		for i := range n {
-			body(i)
+			body(0, i)
 		}
 		return
 	}
-	var next atomic.Int64
-	run := func() {
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= n {
-				return
-			}
-			body(i)
-		}
-	}
-	var wg sync.WaitGroup
+	l := loops.Get().(*loop)
+	l.n, l.body = n, body
+	l.next.Store(0)
+	l.started.Store(0)
+	l.done.Add(workers - 1)
 	for range workers - 1 {
-		wg.Go(run)
+		go l.help()
 	}
-	run()
-	wg.Wait()
+	l.work()
+	l.done.Wait()
+	l.body = nil
+	loops.Put(l)
+}
+
+// loop is what the goroutines of one Workers share.
+type loop struct {
+	n             int
+	body          func(worker, i int)
+	next, started atomic.Int64
+	done          sync.WaitGroup
+	help          func() // made once: a go statement with a ready function does not allocate
+}
+
+var loops = sync.Pool{New: func() any {
+	l := &loop{}
+	l.help = func() {
+		defer l.done.Done()
+		l.work()
+	}
+	return l
+}}
+
+func (l *loop) work() {
+	worker := int(l.started.Add(1)) - 1
+	for {
+		i := int(l.next.Add(1)) - 1
+		if i >= l.n {
+			return
+		}
+		l.body(worker, i)
+	}
 }
 
 // Range calls body(lo, hi) for consecutive ranges of at most grain indices that cover [0,n).

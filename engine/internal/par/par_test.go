@@ -3,6 +3,8 @@ package par
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -43,4 +45,21 @@ func TestErrReturnsTheLowestIndex(t *testing.T) {
 	require.ErrorIs(t, err, boom)
 	require.EqualError(t, err, "3: boom")
 	require.NoError(t, Err(3, func(int) error { return nil }))
+}
+
+func TestWorkersOwnTheirNumber(t *testing.T) {
+	const workers, n = 3, 1000
+	var busy [workers]atomic.Bool
+	seen := make([]int, n)
+	Workers(workers, n, func(w, i int) {
+		if !busy[w].CompareAndSwap(false, true) {
+			t.Errorf("two bodies at once on worker %d", w)
+		}
+		seen[i]++
+		runtime.Gosched()
+		busy[w].Store(false)
+	})
+	for i, s := range seen {
+		require.Equal(t, 1, s, "index %d", i)
+	}
 }

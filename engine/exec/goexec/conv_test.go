@@ -1,0 +1,223 @@
+package goexec
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"f2pad/engine/graph"
+	"f2pad/engine/nd"
+
+	"github.com/stretchr/testify/require"
+)
+
+// convCase is one image's convolution as the planner would have it.
+type convCase struct {
+	node *graph.Node
+	x, y graph.Shape
+	w, b []float32
+	wDim []int
+	k    kernel
+}
+
+func newConvCase(op graph.Op, x, w []int, bias []float32, attr graph.Attrs) (*convCase, error) {
+	c := &convCase{w: make([]float32, nd.Size(w...)), b: bias, wDim: w}
+	wave(c.w)
+	b := graph.NewBuilder("conv")
+	args := []string{b.Input("x", append([]int{graph.N}, x...)...), b.Const(nd.Wrap(c.w, w...))}
+	consts := [][]float32{nil, c.w}
+	if bias != nil {
+		args, consts = append(args, b.Const(nd.Wrap(bias, len(bias)))), append(consts, bias)
+	}
+	g, err := b.Graph(b.Op(op, attr, args...))
+	if err != nil {
+		return nil, err
+	}
+	c.node, c.x, c.y = g.Nodes[0], b.Shape("x"), b.Shape(g.Outputs[0])
+	c.k, err = lowerings[op](&operation{Node: c.node, in: []graph.Shape{c.x, w}, consts: consts, out: c.y})
+	return c, err
+}
+
+// definition adds up every output in the order that the kernels promise: bias, channels, kernel rows, kernel columns.
+func (c *convCase) definition(x []float32) []float32 {
+	win, err := graph.ConvWindow(c.node, c.wDim)
+	if err != nil {
+		panic(err)
+	}
+	y := make([]float32, c.y.PerImage())
+	groups := c.node.Int("group", 1)
+	ins, outs := c.x[1]/groups, c.y[1]/groups
+	transposed := c.node.Op == graph.ConvTranspose
+	for o := range y {
+		m, i, j := o/(c.y[2]*c.y[3]), o/c.y[3]%c.y[2], o%c.y[3]
+		if c.b != nil {
+			y[o] = c.b[m]
+		}
+		for ch := range ins {
+			for ky := range win.Kernel[0] {
+				for kx := range win.Kernel[1] {
+					p, q := i*win.Stride[0]-win.Begin[0]+ky*win.Dilation[0], j*win.Stride[1]-win.Begin[1]+kx*win.Dilation[1]
+					at := m*ins + ch
+					if transposed {
+						p, q = i+win.Begin[0]-ky*win.Dilation[0], j+win.Begin[1]-kx*win.Dilation[1]
+						if p%win.Stride[0] != 0 || q%win.Stride[1] != 0 {
+							continue
+						}
+						p, q = p/win.Stride[0], q/win.Stride[1]
+						at = (m/outs*ins+ch)*outs + m%outs
+					}
+					if p < 0 || p >= c.x[2] || q < 0 || q >= c.x[3] {
+						continue
+					}
+					w := c.w[(at*win.Kernel[0]+ky)*win.Kernel[1]+kx]
+					y[o] += float32(w * x[((m/outs*ins+ch)*c.x[2]+p)*c.x[3]+q])
+				}
+			}
+		}
+	}
+	return y
+}
+
+// wave fills x with numbers of both signs that repeat after a prime only.
+func wave(x []float32) {
+	for i := range x {
+		x[i] = float32(i*i%127)/64 - 1.01
+	}
+}
+
+const guard = 64 // floats on either side of a buffer
+
+// guarded returns n floats, all NaN, between guards.
+func guarded(n int) (buffer, whole []float32) {
+	whole = make([]float32, n+2*guard)
+	fill(whole, float32(math.NaN()))
+	return whole[guard : guard+n : guard+n], whole
+}
+
+// untouched requires that the guards are still NaN.
+func untouched(t *testing.T, whole []float32) {
+	t.Helper()
+	for i, v := range whole {
+		if (i < guard || i >= len(whole)-guard) && v == v {
+			t.Fatalf("guard %d of %d was overwritten with %g", i, len(whole), v)
+		}
+	}
+}
+
+// Every convolution, whichever way it is computed and cut up, gives the bits of its definition, reads nothing but its
+// input and writes nothing but its output and scratch.
+func TestConvIsItsDefinition(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 0))
+	pick := func(lo, hi int) int { return lo + rng.IntN(hi-lo+1) }
+	ways := map[string]int{}
+	for tried := 0; tried < 400; tried++ {
+		groups := []int{1, 1, 1, 2, 3}[rng.IntN(5)]
+		ins, outs := groups*pick(1, 4), groups*[]int{1, 2, 3, 5, 17, 18}[rng.IntN(6)]
+		x := []int{ins, pick(1, 24), pick(1, 60)}
+		kernel := []int{pick(1, 6), pick(1, 6)}
+		attr := graph.Attrs{
+			"group": groups, "strides": []int{pick(1, 3), pick(1, 3)}, "dilations": []int{pick(1, 2), pick(1, 2)},
+			"pads": []int{pick(0, 3), pick(0, 3), pick(0, 3), pick(0, 3)},
+		}
+		if rng.IntN(2) == 0 {
+			attr["pads"], attr["strides"] = []int{0, 0, 0, 0}, []int{pick(1, 2), 1}
+		}
+		op, w := graph.Conv, []int{outs, ins / groups, kernel[0], kernel[1]}
+		if rng.IntN(3) == 0 {
+			op, w = graph.ConvTranspose, []int{ins, outs / groups, kernel[0], kernel[1]}
+		}
+		var bias []float32
+		if rng.IntN(2) == 0 {
+			bias = make([]float32, outs)
+			wave(bias)
+		}
+		c, err := newConvCase(op, x, w, bias, attr)
+		if err != nil {
+			continue // no window fits
+		}
+		ways[c.way()]++
+		if c.k.units > groups {
+			ways["bands"]++
+		}
+		t.Run(fmt.Sprintf("%d %s %v %v", tried, op, x, w), func(t *testing.T) { c.check(t, rng) })
+	}
+	for _, way := range []string{"direct", "direct staged", "direct spread", "packed", "packed staged", "packed spread", "bands"} {
+		require.Greater(t, ways[way], 5, "cases that go the way %q", way)
+	}
+}
+
+// The last band of a transposed convolution may hold a row of some phases only.
+func TestConvTransposeLastBand(t *testing.T) {
+	c, err := newConvCase(graph.ConvTranspose, []int{4, 8, 120}, []int{4, 18, 5, 5}, nil,
+		graph.Attrs{"strides": []int{2, 2}, "pads": []int{2, 2, 2, 2}})
+	require.NoError(t, err)
+	require.Equal(t, 2, c.k.units)
+	require.Equal(t, 15, c.y[2])
+	c.check(t, rand.New(rand.NewPCG(3, 1)))
+}
+
+// way says how the case is computed, by what its scratch serves for.
+func (c *convCase) way() string {
+	spread := c.node.Op == graph.ConvTranspose && c.node.Ints("strides", nil)[1] > 1
+	outs := c.y[1] / c.node.Int("group", 1)
+	cols := c.y[3]
+	if spread {
+		cols = (cols-1)/c.node.Ints("strides", nil)[1] + 1
+	}
+	way := "direct"
+	if outs > directOuts || (outs > 2 && cols < directCols) {
+		way = "packed"
+	}
+	switch {
+	case spread:
+		return way + " spread"
+	case c.node.Ints("pads", nil)[1] > 0 || c.node.Ints("strides", nil)[1] > 1:
+		return way + " staged"
+	}
+	return way
+}
+
+func (c *convCase) check(t *testing.T, rng *rand.Rand) {
+	x, _ := guarded(c.x.PerImage()) // a read outside would bring in a NaN, or panic
+	wave(x)
+	y, wholeY := guarded(c.y.PerImage())
+	scratch, wholeScratch := guarded(c.k.scratch)
+	call := &call{in: [][]float32{x}, out: y, scratch: scratch}
+	for _, u := range rng.Perm(c.k.units) {
+		c.k.run(call, u, u+1)
+		fill(scratch, float32(math.NaN()))
+	}
+	untouched(t, wholeY)
+	untouched(t, wholeScratch)
+	for i, want := range c.definition(x) {
+		if y[i] != want {
+			t.Fatalf("[%d] is %g, want %g", i, y[i], want)
+		}
+	}
+}
+
+func TestAxpy(t *testing.T) {
+	x := make([]float32, 100)
+	wave(x)
+	for taps := range 30 {
+		w, at := make([]float32, taps), make([]int, taps)
+		wave(w)
+		for k := range at {
+			at[k] = k * k % 83
+		}
+		for n := range 18 {
+			y, whole := guarded(n)
+			wave(y)
+			want := append([]float32(nil), y...)
+			for i := range want {
+				for k := range w {
+					want[i] += float32(w[k] * x[at[k]+i])
+				}
+			}
+			axpy(y, x, at, w)
+			require.Equal(t, want, append([]float32(nil), y...), "%d taps, %d elements", taps, n)
+			untouched(t, whole)
+		}
+	}
+}

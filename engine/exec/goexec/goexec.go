@@ -1,0 +1,56 @@
+// Package goexec runs graphs and their gradients in pure Go on the CPU's cores.
+//
+// Every operator works on each image alone, so a graph is planned for one image: a list of steps over one arena whose
+// buffers are reused as values die. A batch runs the plan once per image, images side by side on the cores; the images
+// that do not fill all cores run one after another, with each step cut up instead. No sum depends on the cut, and none on
+// where in an image it stands: the same input neighbourhood gives the same bits in windows of any size.
+package goexec
+
+import (
+	"fmt"
+
+	"f2pad/engine/exec"
+	"f2pad/engine/graph"
+)
+
+// Executor compiles graphs for the CPU. The zero value is ready to use.
+type Executor struct{}
+
+// New returns an executor.
+func New() *Executor { return &Executor{} }
+
+// Info says "go" on "cpu" in "float32".
+func (*Executor) Info() exec.Info {
+	return exec.Info{Executor: "go", Device: "cpu", Precision: "float32", Version: "1"}
+}
+
+// Compile validates g, folds its BatchNormalizations, drops what no output needs and plans the buffers. g is neither
+// changed nor kept, but its constants are shared. The Net holds one arena per image of the largest batch it has seen with
+// gradient, else one per core; after the first run of a batch size it does not allocate.
+func (*Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	g = g.Clone()
+	g.Prune()
+	if err := g.Fold(); err != nil {
+		return nil, err
+	}
+	g.Prune()
+	p := &planner{}
+	forward, err := p.phase(g, len(g.Inputs), map[string]int{})
+	if err != nil {
+		return nil, err
+	}
+	n := &net{forward: forward, gradient: gradient}
+	if gradient {
+		if n.backward, err = p.reverse(g, forward); err != nil {
+			return nil, err
+		}
+	}
+	if n.arena, n.scratch = p.place(); n.arena > graph.MaxElements {
+		return nil, fmt.Errorf("goexec: an image takes %d floats at a time, more than %d", n.arena, graph.MaxElements)
+	}
+	n.init()
+	return n, nil
+}

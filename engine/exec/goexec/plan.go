@@ -1,0 +1,223 @@
+package goexec
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"f2pad/engine/autodiff"
+	"f2pad/engine/graph"
+	"f2pad/engine/nd"
+)
+
+// operand is what a step reads or writes: a constant, or a buffer of the arena.
+type operand struct {
+	data   []float32 // a constant, else nil
+	buffer int
+	lo, hi int // where in the arena; place sets them
+}
+
+// step runs one node for one image.
+type step struct {
+	kernel
+	in  []operand
+	out operand
+	at  int // when
+}
+
+// port is an input or output of a phase: one tensor of the caller's.
+type port struct {
+	name  string
+	shape graph.Shape
+	operand
+}
+
+// phase is a graph as steps: inputs are copied into the arena, the steps run, outputs are copied out.
+type phase struct {
+	in, out []port
+	steps   []*step
+	values  map[string]int // name -> buffer
+}
+
+// buffer is a piece of the arena that is in use from time first to time last, both included.
+type buffer struct{ size, first, last, offset int }
+
+// planner turns graphs into steps. Time counts steps and copies through all phases.
+type planner struct {
+	buffers []buffer
+	phases  []*phase
+	now     int
+}
+
+// phase plans a graph. The first inputs of its inputs come from the caller; known has the buffers of the others.
+func (p *planner) phase(g *graph.Graph, inputs int, known map[string]int) (*phase, error) {
+	shapes, err := g.Infer()
+	if err != nil {
+		return nil, err
+	}
+	ph := &phase{values: known}
+	for _, v := range g.Inputs[:inputs] {
+		known[v.Name] = p.create(v.Shape)
+		ph.in = append(ph.in, port{v.Name, v.Shape, operand{buffer: known[v.Name]}})
+	}
+	for _, n := range g.Nodes {
+		p.now++
+		if n.Op == graph.Reshape { // another name for the same buffer
+			known[n.Out] = known[n.In[0]]
+			continue
+		}
+		if err := p.step(ph, g, n, shapes); err != nil {
+			return nil, fmt.Errorf("goexec: node %q (%s): %w", n.Name, n.Op, err)
+		}
+	}
+	p.now++
+	for _, name := range g.Outputs {
+		ph.out = append(ph.out, port{name, shapes[name], p.use(known[name])})
+	}
+	p.phases = append(p.phases, ph)
+	return ph, nil
+}
+
+// reverse plans the gradient of g, whose own phase is forward: the values that it saves are read where they lie.
+func (p *planner) reverse(g *graph.Graph, forward *phase) (*phase, error) {
+	r, err := autodiff.Gradient(g)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]int{}
+	for i, name := range r.Saved {
+		known[r.Graph.Inputs[len(g.Outputs)+i].Name] = forward.values[name]
+	}
+	p.now++
+	return p.phase(r.Graph, len(g.Outputs), known)
+}
+
+func (p *planner) step(ph *phase, g *graph.Graph, n *graph.Node, shapes map[string]graph.Shape) error {
+	lower, ok := lowerings[n.Op]
+	if !ok {
+		return fmt.Errorf("the operator is not implemented")
+	}
+	s := &step{at: p.now}
+	o := &operation{Node: n, out: shapes[n.Out], in: make([]graph.Shape, len(n.In)), consts: make([][]float32, len(n.In))}
+	for i, name := range n.In {
+		if name == "" {
+			continue
+		}
+		o.in[i] = shapes[name]
+		if c := g.Consts[name]; c != nil {
+			o.consts[i] = nd.Data(c)
+			s.in = append(s.in, operand{data: o.consts[i]})
+			continue
+		}
+		s.in = append(s.in, p.use(ph.values[name]))
+	}
+	var err error
+	if s.kernel, err = lower(o); err != nil {
+		return err
+	}
+	ph.values[n.Out] = p.create(o.out)
+	s.out = operand{buffer: ph.values[n.Out]}
+	ph.steps = append(ph.steps, s)
+	return nil
+}
+
+func (p *planner) create(shape graph.Shape) int {
+	p.buffers = append(p.buffers, buffer{size: shape.PerImage(), first: p.now, last: p.now})
+	return len(p.buffers) - 1
+}
+
+func (p *planner) use(buffer int) operand {
+	p.buffers[buffer].last = p.now
+	return operand{buffer: buffer}
+}
+
+// place lays the buffers out and returns the floats that an arena and a core's scratch take.
+func (p *planner) place() (arena, scratch int) {
+	home := p.share()
+	order := make([]int, 0, len(p.buffers))
+	for b := range p.buffers {
+		if home[b] == b {
+			order = append(order, b)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p.buffers[b].size, p.buffers[a].size) })
+	for i, b := range order {
+		at := p.fit(b, order[:i])
+		p.buffers[b].offset = at
+		arena = max(arena, at+p.buffers[b].size)
+	}
+	locate := func(o *operand) {
+		if o.data == nil {
+			b := p.buffers[home[o.buffer]]
+			o.lo, o.hi = b.offset, b.offset+b.size
+		}
+	}
+	for _, ph := range p.phases {
+		for i := range ph.in {
+			locate(&ph.in[i].operand)
+		}
+		for i := range ph.out {
+			locate(&ph.out[i].operand)
+		}
+		for _, s := range ph.steps {
+			for i := range s.in {
+				locate(&s.in[i])
+			}
+			locate(&s.out)
+			scratch = max(scratch, s.scratch)
+		}
+	}
+	return arena, scratch
+}
+
+// share lets a step that may work in place write to the buffer of an input that dies there. It returns, for each buffer,
+// the one whose place it takes.
+func (p *planner) share() []int {
+	home := make([]int, len(p.buffers))
+	for b := range home {
+		home[b] = b
+	}
+	for _, ph := range p.phases {
+		for _, s := range ph.steps {
+			if !s.inPlace {
+				continue
+			}
+			out := p.buffers[s.out.buffer]
+			for _, in := range s.in {
+				if in.data != nil {
+					continue
+				}
+				if b := &p.buffers[home[in.buffer]]; b.last == s.at && b.size == out.size {
+					home[s.out.buffer] = home[in.buffer]
+					b.last = out.last
+					break
+				}
+			}
+		}
+	}
+	return home
+}
+
+// fit is the start of the smallest gap among the placed buffers, of those in use at the same time as b, that b fits in.
+func (p *planner) fit(b int, placed []int) int {
+	const align = 16 // a cache line
+	want := p.buffers[b]
+	var busy []buffer
+	for _, o := range placed {
+		if o := p.buffers[o]; o.first <= want.last && want.first <= o.last {
+			busy = append(busy, o)
+		}
+	}
+	slices.SortFunc(busy, func(x, y buffer) int { return cmp.Compare(x.offset, y.offset) })
+	best, room, end := -1, 0, 0
+	for _, o := range busy {
+		if gap := o.offset - end; gap >= want.size && (best < 0 || gap < room) {
+			best, room = end, gap
+		}
+		end = max(end, (o.offset+o.size+align-1)/align*align)
+	}
+	if best < 0 {
+		return end
+	}
+	return best
+}
