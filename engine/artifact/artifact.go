@@ -1,45 +1,34 @@
 // Package artifact is the model file: one versioned, checksummed file of named sections that is safe to load from
 // strangers. Sizes are checked before anything is allocated, and nothing in it is executed.
+//
+// # Format
+//
+// All numbers are little-endian. The file has exactly one layout for given sections, so equal sections give equal bytes.
+//
+//	header    64 bytes: magic "F2PADMDL"; u32 version; u32 number of sections; u64 file size; u64 table size;
+//	          u32 CRC-32C of the table; u32 CRC-32C of the 36 bytes before; zeros
+//	table     one entry per section, in ascending order of names: u8 length of name; u8 kind (0 json, 1 float32,
+//	          2 uint8, 3 int32); u8 number of extents; name; u64 extents; u64 offset; u64 length; u32 CRC-32C
+//	sections  in the table's order, each at the next multiple of 64 bytes, zeros between
+//	trailer   32 bytes: SHA-256 of everything before
+//
+// The CRCs name the part that is broken; the SHA-256 vouches for the whole.
 package artifact
 
-import (
-	"errors"
-	"io"
+import "errors"
+
+// What an error of this package wraps. The error's text names the part that is wrong.
+var (
+	ErrNotModel = errors.New("not a model file")
+	ErrVersion  = errors.New("unknown format version")
+	ErrCorrupt  = errors.New("corrupt model file")
 )
 
-var errTodo = errors.New("artifact: being written")
-
-// Writer collects named sections; the same sections give the same bytes.
-type Writer struct{}
-
-func NewWriter() *Writer { return &Writer{} }
-
-func (w *Writer) JSON(name string, v any) error                           { return errTodo }
-func (w *Writer) Float32(name string, data []float32, shape ...int) error { return errTodo }
-func (w *Writer) Uint8(name string, data []uint8, shape ...int) error     { return errTodo }
-func (w *Writer) Int32(name string, data []int32, shape ...int) error     { return errTodo }
-func (w *Writer) WriteTo(dst io.Writer) (int64, error)                    { return 0, errTodo }
-func (w *Writer) WriteFile(path string) (sha256 string, err error)        { return "", errTodo }
-
-// File is a verified artifact.
-type File struct{}
-
-// Section describes one section.
-type Section struct {
-	Name  string
-	Kind  string // json, float32, uint8, int32
-	Shape []int
-	Bytes int64
+// fault is an error that says what is wrong in its own words and wraps a sentinel.
+type fault struct {
+	sentinel error
+	text     string
 }
 
-func Open(path string) (*File, error)               { return nil, errTodo }
-func Read(r io.ReaderAt, size int64) (*File, error) { return nil, errTodo }
-func (f *File) SHA256() string                      { return "" }
-func (f *File) Sections() []Section                 { return nil }
-func (f *File) Has(name string) bool                { return false }
-func (f *File) JSON(name string, v any) error       { return errTodo }
-
-// Float32 returns a section's values and shape. want gives the expected shape (-1: any extent; no want: any shape).
-func (f *File) Float32(name string, want ...int) ([]float32, []int, error) { return nil, nil, errTodo }
-func (f *File) Uint8(name string, want ...int) ([]uint8, []int, error)     { return nil, nil, errTodo }
-func (f *File) Int32(name string, want ...int) ([]int32, []int, error)     { return nil, nil, errTodo }
+func (f *fault) Error() string { return f.text }
+func (f *fault) Unwrap() error { return f.sentinel }

@@ -1,10 +1,54 @@
 // Package dataset finds images and their ground truth on disk. It opens no image.
 package dataset
 
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
 // Item is one image of a data set.
 type Item struct {
 	Path  string // as it can be opened
 	ID    string // path relative to the data set's or input's root, slash-separated: test/hole/003.png
 	Class string // "good", or the defect type; "" where unknown
 	Mask  string // ground truth; "" for normal images
+}
+
+// Good is the class of normal images.
+const Good = "good"
+
+// OutputName is the slash-separated relative path of a result for the image of that ID: its extension replaced by ext
+// (".tiff"). IDs given by one call of this package have distinct output names, also where case makes no difference, and
+// lead out of no folder.
+func OutputName(id, ext string) string { return strings.TrimSuffix(id, path.Ext(id)) + ext }
+
+// ids hands out IDs with distinct output names: for each name's hash, the last number given to it. Hashes, since inputs
+// may be millions of paths; two names whose hashes fall together by chance cost nothing but a needless suffix.
+type ids map[uint64]int
+
+// unique returns id, or where its output name is taken, id with "~2", "~3", ... before the extension.
+func (s ids) unique(id string) string {
+	taken := key(id)
+	s[taken]++
+	if s[taken] == 1 {
+		return id
+	}
+	for {
+		name := OutputName(id, fmt.Sprintf("~%d%s", s[taken], path.Ext(id)))
+		if k := key(name); s[k] == 0 {
+			s[k] = 1
+			return name
+		}
+		s[taken]++
+	}
+}
+
+// key is the FNV-1a hash of an ID's output name, whatever its case.
+func key(id string) uint64 {
+	h := uint64(14695981039346656037)
+	for _, b := range []byte(strings.ToLower(OutputName(id, ""))) {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return h
 }

@@ -1,0 +1,55 @@
+package artifact
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+)
+
+// WriteFileAtomic makes or replaces the file at path with what write writes: all of it or, on any error, nothing. The
+// bytes go to a hidden temporary file in the same folder, which is synced and renamed into place. A symbolic link is
+// followed; what is not a regular file (a folder, a device) is refused.
+func WriteFileAtomic(path string, write func(io.Writer) error) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing %s: %w", path, err)
+		}
+	}()
+	target := path
+	if info, err := os.Stat(path); err == nil {
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("not a regular file (%s)", info.Mode().Type())
+		}
+		if target, err = filepath.EvalSymlinks(path); err != nil {
+			return err
+		}
+	}
+	// os.CreateTemp would leave the file unreadable to others; this mode respects the umask. The bits come from the
+	// operating system: two processes may write the same file.
+	temp := filepath.Join(filepath.Dir(target), fmt.Sprintf(".f2pad-%016x.tmp", rand.Uint64()))
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() { // also when write panics; after the rename there is nothing left to remove
+		f.Close()
+		os.Remove(temp)
+	}()
+	buf := bufio.NewWriterSize(f, 1<<18)
+	if err := write(buf); err != nil {
+		return err
+	}
+	if err := buf.Flush(); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(temp, target)
+}

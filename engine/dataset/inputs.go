@@ -1,0 +1,132 @@
+package dataset
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxLine is the longest path accepted in a list, in bytes.
+const maxLine = 1 << 16
+
+// errStop ends a walk whose consumer wants no more.
+var errStop = errors.New("stop")
+
+// Inputs yields the images that the arguments name, as they are found: a file; a folder, searched as Folder does; a glob
+// pattern, for shells that do not expand them; or "-", a list of files on stdin, one per line, read as images are taken.
+// What cannot be found or listed is yielded as an error "path: reason" with an Item that has its Path only, and the
+// rest goes on.
+//
+// An ID is the path as it was named, without volume, leading slash and leading ".."; if the one argument is a folder, the
+// path within it. Where two IDs would give results of one name, the later gets "~2" before its extension. The sequence
+// can be run once if it reads stdin.
+func Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		in := &inputs{yield: yield, seen: ids{}}
+		if len(args) == 1 {
+			in.root = args[0]
+		}
+		for _, arg := range args {
+			var err error
+			if arg == "-" {
+				err = in.list(stdin)
+			} else {
+				err = in.argument(arg)
+			}
+			if err != nil { // errStop: all others have been yielded
+				return
+			}
+		}
+	}
+}
+
+type inputs struct {
+	yield func(Item, error) bool
+	seen  ids
+	root  string // the one argument, "" if there are several
+}
+
+// emit yields the image at path, or why there is none.
+func (in *inputs) emit(path string, err error) error {
+	item := Item{Path: path}
+	if err == nil {
+		item.ID = in.seen.unique(in.id(path))
+	}
+	if !in.yield(item, err) {
+		return errStop
+	}
+	return nil
+}
+
+// id is where path lies within the root or, if there is none or path is the root, what path says.
+func (in *inputs) id(path string) string {
+	if in.root != "" {
+		if rel, err := filepath.Rel(in.root, path); err == nil && rel != "." && filepath.IsLocal(rel) {
+			return filepath.ToSlash(rel)
+		}
+	}
+	path = filepath.Clean(path)
+	path = filepath.ToSlash(path[len(filepath.VolumeName(path)):])
+	for {
+		cut := strings.TrimPrefix(strings.TrimPrefix(path, "/"), "../")
+		if cut == path {
+			return path
+		}
+		path = cut
+	}
+}
+
+func (in *inputs) argument(arg string) error {
+	if _, err := os.Stat(arg); err == nil || !strings.ContainsAny(arg, "*?[") {
+		return in.file(arg, true)
+	}
+	matches, err := filepath.Glob(arg)
+	if err == nil && len(matches) == 0 {
+		err = errors.New("matches nothing")
+	}
+	if err != nil {
+		return in.emit(arg, fmt.Errorf("%s: %w", arg, err))
+	}
+	for _, m := range matches {
+		if err := in.file(m, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// file emits a file or, where folders are welcome, a folder's images.
+func (in *inputs) file(path string, folders bool) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return in.emit(path, plain(path, err))
+	case !info.IsDir():
+		return in.emit(path, nil)
+	case !folders:
+		return in.emit(path, fmt.Errorf("%s: is a folder", path))
+	}
+	return walk(path, in.emit)
+}
+
+func (in *inputs) list(stdin io.Reader) error {
+	lines := bufio.NewScanner(stdin)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		if lines.Text() == "" {
+			continue
+		}
+		if err := in.file(lines.Text(), false); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return in.emit("-", fmt.Errorf("list on standard input: %w", err))
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package imageio
+
+import (
+	"image"
+	"image/color"
+	"slices"
+
+	"f2pad/engine/nd"
+)
+
+// FromImage converts a standard image as Decode does: samples scaled to [0,1], alpha ignored.
+func FromImage(img image.Image) *Image { return fromImage(img, false) }
+
+// fromImage converts img. studio says that YCbCr samples use the narrow range of television (16..235), as WebP's do.
+func fromImage(img image.Image, studio bool) *Image {
+	b := img.Bounds()
+	h, w := b.Dy(), b.Dx()
+	switch img := img.(type) {
+	case *image.Gray:
+		grey := nd.New(1, h, w)
+		for y := range h {
+			row := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
+			for x := range w {
+				nd.Data(grey)[y*w+x] = float32(row[x]) / 255
+			}
+		}
+		return &Image{Pix: grey, Depth: 8}
+	case *image.Gray16:
+		grey := nd.New(1, h, w)
+		for y := range h {
+			row := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
+			for x := range w {
+				nd.Data(grey)[y*w+x] = float32(be16(row[2*x:])) / 65535
+			}
+		}
+		return &Image{Pix: grey, Depth: 16}
+	}
+	rgb := nd.New(3, h, w)
+	data, n := nd.Data(rgb), h*w
+	fill, depth := rowReader(img, studio)
+	for y := range h {
+		fill(b.Min.Y+y, data[y*w:(y+1)*w], data[n+y*w:n+(y+1)*w], data[2*n+y*w:2*n+(y+1)*w])
+	}
+	if slices.Equal(data[:n], data[n:2*n]) && slices.Equal(data[:n], data[2*n:]) {
+		return &Image{Pix: nd.Wrap(data[:n:n], 1, h, w), Depth: depth}
+	}
+	return &Image{Pix: rgb, Depth: depth}
+}
+
+func be16(p []byte) uint16 { return uint16(p[0])<<8 | uint16(p[1]) }
+
+// rowReader returns a function that reads row y of a colour image into three planes, and the image's depth.
+func rowReader(img image.Image, studio bool) (fill func(y int, r, g, b []float32), depth int) {
+	x0 := img.Bounds().Min.X
+	switch img := img.(type) {
+	case *image.NRGBA:
+		return func(y int, r, g, b []float32) {
+			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[4:] {
+				r[x], g[x], b[x] = float32(p[0])/255, float32(p[1])/255, float32(p[2])/255
+			}
+		}, 8
+	case *image.RGBA:
+		return func(y int, r, g, b []float32) {
+			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[4:] {
+				r[x], g[x], b[x] = straight(p[0], p[3]), straight(p[1], p[3]), straight(p[2], p[3])
+			}
+		}, 8
+	case *image.NRGBA64:
+		return func(y int, r, g, b []float32) {
+			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[8:] {
+				r[x], g[x], b[x] = float32(be16(p))/65535, float32(be16(p[2:]))/65535, float32(be16(p[4:]))/65535
+			}
+		}, 16
+	case *image.RGBA64:
+		return func(y int, r, g, b []float32) {
+			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[8:] {
+				a := be16(p[6:])
+				r[x], g[x], b[x] = straight(be16(p), a), straight(be16(p[2:]), a), straight(be16(p[4:]), a)
+			}
+		}, 16
+	case *image.YCbCr:
+		return ycbcrReader(img, studio), 8
+	case *image.NYCbCrA:
+		return ycbcrReader(&img.YCbCr, studio), 8
+	case *image.Paletted:
+		table := make([][3]float32, len(img.Palette))
+		for i, c := range img.Palette {
+			table[i] = straightColor(c)
+		}
+		return func(y int, r, g, b []float32) {
+			row := img.Pix[img.PixOffset(x0, y):]
+			for x := range r {
+				c := table[row[x]]
+				r[x], g[x], b[x] = c[0], c[1], c[2]
+			}
+		}, 8
+	case *image.CMYK:
+		return func(y int, r, g, b []float32) {
+			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[4:] {
+				cr, cg, cb := color.CMYKToRGB(p[0], p[1], p[2], p[3])
+				r[x], g[x], b[x] = float32(cr)/255, float32(cg)/255, float32(cb)/255
+			}
+		}, 8
+	}
+	return func(y int, r, g, b []float32) {
+		for x := range r {
+			c := straightColor(img.At(x0+x, y))
+			r[x], g[x], b[x] = c[0], c[1], c[2]
+		}
+	}, 16
+}
+
+// straight undoes the multiplication of a sample by its alpha; what is fully transparent is black.
+func straight[T uint8 | uint16](v, alpha T) float32 {
+	if alpha == 0 {
+		return 0
+	}
+	return min(float32(v)/float32(alpha), 1)
+}
+
+func straightColor(c color.Color) [3]float32 {
+	n := color.NRGBA64Model.Convert(c).(color.NRGBA64)
+	return [3]float32{float32(n.R) / 65535, float32(n.G) / 65535, float32(n.B) / 65535}
+}
+
+// ycbcrReader converts by ITU-R BT.601, to integers of 8 bits as other decoders do.
+func ycbcrReader(img *image.YCbCr, studio bool) func(y int, r, g, b []float32) {
+	x0 := img.Rect.Min.X
+	convert := color.YCbCrToRGB
+	if studio {
+		convert = studioToRGB
+	}
+	return func(y int, r, g, b []float32) {
+		luma := img.Y[img.YOffset(x0, y):]
+		for x := range r {
+			c := img.COffset(x0+x, y)
+			cr, cg, cb := convert(luma[x], img.Cb[c], img.Cr[c])
+			r[x], g[x], b[x] = float32(cr)/255, float32(cg)/255, float32(cb)/255
+		}
+	}
+}
+
+// studioToRGB converts samples of the ranges 16..235 (luma) and 16..240 (chroma), in 16-bit fixed point.
+func studioToRGB(y, cb, cr uint8) (r, g, b uint8) {
+	const (
+		one = 1 << 16
+		ky  = one * 255 / 219                // luma
+		kc  = one * 255 / 224                // chroma, times the primaries' share that follows
+		kr  = kc * 1402 / 1000               // 2 (1 - 0.299)
+		kb  = kc * 1772 / 1000               // 2 (1 - 0.114)
+		kgr = kc * 1402 * 299 / (1000 * 587) // 2 (1 - 0.299) 0.299 / 0.587
+		kgb = kc * 1772 * 114 / (1000 * 587) // 2 (1 - 0.114) 0.114 / 0.587
+	)
+	l, u, v := ky*(int32(y)-16)+one/2, int32(cb)-128, int32(cr)-128
+	clip := func(v int32) uint8 { return uint8(min(max(v>>16, 0), 255)) }
+	return clip(l + kr*v), clip(l - kgr*v - kgb*u), clip(l + kb*u)
+}
+
+// RGBA returns the image as a standard one with 8 bits per sample.
+func (im *Image) RGBA() *image.RGBA {
+	h, w := im.Size()
+	rgb := nd.Data(im.RGB())
+	out := image.NewRGBA(image.Rect(0, 0, w, h))
+	for i := range h * w {
+		out.Pix[4*i], out.Pix[4*i+1], out.Pix[4*i+2] = to8(rgb[i]), to8(rgb[h*w+i]), to8(rgb[2*h*w+i])
+		out.Pix[4*i+3] = 255
+	}
+	return out
+}
+
+// to8 rounds a value in [0,1] to 8 bits; others are clipped.
+func to8(v float32) uint8 { return uint8(min(max(v, 0), 1)*255 + 0.5) }

@@ -1,0 +1,146 @@
+package imageio
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"math"
+	"os"
+
+	"f2pad/engine/artifact"
+	"f2pad/engine/nd"
+
+	"gorgonia.org/tensor"
+)
+
+// mapHeader is the size of everything before a map's pixels.
+const mapHeader = 152
+
+// tiffHeader is the beginning of a TIFF file of one h x w band of float32: header and directory, padded with zeros.
+func tiffHeader(h, w int) []byte {
+	const short, long = 3, 4
+	le := binary.LittleEndian
+	entries := [][3]uint32{ // tag, type, value
+		{256, long, uint32(w)},
+		{257, long, uint32(h)},
+		{258, short, 32},               // bits per sample
+		{259, short, 1},                // no compression
+		{262, short, 1},                // black is zero
+		{273, long, mapHeader},         // the one strip's offset
+		{277, short, 1},                // samples per pixel
+		{278, long, uint32(h)},         // rows per strip
+		{279, long, uint32(4 * h * w)}, // the one strip's bytes
+		{339, short, 3},                // IEEE floats
+	}
+	head := le.AppendUint32([]byte("II*\x00"), 8)
+	head = le.AppendUint16(head, uint16(len(entries)))
+	for _, e := range entries {
+		head = le.AppendUint16(head, uint16(e[0]))
+		head = le.AppendUint16(head, uint16(e[1]))
+		head = le.AppendUint32(head, 1)
+		head = le.AppendUint32(head, e[2])
+	}
+	return append(head, make([]byte, mapHeader-len(head))...)
+}
+
+// WriteMap writes m [H,W] as a float32 TIFF of one band, uncompressed, atomically. Maps of 4 GiB and more are refused.
+func WriteMap(path string, m *tensor.Dense) error {
+	if err := nd.Check("map", m, -1, -1); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	h, w := m.Shape()[0], m.Shape()[1]
+	if uint64(h)*uint64(w) > (math.MaxUint32-mapHeader)/4 {
+		return fmt.Errorf("writing %s: %d x %d values do not fit into a TIFF file", path, w, h)
+	}
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error {
+		if _, err := out.Write(tiffHeader(h, w)); err != nil {
+			return err
+		}
+		row := make([]byte, 0, 4*w)
+		for y := range h {
+			row = row[:0]
+			for _, v := range nd.Data(m)[y*w:][:w] {
+				row = binary.LittleEndian.AppendUint32(row, math.Float32bits(v))
+			}
+			if _, err := out.Write(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// ReadMap reads a map [H,W] that WriteMap wrote; other TIFF files give ErrFormat, incomplete ones ErrCorrupt.
+func ReadMap(path string) (*tensor.Dense, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, mapHeader)
+	if _, err := io.ReadFull(f, head); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && err != io.EOF {
+		return nil, err
+	}
+	w, h := int(binary.LittleEndian.Uint32(head[18:])), int(binary.LittleEndian.Uint32(head[30:]))
+	if h < 1 || w < 1 || string(head) != string(tiffHeader(h, w)) {
+		return nil, fmt.Errorf("%s: %w: not a map of this program", path, ErrFormat)
+	}
+	if want := mapHeader + 4*int64(h)*int64(w); info.Size() != want {
+		return nil, fmt.Errorf("%s: %w: %d bytes, want %d", path, ErrCorrupt, info.Size(), want)
+	}
+	raw := make([]byte, 4*w)
+	m := nd.New(h, w)
+	for y := range h {
+		if _, err := io.ReadFull(f, raw); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		for x := range w {
+			nd.Data(m)[y*w+x] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*x:]))
+		}
+	}
+	return m, nil
+}
+
+// WriteMask writes where m [H,W] exceeds the threshold, as an 8-bit grey PNG of 0 and 255, atomically.
+func WriteMask(path string, m *tensor.Dense, threshold float64) error {
+	if err := nd.Check("mask", m, -1, -1); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	h, w := m.Shape()[0], m.Shape()[1]
+	img := image.NewGray(image.Rect(0, 0, w, h))
+	for i, v := range nd.Data(m) {
+		if float64(v) > threshold {
+			img.Pix[i] = 255
+		}
+	}
+	return WritePNG(path, img)
+}
+
+// ReadMask reads a ground truth [H,W] of 0 and 1 from an image of any supported format: 1 where any channel is brighter
+// than half (above 127 of 255).
+func ReadMask(path string, lim Limits) (*tensor.Dense, error) {
+	im, err := Decode(path, lim)
+	if err != nil {
+		return nil, err
+	}
+	h, w := im.Size()
+	mask := nd.New(h, w)
+	for i, v := range nd.Data(im.Pix) {
+		if v > 0.5 {
+			nd.Data(mask)[i%(h*w)] = 1
+		}
+	}
+	return mask, nil
+}
+
+// WritePNG writes img as a PNG file, atomically.
+func WritePNG(path string, img image.Image) error {
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return png.Encode(out, img) })
+}

@@ -1,0 +1,85 @@
+package imageio
+
+import (
+	"image"
+	"math"
+
+	"f2pad/engine/nd"
+
+	"gorgonia.org/tensor"
+)
+
+// heatStops are the colours of the heat scale at equal distances. Their lightness (CIE L*) rises evenly from 0 to 97, so
+// the order of values shows in print and to the colour-blind.
+var heatStops = [...][3]float64{
+	{0, 0, 0}, {62, 8, 92}, {140, 22, 108}, {208, 48, 72}, {240, 110, 24}, {246, 178, 36}, {250, 250, 170},
+}
+
+// heat is the colour of a value in [0,1]; others are clipped, NaN is black.
+func heat(v float64) [3]float64 {
+	if !(v > 0) {
+		return heatStops[0]
+	}
+	pos := min(v, 1) * float64(len(heatStops)-1)
+	i := min(int(pos), len(heatStops)-2)
+	t := pos - float64(i)
+	var c [3]float64
+	for k := range c {
+		c[k] = heatStops[i][k] + t*(heatStops[i+1][k]-heatStops[i][k])
+	}
+	return c
+}
+
+// HeatMap shows m [H,W] in heat colours, black at lo and below, pale yellow at hi and above.
+func HeatMap(m *tensor.Dense, lo, hi float64) image.Image {
+	out := image.NewRGBA(image.Rect(0, 0, m.Shape()[1], m.Shape()[0]))
+	for i, v := range nd.Data(m) {
+		paint(out, i, heat((float64(v)-lo)/(hi-lo)), 1)
+	}
+	return out
+}
+
+// paint blends a colour of 0..255 over pixel i.
+func paint(out *image.RGBA, i int, c [3]float64, opacity float64) {
+	p := out.Pix[4*i:][:4]
+	for k := range c {
+		p[k] = uint8(math.Round(opacity*c[k] + (1-opacity)*float64(p[k])))
+	}
+	p[3] = 255
+}
+
+// overlayOpacity is how much of the image the largest values hide.
+const overlayOpacity = 0.65
+
+// Overlay shows the map m [H,W] over img, which has the same size: heat colours, the more opaque the closer a value
+// comes to limit (values of 0 and below leave the image as it is), and in cyan the outline of where m exceeds threshold.
+func Overlay(img *Image, m *tensor.Dense, threshold, limit float64) image.Image {
+	out := img.RGBA()
+	h, w := m.Shape()[0], m.Shape()[1]
+	data := nd.Data(m)
+	above := func(y, x int) bool { return y < 0 || y >= h || x < 0 || x >= w || float64(data[y*w+x]) > threshold }
+	for y := range h {
+		for x := range w {
+			if above(y, x) && !(above(y-1, x) && above(y+1, x) && above(y, x-1) && above(y, x+1)) {
+				paint(out, y*w+x, [3]float64{0, 255, 255}, 1)
+				continue
+			}
+			if v := float64(data[y*w+x]) / limit; v > 0 {
+				paint(out, y*w+x, heat(v), overlayOpacity*min(v, 1))
+			}
+		}
+	}
+	return out
+}
+
+// Thumbnail shrinks img until neither side exceeds maxSide; smaller images keep their size.
+func Thumbnail(img image.Image, maxSide int) image.Image {
+	b := img.Bounds()
+	shrink := float64(maxSide) / float64(max(b.Dx(), b.Dy()))
+	if shrink >= 1 {
+		return img
+	}
+	side := func(n int) int { return max(int(math.Round(float64(n)*shrink)), 1) }
+	im := FromImage(img)
+	return (&Image{Pix: Resize(im.Pix, side(b.Dy()), side(b.Dx())), Depth: im.Depth}).RGBA()
+}
