@@ -3,6 +3,7 @@ package backbone
 
 import (
 	"context"
+	"fmt"
 
 	"f2pad/engine/artifact"
 	"f2pad/engine/exec"
@@ -21,6 +22,8 @@ type Backbone interface {
 	// Margin is the radius of the receptive field in pixels: a feature is the same whatever lies further away. Windows
 	// overlap by it.
 	Margin() int
+	// MinSide is the least height and width that Graph takes.
+	MinSide() int
 	// Normalize says how an image's pixels become the graph's input; it sees the whole image, also when windows of it
 	// are run.
 	Normalize(img *tensor.Dense) Affine
@@ -42,4 +45,27 @@ type Images func(ctx context.Context, visit func(img *tensor.Dense) error) error
 type Fitter interface {
 	Backbone
 	Fit(ctx context.Context, ex exec.Executor, imgs Images, seed uint64) error
+}
+
+// info is the section "backbone/info" of a model: which backbone the rest belongs to.
+type info struct {
+	Name string `json:"name"`
+}
+
+// Load reads the backbone that a model was fitted with. Errors name the section at fault.
+func Load(f *artifact.File) (Backbone, error) {
+	var stored info
+	if err := f.JSON("backbone/info", &stored); err != nil {
+		return nil, fmt.Errorf("backbone: %w", err)
+	}
+	switch stored.Name {
+	case scatterName:
+		s, err := loadScatter(f)
+		if err != nil {
+			return nil, fmt.Errorf("backbone: scatter: %w", err)
+		}
+		return s, nil
+	default:
+		return nil, fmt.Errorf("backbone: unknown backbone %q", stored.Name)
+	}
 }
