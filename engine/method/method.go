@@ -19,8 +19,8 @@ type Features func(ctx context.Context, visit func(f []*tensor.Dense) error) err
 type Method interface {
 	// Name is what --method takes: "padim", "patchcore".
 	Name() string
-	// Score fills r.S for the feature maps f ([N,D,h,w] per layer), and r.Image if it is not nil. Where r.Where is
-	// set, other locations may be left alone. r keeps what Grad needs.
+	// Score fills r.S for the feature maps f ([N,D,h,w] per layer), and r.Image if it is not nil and the method has an
+	// image score of its own. Where r.Where is set, other locations may be left alone. r keeps what Grad needs.
 	Score(ctx context.Context, f []*tensor.Dense, r *Result) error
 	// Grad fills df (shapes of f) with sum_v dS[v] * ds_v/df for the features and result of a Score call. Locations
 	// with dS == 0 cost nothing.
@@ -37,7 +37,9 @@ type Method interface {
 type Result struct {
 	S     *tensor.Dense // [N,h,w] on the finest layer's grid; made by the caller
 	Where []bool        // N*h*w; nil: every location
-	Image []float32     // N image scores; nil: not wanted. Needs Where == nil
+	// Image takes N image scores; nil: not wanted. Needs Where == nil. A method whose image score is the maximum of its
+	// map (PaDiM) leaves it as it is: the caller, who knows which pixels are padding, takes that from BaseMap.
+	Image []float32
 	// Origin is the grid cell (row, column) of the image's full grid that cell (0,0) of f is: non-zero for windows.
 	// Methods with one state per location need it.
 	Origin [2]int
@@ -46,9 +48,10 @@ type Result struct {
 }
 
 // MapOptions is a method's convention for its own map ("base"): resize the grid of scores to the input, then blur.
+// BaseMap makes it.
 type MapOptions struct {
 	Nearest bool    // nearest instead of half-pixel bilinear
-	Sigma   float64 // Gaussian, input pixels
+	Sigma   float64 // Gaussian, input pixels; 0: no blur
 	// Reflect101 mirrors without repeating the edge pixel (PyTorch's "reflect"); otherwise the edge pixel repeats (scipy's).
 	Reflect101 bool
 	Radius     int // kernel radius in pixels

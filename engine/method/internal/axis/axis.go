@@ -1,0 +1,103 @@
+// Package axis holds linear maps along one axis of an image: resizing, zero-padded stencils, Gaussian blur, and their
+// products. A separable map of a picture is one along its rows and one along its columns.
+package axis
+
+import "math"
+
+// Map is a matrix of few non-zeros in every row, one row per output.
+type Map []Taps
+
+// Taps is one row: output = sum_k W[k] * input[Lo+k]. W is empty where the output is zero whatever the input.
+type Taps struct {
+	Lo int
+	W  []float32
+}
+
+// build makes a map from n inputs to outputs whose rows are sums of weights at input indices, in any order.
+func build(n, outputs int, row func(i int, add func(at int, w float64))) Map {
+	m := make(Map, outputs)
+	sum := make([]float64, n)
+	for i := range m {
+		lo, hi := n, 0
+		row(i, func(at int, w float64) {
+			if w != 0 {
+				sum[at] += w
+				lo, hi = min(lo, at), max(hi, at+1)
+			}
+		})
+		if lo >= hi {
+			continue
+		}
+		m[i] = Taps{Lo: lo, W: make([]float32, hi-lo)}
+		for k := range m[i].W {
+			m[i].W[k] = float32(sum[lo+k])
+			sum[lo+k] = 0
+		}
+	}
+	return m
+}
+
+// Bilinear resizes n cells to N with half-pixel centres: cell i lies at (i+0.5)n/N - 0.5, not below the first cell and not
+// beyond the last. Its fractions are exactly rounded, so maps of one ratio n/N agree at the same phase.
+func Bilinear(n, N int) Map {
+	return build(n, N, func(i int, add func(int, float64)) {
+		num := max((2*i+1)*n-N, 0) // position in units of 1/(2N)
+		at, frac := num/(2*N), float64(num%(2*N))/float64(2*N)
+		add(at, 1-frac)
+		add(min(at+1, n-1), frac)
+	})
+}
+
+// Nearest resizes n cells to N: output i is cell floor(i n/N).
+func Nearest(n, N int) Map {
+	return build(n, N, func(i int, add func(int, float64)) { add(i*n/N, 1) })
+}
+
+// Stencil is the correlation with an odd number of weights on n cells with zeros around them.
+func Stencil(n int, w ...float64) Map {
+	return build(n, n, func(i int, add func(int, float64)) {
+		for k, v := range w {
+			if at := i + k - len(w)/2; at >= 0 && at < n {
+				add(at, v)
+			}
+		}
+	})
+}
+
+// Gaussian blurs n cells with exp(-x^2/(2 sigma^2)) for |x| <= radius, normalised. Outside, the cells are mirrored:
+// with the edge cell repeated (scipy's "reflect"), or not (PyTorch's "reflect") if reflect101.
+func Gaussian(n int, sigma float64, radius int, reflect101 bool) Map {
+	w := make([]float64, 2*radius+1)
+	total := 0.0
+	for k := range w {
+		x := float64(k - radius)
+		w[k] = math.Exp(-x * x / (2 * sigma * sigma))
+		total += w[k]
+	}
+	return build(n, n, func(i int, add func(int, float64)) {
+		for k, v := range w {
+			add(mirror(i+k-radius, n, reflect101), v/total)
+		}
+	})
+}
+
+func mirror(i, n int, reflect101 bool) int {
+	period, far := 2*n, 2*n-1
+	if reflect101 {
+		period, far = max(2*n-2, 1), 2*n-2
+	}
+	i = ((i % period) + period) % period
+	return min(i, far-i)
+}
+
+// After returns the product m b: b first, of n inputs, then m.
+func (m Map) After(b Map, n int) Map {
+	return build(n, len(m), func(i int, add func(int, float64)) {
+		for k, v := range m[i].W {
+			t := b[m[i].Lo+k]
+			for l, u := range t.W {
+				add(t.Lo+l, float64(v)*float64(u))
+			}
+		}
+	})
+}

@@ -1,0 +1,104 @@
+package axis
+
+import (
+	"testing"
+
+	"f2pad/engine/compare"
+
+	"github.com/stretchr/testify/require"
+)
+
+// apply multiplies m by x.
+func apply(m Map, x []float32) []float32 {
+	out := make([]float32, len(m))
+	for i, t := range m {
+		for k, w := range t.W {
+			out[i] += w * x[t.Lo+k]
+		}
+	}
+	return out
+}
+
+func TestBilinear(t *testing.T) {
+	require.Equal(t, []float32{1, 1.5, 2.5, 3}, apply(Bilinear(2, 4), []float32{1, 3}))
+	require.Equal(t, []float32{1, 2, 4}, apply(Bilinear(3, 3), []float32{1, 2, 4}))
+	require.Equal(t, []float32{5, 5}, apply(Bilinear(1, 2), []float32{5}))
+	require.Equal(t, []float32{1.5, 5}, apply(Bilinear(4, 2), []float32{1, 2, 4, 6}))
+	for _, taps := range Bilinear(3, 3) {
+		require.Len(t, taps.W, 1, "no weight where there is nothing to mix")
+	}
+}
+
+// Weights of one ratio and phase are bitwise equal, wherever they are: windows must give what whole images give.
+func TestBilinearWeightsDependOnThePhaseAlone(t *testing.T) {
+	whole, window := Bilinear(70, 210), Bilinear(7, 21)
+	for i := 3; i < 18; i++ {
+		require.Equal(t, whole[i+60].W, window[i].W)
+		require.Equal(t, whole[i+60].Lo, window[i].Lo+20)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	require.Equal(t, []float32{1, 1, 2, 2, 3}, apply(Nearest(3, 5), []float32{1, 2, 3}))
+}
+
+func TestStencil(t *testing.T) {
+	x := []float32{1, 2, 4}
+	require.Equal(t, []float32{0, 1, 2}, apply(Stencil(3, 1, 0, 0), x))
+	require.Equal(t, []float32{2, 4, 0}, apply(Stencil(3, 0, 0, 1), x))
+	require.Equal(t, []float32{5, 13, 10}, apply(Stencil(3, 3, 1, 2), x))
+	require.Empty(t, Stencil(3, 1, 0, 0)[0].W)
+}
+
+func TestMirror(t *testing.T) {
+	for _, c := range []struct {
+		n          int
+		reflect101 bool
+		want       []int // of -5..7
+	}{
+		{3, false, []int{1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1}},
+		{3, true, []int{1, 0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1}},
+		{1, false, make([]int, 13)},
+		{1, true, make([]int, 13)},
+		{2, true, []int{1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1}},
+	} {
+		for k, want := range c.want {
+			require.Equal(t, want, mirror(k-5, c.n, c.reflect101), "%d of %d, %v", k-5, c.n, c.reflect101)
+		}
+	}
+}
+
+func TestGaussianIsNormalisedAndSymmetric(t *testing.T) {
+	for _, reflect101 := range []bool{false, true} {
+		m := Gaussian(9, 1.5, 6, reflect101)
+		for _, taps := range m {
+			var sum float32
+			for _, w := range taps.W {
+				sum += w
+			}
+			compare.Require(t, "sum", []float32{sum}, []float64{1}, rounding)
+		}
+		require.Len(t, m[4].W, 9)
+		compare.Require(t, "mirrored", m[1].W, reversed(m[7].W), rounding)
+	}
+	require.Len(t, Gaussian(100, 4, 16, false)[50].W, 33)
+}
+
+// A handful of float32 operations.
+var rounding = compare.Tolerance{Abs: 1e-6}
+
+func reversed(x []float32) []float32 {
+	out := make([]float32, len(x))
+	for i, v := range x {
+		out[len(x)-1-i] = v
+	}
+	return out
+}
+
+func TestAfterIsTheProduct(t *testing.T) {
+	x := []float32{3, -1, 4, 1, -5}
+	up, blur := Bilinear(5, 13), Gaussian(13, 2, 8, true)
+	compare.Require(t, "product", apply(blur.After(up, 5), x), apply(blur, apply(up, x)), compare.Tolerance{Abs: 2e-6})
+	empty := Bilinear(3, 3).After(Stencil(3, 1, 0, 0), 3)
+	require.Empty(t, empty[0].W)
+}

@@ -1,0 +1,52 @@
+package method
+
+import (
+	"f2pad/engine/internal/par"
+	"f2pad/engine/method/internal/axis"
+)
+
+// BaseMap turns the scores s [h,w] of one image into its map dst [H,W]: resized to the input's size as o says, then
+// blurred. Both steps and both boundaries are linear and separable, so one banded matrix per axis does it: about
+// 2*(2*Radius+1)*h/H multiplications per pixel. H and W are usually stride*h and stride*w, but any size works.
+//
+// It equals torch.nn.functional.interpolate followed by scipy.ndimage.gaussian_filter, or by a convolution with
+// PyTorch's reflect padding if o.Reflect101.
+func BaseMap(s []float32, h, w, H, W int, o MapOptions, dst []float32) {
+	rows, cols := o.axis(h, H), o.axis(w, W)
+	wide := make([]float32, h*W)
+	par.Range(h, 16, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			in, out := s[i*w:(i+1)*w], wide[i*W:(i+1)*W]
+			for j, t := range cols {
+				var sum float32
+				for k, v := range in[t.Lo : t.Lo+len(t.W)] {
+					sum += t.W[k] * v
+				}
+				out[j] = sum
+			}
+		}
+	})
+	par.Range(H, 16, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			out := dst[i*W : (i+1)*W]
+			clear(out)
+			for k, wt := range rows[i].W {
+				for j, v := range wide[(rows[i].Lo+k)*W:][:W] {
+					out[j] += wt * v
+				}
+			}
+		}
+	})
+}
+
+// axis is the map along one axis of n cells and N pixels.
+func (o MapOptions) axis(n, N int) axis.Map {
+	m := axis.Bilinear(n, N)
+	if o.Nearest {
+		m = axis.Nearest(n, N)
+	}
+	if o.Sigma > 0 {
+		m = axis.Gaussian(N, o.Sigma, o.Radius, o.Reflect101).After(m, n)
+	}
+	return m
+}

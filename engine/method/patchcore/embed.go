@@ -1,0 +1,184 @@
+package patchcore
+
+import (
+	"f2pad/engine/method"
+	"f2pad/engine/method/internal/axis"
+	"f2pad/engine/nd"
+
+	"gorgonia.org/tensor"
+)
+
+// embedding turns feature maps into one patch vector of dim values per location of the finest grid. It is linear, in two
+// steps. First, raw values: each channel of each layer seen through stencils that cover 3x3 cells of its own grid, brought
+// to the finest grid bilinearly: one stencil, the average (cells outside count as zero), or the nine single cells. Second,
+// for the nine only, two adaptive poolings: each layer's 9C values to dim, and all layers' dim values, one layer after
+// another, to dim.
+type embedding struct {
+	widths   []int
+	dim      int
+	unfolded bool
+}
+
+func newEmbedding(widths []int, embedDim int) embedding {
+	e := embedding{widths: widths, dim: embedDim, unfolded: embedDim > 0}
+	if !e.unfolded {
+		for _, c := range widths {
+			e.dim += c
+		}
+	}
+	return e
+}
+
+// stencils per axis: their products are the stencils on the grid.
+func (e *embedding) stencils() [][]float64 {
+	if e.unfolded {
+		return [][]float64{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}
+	}
+	return [][]float64{{1. / 3, 1. / 3, 1. / 3}}
+}
+
+// view is an embedding for batches of one grid.
+type view struct {
+	embedding
+	grid   method.Grid
+	layers []layer
+	raw    int // raw values per location
+}
+
+type layer struct {
+	c, h, w    int
+	first      int        // its first raw value
+	rows, cols []axis.Map // per stencil: the layer's rows (columns) to the finest grid's
+}
+
+func (e *embedding) view(f []*tensor.Dense, g method.Grid) *view {
+	v := &view{embedding: *e, grid: g}
+	for _, t := range f {
+		s := t.Shape()
+		l := layer{c: s[1], h: s[2], w: s[3], first: v.raw}
+		for _, w := range e.stencils() {
+			l.rows = append(l.rows, axis.Bilinear(l.h, g.H).After(axis.Stencil(l.h, w...), l.h))
+			l.cols = append(l.cols, axis.Bilinear(l.w, g.W).After(axis.Stencil(l.w, w...), l.w))
+		}
+		v.layers = append(v.layers, l)
+		v.raw += l.values()
+	}
+	return v
+}
+
+// values is the number of raw values of one location.
+func (l *layer) values() int { return l.c * len(l.rows) * len(l.cols) }
+
+// place is a location of an image of the batch: n, row, column.
+type place struct{ n, i, j int }
+
+func (v *view) place(at int) place {
+	cells := v.grid.Cells()
+	return place{at / cells, at % cells / v.grid.W, at % v.grid.W}
+}
+
+// embed fills q [len(at),dim] with the patch vectors of places.
+func (v *view) embed(f []*tensor.Dense, at []place, q []float32) {
+	raw := q
+	if v.unfolded {
+		raw = make([]float32, len(at)*v.raw)
+	}
+	for l := range v.layers {
+		v.layers[l].read(nd.Data(f[l]), at, raw, v.raw)
+	}
+	if v.unfolded {
+		mid := make([]float32, len(v.layers)*v.dim)
+		for p := range at {
+			v.pool(raw[p*v.raw:(p+1)*v.raw], mid, q[p*v.dim:(p+1)*v.dim])
+		}
+	}
+}
+
+// read fills the layer's part of raw, stride values per place.
+func (l *layer) read(f []float32, at []place, raw []float32, stride int) {
+	k := l.first
+	for c := range l.c {
+		for _, rows := range l.rows {
+			for _, cols := range l.cols {
+				for p, to := range at {
+					ty, tx := rows[to.i], cols[to.j]
+					plane := f[(to.n*l.c+c)*l.h*l.w:]
+					var sum float32
+					for a, wy := range ty.W {
+						var line float32
+						for b, x := range plane[(ty.Lo+a)*l.w+tx.Lo:][:len(tx.W)] {
+							line += tx.W[b] * x
+						}
+						sum += wy * line
+					}
+					raw[p*stride+k] = sum
+				}
+				k++
+			}
+		}
+	}
+}
+
+// spread is the adjoint of read for channel c: it adds to the gradient df, place after place.
+func (l *layer) spread(df []float32, c int, at []place, raw []float32, stride int) {
+	k := l.first + c*len(l.rows)*len(l.cols)
+	for p, to := range at {
+		plane := df[(to.n*l.c+c)*l.h*l.w:]
+		g := raw[p*stride+k:]
+		for r, rows := range l.rows {
+			ty := rows[to.i]
+			for s, cols := range l.cols {
+				tx := cols[to.j]
+				for a, wy := range ty.W {
+					gy := g[r*len(l.cols)+s] * wy
+					line := plane[(ty.Lo+a)*l.w+tx.Lo:][:len(tx.W)]
+					for b, wx := range tx.W {
+						line[b] += gy * wx
+					}
+				}
+			}
+		}
+	}
+}
+
+// pool computes q [dim] from raw values; mid [layers,dim] is working space.
+func (v *view) pool(raw, mid, q []float32) {
+	for i, l := range v.layers {
+		adapt(mid[i*v.dim:(i+1)*v.dim], raw[l.first:l.first+l.values()])
+	}
+	adapt(q, mid)
+}
+
+// unpool is the adjoint of pool.
+func (v *view) unpool(dq, mid, raw []float32) {
+	adaptBack(dq, mid)
+	for i, l := range v.layers {
+		adaptBack(mid[i*v.dim:(i+1)*v.dim], raw[l.first:l.first+l.values()])
+	}
+}
+
+// bin is the range of n values that value i of m pools: torch's AdaptiveAvgPool1d.
+func bin(i, n, m int) (lo, hi int) { return i * n / m, ((i+1)*n + m - 1) / m }
+
+func adapt(dst, src []float32) {
+	for i := range dst {
+		lo, hi := bin(i, len(src), len(dst))
+		var sum float32
+		for _, x := range src[lo:hi] {
+			sum += x
+		}
+		dst[i] = sum / float32(hi-lo)
+	}
+}
+
+// adaptBack is the adjoint of adapt: it overwrites dsrc.
+func adaptBack(ddst, dsrc []float32) {
+	clear(dsrc)
+	for i, g := range ddst {
+		lo, hi := bin(i, len(dsrc), len(ddst))
+		g /= float32(hi - lo)
+		for j := lo; j < hi; j++ {
+			dsrc[j] += g
+		}
+	}
+}

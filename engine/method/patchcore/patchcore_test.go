@@ -1,0 +1,55 @@
+package patchcore
+
+import (
+	"testing"
+
+	"f2pad/engine/artifact"
+	"f2pad/engine/method"
+	"f2pad/engine/method/methodtest"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	oneLayer    = []methodtest.Layer{{C: 6, H: 16, W: 18}}
+	threeLayers = []methodtest.Layer{{C: 5, H: 16, W: 20}, {C: 4, H: 8, W: 10}, {C: 3, H: 4, W: 5}}
+	sameGrid    = []methodtest.Layer{{C: 3, H: 16, W: 16}, {C: 2, H: 16, W: 16}, {C: 2, H: 8, W: 16}}
+)
+
+func profile(t testing.TB, name string) Options {
+	t.Helper()
+	o, err := ProfileOptions(name)
+	require.NoError(t, err)
+	return o
+}
+
+func fitted(t testing.TB, o Options, layers []methodtest.Layer) *Model {
+	t.Helper()
+	m, err := Fit(t.Context(), methodtest.Images(1, 12, layers), o)
+	require.NoError(t, err)
+	return m
+}
+
+func load(f *artifact.File) (method.Method, error) { return Load(f) }
+
+func TestMethod(t *testing.T) {
+	paper := profile(t, "paper")
+	paper.EmbedDim = 40 // fewer than 9 x 5 values, more than 9 x 4: pooled and repeated
+	paper.ProjectDim = 16
+	for name, c := range map[string]struct {
+		o       Options
+		layers  []methodtest.Layer
+		context int
+	}{
+		"f2pad":    {profile(t, "f2pad"), oneLayer, 1},
+		"paper":    {paper, threeLayers, 8},
+		"anomalib": {profile(t, "anomalib"), threeLayers, 8},
+		"same":     {profile(t, "f2pad"), sameGrid, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			methodtest.Test(t, methodtest.Suite{
+				Method: fitted(t, c.o, c.layers), Load: load, Layers: c.layers, Context: c.context,
+			})
+		})
+	}
+}
