@@ -1,0 +1,41 @@
+package pixel
+
+import "math"
+
+// FillMin compares an image with K fills: sq[k][p] = ||y_p - fill_k,p||^2 over the channels and r[p] = min_k sqrt(sq[k][p]).
+// y is [C,n], fills [K,C,n], sq [K,n], r [n] with n pixels. A pixel is normal if any fill explains it.
+func FillMin(y, fills []float32, k, c, n int, sq, r []float32) {
+	for p := range r[:n] {
+		r[p] = float32(math.Inf(1))
+	}
+	for f := range k {
+		d2 := sq[f*n : (f+1)*n]
+		clear(d2)
+		for ch := range c {
+			a, b := y[ch*n:(ch+1)*n], fills[(f*c+ch)*n:(f*c+ch+1)*n]
+			for p := range d2 {
+				d := a[p] - b[p]
+				d2[p] += d * d
+			}
+		}
+		for p, v := range d2 {
+			r[p] = min(r[p], v)
+		}
+	}
+	for p, v := range r[:n] {
+		r[p] = float32(math.Sqrt(float64(v)))
+	}
+}
+
+// Least is, per pixel of n, the index of the smallest of the K values cost [K,n]; the first of equals.
+func Least(cost []float32, k, n int, best []int32) {
+	clear(best[:n])
+	for f := 1; f < k; f++ {
+		c := cost[f*n : (f+1)*n]
+		for p, v := range c {
+			if v < cost[int(best[p])*n+p] {
+				best[p] = int32(f)
+			}
+		}
+	}
+}

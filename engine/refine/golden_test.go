@@ -1,0 +1,93 @@
+package refine
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"testing"
+
+	"f2pad/engine/compare"
+	"f2pad/engine/nd"
+
+	"github.com/stretchr/testify/require"
+)
+
+// given are whole images as fills, without offsets.
+type given [][]float32 // [3,H,W] each
+
+func (g given) Fill(s *Scene, k int) [][][]float32 {
+	out := make([][][]float32, len(s.Regions))
+	for i, region := range s.Regions {
+		for _, im := range g {
+			f := make([]float32, 0, 3*len(region))
+			for c := range 3 {
+				for _, p := range region {
+					f = append(f, im[c*s.H*s.W+int(p)])
+				}
+			}
+			out[i] = append(out[i], f)
+		}
+	}
+	return out
+}
+
+// twelveSteps is for maps after twelve float32 iterations through a proximal threshold, against float64.
+var twelveSteps = compare.Tolerance{Abs: 1e-5, Rel: 1e-4}
+
+// Steps 1 and 3 to 7 against an independent program: testdata/gen_refine.py, whose images these are.
+func TestGolden(t *testing.T) {
+	const h, w, reach, gain = 56, 72, 6, 500
+	blob, err := os.ReadFile("testdata/refine.json")
+	require.NoError(t, err)
+	var g struct {
+		Components          int
+		Margin              float64
+		Unknowns            []int
+		Data, Penalty, Step []float64
+		Support             []int
+		Residual, F2PAD     []float64
+	}
+	require.NoError(t, json.Unmarshal(blob, &g))
+	pattern := func(k int) []float32 {
+		v := make([]float32, 3*h*w)
+		for p := range v {
+			c, i, j := p/(h*w), p%(h*w)/w, p%w
+			x := 100 + 40*(i/4%2) + 12*(j/5%2) + (7*i*i+13*i*j+5*j*j+31*c+3*k+5)%5 + 2*k
+			v[p] = float32(float64(x) / 255)
+		}
+		return v
+	}
+	normal, y := pattern(0), pattern(0)
+	for p := range y {
+		i, j := float64(p%(h*w)/w), float64(p%w)
+		blot := func(cy, cx, ry, rx float64) bool { return math.Pow((i-cy)/ry, 2)+math.Pow((j-cx)/rx, 2) < 1 }
+		if blot(13, 12, 4.2, 7.1) {
+			y[p] -= 45. / 255
+		}
+		if blot(17, 27, 2.4, 2.4) {
+			y[p] += 50. / 255
+		}
+		if p < h*w && blot(44, 60, 4.3, 2.7) {
+			y[p] -= 95. / 255
+		}
+	}
+	sc := &differ{normal: [][]float32{normal}, stride: 4, reach: reach, gain: gain}
+	z := nd.New(1, h/4, w/4)
+	require.NoError(t, sc.Score(t.Context(), nd.Wrap(y, 1, 3, h, w), z))
+	r := newRefiner(t)
+	r.Fills = given{pattern(1), pattern(2), pattern(-1)}
+	in := Input{Y: wrap(y, h, w), Z: nd.Wrap(nd.Data(z), h/4, w/4), Diary: true}
+	out, err := r.Run(t.Context(), sc, []Input{in}, []Kind{Residual, F2PAD})
+	require.NoError(t, err)
+
+	require.Equal(t, 2, g.Components)
+	require.Greater(t, g.Margin, 1e-4, "a seed of the random walk hangs on rounding")
+	require.Equal(t, g.Unknowns, []int{out[0].Diary.Walks[Residual].Unknowns, out[0].Diary.Walks[F2PAD].Unknowns})
+	for i, it := range out[0].Diary.Iterations {
+		require.Equal(t, g.Support[i], it.Support, "iteration %d", i+1)
+		got := []float64{it.Data, it.Penalty, it.Step}
+		compare.Require(t, "energy, step", got, []float64{g.Data[i], g.Penalty[i], g.Step[i]}, twelveSteps)
+	}
+	compare.Require(t, "residual", nd.Data(out[0].Maps[Residual]), g.Residual, twelveSteps)
+	compare.Require(t, "f2pad", nd.Data(out[0].Maps[F2PAD]), g.F2PAD, twelveSteps)
+}

@@ -1,0 +1,186 @@
+package refine
+
+import (
+	"fmt"
+	"math"
+)
+
+// Options holds every constant of the refinement. Lengths that come from the grid's uncertainty about where things are,
+// are in grid cells and scale with the backbone's stride; lengths at which pixels differ from their neighbours are in
+// pixels (px) and do not. Sigmas are of Gaussians truncated at 4 sigma. z and u are calibrated scores.
+type Options struct {
+	Stride    int              `json:"stride"` // pixels per grid cell
+	Region    RegionOptions    `json:"region"`
+	Fills     FillOptions      `json:"fills"`
+	Residual  ResidualOptions  `json:"residual"`
+	Optimiser OptimiserOptions `json:"optimiser"`
+	Contrast  ContrastOptions  `json:"contrast"`
+	Map       MapOptions       `json:"map"`
+}
+
+// RegionOptions say what is suspicious (step 1).
+type RegionOptions struct {
+	SmoothCells float64 `json:"smooth_cells"` // sigma of u, the upsampled scores
+	Suspect     float64 `json:"suspect"`      // u above which a pixel may belong to the region
+	Certain     float64 `json:"certain"`      // u that a component of such pixels must exceed somewhere
+	KeepCells   float64 `json:"keep_cells"`   // distance to u > Certain within which it is kept
+	DilateCells float64 `json:"dilate_cells"` // radius of its dilation
+}
+
+// FillOptions choose and fit the fills (step 2).
+type FillOptions struct {
+	Count         int     `json:"count"`          // fills per component
+	Shifts        int     `json:"shifts"`         // shifts tried, at most
+	ShiftCells    float64 `json:"shift_cells"`    // spacing of the shifts; at least one pixel
+	ClearPx       float64 `json:"clear_px"`       // dilation of the suspicious region that a shifted component must not touch
+	RingCells     float64 `json:"ring_cells"`     // width of the ring around a component on which candidates are compared
+	RingPixels    int     `json:"ring_pixels"`    // pixels of the ring that are looked at, at most
+	SmoothPx      float64 `json:"smooth_px"`      // sigma of the images when they are compared
+	MeanShare     float64 `json:"mean_share"`     // share of the mean difference that costs nothing: the offset takes it up
+	MemoryCost    float64 `json:"memory_cost"`    // factor on the cost of remembered images
+	ApartCells    float64 `json:"apart_cells"`    // least distance of two shifts that are both taken
+	OffsetCells   float64 `json:"offset_cells"`   // least sigma of the offset's interpolation
+	OffsetDivisor float64 `json:"offset_divisor"` // else sqrt(area)/OffsetDivisor pixels
+}
+
+// ResidualOptions measure the image against its fills (step 3).
+type ResidualOptions struct {
+	SmoothPx float64 `json:"smooth_px"` // sigma of the residual
+	Quantile float64 `json:"quantile"`  // of the residual over the region, which is scaled to 1
+	Floor    float64 `json:"floor"`     // added to that quantile
+}
+
+// OptimiserOptions are the constants of the optimisation (step 4).
+type OptimiserOptions struct {
+	Iterations    int     `json:"iterations"`
+	Averaged      int     `json:"averaged"`       // last iterations whose mean is the result
+	StartPx       float64 `json:"start_px"`       // sigma of the squared residual that chooses the fill to start from
+	NearCells     float64 `json:"near_cells"`     // the data term's cells: those with a pixel this near the region
+	DataWeight    float64 `json:"data_weight"`    // of the data term
+	Margin        float64 `json:"margin"`         // the data term is 0 for z <= -Margin
+	Lambda        float64 `json:"lambda"`         // weight of the penalty
+	Eps           float64 `json:"eps"`            // of the penalty log(1 + n/eps)
+	ScaleQuantile float64 `json:"scale_quantile"` // of ||A|| over the region: the image's scale c
+	ScaleFloor    float64 `json:"scale_floor"`    // added to c
+	SharePx       float64 `json:"share_px"`       // sigma of the gradient's sharing
+	NormPx        float64 `json:"norm_px"`        // sigma of the squared norm in the proximal step
+	Momentum      float64 `json:"momentum"`       // of Adam's first moment
+	Decay         float64 `json:"decay"`          // of Adam's second moment
+	Rate          float64 `json:"rate"`           // step eta = Rate/(sqrt(v) + Lambda)
+	SmoothPx      float64 `json:"smooth_px"`      // sigma of the result
+	Quantile      float64 `json:"quantile"`       // of the result over the region, which is scaled to 1
+	Floor         float64 `json:"floor"`          // least value of that quantile
+}
+
+// ContrastOptions are the constants of the random walker (step 6).
+type ContrastOptions struct {
+	DilatePx      float64 `json:"dilate_px"`      // the walk's domain: the region dilated
+	BackgroundPx  float64 `json:"background_px"`  // pixels further from the region than this are background
+	Foreground    float64 `json:"foreground"`     // evidence P min(sqrt(u), EvidenceCap) from which a pixel is foreground
+	Background    float64 `json:"background"`     // evidence up to which it is background
+	EvidenceCap   float64 `json:"evidence_cap"`   // most that sqrt(u) counts for
+	Beta          float64 `json:"beta"`           // edge weight exp(-Beta |dY|^2) + EdgeFloor
+	EdgeFloor     float64 `json:"edge_floor"`     // keeps the equations solvable across hard edges
+	Tolerance     float64 `json:"tolerance"`      // of the solver: ||residual|| / ||right-hand side||
+	MaxIterations int     `json:"max_iterations"` // of the solver; the diary shows where they did not suffice
+}
+
+// MapOptions join the parts (step 7): S = sqrt(u) (PosteriorFloor + P)(ContrastFloor + (1-ContrastFloor) RW).
+type MapOptions struct {
+	PosteriorFloor float64 `json:"posterior_floor"`
+	ContrastFloor  float64 `json:"contrast_floor"`
+}
+
+// DefaultOptions returns the constants of the method for a backbone of the given stride.
+func DefaultOptions(stride int) Options {
+	return Options{
+		Stride: stride,
+		Region: RegionOptions{SmoothCells: 0.25, Suspect: 0.5, Certain: 1, KeepCells: 3, DilateCells: 2},
+		Fills: FillOptions{
+			Count: 6, Shifts: 500, ShiftCells: 0.5, ClearPx: 1, RingCells: 1.25, RingPixels: 150, SmoothPx: 1,
+			MeanShare: 0.7, MemoryCost: 1.1, ApartCells: 1, OffsetCells: 0.75, OffsetDivisor: 2.5,
+		},
+		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.95, Floor: 0.001},
+		Optimiser: OptimiserOptions{
+			Iterations: 12, Averaged: 6, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
+			ScaleQuantile: 0.9, ScaleFloor: 0.001, SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1,
+			SmoothPx: 1, Quantile: 0.95, Floor: 0.001,
+		},
+		Contrast: ContrastOptions{
+			DilatePx: 4, BackgroundPx: 2, Foreground: 0.9, Background: 0.3, EvidenceCap: 1.5, Beta: 1000, EdgeFloor: 1e-6,
+			Tolerance: 1e-8, MaxIterations: 2000,
+		},
+		Map: MapOptions{PosteriorFloor: 0.05, ContrastFloor: 0.1},
+	}
+}
+
+// check refuses values that no refinement can work with; the error names the field as JSON does.
+func (o *Options) check() error {
+	const tiny, huge = 1e-12, 1e6
+	const long = 64 // of lengths, in cells or pixels: bounds what a model from a stranger can cost
+	g, f, r, p, c, m := &o.Region, &o.Fills, &o.Residual, &o.Optimiser, &o.Contrast, &o.Map
+	for _, v := range []struct {
+		field       string
+		value       float64
+		least, most float64
+	}{
+		{"stride", float64(o.Stride), 1, 256},
+		{"region.smooth_cells", g.SmoothCells, 0, long},
+		{"region.suspect", g.Suspect, 0, huge},
+		{"region.certain", g.Certain, g.Suspect, huge},
+		{"region.keep_cells", g.KeepCells, 0, long},
+		{"region.dilate_cells", g.DilateCells, 0, long},
+		{"fills.count", float64(f.Count), 1, 64},
+		{"fills.shifts", float64(f.Shifts), 0, huge},
+		{"fills.shift_cells", f.ShiftCells, 0, long},
+		{"fills.clear_px", f.ClearPx, 0, long},
+		{"fills.ring_cells", f.RingCells, 0, long},
+		{"fills.ring_pixels", float64(f.RingPixels), 1, huge},
+		{"fills.smooth_px", f.SmoothPx, 0, long},
+		{"fills.mean_share", f.MeanShare, 0, 1},
+		{"fills.memory_cost", f.MemoryCost, 0, huge},
+		{"fills.apart_cells", f.ApartCells, 0, long},
+		{"fills.offset_cells", f.OffsetCells, tiny, long},
+		{"fills.offset_divisor", f.OffsetDivisor, tiny, huge},
+		{"residual.smooth_px", r.SmoothPx, 0, long},
+		{"residual.quantile", r.Quantile, 0, 1},
+		{"residual.floor", r.Floor, tiny, huge},
+		{"optimiser.iterations", float64(p.Iterations), 1, 10000},
+		{"optimiser.averaged", float64(p.Averaged), 1, float64(p.Iterations)},
+		{"optimiser.start_px", p.StartPx, 0, long},
+		{"optimiser.near_cells", p.NearCells, 0, long},
+		{"optimiser.data_weight", p.DataWeight, 0, huge},
+		{"optimiser.margin", p.Margin, -huge, huge},
+		{"optimiser.lambda", p.Lambda, tiny, huge},
+		{"optimiser.eps", p.Eps, tiny, huge},
+		{"optimiser.scale_quantile", p.ScaleQuantile, 0, 1},
+		{"optimiser.scale_floor", p.ScaleFloor, tiny, huge},
+		{"optimiser.share_px", p.SharePx, 0, long},
+		{"optimiser.norm_px", p.NormPx, 0, long},
+		{"optimiser.momentum", p.Momentum, 0, 1 - tiny},
+		{"optimiser.decay", p.Decay, 0, 1 - tiny},
+		{"optimiser.rate", p.Rate, 0, huge},
+		{"optimiser.smooth_px", p.SmoothPx, 0, long},
+		{"optimiser.quantile", p.Quantile, 0, 1},
+		{"optimiser.floor", p.Floor, tiny, huge},
+		{"contrast.background_px", c.BackgroundPx, 0, long},
+		{"contrast.dilate_px", c.DilatePx, c.BackgroundPx, long},
+		{"contrast.background", c.Background, 0, huge},
+		{"contrast.foreground", c.Foreground, c.Background, huge},
+		{"contrast.evidence_cap", c.EvidenceCap, 0, huge},
+		{"contrast.beta", c.Beta, 0, huge},
+		{"contrast.edge_floor", c.EdgeFloor, 1e-8, 1},
+		{"contrast.tolerance", c.Tolerance, tiny, 1},
+		{"contrast.max_iterations", float64(c.MaxIterations), 1, huge},
+		{"map.posterior_floor", m.PosteriorFloor, 0, huge},
+		{"map.contrast_floor", m.ContrastFloor, 0, 1},
+	} {
+		if !(v.value >= v.least && v.value <= v.most) || math.IsNaN(v.value) {
+			return fmt.Errorf("refine: option %s is %g, want %g to %g", v.field, v.value, v.least, v.most)
+		}
+	}
+	return nil
+}
+
+// px is a length in cells as pixels.
+func (o *Options) px(cells float64) float64 { return cells * float64(o.Stride) }

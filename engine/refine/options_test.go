@@ -1,0 +1,109 @@
+package refine
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Every field can be broken, and the error says which it was, by the name it has in JSON.
+func TestOptionsAreChecked(t *testing.T) {
+	fields := 0
+	var visit func(v reflect.Value, name string, o *Options)
+	visit = func(v reflect.Value, name string, o *Options) {
+		for i := range v.NumField() {
+			f, tag := v.Field(i), v.Type().Field(i).Tag.Get("json")
+			require.NotEmpty(t, tag, "%s has no name in JSON", v.Type().Field(i).Name)
+			switch full := strings.TrimPrefix(name+"."+tag, "."); f.Kind() {
+			case reflect.Struct:
+				visit(f, full, o)
+			case reflect.Int:
+				good := f.Int()
+				for _, bad := range []int64{-1, math.MaxInt32} {
+					f.SetInt(bad)
+					_, err := New(*o)
+					require.ErrorContains(t, err, "refine: option "+full+" is")
+				}
+				f.SetInt(good)
+				fields++
+			case reflect.Float64:
+				good := f.Float()
+				for _, bad := range []float64{-1e9, 1e9, math.NaN(), math.Inf(1)} {
+					f.SetFloat(bad)
+					_, err := New(*o)
+					require.ErrorContains(t, err, "refine: option "+full+" is")
+				}
+				f.SetFloat(good)
+				fields++
+			default:
+				require.Fail(t, fmt.Sprint(full, " is a ", f.Kind()))
+			}
+		}
+	}
+	for _, stride := range []int{1, 4, 8, 16} {
+		o := DefaultOptions(stride)
+		fields = 0
+		visit(reflect.ValueOf(&o).Elem(), "", &o)
+		require.Greater(t, fields, 45)
+		require.Equal(t, DefaultOptions(stride), o)
+		_, err := New(o)
+		require.NoError(t, err)
+	}
+	_, err := New(Options{})
+	require.ErrorContains(t, err, "stride")
+}
+
+func TestOptionsRefuseWhatContradicts(t *testing.T) {
+	for want, change := range map[string]func(*Options){
+		"region.certain":      func(o *Options) { o.Region.Suspect = 2 },
+		"contrast.foreground": func(o *Options) { o.Contrast.Background = 1 },
+		"contrast.dilate_px":  func(o *Options) { o.Contrast.BackgroundPx = 5 },
+		"optimiser.averaged":  func(o *Options) { o.Optimiser.Iterations = 5 },
+	} {
+		o := DefaultOptions(4)
+		change(&o)
+		_, err := New(o)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestOptionsSurviveJSON(t *testing.T) {
+	o := DefaultOptions(8)
+	blob, err := json.Marshal(o)
+	require.NoError(t, err)
+	var back Options
+	require.NoError(t, json.Unmarshal(blob, &back))
+	require.Equal(t, o, back)
+}
+
+// Lengths that scale are those of the design at stride 4: 12, 8, 2, 5, 4, 3 and 8 px, and sigma 1.
+func TestCellsArePixelsAtStride4(t *testing.T) {
+	o := DefaultOptions(4)
+	var got []float64
+	for _, cells := range []float64{
+		o.Region.KeepCells, o.Region.DilateCells, o.Fills.ShiftCells, o.Fills.RingCells, o.Fills.ApartCells, o.Fills.OffsetCells,
+		o.Optimiser.NearCells, o.Region.SmoothCells,
+	} {
+		got = append(got, o.px(cells))
+	}
+	require.Equal(t, []float64{12, 8, 2, 5, 4, 3, 8, 1}, got)
+}
+
+func TestHinge(t *testing.T) {
+	e := Hinge{Weight: 16, Margin: 1}
+	require.InDelta(t, 16*math.Log(4), e.Value(2), 1e-12)
+	for _, z := range []float64{-1e30, -5, -1} {
+		require.Zero(t, e.Value(z))
+		require.Zero(t, e.Slope(z))
+	}
+	for _, z := range []float64{-0.99, -0.5, 0, 1, 30, 1e6} {
+		const h = 1e-6
+		require.InDelta(t, (e.Value(z+h)-e.Value(z-h))/(2*h), e.Slope(z), 1e-6, "z %g", z)
+		require.Positive(t, e.Slope(z))
+	}
+}

@@ -1,0 +1,663 @@
+package refine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"f2pad/engine/compare"
+	"f2pad/engine/nd"
+	"f2pad/engine/pixel"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+)
+
+// texture is a woven pattern with a little noise, [3,h,w]; phases and noise depend on seed.
+func texture(h, w int, colour bool, seed uint64) []float32 {
+	rng := rand.New(rand.NewPCG(seed, 99))
+	y := make([]float32, 3*h*w)
+	for i := range h {
+		for j := range w {
+			warp := math.Sin(2 * math.Pi * float64(i) / 8)
+			weft := math.Sin(2 * math.Pi * float64(j+i/2) / 10)
+			noise := 0.02 * rng.NormFloat64()
+			for c := range 3 {
+				v := 0.5 + 0.15*warp + 0.1*weft + noise
+				if colour {
+					v += 0.05*float64(c)*warp + 0.01*rng.NormFloat64()
+				}
+				y[(c*h+i)*w+j] = float32(v)
+			}
+		}
+	}
+	return y
+}
+
+// defect paints an irregular dark blot and returns its mask.
+func defect(y []float32, h, w, cy, cx int, seed uint64) []bool {
+	rng := rand.New(rand.NewPCG(seed, 98))
+	a, b := 8+3*rng.Float64(), 2.5+rng.Float64()
+	turn := rng.Float64()
+	mask := make([]bool, h*w)
+	for i := range h {
+		for j := range w {
+			dy, dx := float64(i-cy), float64(j-cx)
+			p, q := dy*math.Cos(turn)+dx*math.Sin(turn), dx*math.Cos(turn)-dy*math.Sin(turn)
+			if p*p/(a*a)+q*q/(b*b) < 1+0.3*math.Sin(5*math.Atan2(q, p)) {
+				mask[i*w+j] = true
+				for c := range 3 {
+					y[(c*h+i)*w+j] -= float32(0.2 + 0.1*rng.Float64())
+				}
+			}
+		}
+	}
+	return mask
+}
+
+// differ is a Scorer that knows what each image should look like: z is Gain times the mean square difference to it over
+// the pixels within Reach of the cell, less 1.
+type differ struct {
+	normal        [][]float32 // [3,H,W] of each image
+	stride, reach int
+	gain          float64
+}
+
+func (d *differ) Stride() int { return d.stride }
+
+func (d *differ) cell(x, normal []float32, H, W, v int, dz float64, dx []float32) float64 {
+	w := W / d.stride
+	y0, x0 := v/w*d.stride, v%w*d.stride
+	sum, n := 0.0, 0
+	visit := func(f func(p int)) {
+		for i := max(y0-d.reach, 0); i < min(y0+d.stride+d.reach, H); i++ {
+			for j := max(x0-d.reach, 0); j < min(x0+d.stride+d.reach, W); j++ {
+				for c := range 3 {
+					f((c*H+i)*W + j)
+				}
+			}
+		}
+	}
+	visit(func(p int) {
+		e := float64(x[p] - normal[p])
+		sum += e * e
+		n++
+	})
+	if dz != 0 {
+		visit(func(p int) { dx[p] += float32(dz * d.gain * 2 * float64(x[p]-normal[p]) / float64(n)) })
+	}
+	return d.gain*sum/float64(n) - 1
+}
+
+func (d *differ) Score(_ context.Context, x, z *tensor.Dense) error {
+	H, W := x.Shape()[2], x.Shape()[3]
+	n, cells := 3*H*W, z.Shape()[1]*z.Shape()[2]
+	for v := range nd.Data(z) {
+		i := v / cells
+		nd.Data(z)[v] = float32(d.cell(nd.Data(x)[i*n:(i+1)*n], d.normal[i], H, W, v%cells, 0, nil))
+	}
+	return nil
+}
+
+func (d *differ) Gradient(
+	_ context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense,
+) error {
+	H, W := x.Shape()[2], x.Shape()[3]
+	n, cells := 3*H*W, len(where)/len(energy)
+	clear(nd.Data(dx))
+	clear(energy)
+	for v, on := range where {
+		if on {
+			i := v / cells
+			xi, di := nd.Data(x)[i*n:(i+1)*n], nd.Data(dx)[i*n:(i+1)*n]
+			z := d.cell(xi, d.normal[i], H, W, v%cells, 0, nil)
+			energy[i] += e.Value(z)
+			d.cell(xi, d.normal[i], H, W, v%cells, e.Slope(z), di)
+		}
+	}
+	return nil
+}
+
+// example is an image with a defect, in the company of its scorer.
+type example struct {
+	in     Input
+	mask   []bool
+	normal []float32
+}
+
+func newExample(t *testing.T, h, w int, colour bool, seed uint64) example {
+	normal := texture(h, w, colour, seed)
+	y := slices.Clone(normal)
+	mask := defect(y, h, w, h/2+int(seed%7), w/2-int(seed%5), seed)
+	in := Input{Y: nd.Wrap(y, 3, h, w), Z: nd.New(h/4, w/4), Base: nd.New(h, w), Seed: seed, Diary: true}
+	ex := example{in, mask, normal}
+	z := nd.Wrap(nd.Data(in.Z), 1, h/4, w/4)
+	require.NoError(t, scorerOf(ex).Score(context.Background(), nd.Wrap(y, 1, 3, h, w), z))
+	pixel.Upsample(nd.Data(in.Z), h/4, w/4, 4, nd.Data(in.Base))
+	g := pixel.NewGaussian(2)
+	g.Blur(nd.Data(in.Base), h, w, make([]float32, g.Scratch(h, w)))
+	return ex
+}
+
+func scorerOf(ex ...example) *differ {
+	d := &differ{stride: 4, reach: 8, gain: 200}
+	for _, e := range ex {
+		d.normal = append(d.normal, e.normal)
+	}
+	return d
+}
+
+// averagePrecision of scores for a mask: the mean over its pixels of the precision at their scores.
+func averagePrecision(scores []float32, mask []bool) float64 {
+	order := make([]int, len(scores))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		switch {
+		case scores[a] > scores[b]:
+			return -1
+		case scores[a] < scores[b]:
+			return 1
+		}
+		return 0
+	})
+	hits, ap := 0, 0.0
+	for k, p := range order {
+		if mask[p] {
+			hits++
+			ap += float64(hits) / float64(k+1)
+		}
+	}
+	return ap / float64(hits)
+}
+
+func newRefiner(t *testing.T) *Refiner {
+	r, err := New(DefaultOptions(4))
+	require.NoError(t, err)
+	return r
+}
+
+var all = []Kind{Base, Residual, F2PAD}
+
+func wrap(y []float32, h, w int) *tensor.Dense { return nd.Wrap(y, 3, h, w) }
+
+func run(t *testing.T, r *Refiner, kinds []Kind, ex ...example) []Output {
+	t.Helper()
+	in := make([]Input, len(ex))
+	for i, e := range ex {
+		in[i] = e.in
+	}
+	out, err := r.Run(context.Background(), scorerOf(ex...), in, kinds)
+	require.NoError(t, err)
+	require.Len(t, out, len(ex))
+	for _, o := range out {
+		require.Len(t, o.Maps, len(kinds))
+		for _, k := range kinds {
+			for p, v := range nd.Data(o.Maps[k]) {
+				require.False(t, math.IsNaN(float64(v)) || math.IsInf(float64(v), 0), "%s[%d] is %g", k, p, v)
+			}
+		}
+	}
+	return out
+}
+
+func TestMapsOutlineADefect(t *testing.T) {
+	r := newRefiner(t)
+	for seed := range uint64(5) {
+		ex := newExample(t, 96, 104, seed%2 == 1, seed)
+		out := run(t, r, all, ex)[0]
+		require.True(t, out.Refined)
+		ap := map[Kind]float64{}
+		for _, k := range all {
+			ap[k] = averagePrecision(nd.Data(out.Maps[k]), ex.mask)
+		}
+		t.Logf("seed %d: AP %v", seed, ap)
+		require.Greater(t, ap[Residual], ap[Base]+0.05)
+		require.Greater(t, ap[F2PAD], ap[Base]+0.05)
+
+		it := out.Diary.Iterations
+		require.Len(t, it, 12)
+		first, last := it[0], it[len(it)-1]
+		require.Less(t, last.Energy(), 0.8*first.Energy())
+		require.Less(t, last.Data, first.Data)
+		require.Less(t, last.Support, first.Support)
+		require.Positive(t, last.Support)
+		require.Less(t, last.Step, first.Step)
+		for _, k := range []Kind{Residual, F2PAD} {
+			require.LessOrEqual(t, out.Diary.Walks[k].Residual, 1e-8)
+			require.Positive(t, out.Diary.Walks[k].Unknowns)
+			require.Positive(t, out.Seconds[k])
+		}
+		require.Greater(t, out.Seconds[F2PAD], 0.0)
+	}
+}
+
+func bits(o Output) []byte {
+	var b []byte
+	for _, k := range all {
+		if m := o.Maps[k]; m != nil {
+			for _, v := range nd.Data(m) {
+				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+			}
+		}
+	}
+	return b
+}
+
+// The same image, the same bytes: whatever it is scored with, in whatever order, on however many cores.
+func TestResultsDependOnTheImageAlone(t *testing.T) {
+	const h, w = 64, 72
+	r := newRefiner(t)
+	var memory []*Normal
+	for k := range uint64(3) {
+		m, err := Remember(wrap(texture(h, w, true, 50+k), h, w))
+		require.NoError(t, err)
+		memory = append(memory, m)
+	}
+	var ex []example
+	for seed := range uint64(4) {
+		e := newExample(t, h, w, seed%2 == 0, seed)
+		e.in.Memory = memory
+		ex = append(ex, e)
+	}
+	clear(nd.Data(ex[1].in.Z)) // nothing suspicious
+	want := make([][]byte, len(ex))
+	for i, e := range ex {
+		out := run(t, r, all, e)[0]
+		require.Equal(t, i != 1, out.Refined)
+		want[i] = bits(out)
+	}
+	cores := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(cores)
+	for _, n := range []int{1, 2, 5} {
+		runtime.GOMAXPROCS(n)
+		for _, order := range [][]int{{0, 1, 2, 3}, {3, 1, 0, 2}, {2, 2, 1}} {
+			var batch []example
+			for _, i := range order {
+				batch = append(batch, ex[i])
+			}
+			for k, out := range run(t, r, all, batch...) {
+				require.Equal(t, want[order[k]], bits(out), "image %d in %v on %d cores", order[k], order, n)
+			}
+		}
+	}
+	other := ex[0]
+	other.in.Seed++
+	require.NotEqual(t, want[0], bits(run(t, r, all, other)[0]), "the seed does nothing")
+}
+
+// Kinds that are made together are those that are made alone.
+func TestKindsShareTheirSteps(t *testing.T) {
+	r := newRefiner(t)
+	ex := newExample(t, 64, 64, false, 3)
+	together := run(t, r, all, ex)[0]
+	for _, k := range all {
+		alone := run(t, r, []Kind{k}, ex)[0]
+		require.Equal(t, nd.Data(together.Maps[k]), nd.Data(alone.Maps[k]), "%s", k)
+		require.Equal(t, k == F2PAD, alone.Diary != nil && len(alone.Diary.Iterations) > 0)
+	}
+	require.Same(t, ex.in.Base, together.Maps[Base])
+}
+
+func TestInputsAreNotChanged(t *testing.T) {
+	ex := newExample(t, 64, 64, true, 1)
+	y, z := slices.Clone(nd.Data(ex.in.Y)), slices.Clone(nd.Data(ex.in.Z))
+	run(t, newRefiner(t), all, ex)
+	require.Equal(t, y, nd.Data(ex.in.Y))
+	require.Equal(t, z, nd.Data(ex.in.Z))
+}
+
+// Where nothing is suspicious, and away from what is, the map is 0.005 sqrt(max(u,0)).
+func TestMapWithoutSuspicion(t *testing.T) {
+	const h, w = 64, 80
+	r := newRefiner(t)
+	ex := newExample(t, h, w, false, 2)
+	clear(nd.Data(ex.in.Z))
+	nd.Data(ex.in.Z)[5], nd.Data(ex.in.Z)[100] = 0.9, -3
+	plain := func(ex example) []float64 {
+		u := make([]float32, h*w)
+		pixel.Upsample(nd.Data(ex.in.Z), h/4, w/4, 4, u)
+		g := pixel.NewGaussian(1)
+		g.Blur(u, h, w, make([]float32, g.Scratch(h, w)))
+		want := make([]float64, h*w)
+		for p := range want {
+			want[p] = 0.005 * math.Sqrt(max(float64(u[p]), 0))
+		}
+		return want
+	}
+	out := run(t, r, all, ex)[0]
+	require.False(t, out.Refined)
+	require.Empty(t, out.Diary.Iterations)
+	for _, k := range []Kind{Residual, F2PAD} {
+		compare.Require(t, string(k), nd.Data(out.Maps[k]), plain(ex), rounding)
+	}
+
+	ex = newExample(t, h, w, false, 2)
+	out = run(t, r, all, ex)[0]
+	require.True(t, out.Refined)
+	want := plain(ex)
+	for _, k := range []Kind{Residual, F2PAD} {
+		for _, p := range []int{0, w - 1, (h-1)*w + 3} {
+			require.InDelta(t, want[p], nd.Data(out.Maps[k])[p], 1e-6)
+		}
+	}
+}
+
+func TestDegenerateImages(t *testing.T) {
+	const h, w = 48, 40
+	hot := func(z float32) *tensor.Dense {
+		v := make([]float32, h*w/16)
+		for i := range v {
+			v[i] = z
+		}
+		return nd.Wrap(v, h/4, w/4)
+	}
+	small := nd.New(h/4, w/4)
+	nd.Data(small)[45] = 1e6
+	memory, err := Remember(wrap(texture(h, w, false, 9), h, w))
+	require.NoError(t, err)
+	other, err := Remember(wrap(texture(8, 8, false, 9), 8, 8))
+	require.NoError(t, err)
+	normal := texture(h, w, false, 4)
+	for _, c := range []struct {
+		name   string
+		y      []float32
+		z      *tensor.Dense
+		memory []*Normal
+	}{
+		{"everything suspicious, nothing to compare with", slices.Clone(normal), hot(5), nil},
+		{"everything suspicious, a memory", slices.Clone(normal), hot(5), []*Normal{memory, other}},
+		{"huge scores", slices.Clone(normal), hot(1e30), []*Normal{memory}},
+		{"constant image", make([]float32, 3*h*w), small, nil},
+		{"constant image, all of it", make([]float32, 3*h*w), hot(2), nil},
+		{"one glaring cell", slices.Clone(normal), small, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ex := example{in: Input{Y: wrap(c.y, h, w), Z: c.z, Base: nd.New(h, w), Memory: c.memory, Diary: true}, normal: normal}
+			out := run(t, newRefiner(t), all, ex)[0]
+			require.True(t, out.Refined)
+			for _, k := range all {
+				for p, v := range nd.Data(out.Maps[k]) {
+					require.GreaterOrEqual(t, v, float32(0), "%s[%d]", k, p)
+				}
+			}
+			if c.memory == nil && c.z != small {
+				require.Empty(t, out.Diary.Iterations, "there is nothing to start from")
+			} else {
+				require.Len(t, out.Diary.Iterations, 12)
+			}
+		})
+	}
+}
+
+// Two regions that blurs reach across share a window; far ones do not. Either way the step is that of the whole image,
+// which pixel's tests show; here: windows hold their regions and are wide enough.
+func TestIslands(t *testing.T) {
+	const h, w, reach = 80, 90, 6
+	omega := disc(h, w, 12, 12, 4)
+	for p, on := range disc(h, w, 12, 26, 4) { // 14 - 8 = 6 px away
+		omega[p] = omega[p] || on
+	}
+	for p, on := range disc(h, w, 60, 70, 5) {
+		omega[p] = omega[p] || on
+	}
+	s := &scene{h: h, w: w, distance: distances(omega, h, w)}
+	regions := components(omega, h, w, true)
+	require.Len(t, regions, 3)
+	s.split(regions, reach)
+	require.Len(t, s.islands, 2)
+	require.Equal(t, []int{0, 1}, s.islands[0].regions)
+	require.Equal(t, []int{2}, s.islands[1].regions)
+	seen := 0
+	for _, is := range s.islands {
+		b := is.state.Box
+		for k, p := range is.state.Pixels {
+			y, x := b.Y0+int(p)/b.W(), b.X0+int(p)%b.W()
+			require.True(t, omega[y*w+x])
+			require.True(t, k == 0 || is.state.Pixels[k-1] < p)
+			require.True(t, b.Y0 == 0 || y-b.Y0 >= reach)
+			require.True(t, b.X0 == 0 || x-b.X0 >= reach)
+			require.True(t, b.Y1 == h || b.Y1-1-y >= reach)
+			require.True(t, b.X1 == w || b.X1-1-x >= reach)
+			seen++
+		}
+	}
+	require.Equal(t, len(regions[0])+len(regions[1])+len(regions[2]), seen)
+}
+
+func TestWindowsHaveRoomForEveryBlur(t *testing.T) {
+	require.Equal(t, 6, newRefiner(t).reach)
+	for _, widen := range []func(*Options){
+		func(o *Options) { o.Residual.SmoothPx = 3 }, func(o *Options) { o.Optimiser.StartPx = 3 },
+		func(o *Options) { o.Optimiser.SharePx = 3 }, func(o *Options) { o.Optimiser.NormPx = 3 },
+		func(o *Options) { o.Optimiser.SmoothPx = 3 },
+	} {
+		o := DefaultOptions(4)
+		widen(&o)
+		r, err := New(o)
+		require.NoError(t, err)
+		require.Equal(t, 12, r.reach)
+	}
+}
+
+// However strong the evidence, what is further than 2 px from Omega is background, and further than 4 px outside.
+func TestFarFromTheRegionIsBackground(t *testing.T) {
+	const h, w = 24, 24
+	omega := disc(h, w, 12, 12, 3)
+	s := &scene{y: make([]float32, 3*h*w), h: h, w: w, u: make([]float32, h*w), distance: distances(omega, h, w)}
+	s.domains = components(within(s.distance, 4), h, w, false)
+	p := make([]float32, h*w)
+	for i := range p {
+		s.u[i], p[i] = 4, 1
+	}
+	for i, v := range newRefiner(t).finish(s, Residual, p) {
+		rw := 0.0
+		if s.distance[i] <= 4 {
+			rw = 1
+		}
+		require.InDelta(t, 2*1.05*(0.1+0.9*rw), v, 1e-6, "pixel %d", i)
+	}
+}
+
+// Windows may overlap though what is in them does not: nothing is lost where they do.
+func TestPosteriorKeepsOverlaps(t *testing.T) {
+	const h, w = 6, 8
+	s := &scene{h: h, w: w}
+	want := make([]float32, h*w)
+	for i, b := range []pixel.Box{{Y0: 0, X0: 0, Y1: 4, X1: 5}, {Y0: 2, X0: 3, Y1: 6, X1: 8}} {
+		at := 1 + 2*i
+		v := make([]float32, b.H()*b.W())
+		v[at], v[at+1] = 3, 1
+		s.islands = append(s.islands, &island{residual: v, state: &pixel.State{Box: b, Pixels: []int32{int32(at)}}})
+		want[b.Y0*w+b.X0+at], want[b.Y0*w+b.X0+at+1] = 1, 1./3
+	}
+	s.islands[0].residual[3*5+4] = 6 // in the other's window
+	want[3*w+4] = 2
+	got := s.posterior(func(is *island) []float32 { return is.residual }, func(v []float32) float64 {
+		require.Equal(t, []float32{3, 3}, v, "values over the region")
+		return float64(v[0])
+	})
+	compare.Require(t, "posterior", got, want, rounding)
+}
+
+func TestRunRefuses(t *testing.T) {
+	good := func() example { return newExample(t, 48, 40, false, 1) }
+	nan := func(x *tensor.Dense) *tensor.Dense {
+		c := x.Clone().(*tensor.Dense)
+		nd.Data(c)[7] = float32(math.NaN())
+		return c
+	}
+	for want, change := range map[string]func(*Input){
+		"y[7] is NaN":                        func(in *Input) { in.Y = nan(in.Y) },
+		"z[7] is NaN":                        func(in *Input) { in.Z = nan(in.Z) },
+		"z[0] is +Inf":                       func(in *Input) { nd.Data(in.Z)[0] = float32(math.Inf(1)) },
+		"z[1] is -2e+30":                     func(in *Input) { nd.Data(in.Z)[1] = -2e30 },
+		"y[0] is -17":                        func(in *Input) { in.Y = in.Y.Clone().(*tensor.Dense); nd.Data(in.Y)[0] = -17 },
+		"y is nil":                           func(in *Input) { in.Y = nil },
+		"z is nil":                           func(in *Input) { in.Z = nil },
+		"base is nil":                        func(in *Input) { in.Base = nil },
+		"z has shape (3, 3), want [12 10]":   func(in *Input) { in.Z = nd.New(3, 3) },
+		"base has shape (4, 4), want [48 40": func(in *Input) { in.Base = nd.New(4, 4) },
+		"memory[1] is nil":                   func(in *Input) { in.Memory = []*Normal{{1, 1, 1, []uint8{1}}, nil} },
+	} {
+		ex := []example{good(), good()}
+		for i := range ex {
+			both := slices.Clone(ex)
+			change(&both[i].in)
+			_, err := newRefiner(t).Run(context.Background(), scorerOf(both...), []Input{both[0].in, both[1].in}, all)
+			require.ErrorContains(t, err, want)
+			require.ErrorContains(t, err, []string{"image 0", "image 1"}[i])
+			ex = []example{good(), good()}
+		}
+	}
+	ex, bigger := good(), newExample(t, 48, 44, false, 1)
+	r, ctx := newRefiner(t), context.Background()
+	_, err := r.Run(ctx, scorerOf(ex), []Input{ex.in, bigger.in}, all)
+	require.ErrorContains(t, err, "image 1: y has shape (3, 48, 44), want [3 48 40]")
+	_, err = r.Run(ctx, scorerOf(ex), []Input{{Y: nd.New(3, 42, 40)}}, all)
+	require.ErrorContains(t, err, "42 x 40 pixels, want multiples of the stride 4")
+	_, err = r.Run(ctx, nil, []Input{ex.in}, all)
+	require.ErrorContains(t, err, "no scorer")
+	_, err = r.Run(ctx, &differ{stride: 8}, []Input{ex.in}, all)
+	require.ErrorContains(t, err, "options for stride 4, the scorer has 8")
+	_, err = r.Run(ctx, scorerOf(ex), []Input{ex.in}, []Kind{"best"})
+	require.ErrorContains(t, err, `"best"`)
+	out, err := r.Run(ctx, scorerOf(), nil, all)
+	require.NoError(t, err)
+	require.Empty(t, out)
+}
+
+// faulty is a Scorer that breaks down, or ends the run, in one of its gradients.
+type faulty struct {
+	*differ
+	after int
+	fault func(energy []float64, dx *tensor.Dense) error
+}
+
+func (f *faulty) Gradient(
+	ctx context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense,
+) error {
+	if err := f.differ.Gradient(ctx, x, where, e, energy, dx); err != nil {
+		return err
+	}
+	if f.after--; f.after < 0 {
+		return f.fault(energy, dx)
+	}
+	return nil
+}
+
+func TestFaultsEndTheRun(t *testing.T) {
+	ex := newExample(t, 64, 64, false, 1)
+	boom := errors.New("boom")
+	ctx, cancel := context.WithCancel(context.Background())
+	for _, c := range []struct {
+		ctx   context.Context
+		fault func(energy []float64, dx *tensor.Dense) error
+		check func(error)
+	}{
+		{context.Background(), func([]float64, *tensor.Dense) error { return boom }, func(err error) { require.ErrorIs(t, err, boom) }},
+		{context.Background(), func(energy []float64, _ *tensor.Dense) error { energy[0] = math.NaN(); return nil },
+			func(err error) { require.ErrorContains(t, err, "image 0: the scorer's energy (NaN)") }},
+		{context.Background(), func(_ []float64, dx *tensor.Dense) error {
+			nd.Data(dx)[32*64+32] = float32(math.NaN())
+			return nil
+		}, func(err error) { require.ErrorContains(t, err, "not finite in iteration 4") }},
+		{context.Background(), func(_ []float64, dx *tensor.Dense) error {
+			nd.Data(dx)[32*64+32] = float32(math.Inf(1))
+			return nil
+		}, func(err error) { require.ErrorContains(t, err, "not finite in iteration 4") }},
+		{ctx, func([]float64, *tensor.Dense) error { cancel(); return nil },
+			func(err error) { require.ErrorIs(t, err, context.Canceled) }},
+	} {
+		_, err := newRefiner(t).Run(c.ctx, &faulty{scorerOf(ex), 3, c.fault}, []Input{ex.in}, all)
+		require.Error(t, err)
+		c.check(err)
+	}
+	_, err := newRefiner(t).Run(ctx, scorerOf(ex), []Input{ex.in}, []Kind{Residual})
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// badFills are sources of fills that break their contract.
+type badFills struct{ fills func(s *Scene) [][][]float32 }
+
+func (b badFills) Fill(s *Scene, _ int) [][][]float32 { return b.fills(s) }
+
+func TestPartsCanBeReplaced(t *testing.T) {
+	ex := newExample(t, 64, 64, false, 1)
+	r := newRefiner(t)
+	want := bits(run(t, r, []Kind{F2PAD}, ex)[0])
+	for name, change := range map[string]func(*Refiner){
+		"energy":  func(r *Refiner) { r.Energy = Hinge{4, 0} },
+		"penalty": func(r *Refiner) { r.Penalty = pixel.NewGroupLog(0.5) },
+		"fills": func(r *Refiner) {
+			r.Fills = badFills{func(s *Scene) [][][]float32 {
+				return [][][]float32{{make([]float32, 3*len(s.Regions[0]))}}
+			}}
+		},
+	} {
+		r := newRefiner(t)
+		change(r)
+		require.NotEqual(t, want, bits(run(t, r, []Kind{F2PAD}, ex)[0]), name)
+	}
+	boom := errors.New("boom")
+	r.Stepper = func([]Problem, *pixel.StepOptions) (Stepper, error) { return nil, boom }
+	_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, all)
+	require.ErrorIs(t, err, boom)
+	for _, fills := range [][][][]float32{nil, {{{1, 2}}}} {
+		r.Fills = badFills{func(*Scene) [][][]float32 { return fills }}
+		_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, []Kind{Residual})
+		require.ErrorContains(t, err, "fill")
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	const h, w = 256, 256
+	y := texture(h, w, true, 1)
+	normal := slices.Clone(y)
+	defect(y, h, w, 100, 130, 1)
+	z := nd.New(h/4, w/4)
+	for i := range 7 {
+		for j := range 7 {
+			nd.Data(z)[(22+i)*w/4+29+j] = 3
+		}
+	}
+	in := Input{Y: wrap(y, h, w), Z: z, Seed: 1}
+	for k := range uint64(24) {
+		m, err := Remember(wrap(texture(h, w, true, 10+k), h, w))
+		require.NoError(b, err)
+		in.Memory = append(in.Memory, m)
+	}
+	r, err := New(DefaultOptions(4))
+	require.NoError(b, err)
+	for _, k := range []Kind{Residual, F2PAD} {
+		b.Run(string(k), func(b *testing.B) {
+			sc := &timed{differ: &differ{normal: [][]float32{normal}, stride: 4, reach: 4, gain: 50}}
+			for b.Loop() {
+				_, err := r.Run(context.Background(), sc, []Input{in}, []Kind{k})
+				require.NoError(b, err)
+			}
+			b.ReportMetric((b.Elapsed()-sc.spent).Seconds()*1e3/float64(b.N), "ms-without-scorer/op")
+		})
+	}
+}
+
+// timed is a Scorer that knows how long it took.
+type timed struct {
+	*differ
+	spent time.Duration
+}
+
+func (s *timed) Gradient(
+	ctx context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense,
+) error {
+	start := time.Now()
+	defer func() { s.spent += time.Since(start) }()
+	return s.differ.Gradient(ctx, x, where, e, energy, dx)
+}

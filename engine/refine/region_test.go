@@ -1,0 +1,164 @@
+package refine
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// scatter sets each of n cells with probability share.
+func scatter(n int, share float64, seed uint64) []bool {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	m := make([]bool, n)
+	for i := range m {
+		m[i] = rng.Float64() < share
+	}
+	return m
+}
+
+func square(i int) int { return i * i }
+
+// slowDistance looks at every pixel of the set; -1 if it is empty.
+func slowDistance(set []bool, w, p int) int {
+	best := -1
+	for q, on := range set {
+		if d := square(p/w-q/w) + square(p%w-q%w); on && (best < 0 || d < best) {
+			best = d
+		}
+	}
+	return best
+}
+
+func TestDistancesAreExact(t *testing.T) {
+	for i, c := range []struct {
+		h, w  int
+		share float64
+	}{{1, 1, 1}, {1, 20, 0.1}, {20, 1, 0.1}, {17, 23, 0.01}, {17, 23, 0.3}, {30, 9, 0.005}, {9, 30, 0.02}, {25, 25, 0.003}} {
+		set := scatter(c.h*c.w, c.share, uint64(i))
+		set[c.h*c.w/2] = true
+		for p, d := range distances(set, c.h, c.w) {
+			require.EqualValues(t, slowDistance(set, c.w, p), d, "%v at %d", c, p)
+		}
+	}
+	for _, d := range distances(make([]bool, 30), 5, 6) {
+		require.GreaterOrEqual(t, d, int32(11*11))
+	}
+}
+
+func TestWithinIsInclusive(t *testing.T) {
+	require.Equal(t, []bool{true, true, true, false}, within([]int32{0, 24, 25, 26}, 5))
+	require.Equal(t, []bool{true, false}, within([]int32{6, 7}, 2.5))
+}
+
+// slowComponents joins labels until nothing changes.
+func slowComponents(mask []bool, h, w int, eight bool) []int {
+	label := make([]int, h*w)
+	for p := range label {
+		label[p] = p
+	}
+	for changed := true; changed; {
+		changed = false
+		for p := range label {
+			for q := range label {
+				dy, dx := square(p/w-q/w), square(p%w-q%w)
+				near := dy <= 1 && dx <= 1 && (eight || dy+dx <= 1)
+				if mask[p] && mask[q] && near && label[q] < label[p] {
+					label[p], changed = label[q], true
+				}
+			}
+		}
+	}
+	return label
+}
+
+func TestComponents(t *testing.T) {
+	const h, w = 13, 11
+	for seed, share := range []float64{0, 0.2, 0.4, 0.5, 0.6, 1} {
+		for _, eight := range []bool{true, false} {
+			mask := scatter(h*w, share, uint64(seed))
+			want := slowComponents(mask, h, w, eight)
+			seen, last := 0, int32(-1)
+			for _, c := range components(mask, h, w, eight) {
+				require.Greater(t, c[0], last, "not in the order of their first pixels")
+				last = c[0]
+				for k, p := range c {
+					require.True(t, mask[p])
+					require.EqualValues(t, c[0], want[p])
+					require.True(t, k == 0 || c[k-1] < p, "not ascending")
+				}
+				seen += len(c)
+			}
+			count := 0
+			for _, on := range mask {
+				if on {
+					count++
+				}
+			}
+			require.Equal(t, count, seen)
+		}
+	}
+}
+
+func TestSuspiciousRegion(t *testing.T) {
+	const h, w = 40, 44
+	o := DefaultOptions(4)
+	for seed := range uint64(6) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		u := make([]float32, h*w)
+		for k := 0; k < 3; k++ { // blobs with tails; one is never certain
+			cy, cx, top, width := rng.IntN(h), rng.IntN(w), 0.9+0.5*float64(k), 3+5*rng.Float64()
+			for p := range u {
+				d := math.Hypot(float64(p/w-cy), 0.4*float64(p%w-cx))
+				u[p] = max(u[p], float32(top*math.Exp(-d*d/(2*width*width))))
+			}
+		}
+		suspect := make([]bool, h*w)
+		for p, v := range u {
+			suspect[p] = v > 0.5
+		}
+		label := slowComponents(suspect, h, w, true)
+		certain, lit := make([]bool, h*w), map[int]bool{}
+		for p, v := range u {
+			if v > 1 {
+				certain[p], lit[label[p]] = true, true
+			}
+		}
+		keep := make([]bool, h*w)
+		for p := range keep {
+			keep[p] = suspect[p] && lit[label[p]] && slowDistance(certain, w, p) <= 12*12
+		}
+		got := suspicious(u, h, w, &o)
+		for p := range keep {
+			require.Equal(t, slowDistance(keep, w, p) <= 8*8, got[p], "seed %d at %d", seed, p)
+		}
+	}
+	u := make([]float32, h*w)
+	u[10*w+10], u[11*w+11] = 1.5, 0.6 // joined at a corner
+	require.True(t, suspicious(u, h, w, &o)[19*w+11])
+	for p := range u {
+		u[p] = 1 // not above 1
+	}
+	require.Nil(t, suspicious(u, h, w, &o))
+}
+
+func TestCellsNear(t *testing.T) {
+	const H, W, stride = 24, 32, 4
+	set := make([]bool, H*W)
+	set[9*W+13] = true
+	set[23*W] = true
+	for _, r := range []float64{0, 3, 8} {
+		where := make([]bool, H*W/stride/stride)
+		cellsNear(distances(set, H, W), H, W, stride, r, where)
+		for v, got := range where {
+			want := false
+			for i := range stride * stride {
+				p := (v/(W/stride)*stride+i/stride)*W + v%(W/stride)*stride + i%stride
+				want = want || float64(slowDistance(set, W, p)) <= r*r
+			}
+			require.Equal(t, want, got, fmt.Sprintf("r %g, cell %d", r, v))
+		}
+	}
+}
