@@ -1,112 +1,301 @@
-// Package engine is the public face of F2PAD: fit a detector on normal images, load it, score batches of images, refine
-// their maps.
+// Package engine is the public face of F2PAD: fit a detector on normal images, load it, score images in batches, refine
+// their maps, evaluate them.
+//
+// A pixel's way: imageio decodes the file, a frame brings it to the model's size, the network (backbone) turns it into
+// features, the method scores every location, refine turns scores into maps, and the frame brings maps back to the
+// image's own size.
 package engine
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"iter"
+	"math"
+	"runtime"
+	"slices"
+	"time"
 
-	"f2pad/engine/artifact"
 	"f2pad/engine/backbone"
 	"f2pad/engine/dataset"
 	"f2pad/engine/exec"
+	"f2pad/engine/exec/goexec"
 	"f2pad/engine/imageio"
+	"f2pad/engine/internal/par"
 	"f2pad/engine/method"
+	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 
 	"gorgonia.org/tensor"
 )
 
-// Size says what a model does with an image's size.
-type Size struct {
-	Px         int  `json:"px"`          // side of the square that images are resized to; 0: native
-	KeepAspect bool `json:"keep_aspect"` // pad to the square by reflection instead of stretching
-}
+// Kinds lists the maps in the order in which reports show them.
+func Kinds() []refine.Kind { return []refine.Kind{refine.Base, refine.Residual, refine.F2PAD} }
 
-// Native reports whether images are run at their own size.
-func (s Size) Native() bool { return s.Px == 0 }
-
-// FitOptions configure Fit. The zero value of each field but Method means its default.
-type FitOptions struct {
-	Method   string // padim, patchcore
-	Profile  string // f2pad (default), paper, anomalib
-	Backbone string // scatter
-	Size     Size   // default: native
-	Seed     uint64
-	HoldOut  float64 // share of the normal images kept back for calibration; default 0.2
-	ImageFPR float64 // false-positive rate of the image threshold on normal images; default 0.05
-	PixelFPR float64 // false-positive rate of the pixel thresholds on pixels of normal images; default 0.001
-	Refine   *refine.Options
-	Executor exec.Executor
-	// Progress, if set, is told how far the work is; phases come in order.
-	Progress func(Progress)
-}
-
-// Progress is one step of long work.
-type Progress struct {
-	Phase string // "backbone", "features", "method", "calibration"
-	Done  int
-	Total int // 0: unknown
-}
-
-// Model is a fitted detector with all that scoring needs.
-type Model struct {
-	Info     ModelInfo
-	backbone backbone.Backbone
-	method   method.Method
-	memory   []*tensor.Dense
-}
-
-// ModelInfo is what a model records about itself.
-type ModelInfo struct{}
-
-// Fit learns a model from normal images. Images that cannot be used are reported to skip (file and reason) and left out;
-// Fit fails if too few remain.
-func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(dataset.Item, error)) (*Model, error) {
-	return nil, errors.New("being written")
-}
-
-// Save writes the model file atomically and returns its SHA-256.
-func (m *Model) Save(path string) (string, error) { return "", errors.New("being written") }
-
-// Load reads a model file.
-func Load(path string) (*Model, error) { return nil, errors.New("being written") }
-
-// FromArtifact reads a model from an opened artifact.
-func FromArtifact(f *artifact.File) (*Model, error) { return nil, errors.New("being written") }
-
-// Options configure an Engine.
+// Options configure an Engine. The zero value scores on the CPU in pure Go and makes no maps.
 type Options struct {
-	Executor  exec.Executor // default: pure Go
-	Batch     int           // images per batch; default 8
-	Maps      []refine.Kind // maps to compute; none: scores only
-	MaxPixels int           // pixels of the largest window that the network runs on at once
+	Executor  exec.Executor  // default: goexec
+	Batch     int            // images in work at once; default 8. Results do not depend on it
+	Maps      []refine.Kind  // maps to make; none: scores only
+	MaxPixels int            // pixels of the largest window that the network runs on at once; default 1<<19
+	Limits    imageio.Limits // of images that are accepted; zero fields mean imageio's defaults
 }
 
-// Engine scores images with a model.
-type Engine struct{}
+const (
+	defaultBatch     = 8
+	defaultMaxPixels = 1 << 19
+	batchPixels      = 1 << 23 // a batch of large images is closed early: they wait in memory as float32 planes
+)
+
+func (o Options) withDefaults() Options {
+	if o.Executor == nil {
+		o.Executor = goexec.New()
+	}
+	if o.Batch == 0 {
+		o.Batch = defaultBatch
+	}
+	if o.MaxPixels == 0 {
+		o.MaxPixels = defaultMaxPixels
+	}
+	return o
+}
+
+// Engine scores images with a model. It is safe for concurrent use.
+type Engine struct {
+	model   *Model
+	opts    Options
+	net     *network
+	refiner *refine.Refiner
+	stride  int
+}
 
 // New returns an engine for m.
-func New(m *Model, o Options) (*Engine, error) { return nil, errors.New("being written") }
+func New(m *Model, o Options) (*Engine, error) {
+	o = o.withDefaults()
+	if o.Batch < 1 {
+		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
+	}
+	for _, k := range o.Maps {
+		if !slices.Contains(Kinds(), k) {
+			return nil, fmt.Errorf("engine: unknown map %q: want one of %v", k, Kinds())
+		}
+	}
+	r, err := refine.New(m.Info.Refine)
+	if err != nil {
+		return nil, err
+	}
+	net, err := newNetwork(m.backbone, o.Executor, o.MaxPixels)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{model: m, opts: o, net: net, refiner: r, stride: m.backbone.Stride()}, nil
+}
+
+// Executor says what the network runs on.
+func (e *Engine) Executor() exec.Info { return e.opts.Executor.Info() }
+
+// Close frees the engine's buffers.
+func (e *Engine) Close() error {
+	e.net.close()
+	return nil
+}
 
 // Result is what the engine found in one image.
 type Result struct {
-	Item       dataset.Item
-	Err        error // the image could not be scored; nothing below is set
-	Image      *imageio.Image
-	Score      float64                       // image score
-	Threshold  float64                       // image threshold at the model's false-positive rate
-	Anomalous  bool                          // Score > Threshold
-	Refined    bool                          // the refinement found a suspicious region
-	Maps       map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
-	Thresholds map[refine.Kind]float64       // label-free pixel thresholds
-	Seconds    float64                       // scoring and refining, decoding left out; the batch's time shared evenly
+	Item  dataset.Item
+	Err   error // the image could not be scored: the file and the reason. Nothing below is set
+	Image *imageio.Image
+
+	Score     float64 // the method's image score
+	Threshold float64 // image threshold at the model's false-positive rate
+	Anomalous bool    // Score > Threshold
+	Refined   bool    // a suspicious region was found and refined
+
+	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
+	PixelThreshold map[refine.Kind]float64       // label-free, at the model's false-positive rate
+	Seconds        map[refine.Kind]float64       // wall time from features to that map; Base: scores alone. Decoding left out
 }
 
-// Score streams items through the model in batches and calls emit for each, in order. An image that fails is emitted with
-// Err set and the rest goes on. When ctx is cancelled the images in hand are finished and emitted, then Score returns
-// ctx.Err(). An error of emit ends the run.
+// decoded is an image on its way to a batch.
+type decoded struct {
+	res   *Result
+	frame *frame
+}
+
+func (e *Engine) decode(it dataset.Item) decoded {
+	r := &Result{Item: it}
+	im, err := imageio.Decode(it.Path, e.opts.Limits)
+	if err != nil {
+		r.Err = err
+		return decoded{res: r}
+	}
+	f, err := newFrame(im, e.model.Info.Size, e.stride, e.model.backbone.MinSide())
+	if err != nil {
+		r.Err = fmt.Errorf("%s: %w", it.Path, err)
+		return decoded{res: r}
+	}
+	r.Image = im
+	return decoded{res: r, frame: f}
+}
+
+// Score streams items through the model in batches and calls emit for each, in their order. An image that fails is
+// emitted with Err set, and the rest goes on. At most two batches are in memory. When ctx ends, the batch in hand is
+// finished and emitted, and Score returns ctx's error; an error of emit ends the run.
 func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*Result) error) error {
-	return errors.New("being written")
+	batch := make([]decoded, 0, e.opts.Batch)
+	pixels := 0
+	flush := func() error {
+		// The batch in hand is finished even when ctx has ended: nobody is left with half of it.
+		if err := e.scoreBatch(context.WithoutCancel(ctx), batch); err != nil {
+			return err
+		}
+		for i, d := range batch {
+			batch[i] = decoded{}
+			if err := emit(d.res); err != nil {
+				return err
+			}
+		}
+		batch, pixels = batch[:0], 0
+		return nil
+	}
+	err := ordered(ctx, items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
+		batch = append(batch, d)
+		if d.frame != nil {
+			pixels += nd.Size(d.frame.y.Shape()[1:]...)
+		}
+		if len(batch) < e.opts.Batch && pixels < batchPixels {
+			return nil
+		}
+		return flush()
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+// scoreBatch scores the images of a batch: those of one size together, different sizes at the same time.
+func (e *Engine) scoreBatch(ctx context.Context, batch []decoded) error {
+	type size struct{ h, w int }
+	at := map[size]int{}
+	var groups [][]decoded
+	for _, d := range batch {
+		if d.frame == nil {
+			continue
+		}
+		h, w := d.frame.size()
+		g, ok := at[size{h, w}]
+		if !ok {
+			g = len(groups)
+			at[size{h, w}] = g
+			groups = append(groups, nil)
+		}
+		groups[g] = append(groups[g], d)
+	}
+	return par.Err(len(groups), func(i int) error { return e.scoreGroup(ctx, groups[i]) })
+}
+
+// scoreGroup scores images of one size.
+func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
+	frames := make([]*frame, len(group))
+	for i, d := range group {
+		frames[i] = d.frame
+	}
+	maps, err := e.run(ctx, frames)
+	if err != nil {
+		return err
+	}
+	cal := e.model.Info.Calibration
+	for i, d := range group {
+		r, m := d.res, maps[i]
+		r.Score, r.Threshold = m.image, cal.ImageThreshold
+		r.Anomalous = r.Score > r.Threshold
+		r.Refined, r.Seconds = m.refined, m.seconds
+		r.Maps = make(map[refine.Kind]*tensor.Dense, len(e.opts.Maps))
+		r.PixelThreshold = cal.PixelThreshold
+		for k, t := range m.maps {
+			r.Maps[k] = d.frame.native(nd.Data(t))
+		}
+	}
+	return nil
+}
+
+// found is what a batch's run gives for one frame: maps in the frame's space.
+type found struct {
+	image   float64
+	s       []float32 // [h*w] scores
+	refined bool
+	maps    map[refine.Kind]*tensor.Dense // [H,W]
+	seconds map[refine.Kind]float64
+}
+
+// run scores frames of one size and makes the engine's maps of them.
+func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
+	start := time.Now()
+	H, W := frames[0].size()
+	N := len(frames)
+	x := nd.New(N, 3, H, W)
+	norms := make([]backbone.Affine, N)
+	for i, f := range frames {
+		copy(nd.Data(x)[i*3*H*W:], nd.Data(f.y))
+		norms[i] = e.model.backbone.Normalize(f.y)
+	}
+	cal := e.model.Info.Calibration
+	sc := &scorer{net: e.net, meth: e.model.method, scale: scale{cal.Q50, cal.Q995}, norms: norms}
+	image := make([]float32, N)
+	for i := range image {
+		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
+	}
+	s, err := sc.raw(ctx, x, image)
+	if err != nil {
+		return nil, err
+	}
+	h, w := H/e.stride, W/e.stride
+	out := make([]found, N)
+	in := make([]refine.Input, N)
+	par.For(N, func(i int) {
+		f := frames[i]
+		base := nd.New(H, W)
+		out[i].s = nd.Data(s)[i*h*w : (i+1)*h*w]
+		method.BaseMap(out[i].s, h, w, H, W, e.model.method.Map(), nd.Data(base))
+		out[i].image = float64(image[i])
+		if math.IsNaN(out[i].image) {
+			out[i].image = f.max(nd.Data(base))
+		}
+		z := nd.New(h, w)
+		for v, sv := range out[i].s {
+			nd.Data(z)[v] = float32(sc.scale.z(sv))
+		}
+		in[i] = refine.Input{Y: f.y, Z: z, Base: base, Seed: f.seed(e.model.Info.Seed), Memory: e.model.memory}
+	})
+	scored := time.Since(start).Seconds() / float64(N)
+	if len(e.opts.Maps) == 0 {
+		for i := range out {
+			out[i].seconds = map[refine.Kind]float64{refine.Base: scored}
+		}
+		return out, nil
+	}
+	refined, err := e.refiner.Run(ctx, sc, in, e.opts.Maps)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range refined {
+		out[i].refined, out[i].maps = r.Refined, r.Maps
+		out[i].seconds = map[refine.Kind]float64{refine.Base: scored}
+		for k, t := range r.Seconds {
+			out[i].seconds[k] = scored + t
+		}
+	}
+	return out, nil
+}
+
+// max returns the largest value of a map on the image itself.
+func (f *frame) max(m []float32) float64 {
+	_, W := f.size()
+	best := math.Inf(-1)
+	for i := f.top; i < f.top+f.height; i++ {
+		for _, v := range m[i*W+f.left : i*W+f.left+f.width] {
+			best = max(best, float64(v))
+		}
+	}
+	return best
 }

@@ -1,0 +1,410 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+
+	"f2pad/engine/backbone"
+	"f2pad/engine/compare"
+	"f2pad/engine/dataset"
+	"f2pad/engine/exec/goexec"
+	"f2pad/engine/nd"
+	"f2pad/engine/refine"
+	"f2pad/engine/synth"
+
+	"github.com/stretchr/testify/require"
+)
+
+// product is a small synthetic data set with a model of each method and kind of size, made once for all tests.
+type product struct {
+	dir    string
+	data   *dataset.Dataset
+	few    []dataset.Item // the first test image of each class
+	models map[string]*Model
+}
+
+var theProduct = sync.OnceValues(func() (*product, error) {
+	dir, err := os.MkdirTemp("", "f2pad-engine-test-")
+	if err != nil {
+		return nil, err
+	}
+	p := &product{dir: dir, models: map[string]*Model{}}
+	ctx := context.Background()
+	if err := synth.Write(ctx, filepath.Join(dir, "weave"), synth.Options{Texture: "weave", Train: 12, Test: 10, Size: 96, Seed: 3}, nil); err != nil {
+		return nil, err
+	}
+	if p.data, err = dataset.MVTec(filepath.Join(dir, "weave")); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, it := range p.data.Test {
+		if !seen[it.Class] {
+			p.few = append(p.few, it)
+		}
+		seen[it.Class] = true
+	}
+	for _, m := range Methods() {
+		for _, size := range []Size{{}, {Px: 128}} {
+			o := FitOptions{Method: m, Size: size, Seed: 5}
+			model, err := Fit(ctx, p.data.Train, o, func(it dataset.Item, err error) { panic(err) })
+			if err != nil {
+				return nil, err
+			}
+			p.models[m+" "+size.String()] = model
+		}
+	}
+	return p, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if p, err := theProduct(); err == nil {
+		os.RemoveAll(p.dir)
+	}
+	os.Exit(code)
+}
+
+func fixture(t *testing.T) *product {
+	t.Helper()
+	p, err := theProduct()
+	require.NoError(t, err)
+	return p
+}
+
+// scored runs items through a model and returns the results by image.
+func scored(t *testing.T, m *Model, o Options, items []dataset.Item) map[string]*Result {
+	t.Helper()
+	e, err := New(m, o)
+	require.NoError(t, err)
+	defer e.Close()
+	out := map[string]*Result{}
+	require.NoError(t, e.Score(t.Context(), slices.Values(items), func(r *Result) error {
+		out[r.Item.ID] = r
+		return nil
+	}))
+	require.Len(t, out, len(items))
+	return out
+}
+
+func requireSame(t *testing.T, want, got map[string]*Result) {
+	t.Helper()
+	for id, w := range want {
+		g := got[id]
+		require.NoError(t, w.Err)
+		require.NoError(t, g.Err)
+		require.Equal(t, math.Float64bits(w.Score), math.Float64bits(g.Score), id)
+		require.Equal(t, w.Refined, g.Refined, id)
+		for k, m := range w.Maps {
+			require.Equal(t, nd.Data(m), nd.Data(g.Maps[k]), "%s: %s", id, k)
+		}
+	}
+}
+
+func TestSameImageSameBytes(t *testing.T) {
+	p := fixture(t)
+	for name, m := range p.models {
+		t.Run(name, func(t *testing.T) {
+			want := scored(t, m, Options{Maps: Kinds(), Batch: 1}, p.few)
+			refined := 0
+			for _, r := range want {
+				if r.Refined {
+					refined++
+				}
+			}
+			require.NotZero(t, refined, "nothing was refined: the test compares too little")
+			shuffled := slices.Clone(p.few)
+			rand.New(rand.NewPCG(1, 1)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+			requireSame(t, want, scored(t, m, Options{Maps: Kinds(), Batch: 7}, shuffled))
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+			requireSame(t, want, scored(t, m, Options{Maps: Kinds(), Batch: 3}, p.few))
+		})
+	}
+}
+
+func TestAModelSurvivesItsFile(t *testing.T) {
+	p := fixture(t)
+	for name, m := range p.models {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "model.f2pad")
+			hash, err := m.Save(path)
+			require.NoError(t, err)
+			loaded, err := Load(path)
+			require.NoError(t, err)
+			require.Equal(t, hash, loaded.SHA256())
+			require.Equal(t, m.Info, loaded.Info)
+			again := filepath.Join(t.TempDir(), "again.f2pad")
+			rehash, err := loaded.Save(again)
+			require.NoError(t, err)
+			require.Equal(t, hash, rehash, "the same model is the same file")
+			items := p.few
+			requireSame(t, scored(t, m, Options{Maps: Kinds()}, items), scored(t, loaded, Options{Maps: Kinds()}, items))
+		})
+	}
+}
+
+func TestFitIsReproducible(t *testing.T) {
+	p := fixture(t)
+	for _, m := range Methods() {
+		again, err := Fit(t.Context(), p.data.Train, FitOptions{Method: m, Seed: 5}, nil)
+		require.NoError(t, err)
+		a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
+		want, err := p.models[m+" native"].Save(a)
+		require.NoError(t, err)
+		got, err := again.Save(b)
+		require.NoError(t, err)
+		require.Equal(t, want, got, m)
+	}
+}
+
+// windowTolerance: windows add a pixel's gradient in another order than the whole image does, and the optimisation carries
+// the rounding on; a map's values are of the order of one.
+var windowTolerance = compare.Tolerance{Abs: 2e-3}
+
+func TestWindowsAreSeamless(t *testing.T) {
+	p := fixture(t)
+	for _, method := range Methods() {
+		t.Run(method, func(t *testing.T) {
+			m := p.models[method+" native"]
+			items := p.few
+			whole := scored(t, m, Options{Maps: Kinds()}, items)
+			parts := scored(t, m, Options{Maps: Kinds(), MaxPixels: 64 * 64}, items)
+			for id, w := range whole {
+				require.Equal(t, w.Score, parts[id].Score, id)
+				require.Equal(t, nd.Data(w.Maps[refine.Base]), nd.Data(parts[id].Maps[refine.Base]), id)
+				require.Equal(t, nd.Data(w.Maps[refine.Residual]), nd.Data(parts[id].Maps[refine.Residual]), id)
+				compare.Require(t, id, nd.Data(parts[id].Maps[refine.F2PAD]), nd.Data(w.Maps[refine.F2PAD]), windowTolerance)
+			}
+		})
+	}
+}
+
+// gradientTolerance: central differences of float32 scores with a step of 1/4096. PatchCore's nearest neighbour may change
+// within the step, where the score has a kink.
+var gradientTolerance = compare.Tolerance{Abs: 0.005, Rel: 0.005}
+
+func TestGradientOfTheWholeChain(t *testing.T) {
+	p := fixture(t)
+	for name, m := range p.models {
+		t.Run(name, func(t *testing.T) {
+			net, err := newNetwork(m.backbone, goexec.New(), defaultMaxPixels)
+			require.NoError(t, err)
+			e, err := New(m, Options{})
+			require.NoError(t, err)
+			d := e.decode(p.data.Test[0])
+			require.NoError(t, d.res.Err)
+			H, W := d.frame.size()
+			norm := m.backbone.Normalize(d.frame.y)
+			cal := m.Info.Calibration
+			sc := &scorer{net: net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, norms: []backbone.Affine{norm}}
+			where := make([]bool, H/4*W/4)
+			for _, v := range []int{0, 5, len(where) / 2, len(where)/2 + 1, len(where) - 1} {
+				where[v] = true
+			}
+			energy := func(x []float32) float64 {
+				z := nd.New(1, H/4, W/4)
+				require.NoError(t, sc.Score(t.Context(), nd.Wrap(x, 1, 3, H, W), z))
+				sum := 0.0
+				for v, on := range where {
+					if on {
+						sum += square{}.Value(float64(nd.Data(z)[v]))
+					}
+				}
+				return sum
+			}
+			x := slices.Clone(nd.Data(d.frame.y))
+			dx, got := nd.New(1, 3, H, W), make([]float64, 1)
+			require.NoError(t, sc.Gradient(t.Context(), nd.Wrap(x, 1, 3, H, W), where, square{}, got, dx))
+			require.InEpsilon(t, energy(x), got[0], 1e-5)
+
+			// Along smooth random directions: single pixels change a score by less than float32 resolves.
+			var analytic, numeric []float64
+			r := rand.New(rand.NewPCG(11, 0))
+			for range 6 {
+				dir := make([]float32, len(x))
+				fy, fx, phase := r.Float64()*0.6, r.Float64()*0.6, r.Float64()*6
+				dot := 0.0
+				for i := range dir {
+					y, q := i/W%H, i%W
+					dir[i] = float32(math.Sin(fy*float64(y)+fx*float64(q)+phase)) / 4096
+					dot += float64(dir[i]) * float64(nd.Data(dx)[i])
+				}
+				up, down := slices.Clone(x), slices.Clone(x)
+				for i, v := range dir {
+					up[i] += v
+					down[i] -= v
+				}
+				analytic = append(analytic, dot)
+				numeric = append(numeric, (energy(up)-energy(down))/2)
+			}
+			scale := 0.0
+			for _, v := range numeric {
+				scale = max(scale, math.Abs(v))
+			}
+			for i := range numeric {
+				analytic[i] /= scale
+				numeric[i] /= scale
+			}
+			compare.Require(t, "directional derivatives", analytic, numeric, gradientTolerance)
+		})
+	}
+}
+
+// contextTolerance: the window adds the same numbers in another order than the whole image does.
+var contextTolerance = compare.Tolerance{Abs: 1e-5, Rel: 1e-4}
+
+// TestWindowsSeeEnough compares the gradient of a corner's cells, for which the network runs on a window, with that of the
+// network and the method on the whole image.
+func TestWindowsSeeEnough(t *testing.T) {
+	p := fixture(t)
+	for _, name := range []string{"padim 128", "patchcore 128"} {
+		t.Run(name, func(t *testing.T) {
+			m := p.models[name]
+			e, err := New(m, Options{})
+			require.NoError(t, err)
+			defer e.Close()
+			f := e.decode(p.data.Test[0]).frame
+			const side, cells = 128, 32
+			norm := m.backbone.Normalize(f.y)
+			cal := m.Info.Calibration
+			sc := &scorer{net: e.net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, norms: []backbone.Affine{norm}}
+			where := make([]bool, cells*cells)
+			// Cells that the lattice gives no more room than they ask for.
+			where[24*cells+24], where[24*cells+25] = true, true
+			wins := covering(where, cells, cells, e.net.margin+contextCells, e.net.limit)
+			require.Len(t, wins, 1)
+			require.Positive(t, wins[0].in.y0, "a window of the whole image tests nothing")
+
+			x := nd.Wrap(nd.Data(f.y), 1, 3, side, side)
+			got, energy := nd.New(1, 3, side, side), make([]float64, 1)
+			require.NoError(t, sc.Gradient(t.Context(), x, where, square{}, energy, got))
+			all := window{in: rect{0, 0, cells, cells}, own: rect{0, 0, cells, cells}}
+			wantEnergy, want, err := sc.windowGradient(t.Context(), x, []patch{{win: all, norm: norm}}, where, square{})
+			require.NoError(t, err)
+			require.Equal(t, wantEnergy, energy)
+			unit := 0.0
+			for _, v := range nd.Data(want) {
+				unit = max(unit, math.Abs(float64(v)))
+			}
+			for i := range nd.Data(want) {
+				nd.Data(want)[i] *= norm.Scale[0] / float32(unit)
+				nd.Data(got)[i] /= float32(unit)
+			}
+			compare.Require(t, "gradient", nd.Data(got), nd.Data(want), contextTolerance)
+		})
+	}
+}
+
+// square is a smooth energy.
+type square struct{}
+
+func (square) Value(z float64) float64 { return z * z / 2 }
+func (square) Slope(z float64) float64 { return z }
+
+func TestScoreGoesOnAfterBadImages(t *testing.T) {
+	p := fixture(t)
+	bad := filepath.Join(t.TempDir(), "notes.png")
+	require.NoError(t, os.WriteFile(bad, []byte("not an image"), 0o600))
+	items := slices.Insert(slices.Clone(p.data.Test), 3,
+		dataset.Item{Path: bad, ID: "notes.png"}, dataset.Item{Path: "gone.png", ID: "gone.png"})
+	got := scored(t, p.models["padim native"], Options{Batch: 2}, items)
+	for _, it := range items {
+		if r := got[it.ID]; it.Class == "" {
+			require.ErrorContains(t, r.Err, it.Path)
+		} else {
+			require.NoError(t, r.Err)
+		}
+	}
+}
+
+func TestFitReportsWhatItLeavesOut(t *testing.T) {
+	p := fixture(t)
+	bad := filepath.Join(t.TempDir(), "empty.png")
+	require.NoError(t, os.WriteFile(bad, nil, 0o600))
+	var skipped []string
+	skip := func(it dataset.Item, err error) { skipped = append(skipped, fmt.Sprint(it.ID, ": ", err)) }
+	items := append([]dataset.Item{{Path: bad, ID: "empty.png"}}, p.data.Train[:5]...)
+	m, err := Fit(t.Context(), items, FitOptions{Method: "padim"}, skip)
+	require.NoError(t, err)
+	require.Equal(t, 5, m.Info.Train+m.Info.HeldOut)
+	require.Len(t, skipped, 1)
+	require.Contains(t, skipped[0], bad)
+
+	_, err = Fit(t.Context(), items[:4], FitOptions{Method: "padim"}, skip)
+	require.ErrorIs(t, err, ErrFewImages)
+	_, err = Fit(t.Context(), items, FitOptions{Method: "magic"}, skip)
+	require.ErrorContains(t, err, "want one of padim, patchcore")
+}
+
+func TestCancelledScoreEmitsWholeBatches(t *testing.T) {
+	p := fixture(t)
+	e, err := New(p.models["padim 128"], Options{Batch: 2})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	err = e.Score(ctx, slices.Values(p.data.Test), func(r *Result) error {
+		require.NoError(t, r.Err)
+		n++
+		cancel()
+		return nil
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 2, n)
+}
+
+func TestEvalMeasuresTheGain(t *testing.T) {
+	p := fixture(t)
+	for _, method := range Methods() {
+		t.Run(method, func(t *testing.T) {
+			m := p.models[method+" native"]
+			visited := 0
+			rows, err := Eval(t.Context(), m, p.data.Test, EvalOptions{
+				Options: Options{}, TempDir: t.TempDir(),
+				Failed: func(it dataset.Item, err error) { t.Errorf("%s: %v", it.ID, err) },
+				Visit:  func(*Case) error { visited++; return nil },
+			})
+			require.NoError(t, err)
+			require.Equal(t, len(p.data.Test), visited)
+			require.Len(t, rows, 3*(len(synth.Defects())+1))
+			last := rows[len(rows)-3:]
+			for i, k := range Kinds() {
+				require.Equal(t, All, last[i].Category)
+				require.Equal(t, string(k), last[i].Map)
+				require.Equal(t, len(p.data.Test), last[i].Images)
+			}
+			base, f2pad := last[0], last[2]
+			require.Greater(t, float64(f2pad.PixelAP), float64(base.PixelAP))
+			require.Greater(t, float64(f2pad.DiceOracle), float64(base.DiceOracle))
+			require.Greater(t, float64(f2pad.BoundaryF), float64(base.BoundaryF))
+		})
+	}
+}
+
+// tilesDir holds a set of real images with ground truth, beside the project on the machines that have it.
+const tilesDir = "../../shared/data/magnetic-tile"
+
+func TestRealImages(t *testing.T) {
+	data, err := dataset.MVTec(tilesDir)
+	if err != nil {
+		t.Skipf("SKIPPED: no real images: %v", err)
+	}
+	m, err := Fit(t.Context(), data.Train[:20], FitOptions{Method: "padim"}, nil)
+	require.NoError(t, err)
+	rows, err := Eval(t.Context(), m, data.Test, EvalOptions{
+		Limit: 2, TempDir: t.TempDir(),
+		Failed: func(it dataset.Item, err error) { t.Errorf("%s: %v", it.ID, err) },
+	})
+	require.NoError(t, err)
+	require.Len(t, rows, 9, "blowhole, break, all: three maps each")
+	for _, r := range rows {
+		require.True(t, r.PixelAP.Defined() && r.AUPRO.Defined() && r.BoundaryF.Defined(), "%+v", r)
+		require.Equal(t, map[string]int{"blowhole": 4, "break": 4, All: 6}[r.Category], r.Images)
+	}
+}

@@ -1,0 +1,409 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+
+	"f2pad/engine/backbone"
+	"f2pad/engine/dataset"
+	"f2pad/engine/imageio"
+	"f2pad/engine/method"
+	"f2pad/engine/method/padim"
+	"f2pad/engine/method/patchcore"
+	"f2pad/engine/metric"
+	"f2pad/engine/nd"
+	"f2pad/engine/refine"
+
+	"gorgonia.org/tensor"
+)
+
+// FitOptions configure Fit. The zero value of every field but Method means its default.
+type FitOptions struct {
+	Method   string          // padim, patchcore
+	Profile  string          // f2pad (default), paper, anomalib: the tradition whose conventions the method follows
+	Backbone string          // scatter (default)
+	Size     Size            // default: native
+	Seed     uint64          // of every random choice
+	HoldOut  float64         // share of the normal images kept back for the calibration; default 0.2
+	ImageFPR float64         // false-positive rate of the image threshold on normal images; default 0.05
+	PixelFPR float64         // share of the pixels of normal images above the pixel thresholds; default 0.001
+	Remember int             // normal images that the model keeps as fills for the refinement; default 24, negative: none
+	Refine   *refine.Options // default: refine.DefaultOptions of the backbone's stride
+	Options                  // how the network runs; Maps is not used
+	// Program is recorded in the model: the version that fitted it.
+	Program string
+	// Progress, if set, is told how far the work is.
+	Progress func(Progress)
+}
+
+// Progress is a step of long work. Phases come in order.
+type Progress struct {
+	Phase string // fit: "images", "backbone", "method", "coreset", "calibration"; Eval: "score", "boundaries"
+	Done  int
+	Total int // 0: not known
+}
+
+// ErrFewImages means that too few normal images are usable to fit and calibrate a model.
+var ErrFewImages = errors.New("too few normal images")
+
+// minImages is the least number of images to fit on, and to calibrate on.
+const minImages = 2
+
+// memoryPixels bounds the remembered normal images: 64 Mpx, as many bytes in the model for grey images.
+const memoryPixels = 1 << 26
+
+func (o FitOptions) withDefaults() (FitOptions, error) {
+	set := func(v *float64, def float64) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	if o.Profile == "" {
+		o.Profile = Profiles()[0]
+	}
+	if o.Backbone == "" {
+		o.Backbone = Backbones()[0]
+	}
+	set(&o.HoldOut, 0.2)
+	set(&o.ImageFPR, 0.05)
+	set(&o.PixelFPR, 0.001)
+	if o.Remember == 0 {
+		o.Remember = 24
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	o.Options = o.Options.withDefaults()
+	if err := oneOf("method", o.Method, Methods()); err != nil {
+		return o, err
+	}
+	if err := oneOf("profile", o.Profile, Profiles()); err != nil {
+		return o, err
+	}
+	if err := oneOf("backbone", o.Backbone, Backbones()); err != nil {
+		return o, err
+	}
+	if !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > maxSide) {
+		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, maxSide)
+	}
+	for _, r := range []struct {
+		name string
+		v    float64
+	}{{"held-out share", o.HoldOut}, {"image false-positive rate", o.ImageFPR}, {"pixel false-positive rate", o.PixelFPR}} {
+		if !(r.v > 0 && r.v < 1) {
+			return o, fmt.Errorf("engine: %s %g, want it between 0 and 1", r.name, r.v)
+		}
+	}
+	return o, nil
+}
+
+// Fit learns a model from normal images. Images that cannot be used are told to skip (file and reason; it may be nil) and
+// left out; Fit fails with ErrFewImages if too few remain. The same images, options and seed give the same model, bit for bit.
+//
+// A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
+// that the model has not seen. Memory: the method's own (see padim and patchcore) and a few images; images are read once
+// for each pass over them.
+func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(dataset.Item, error)) (*Model, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if skip == nil {
+		skip = func(dataset.Item, error) {}
+	}
+	bb := backbone.NewScatter()
+	f := &fitter{o: o, bb: bb}
+	usable, hash, err := f.check(ctx, items, skip)
+	if err != nil {
+		return nil, err
+	}
+	train, held, err := split(usable, o.HoldOut, o.Seed)
+	if err != nil {
+		return nil, err
+	}
+	if err := bb.Fit(ctx, o.Executor, f.images("backbone", train), o.Seed); err != nil {
+		return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
+	}
+	m := &Model{backbone: bb, Info: ModelInfo{
+		Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
+		Train: len(train), HeldOut: len(held), TrainSHA256: hash, Executor: o.Executor.Info(),
+		Refine: refine.DefaultOptions(bb.Stride()),
+	}}
+	if o.Refine != nil {
+		m.Info.Refine = *o.Refine
+	}
+	if m.method, err = f.method(ctx, train); err != nil {
+		return nil, fmt.Errorf("engine: fitting %s: %w", o.Method, err)
+	}
+	if m.memory, err = f.remember(ctx, train); err != nil {
+		return nil, err
+	}
+	if m.Info.Calibration, err = f.calibrate(ctx, m, held); err != nil {
+		return nil, fmt.Errorf("engine: calibration: %w", err)
+	}
+	return m, nil
+}
+
+// fitter carries what the steps of a fit share.
+type fitter struct {
+	o  FitOptions
+	bb *backbone.Scatter
+}
+
+// check decodes every image once, so that what is broken is known before the long work, and hashes the files in use.
+func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]dataset.Item, string, error) {
+	type checked struct {
+		item dataset.Item
+		sum  []byte
+		err  error
+	}
+	var usable []dataset.Item
+	all := sha256.New()
+	done := 0
+	err := ordered(ctx, slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item) checked {
+		if _, err := f.load(it); err != nil {
+			return checked{item: it, err: err}
+		}
+		sum, err := hashFile(it.Path)
+		return checked{it, sum, err}
+	}, func(c checked) error {
+		done++
+		f.o.Progress(Progress{"images", done, len(items)})
+		if c.err != nil {
+			skip(c.item, c.err)
+			return nil
+		}
+		all.Write(c.sum)
+		usable = append(usable, c.item)
+		return nil
+	})
+	return usable, hex.EncodeToString(all.Sum(nil)), err
+}
+
+func hashFile(path string) ([]byte, error) {
+	r, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+// split parts the images into those to fit on and those to calibrate on, each in the given order.
+func split(items []dataset.Item, share float64, seed uint64) (train, held []dataset.Item, err error) {
+	n := len(items)
+	if n < 2*minImages {
+		return nil, nil, fmt.Errorf("engine: %w: %d usable, want at least %d", ErrFewImages, n, 2*minImages)
+	}
+	k := min(max(int(math.Round(share*float64(n))), minImages), n-minImages)
+	out := make([]bool, n)
+	for _, i := range rand.New(rand.NewPCG(seed, 1)).Perm(n)[:k] {
+		out[i] = true
+	}
+	for i, it := range items {
+		if out[i] {
+			held = append(held, it)
+		} else {
+			train = append(train, it)
+		}
+	}
+	return train, held, nil
+}
+
+func (f *fitter) load(it dataset.Item) (*frame, error) {
+	im, err := imageio.Decode(it.Path, f.o.Limits)
+	if err != nil {
+		return nil, err
+	}
+	fr, err := newFrame(im, f.o.Size, f.bb.Stride(), f.bb.MinSide())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", it.Path, err)
+	}
+	return fr, nil
+}
+
+// stream visits value(frame) of the images in order, computed ahead in parallel.
+func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset.Item, value func(*frame) (V, error), visit func(V) error) error {
+	type made struct {
+		v   V
+		err error
+	}
+	done := 0
+	return ordered(ctx, slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item) (m made) {
+		var fr *frame
+		if fr, m.err = f.load(it); m.err == nil {
+			m.v, m.err = value(fr)
+		}
+		return m
+	}, func(m made) error {
+		if m.err != nil {
+			return m.err
+		}
+		done++
+		f.o.Progress(Progress{phase, done, len(items)})
+		return visit(m.v)
+	})
+}
+
+func (f *fitter) images(phase string, items []dataset.Item) backbone.Images {
+	return func(ctx context.Context, visit func(*tensor.Dense) error) error {
+		return stream(ctx, f, phase, items, func(fr *frame) (*tensor.Dense, error) { return fr.y, nil }, visit)
+	}
+}
+
+// method fits the detector on the features of the training images.
+func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Method, error) {
+	net, err := newNetwork(f.bb, f.o.Executor, f.o.MaxPixels)
+	if err != nil {
+		return nil, err
+	}
+	defer net.close()
+	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
+		return stream(ctx, f, "method", train, func(fr *frame) ([]*tensor.Dense, error) {
+			h, w := fr.size()
+			return net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{f.bb.Normalize(fr.y)})
+		}, visit)
+	}
+	switch f.o.Method {
+	case "padim":
+		o, err := padim.ProfileOptions(f.o.Profile)
+		if err != nil {
+			return nil, err
+		}
+		o.Seed, o.Native = f.o.Seed, f.o.Size.Native()
+		return padim.Fit(ctx, features, o)
+	case "patchcore":
+		o, err := patchcore.ProfileOptions(f.o.Profile)
+		if err != nil {
+			return nil, err
+		}
+		o.Seed = f.o.Seed
+		o.Progress = func(done, total int) { f.o.Progress(Progress{"coreset", done, total}) }
+		return patchcore.Fit(ctx, features, o)
+	}
+	return nil, oneOf("method", f.o.Method, Methods())
+}
+
+// remember keeps a seeded choice of the training images, in 8 bits, as many as asked for and as fit the memory.
+func (f *fitter) remember(ctx context.Context, train []dataset.Item) ([]*refine.Normal, error) {
+	pick := rand.New(rand.NewPCG(f.o.Seed, 2)).Perm(len(train))
+	pick = pick[:max(0, min(f.o.Remember, len(pick)))]
+	slices.Sort(pick)
+	chosen := make([]dataset.Item, len(pick))
+	for i, p := range pick {
+		chosen[i] = train[p]
+	}
+	var memory []*refine.Normal
+	pixels := 0
+	err := stream(ctx, f, "images", chosen, func(fr *frame) (*refine.Normal, error) {
+		return refine.Remember(fr.y)
+	}, func(n *refine.Normal) error {
+		_, shape := n.Planes()
+		if pixels += shape[1] * shape[2]; pixels <= memoryPixels {
+			memory = append(memory, n)
+		}
+		return nil
+	})
+	return memory, err
+}
+
+// conformal returns the ceil((n+1)(1-fpr))-th smallest of n scores of normal images: a new one exceeds it with a
+// probability of at most fpr. Where n is too small for the rate it is the largest. It sorts scores.
+func conformal(scores []float64, fpr float64) float64 {
+	slices.Sort(scores)
+	n := len(scores)
+	return scores[min(int(math.Ceil(float64(n+1)*(1-fpr))), n)-1]
+}
+
+// calibrate measures the scale of the scores and the thresholds on held-out normal images.
+func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item) (Calibration, error) {
+	c := Calibration{Q50: 0, Q995: 1, ImageFPR: f.o.ImageFPR, PixelFPR: f.o.PixelFPR, PixelThreshold: map[refine.Kind]float64{}}
+	m.Info.Calibration = c
+	o := f.o.Options
+	o.Maps = nil
+	cells := metric.NewQuantiles(metric.Options{})
+	defer cells.Close()
+	var images []float64
+	err := f.each(ctx, m, o, held, 0, func(fr *frame, r found) error {
+		images = append(images, r.image)
+		var vals []float32
+		fr.cells(m.backbone.Stride(), func(v int) { vals = append(vals, r.s[v]) })
+		return cells.Add(vals)
+	})
+	if err != nil {
+		return c, err
+	}
+	q, err := cells.At(0.5, 0.995)
+	if err != nil {
+		return c, err
+	}
+	c.Q50, c.Q995 = q[0], q[1]
+	if !(c.Q995 > c.Q50) {
+		return c, fmt.Errorf("the scores of the held-out normal images do not vary (median %g, 99.5 %% quantile %g): "+
+			"the images may be blank or all the same", c.Q50, c.Q995)
+	}
+	c.ImageThreshold = conformal(images, c.ImageFPR)
+
+	m.Info.Calibration = c
+	o.Maps = Kinds()
+	quantiles := map[refine.Kind]*metric.Quantiles{}
+	for _, k := range o.Maps {
+		quantiles[k] = metric.NewQuantiles(metric.Options{})
+		defer quantiles[k].Close()
+	}
+	err = f.each(ctx, m, o, held, len(held), func(fr *frame, r found) error {
+		for _, k := range o.Maps {
+			if err := quantiles[k].Add(nd.Data(fr.native(nd.Data(r.maps[k])))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return c, err
+	}
+	for _, k := range o.Maps {
+		t, err := quantiles[k].At(1 - c.PixelFPR)
+		if err != nil {
+			return c, err
+		}
+		c.PixelThreshold[k] = t[0]
+	}
+	return c, nil
+}
+
+// each runs the model on images one by one and visits what it finds. The calibration is two such passes; before says how
+// many images went by in the first, for the progress.
+func (f *fitter) each(ctx context.Context, m *Model, o Options, items []dataset.Item, before int, visit func(*frame, found) error) error {
+	e, err := New(m, o)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	type seen struct {
+		fr *frame
+		r  found
+	}
+	quiet := *f
+	quiet.o.Progress = func(p Progress) { f.o.Progress(Progress{p.Phase, before + p.Done, 2 * len(items)}) }
+	return stream(ctx, &quiet, "calibration", items, func(fr *frame) (seen, error) {
+		r, err := e.run(ctx, []*frame{fr})
+		if err != nil {
+			return seen{}, err
+		}
+		return seen{fr, r[0]}, nil
+	}, func(s seen) error { return visit(s.fr, s.r) })
+}

@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"f2pad/engine/artifact"
+	"f2pad/engine/backbone"
+	"f2pad/engine/exec"
+	"f2pad/engine/method"
+	"f2pad/engine/method/padim"
+	"f2pad/engine/method/patchcore"
+	"f2pad/engine/refine"
+)
+
+// Size says what a model does with an image's size.
+type Size struct {
+	Px         int  `json:"px"`          // side of the square that images are resized to; 0: native, each at its own size
+	KeepAspect bool `json:"keep_aspect"` // fit into the square and pad by reflection instead of stretching
+}
+
+// Native reports whether images are run at their own size.
+func (s Size) Native() bool { return s.Px == 0 }
+
+func (s Size) String() string {
+	switch {
+	case s.Native():
+		return "native"
+	case s.KeepAspect:
+		return fmt.Sprintf("%d, aspect kept", s.Px)
+	}
+	return fmt.Sprint(s.Px)
+}
+
+// Model is a fitted detector with all that scoring needs. It is immutable and safe for concurrent use.
+type Model struct {
+	Info     ModelInfo
+	backbone backbone.Backbone
+	method   method.Method
+	memory   []*refine.Normal // remembered normal images in the model's space
+	hash     string
+}
+
+// ModelInfo is what a model records about itself.
+type ModelInfo struct {
+	Program     string         `json:"program"` // version of f2pad that fitted it
+	Method      string         `json:"method"`
+	Profile     string         `json:"profile"`
+	Backbone    string         `json:"backbone"`
+	Size        Size           `json:"size"`
+	Seed        uint64         `json:"seed"`
+	Train       int            `json:"train_images"`    // images the method was fitted on
+	HeldOut     int            `json:"held_out_images"` // normal images kept back for the calibration
+	TrainSHA256 string         `json:"train_sha256"`    // over the files used, in order
+	Executor    exec.Info      `json:"executor"`
+	Refine      refine.Options `json:"refine"`
+	Calibration Calibration    `json:"calibration"`
+}
+
+// Calibration is measured on held-out normal images: no defect and no label takes part in it.
+type Calibration struct {
+	Q50  float64 `json:"q50"`  // median of the location scores s
+	Q995 float64 `json:"q995"` // their 99.5 % quantile; z = (s - Q50)/(Q995 - Q50)
+
+	ImageFPR       float64                 `json:"image_fpr"` // stated false-positive rate of the image threshold
+	ImageThreshold float64                 `json:"image_threshold"`
+	PixelFPR       float64                 `json:"pixel_fpr"` // stated share of normal pixels above a pixel threshold
+	PixelThreshold map[refine.Kind]float64 `json:"pixel_threshold"`
+}
+
+// Describe returns the method's own account of its fitted state, for people (JSON-encodable).
+func (m *Model) Describe() any { return m.method.Describe() }
+
+// SHA256 is the hash of the model file this model was loaded from or saved to; empty before that.
+func (m *Model) SHA256() string { return m.hash }
+
+// Methods lists the detectors that Fit knows.
+func Methods() []string { return []string{"padim", "patchcore"} }
+
+// Profiles lists the named sets of method options.
+func Profiles() []string { return []string{"f2pad", "paper", "anomalib"} }
+
+// Backbones lists the built-in backbones.
+func Backbones() []string { return []string{"scatter"} }
+
+func oneOf(what, v string, known []string) error {
+	if slices.Contains(known, v) {
+		return nil
+	}
+	return fmt.Errorf("engine: unknown %s %q: want one of %s", what, v, strings.Join(known, ", "))
+}
+
+const infoSection = "model/info"
+
+// Save writes the model file atomically and returns its SHA-256. The same model gives the same bytes.
+func (m *Model) Save(path string) (string, error) {
+	w := artifact.NewWriter()
+	if err := w.JSON(infoSection, m.Info); err != nil {
+		return "", fmt.Errorf("engine: %s: %w", path, err)
+	}
+	if err := m.backbone.Save(w); err != nil {
+		return "", fmt.Errorf("engine: %s: %w", path, err)
+	}
+	if err := m.method.Save(w); err != nil {
+		return "", fmt.Errorf("engine: %s: %w", path, err)
+	}
+	for i, n := range m.memory {
+		data, shape := n.Planes()
+		if err := w.Uint8(memorySection(i), data, shape...); err != nil {
+			return "", fmt.Errorf("engine: %s: %w", path, err)
+		}
+	}
+	hash, err := w.WriteFile(path)
+	if err == nil {
+		m.hash = hash
+	}
+	return hash, err
+}
+
+func memorySection(i int) string { return fmt.Sprintf("memory/%03d", i) }
+
+// Load reads a model file. Errors name the file and the part that is broken.
+func Load(path string) (*Model, error) {
+	f, err := artifact.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := FromArtifact(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}
+
+// FromArtifact reads a model from an opened artifact.
+func FromArtifact(f *artifact.File) (*Model, error) {
+	m := &Model{hash: f.SHA256()}
+	if err := f.JSON(infoSection, &m.Info); err != nil {
+		return nil, err
+	}
+	if err := m.Info.check(); err != nil {
+		return nil, fmt.Errorf("section %q: %w", infoSection, err)
+	}
+	var err error
+	if m.backbone, err = backbone.Load(f); err != nil {
+		return nil, err
+	}
+	switch m.Info.Method {
+	case "padim":
+		m.method, err = padim.Load(f)
+	case "patchcore":
+		m.method, err = patchcore.Load(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; f.Has(memorySection(i)); i++ {
+		data, shape, err := f.Uint8(memorySection(i), -1, -1, -1)
+		if err != nil {
+			return nil, err
+		}
+		n, err := refine.NewNormal(data, shape[0], shape[1], shape[2])
+		if err != nil {
+			return nil, fmt.Errorf("section %q: %w", memorySection(i), err)
+		}
+		m.memory = append(m.memory, n)
+	}
+	return m, nil
+}
+
+// check refuses what a model written by Fit never says.
+func (i *ModelInfo) check() error {
+	if err := oneOf("method", i.Method, Methods()); err != nil {
+		return err
+	}
+	if err := oneOf("backbone", i.Backbone, Backbones()); err != nil {
+		return err
+	}
+	if i.Size.Px < 0 || i.Size.Px > maxSide {
+		return fmt.Errorf("engine: size %d px, want 0 (native) to %d", i.Size.Px, maxSide)
+	}
+	if !(i.Calibration.Q995 > i.Calibration.Q50) {
+		return fmt.Errorf("engine: calibration quantiles %g and %g are not in order", i.Calibration.Q50, i.Calibration.Q995)
+	}
+	for _, k := range Kinds() {
+		if _, ok := i.Calibration.PixelThreshold[k]; !ok {
+			return fmt.Errorf("engine: no threshold for the map %s", k)
+		}
+	}
+	if _, err := refine.New(i.Refine); err != nil {
+		return err
+	}
+	return nil
+}
+
+// maxSide is the largest square that images are resized to.
+const maxSide = 8192

@@ -1,0 +1,219 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"f2pad/engine/backbone"
+	"f2pad/engine/exec"
+	"f2pad/engine/graph"
+	"f2pad/engine/nd"
+
+	"gorgonia.org/tensor"
+)
+
+// network runs a backbone on images and windows of any size. Compiled graphs are kept for reuse; it is safe for
+// concurrent use.
+type network struct {
+	bb     backbone.Backbone
+	ex     exec.Executor
+	limit  int // pixels of the largest window
+	margin int // cells of context around a window
+
+	coarsest int // cells of the finest layer per cell of the coarsest
+
+	mu   sync.Mutex
+	idle []*compiled // least recently used first
+}
+
+// compiled is a graph for one input size.
+type compiled struct {
+	h, w     int
+	gradient bool
+	pixels   int           // of the largest batch so far
+	layers   []graph.Shape // of the outputs, N free
+	net      exec.Net
+}
+
+// What waits for an image of its size is bounded in number, and in pixels by so many times the largest window: a graph
+// with its gradient keeps every value of its last batch.
+const (
+	idleGraphs  = 12
+	idleWindows = 2
+)
+
+func newNetwork(bb backbone.Backbone, ex exec.Executor, limit int) (*network, error) {
+	s := bb.Stride()
+	n := &network{bb: bb, ex: ex, limit: limit, margin: (bb.Margin() + s - 1) / s}
+	side := roundUp(bb.MinSide(), lattice*s)
+	g, err := bb.Graph(side, side)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %s: %w", bb.Name(), err)
+	}
+	shapes, err := g.Infer()
+	if err != nil {
+		return nil, fmt.Errorf("engine: %s: %w", bb.Name(), err)
+	}
+	for _, out := range g.Outputs {
+		n.coarsest = max(n.coarsest, side/s/shapes[out][2])
+	}
+	return n, nil
+}
+
+// take returns a compiled graph for inputs of h x w pixels; give hands it back.
+func (n *network) take(h, w int, gradient bool) (*compiled, error) {
+	n.mu.Lock()
+	for i := len(n.idle) - 1; i >= 0; i-- {
+		if c := n.idle[i]; c.h == h && c.w == w && c.gradient == gradient {
+			n.idle = append(n.idle[:i], n.idle[i+1:]...)
+			n.mu.Unlock()
+			return c, nil
+		}
+	}
+	n.mu.Unlock()
+	g, err := n.bb.Graph(h, w)
+	if err != nil {
+		return nil, err
+	}
+	shapes, err := g.Infer()
+	if err != nil {
+		return nil, err
+	}
+	c := &compiled{h: h, w: w, gradient: gradient}
+	for _, out := range g.Outputs {
+		c.layers = append(c.layers, shapes[out])
+	}
+	c.net, err = n.ex.Compile(g, gradient)
+	return c, err
+}
+
+func (n *network) give(c *compiled) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.idle = append(n.idle, c)
+	pixels := 0
+	for _, c := range n.idle {
+		pixels += c.pixels
+	}
+	for len(n.idle) > idleGraphs || len(n.idle) > 1 && pixels > idleWindows*n.limit {
+		pixels -= n.idle[0].pixels
+		n.idle[0].net.Close()
+		n.idle = append(n.idle[:0], n.idle[1:]...)
+	}
+}
+
+// close frees the idle graphs.
+func (n *network) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.idle {
+		c.net.Close()
+	}
+	n.idle = nil
+}
+
+// outputs makes the tensors of a batch's feature maps, and notes the batch's size.
+func (c *compiled) outputs(batch int) []*tensor.Dense {
+	c.pixels = max(c.pixels, batch*c.h*c.w)
+	f := make([]*tensor.Dense, len(c.layers))
+	for i, s := range c.layers {
+		f[i] = nd.New(append([]int{batch}, s[1:]...)...)
+	}
+	return f
+}
+
+// patch is a window of one image of a batch, with that image's normalisation.
+type patch struct {
+	image int
+	win   window
+	norm  backbone.Affine
+}
+
+// load cuts the patches (all of one size) out of the images x [N,3,H,W] and normalises them.
+func (n *network) load(x *tensor.Dense, ps []patch) *tensor.Dense {
+	s := n.bb.Stride()
+	H, W := x.Shape()[2], x.Shape()[3]
+	h, w := ps[0].win.in.h()*s, ps[0].win.in.w()*s
+	in := nd.New(len(ps), 3, h, w)
+	src, dst := nd.Data(x), nd.Data(in)
+	for k, p := range ps {
+		for c := range 3 {
+			scale, shift := p.norm.Scale[c], p.norm.Shift[c]
+			for i := range h {
+				from := src[((p.image*3+c)*H+p.win.in.y0*s+i)*W+p.win.in.x0*s:][:w]
+				to := dst[((k*3+c)*h+i)*w:][:w]
+				for j, v := range from {
+					to[j] = float32(v*scale) + shift
+				}
+			}
+		}
+	}
+	return in
+}
+
+// features runs the network on the images x [N,3,H,W] and returns their whole feature maps, one [N,D,h,w] per layer. Images
+// beyond the limit go through overlapping windows, whose inner values are those of the whole image.
+func (n *network) features(ctx context.Context, x *tensor.Dense, norms []backbone.Affine) ([]*tensor.Dense, error) {
+	s := n.bb.Stride()
+	N, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
+	wins := tiles(H/s, W/s, n.margin, n.limit/(s*s))
+	var whole []*tensor.Dense
+	for _, win := range wins {
+		ps := make([]patch, N)
+		for i := range ps {
+			ps[i] = patch{image: i, win: win, norm: norms[i]}
+		}
+		c, err := n.take(win.in.h()*s, win.in.w()*s, false)
+		if err != nil {
+			return nil, fmt.Errorf("engine: %s at %dx%d pixels: %w", n.bb.Name(), win.in.w()*s, win.in.h()*s, err)
+		}
+		f := c.outputs(N)
+		err = c.net.Forward(ctx, []*tensor.Dense{n.load(x, ps)}, f)
+		n.give(c)
+		if err != nil {
+			return nil, fmt.Errorf("engine: %s: %w", n.bb.Name(), err)
+		}
+		if len(wins) == 1 {
+			return f, nil
+		}
+		if whole == nil {
+			if whole, err = wholeMaps(f, win, H/s, W/s); err != nil {
+				return nil, err
+			}
+		}
+		for l := range f {
+			paste(whole[l], f[l], win, H/s)
+		}
+	}
+	return whole, nil
+}
+
+// wholeMaps makes the feature maps of a grid of h x w cells from those of a window of it.
+func wholeMaps(f []*tensor.Dense, win window, h, w int) ([]*tensor.Dense, error) {
+	whole := make([]*tensor.Dense, len(f))
+	for l, t := range f {
+		sh := t.Shape()
+		k := win.in.h() / sh[2] // cells of the finest grid per cell of this layer
+		if k*sh[2] != win.in.h() || k*sh[3] != win.in.w() || h%k != 0 || w%k != 0 {
+			return nil, fmt.Errorf("engine: layer %d has %dx%d cells where the finest has %dx%d: images beyond the window "+
+				"limit need layers whose grids divide evenly", l, sh[3], sh[2], win.in.w(), win.in.h())
+		}
+		whole[l] = nd.New(sh[0], sh[1], h/k, w/k)
+	}
+	return whole, nil
+}
+
+// paste copies the cells that win owns from a window's feature map to the whole one. h is the finest grid's height.
+func paste(whole, part *tensor.Dense, win window, h int) {
+	ws, ps := whole.Shape(), part.Shape()
+	k := h / ws[2]
+	own := rect{win.own.y0 / k, win.own.x0 / k, (win.own.y1 + k - 1) / k, (win.own.x1 + k - 1) / k}
+	y0, x0 := win.in.y0/k, win.in.x0/k
+	dst, src := nd.Data(whole), nd.Data(part)
+	for nc := range ws[0] * ws[1] {
+		for i := own.y0; i < own.y1; i++ {
+			copy(dst[(nc*ws[2]+i)*ws[3]+own.x0:][:own.w()], src[(nc*ps[2]+i-y0)*ps[3]+own.x0-x0:])
+		}
+	}
+}

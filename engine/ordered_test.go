@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func count(n int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range n {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func TestOrderedKeepsTheOrder(t *testing.T) {
+	var got []int
+	var inWork, most atomic.Int64
+	err := ordered(t.Context(), count(200), 3, func(i int) int {
+		most.Store(max(most.Load(), inWork.Add(1)))
+		time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond)
+		inWork.Add(-1)
+		return i * i
+	}, func(v int) error {
+		got = append(got, v)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Len(t, got, 200)
+	for i, v := range got {
+		require.Equal(t, i*i, v)
+	}
+	require.LessOrEqual(t, most.Load(), int64(5), "three wait, one is consumed, one is on its way")
+}
+
+func TestOrderedStops(t *testing.T) {
+	boom := errors.New("boom")
+	items := func(yield func(int) bool) {
+		for i := 0; yield(i); i++ {
+		}
+	}
+	seen := 0
+	require.ErrorIs(t, ordered(t.Context(), items, 2, func(i int) int { return i }, func(int) error {
+		if seen++; seen == 5 {
+			return boom
+		}
+		return nil
+	}), boom)
+	require.Equal(t, 5, seen)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	block := make(chan struct{})
+	defer close(block)
+	stuck := func(yield func(int) bool) { // a source that never says it has ended, like an open standard input
+		yield(0)
+		<-block
+	}
+	require.ErrorIs(t, ordered(ctx, stuck, 2, func(i int) int { return i }, func(int) error {
+		cancel()
+		return nil
+	}), context.Canceled)
+}

@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func inside(r, within rect) bool {
+	return r.y0 >= within.y0 && r.x0 >= within.x0 && r.y1 <= within.y1 && r.x1 <= within.x1 && r.h() > 0 && r.w() > 0
+}
+
+// requireSound checks what every plan of windows owes: windows lie on the grid and on the lattice, hold what they own with
+// its margin, and own no cell twice.
+func requireSound(t *testing.T, wins []window, h, w, margin int) []int {
+	t.Helper()
+	grid := rect{0, 0, h, w}
+	owners := make([]int, h*w)
+	for _, win := range wins {
+		require.True(t, inside(win.in, grid), "%+v", win)
+		require.True(t, inside(win.own.grow(margin, grid), win.in), "%+v misses its margin", win)
+		require.Zero(t, win.in.y0%lattice)
+		require.Zero(t, win.in.x0%lattice)
+		require.True(t, win.in.y1%lattice == 0 || win.in.y1 == h, "%+v", win)
+		require.True(t, win.in.x1%lattice == 0 || win.in.x1 == w, "%+v", win)
+		for i := win.own.y0; i < win.own.y1; i++ {
+			for j := win.own.x0; j < win.own.x1; j++ {
+				owners[i*w+j]++
+			}
+		}
+	}
+	for v, n := range owners {
+		require.LessOrEqual(t, n, 1, "cell %d", v)
+	}
+	return owners
+}
+
+func TestTilesOwnEveryCellOnce(t *testing.T) {
+	for _, c := range []struct{ h, w, margin, limit int }{
+		{1, 1, 3, 100}, {10, 10, 3, 100}, {10, 11, 3, 100}, {64, 100, 9, 1024}, {37, 301, 12, 2500}, {200, 3, 5, 300}, {90, 90, 12, 1},
+	} {
+		wins := tiles(c.h, c.w, c.margin, c.limit)
+		for v, n := range requireSound(t, wins, c.h, c.w, c.margin) {
+			require.Equal(t, 1, n, "%+v: cell %d", c, v)
+		}
+		if c.h*c.w <= c.limit {
+			require.Len(t, wins, 1)
+		}
+		for _, win := range wins {
+			if win.own.h() > lattice || win.own.w() > lattice {
+				require.LessOrEqual(t, win.in.area(), c.limit, "%+v", c)
+			}
+		}
+	}
+}
+
+func TestCoveringHoldsEveryWantedCell(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	for range 60 {
+		h, w, margin := 1+r.IntN(120), 1+r.IntN(120), r.IntN(12)
+		where := make([]bool, h*w)
+		for range r.IntN(6) {
+			y, x := r.IntN(h), r.IntN(w)
+			for i := y; i < min(h, y+1+r.IntN(9)); i++ {
+				for j := x; j < min(w, x+1+r.IntN(9)); j++ {
+					where[i*w+j] = true
+				}
+			}
+		}
+		owners := requireSound(t, covering(where, h, w, margin, 2000), h, w, margin)
+		for v, on := range where {
+			if on {
+				require.Equal(t, 1, owners[v])
+			}
+		}
+	}
+}
+
+func TestCoveringStaysSmall(t *testing.T) {
+	const h, w = 200, 200
+	where := make([]bool, h*w)
+	require.Empty(t, covering(where, h, w, 10, 1<<20))
+	where[5*w+5], where[190*w+190] = true, true
+	wins := covering(where, h, w, 10, 1<<20)
+	require.Len(t, wins, 2, "cells far apart")
+	for _, win := range wins {
+		require.LessOrEqual(t, win.in.area(), 32*32)
+	}
+	where[12*w+12] = true
+	require.Len(t, covering(where, h, w, 10, 1<<20), 2, "neighbours share a window")
+}
