@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"f2pad/engine"
+	"f2pad/engine/artifact"
+	"f2pad/engine/dataset"
+	"f2pad/engine/metric"
+	"f2pad/engine/refine"
+	"f2pad/engine/report"
+
+	"github.com/spf13/cobra"
+)
+
+// evalOptions are the flags of eval.
+type evalOptions struct {
+	data, model, report string
+	maps                []refine.Kind
+	limit               int
+}
+
+func (p *program) eval() *cobra.Command {
+	o := evalOptions{maps: engine.Kinds()}
+	cmd := &cobra.Command{
+		Use:   "eval --data DIR --model MODEL",
+		Short: "Measure a model's maps against ground truth",
+		Long: `Measure a model's maps against ground truth, at the images' own size, side by side: the method's own map (none: "base"),
+the refinement without optimisation (residual: the control) and all of F2PAD. What f2pad adds over residual is the
+optimisation's merit; the rest of the gain is the control's.`,
+		Example: `  f2pad eval --data mvtec/leather --model leather.f2pad
+  f2pad eval --data mvtec/leather --model leather.f2pad --limit 10 --report leather.html
+  f2pad eval --data mvtec/leather --model leather.f2pad --refine none,f2pad --json | tail -n 1`,
+		Args: cobra.NoArgs,
+		RunE: p.verb(func(ctx context.Context, _ []string) error { return p.evaluate(ctx, o) }),
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&o.data, "data", "", "`DIR` with a data set in MVTec AD's layout (required)")
+	f.StringVar(&o.model, "model", "", "`MODEL` file (required)")
+	f.Var(kinds{&o.maps}, "refine", "maps to measure")
+	f.Var(number{&o.limit, 0, mostImages}, "limit", "images per class; 0: all")
+	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: table and gallery in one")
+	required(cmd, "data", "model")
+	return cmd
+}
+
+// evaluation is the result of eval.
+type evaluation struct {
+	Rows     []metric.Row `json:"rows"`
+	Failed   int          `json:"failed"`
+	Model    string       `json:"model_sha256"`
+	Report   *string      `json:"report"`
+	Executor any          `json:"executor"`
+}
+
+func (evaluation) MessageType() string { return "summary" }
+
+func (e evaluation) Text(w io.Writer) error {
+	if _, err := io.WriteString(w, report.NewTable(e.Rows).Text()); err != nil {
+		return err
+	}
+	if e.Failed > 0 {
+		if _, err := fmt.Fprintf(w, "%d images failed and are not counted\n", e.Failed); err != nil {
+			return err
+		}
+	}
+	if e.Report != nil {
+		if _, err := fmt.Fprintf(w, "report: %s\n", *e.Report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *program) evaluate(ctx context.Context, o evalOptions) error {
+	if err := writable(o.report); err != nil {
+		return err
+	}
+	m, err := engine.Load(o.model)
+	if err != nil {
+		return err
+	}
+	data, err := dataset.MVTec(o.data)
+	if err != nil {
+		return err
+	}
+	if len(data.Test) == 0 {
+		return fmt.Errorf("%s: no test images", o.data)
+	}
+	run := engine.EvalOptions{
+		Options: engine.Options{Maps: o.maps}, Limit: o.limit, Progress: p.progress,
+		Failed: func(it dataset.Item, err error) { p.fail(it.Path, err) },
+	}
+	g := newGallery(m)
+	if o.report != "" {
+		run.Visit = g.add
+	}
+	rows, err := engine.Eval(ctx, m, data.Test, run)
+	if err != nil {
+		return err
+	}
+	result := evaluation{Rows: rows, Failed: p.failed, Model: m.SHA256(), Executor: m.Info.Executor}
+	if o.report != "" {
+		r := report.Report{
+			Title: "F2PAD on " + filepath.Base(filepath.Clean(o.data)), Date: time.Now().Format("2 January 2006, 15:04"),
+			Run: facts(o, m), Rows: rows, Gallery: g.choose(),
+		}
+		if err := artifact.WriteFileAtomic(o.report, r.Write); err != nil {
+			return err
+		}
+		result.Report = &o.report
+	}
+	return p.ui.Show(result)
+}
+
+func facts(o evalOptions, m *engine.Model) []report.Fact {
+	i := m.Info
+	return []report.Fact{
+		{Name: "data set", Value: o.data},
+		{Name: "model", Value: fmt.Sprintf("%s (sha256 %.12s)", o.model, m.SHA256())},
+		{Name: "method", Value: fmt.Sprintf("%s, profile %s", i.Method, i.Profile)},
+		{Name: "backbone", Value: i.Backbone},
+		{Name: "size", Value: i.Size.String()},
+		{Name: "training images", Value: fmt.Sprintf("%d, and %d for calibration", i.Train, i.HeldOut)},
+		{Name: "executor", Value: fmt.Sprintf("%s on %s, %s", i.Executor.Executor, i.Executor.Device, i.Executor.Precision)},
+		{Name: "version", Value: version()},
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"f2pad/engine"
+	"f2pad/engine/dataset"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) fit() *cobra.Command {
+	o := engine.FitOptions{
+		Profile: engine.Profiles()[0], Backbone: engine.Backbones()[0], Size: engine.Size{Px: 256}, Program: version(),
+	}
+	var data, images, out string
+	cmd := &cobra.Command{
+		Use:   "fit (--data DIR | --images DIR) --method padim|patchcore --out MODEL",
+		Short: "Learn a model from normal images",
+		Long: `Learn a model from normal images. One image in five is kept back to calibrate the thresholds: no defect and no label
+takes part. Images that cannot be used are reported and left out (exit code 3).
+
+--size PX stretches every image to a square, as the literature does; with --keep-aspect it is padded by reflection instead.
+--size native runs every image at its own size, which keeps defects that shrinking would lose: choose it where they are
+only a few pixels wide. PaDiM then shares one Gaussian among all locations.`,
+		Example: `  f2pad fit --data mvtec/leather --method patchcore --out leather.f2pad
+  f2pad fit --images photos/good --method padim --size native --out part.f2pad
+  f2pad fit --data mvtec/tile --method padim --profile anomalib --seed 7 --out tile.f2pad`,
+		Args: cobra.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error {
+			if o.Size.KeepAspect && o.Size.Native() {
+				return errors.New("--keep-aspect needs --size PX: native images keep their aspect anyway")
+			}
+			return nil
+		},
+		RunE: p.verb(func(ctx context.Context, _ []string) error {
+			if err := writable(out); err != nil {
+				return err
+			}
+			items, err := trainingImages(data, images)
+			if err != nil {
+				return err
+			}
+			return p.fitModel(ctx, items, o, out)
+		}),
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&data, "data", "", "`DIR` with a data set in MVTec AD's layout: train/good is used")
+	f.StringVar(&images, "images", "", "`DIR` with normal images")
+	f.Var(choice{&o.Method, engine.Methods()}, "method", "detector (required)")
+	f.Var(choice{&o.Backbone, engine.Backbones()}, "backbone", "network that makes the features")
+	f.Var(choice{&o.Profile, engine.Profiles()}, "profile", "tradition whose conventions the method follows")
+	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
+	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to the square by reflection instead of stretching")
+	f.Uint64Var(&o.Seed, "seed", 0, "seed of every random choice")
+	f.StringVar(&out, "out", "", "`MODEL` file to write (required)")
+	cmd.MarkFlagsOneRequired("data", "images")
+	cmd.MarkFlagsMutuallyExclusive("data", "images")
+	required(cmd, "method", "out")
+	return cmd
+}
+
+func trainingImages(data, images string) ([]dataset.Item, error) {
+	if images != "" {
+		return dataset.Folder(images)
+	}
+	d, err := dataset.MVTec(data)
+	if err != nil {
+		return nil, err
+	}
+	return d.Train, nil
+}
+
+// fitModel fits a model, writes it to path and says what was learned.
+func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, path string) error {
+	o.Progress = p.progress
+	m, err := engine.Fit(ctx, items, o, func(it dataset.Item, err error) { p.fail(it.Path, err) })
+	if err != nil {
+		return err
+	}
+	if _, err := m.Save(path); err != nil {
+		return err
+	}
+	msg, err := describe(path, m)
+	if err != nil {
+		return err
+	}
+	return p.ui.Show(msg)
+}
+
+// writable checks that a file can be made at path, before hours are spent on what goes into it. "" is no file.
+func writable(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil {
+		return err
+	} else if !info.IsDir() {
+		return fmt.Errorf("%s is not a folder", filepath.Dir(path))
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"f2pad/engine"
+	"f2pad/engine/refine"
+
+	"github.com/spf13/pflag"
+)
+
+// The flags' own types refuse a wrong value while the command line is read, so that it is a usage error, and say what is
+// allowed.
+
+// choice is a flag that takes one of a few words.
+type choice struct {
+	value   *string
+	allowed []string
+}
+
+func (c choice) Set(s string) error {
+	if !slices.Contains(c.allowed, s) {
+		return fmt.Errorf("must be %s", alternatives(c.allowed))
+	}
+	*c.value = s
+	return nil
+}
+
+func (c choice) String() string { return deref(c.value) }
+func (c choice) Type() string   { return strings.Join(c.allowed, "|") }
+
+func deref(s *string) string { // pflag asks the zero value, too
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func alternatives(words []string) string {
+	n := len(words)
+	if n == 1 {
+		return words[0]
+	}
+	return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
+}
+
+// number is a flag that takes a whole number of a range.
+type number struct {
+	value       *int
+	least, most int
+}
+
+func (n number) Set(s string) error {
+	v, err := strconv.Atoi(s)
+	if err != nil || v < n.least || v > n.most {
+		return fmt.Errorf("must be a whole number from %d to %d", n.least, n.most)
+	}
+	*n.value = v
+	return nil
+}
+
+func (n number) String() string {
+	if n.value == nil {
+		return "0"
+	}
+	return strconv.Itoa(*n.value)
+}
+
+func (n number) Type() string { return "N" }
+
+// modelSize is the flag --size of fit: "native" or pixels.
+type modelSize struct{ px *int }
+
+const (
+	native           = "native"
+	minSize, maxSize = 32, 8192
+)
+
+func (m modelSize) Set(s string) error {
+	if s == native {
+		*m.px = 0
+		return nil
+	}
+	if (number{m.px, minSize, maxSize}).Set(s) != nil {
+		return fmt.Errorf("must be %s or a number of pixels from %d to %d", native, minSize, maxSize)
+	}
+	return nil
+}
+
+func (m modelSize) String() string {
+	if m.px == nil || *m.px == 0 {
+		return native
+	}
+	return strconv.Itoa(*m.px)
+}
+
+func (m modelSize) Type() string { return "PX|native" }
+
+// The values of --refine and the maps they stand for.
+var refineNames = []string{"none", string(refine.Residual), string(refine.F2PAD)}
+
+func kindOf(name string) refine.Kind {
+	if name == "none" {
+		return refine.Base
+	}
+	return refine.Kind(name)
+}
+
+func nameOf(kind refine.Kind) string {
+	if kind == refine.Base || kind == "" {
+		return "none"
+	}
+	return string(kind)
+}
+
+// kinds is the flag --refine of eval: a comma-separated list. Reports show the maps in the engine's order.
+type kinds struct{ value *[]refine.Kind }
+
+func (k kinds) Set(s string) error {
+	var chosen []refine.Kind
+	for _, name := range strings.Split(s, ",") {
+		if !slices.Contains(refineNames, name) {
+			return fmt.Errorf("must be a comma-separated list of %s", strings.Join(refineNames, ", "))
+		}
+		chosen = append(chosen, kindOf(name))
+	}
+	*k.value = slices.DeleteFunc(engine.Kinds(), func(kind refine.Kind) bool { return !slices.Contains(chosen, kind) })
+	return nil
+}
+
+func (k kinds) String() string {
+	if k.value == nil {
+		return ""
+	}
+	var names []string
+	for _, kind := range *k.value {
+		names = append(names, nameOf(kind))
+	}
+	return strings.Join(names, ",")
+}
+
+func (k kinds) Type() string { return "list" }
+
+var _ = []pflag.Value{choice{}, number{}, modelSize{}, kinds{}}

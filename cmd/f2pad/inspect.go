@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"f2pad/engine"
+	"f2pad/engine/artifact"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) inspect() *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect FILE",
+		Short: "Show what a model file holds",
+		Long: `Show what a model file holds: method, options, calibration, hashes and sections. The whole file is read and its
+checksums are verified.`,
+		Example: "  f2pad inspect leather.f2pad\n  f2pad inspect leather.f2pad --json | jq .info.calibration",
+		Args:    cobra.ExactArgs(1),
+		RunE: p.verb(func(_ context.Context, args []string) error {
+			f, err := artifact.Open(args[0])
+			if err != nil {
+				return err
+			}
+			m, err := engine.FromArtifact(f)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			msg, err := describe(args[0], m)
+			if err != nil {
+				return err
+			}
+			for _, s := range f.Sections() {
+				msg.Sections = append(msg.Sections, section{s.Name, s.Kind, s.Shape, s.Bytes})
+			}
+			return p.ui.Show(msg)
+		}),
+	}
+}
+
+// modelMessage describes a model file.
+type modelMessage struct {
+	Path     string           `json:"path"`
+	Bytes    int64            `json:"bytes"`
+	SHA256   string           `json:"sha256"`
+	Info     engine.ModelInfo `json:"info"`
+	State    any              `json:"state"` // the method's own account of what it learned
+	Sections []section        `json:"sections,omitempty"`
+}
+
+type section struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	Shape []int  `json:"shape"`
+	Bytes int64  `json:"bytes"`
+}
+
+func describe(path string, m *engine.Model) (modelMessage, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return modelMessage{}, err
+	}
+	return modelMessage{Path: path, Bytes: info.Size(), SHA256: m.SHA256(), Info: m.Info, State: m.Describe()}, nil
+}
+
+func (modelMessage) MessageType() string { return "model" }
+
+// imageRate says what false-positive rate the image threshold stands for: few held-out images do not support a small one.
+func imageRate(i engine.ModelInfo) string {
+	fpr := i.Calibration.ImageFPR
+	if least := 1 / float64(i.HeldOut+1); least > fpr {
+		return fmt.Sprintf("the largest of only %d held-out images, up to %.2g %% of normal images lie above (%g %% asked for)",
+			i.HeldOut, 100*least, 100*fpr)
+	}
+	return fmt.Sprintf("%g %% of normal images lie above", 100*fpr)
+}
+
+func (m modelMessage) Text(w io.Writer) error {
+	i, c := m.Info, m.Info.Calibration
+	var b strings.Builder
+	fmt.Fprintf(&b, "model        %s, %s\n", m.Path, size(m.Bytes))
+	fmt.Fprintf(&b, "sha256       %s\n", m.SHA256)
+	fmt.Fprintf(&b, "method       %s, profile %s, backbone %s, size %s, seed %d\n", i.Method, i.Profile, i.Backbone, i.Size, i.Seed)
+	fmt.Fprintf(&b, "learned      from %d normal images, calibrated on %d others (sha256 %.12s...)\n", i.Train, i.HeldOut, i.TrainSHA256)
+	fmt.Fprintf(&b, "made by      f2pad %s on %s (%s, %s)\n", i.Program, i.Executor.Executor, i.Executor.Device, i.Executor.Precision)
+	fmt.Fprintf(&b, "image score  threshold %.5g: %s\n", c.ImageThreshold, imageRate(i))
+	for _, k := range engine.Kinds() {
+		fmt.Fprintf(&b, "%-12s threshold %.5g: %g %% of normal pixels lie above\n", string(k)+" map", c.PixelThreshold[k], 100*c.PixelFPR)
+	}
+	if m.Sections != nil {
+		state, err := json.MarshalIndent(m.State, "", "  ")
+		if err != nil {
+			return err
+		}
+		options, err := json.MarshalIndent(i.Refine, "", "  ")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "\nstate %s\n\nrefinement %s\n\nsections\n", state, options)
+		for _, s := range m.Sections {
+			fmt.Fprintf(&b, "  %-24s %-8s %-16s %10s\n", s.Name, s.Kind, fmt.Sprint(s.Shape), size(s.Bytes))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// size words a number of bytes.
+func size(n int64) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.2f GB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.2f MB", float64(n)/1e6)
+	case n >= 1e3:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%d B", n)
+}

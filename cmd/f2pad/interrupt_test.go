@@ -1,0 +1,172 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// patience is how long a test waits for a program that should do something soon, on a busy machine.
+const patience = 2 * time.Minute
+
+// running is a program that scores a list that the test writes line by line: it is never done before the test wants.
+type running struct {
+	*exec.Cmd
+	t    *testing.T
+	list io.WriteCloser
+	said *bufio.Scanner
+	err  bytes.Buffer
+}
+
+func startScoring(t *testing.T, dir string) *running {
+	r := &running{t: t, Cmd: command(
+		"score", "--json", "--model", model(), "--out", dir, "--batch", "1", "--maps", "--masks", "--overlays", "-")}
+	var err error
+	r.list, err = r.StdinPipe()
+	require.NoError(t, err)
+	out, err := r.StdoutPipe()
+	require.NoError(t, err)
+	r.Stderr = &r.err
+	r.said = bufio.NewScanner(out)
+	require.NoError(t, r.Start())
+	watchdog := time.AfterFunc(patience, func() { r.Process.Kill() })
+	t.Cleanup(func() { watchdog.Stop(); r.Process.Kill() })
+	return r
+}
+
+// feed writes the names and waits until each has been scored.
+func (r *running) feed(names ...string) {
+	r.t.Helper()
+	for _, name := range names {
+		fmt.Fprintln(r.list, name)
+		r.await(`"message_type":"item"`)
+	}
+}
+
+// await reads messages up to one that contains text.
+func (r *running) await(text string) {
+	r.t.Helper()
+	for r.said.Scan() {
+		if strings.Contains(r.said.Text(), text) {
+			return
+		}
+	}
+	r.t.Fatalf("the program ended without %s; stderr: %s", text, &r.err)
+}
+
+// end waits for the program's end and returns the last message and the exit code.
+func (r *running) end() (string, int) {
+	var last string
+	for r.said.Scan() {
+		last = r.said.Text()
+	}
+	r.Wait()
+	return last, r.ProcessState.ExitCode()
+}
+
+// uninterruptedScores gives the inputs and what scoring them without interruption writes.
+func uninterruptedScores(t *testing.T) (names []string, want map[string]string) {
+	setup(t)
+	names, err := filepath.Glob(filepath.Join(data(), "test", "*", "*.png"))
+	require.NoError(t, err)
+	require.Len(t, names, 5)
+	dir := t.TempDir()
+	args := append([]string{"score", "--model", model(), "--out", dir, "--maps", "--masks", "--overlays"}, names...)
+	require.Equal(t, exitOK, f2pad(t, args...).code)
+	return names, files(t, dir)
+}
+
+// requireWhole fails if anything in a run's folder is half-written.
+func requireWhole(t *testing.T, dir string, done int) {
+	t.Helper()
+	require.NoFileExists(t, filepath.Join(dir, resultsFile))
+	part := content(t, dir, partFile)
+	require.Equal(t, done, strings.Count(part, "\n"))
+	require.True(t, strings.HasSuffix(part, "\n"))
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		require.NotContains(t, d.Name(), ".tmp")
+		return err
+	}))
+}
+
+func TestInterruptedRunGoesOnToTheSameFiles(t *testing.T) {
+	names, want := uninterruptedScores(t)
+	dir := t.TempDir()
+	r := startScoring(t, dir)
+	r.feed(names[:2]...)
+	require.NoError(t, r.Process.Signal(os.Interrupt))
+	last, code := r.end()
+	require.Equal(t, exitCancelled, code)
+	require.Contains(t, last, `"message_type":"exit_error","error":"2 images are done`)
+	requireWhole(t, dir, 2)
+
+	r = startScoring(t, dir) // once more, ended by another signal
+	fmt.Fprintln(r.list, names[0])
+	fmt.Fprintln(r.list, names[1])
+	r.feed(names[2])
+	require.NoError(t, r.Process.Signal(syscall.SIGTERM))
+	_, code = r.end()
+	require.Equal(t, exitCancelled, code)
+	requireWhole(t, dir, 3)
+
+	r = startScoring(t, dir)
+	for _, name := range names {
+		fmt.Fprintln(r.list, name)
+	}
+	require.NoError(t, r.list.Close())
+	last, code = r.end()
+	require.Equal(t, exitOK, code)
+	require.Contains(t, last, `"kept":3`)
+	require.Equal(t, want, files(t, dir))
+}
+
+func TestKilledRunGoesOnToTheSameFiles(t *testing.T) {
+	names, want := uninterruptedScores(t)
+	dir := t.TempDir()
+	r := startScoring(t, dir)
+	r.feed(names[:3]...)
+	require.NoError(t, r.Process.Kill())
+	r.end()
+	requireWhole(t, dir, 3)
+	// What a machine that loses its power may leave: a line cut short, an output that was never written.
+	part := filepath.Join(dir, partFile)
+	require.NoError(t, os.Truncate(part, int64(len(content(t, dir, partFile))-5)))
+	var second struct{ Mask string }
+	require.NoError(t, json.Unmarshal([]byte(strings.Split(content(t, dir, partFile), "\n")[1]), &second))
+	require.NoError(t, os.Remove(filepath.Join(dir, second.Mask)))
+
+	args := append([]string{"score", "--model", model(), "--out", dir, "--maps", "--masks", "--overlays"}, names...)
+	again := f2pad(t, args...)
+	require.Equal(t, exitOK, again.code, again.err)
+	require.Contains(t, again.out, "1 of them finished by an earlier run")
+	require.Equal(t, want, files(t, dir))
+}
+
+func TestSecondInterruptEndsAtOnce(t *testing.T) {
+	setup(t)
+	big, dir := t.TempDir(), t.TempDir()
+	require.Equal(t, exitOK, f2pad(t, "synth", "--out", big, "--train", "1", "--test", "2", "--size", "1024").code)
+	r := startScoring(t, dir)
+	fmt.Fprintln(r.list, filepath.Join(big, "test", "hole", "000.png"))
+	time.Sleep(200 * time.Millisecond) // it is at work, most likely; the test holds if it is not
+	require.NoError(t, r.Process.Signal(os.Interrupt))
+	r.await("interrupt again")
+	r.Process.Signal(os.Interrupt) // it may have ended
+	_, code := r.end()
+	require.Equal(t, exitCancelled, code)
+	require.NoFileExists(t, filepath.Join(dir, resultsFile))
+}

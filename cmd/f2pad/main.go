@@ -1,0 +1,151 @@
+// Command f2pad fits anomaly detectors on normal images, scores images with them and makes pixel-accurate maps of what it
+// finds.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"f2pad/cmd/f2pad/ui"
+	"f2pad/cmd/f2pad/ui/json"
+	"f2pad/cmd/f2pad/ui/text"
+	"f2pad/engine"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// The program's exit codes; docs/scripting.md promises them.
+const (
+	exitOK        = 0
+	exitFailure   = 1
+	exitUsage     = 2
+	exitPartial   = 3 // some inputs failed
+	exitCancelled = 130
+)
+
+func main() {
+	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	os.Exit(p.run(os.Args[1:]))
+}
+
+// program is one run of f2pad: what its verbs share.
+type program struct {
+	in       io.Reader
+	out, err io.Writer
+	json     bool
+	ui       ui.UI // set when a verb begins
+	failed   int   // inputs that could not be used
+}
+
+// errPartial ends a verb that did its work for some inputs only. They have been reported one by one.
+var errPartial = errors.New("some inputs failed")
+
+// run runs one command line and returns the exit code.
+func (p *program) run(args []string) int {
+	root := p.command()
+	root.SetArgs(args)
+	root.SetOut(p.out)
+	root.SetErr(p.err)
+	cmd, err := root.ExecuteC()
+	code := exitCode(err)
+	if err != nil && p.ui == nil { // no verb began: the command line is wrong
+		p.ui, code = p.newUI(), exitUsage
+		err = fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())
+	}
+	if code != exitOK && code != exitPartial {
+		p.ui.Error(err, code)
+	}
+	return code
+}
+
+// exitCode is the exit code of a verb that ended with err.
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errPartial):
+		return exitPartial
+	case errors.Is(err, context.Canceled):
+		return exitCancelled
+	}
+	return exitFailure
+}
+
+func (p *program) newUI() ui.UI {
+	if p.json {
+		return json.New(p.out)
+	}
+	f, ok := p.err.(*os.File)
+	return text.New(p.out, p.err, ok && term.IsTerminal(int(f.Fd())))
+}
+
+// command builds the tree of verbs.
+func (p *program) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "f2pad",
+		Short: "Find defects in images, to the pixel, from normal images alone",
+		Long: `f2pad learns what normal images look like, scores new images against that, and draws
+pixel-accurate maps of what is not normal. It runs on the CPU and needs no labels.`,
+		Example: `  f2pad demo
+  f2pad fit --data mvtec/leather --method patchcore --out leather.f2pad
+  f2pad score --model leather.f2pad --out results --masks --overlays photos/
+  f2pad eval --data mvtec/leather --model leather.f2pad --report leather.html`,
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON lines to standard output (see docs/scripting.md)")
+	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.version())
+	return root
+}
+
+// verb turns a verb's work into what cobra runs.
+func (p *program) verb(work func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		p.ui = p.newUI()
+		ctx, cancel := p.interruptible()
+		defer cancel()
+		err := work(ctx, args)
+		p.ui.Close()
+		if err == nil && p.failed > 0 {
+			return errPartial
+		}
+		return err
+	}
+}
+
+// interruptible returns a context that the first interrupt cancels: the work in hand is finished. A second one ends the
+// program at once.
+func (p *program) interruptible() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+		}
+		p.ui.Warn("interrupted: finishing the images in hand; interrupt again to quit at once")
+		cancel()
+		<-signals
+		os.Exit(exitCancelled)
+	}()
+	return ctx, cancel
+}
+
+// fail reports an input that could not be used. The program goes on and exits with exitPartial.
+func (p *program) fail(input string, err error) {
+	p.failed++
+	p.ui.Failed(input, err)
+}
+
+// progress passes the engine's progress on.
+func (p *program) progress(e engine.Progress) { p.ui.Progress(ui.Progress(e)) }

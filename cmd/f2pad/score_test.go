@@ -1,0 +1,321 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"hash/crc32"
+	"image"
+	"image/jpeg"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"f2pad/engine"
+	"f2pad/engine/dataset"
+	"f2pad/engine/imageio"
+	"f2pad/engine/nd"
+	"f2pad/engine/refine"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+)
+
+// lines reads a results file.
+func lines(t *testing.T, dir string) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for line := range strings.Lines(content(t, dir, resultsFile)) {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &m), line)
+		all = append(all, m)
+	}
+	return all
+}
+
+// files reads all files below dir. Results lose what differs from run to run: their seconds.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(dir, path)
+		all[filepath.ToSlash(rel)] = string(b)
+		return err
+	}))
+	var b strings.Builder
+	for _, l := range lines(t, dir) {
+		delete(l, "seconds")
+		require.NoError(t, json.NewEncoder(&b).Encode(l))
+	}
+	all[resultsFile] = b.String()
+	return all
+}
+
+func TestScoreWritesWhatWasAskedFor(t *testing.T) {
+	setup(t)
+	for _, kind := range refineNames {
+		dir := filepath.Join(t.TempDir(), "out")
+		test := filepath.Join(data(), "test")
+		r := f2pad(t, "score", "--model", model(), "--out", dir, "--refine", kind, "--maps", "--masks", "--overlays", test)
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Contains(t, r.out, "5 images: ")
+		all := lines(t, dir)
+		require.Len(t, all, 5)
+		marked := 0
+		for i, name := range []string{"good", "hole", "scratch", "stain", "structural"} {
+			l := all[i]
+			require.Equal(t, filepath.Join(test, name, "000.png"), l["image"], "in the inputs' order")
+			require.ElementsMatch(t, []string{
+				"image", "image_score", "threshold", "anomalous", "refined", "pixel_threshold", "map", "mask", "overlay", "seconds",
+			}, keys(l))
+			require.Equal(t, "maps/"+name+"/000.tiff", l["map"])
+			require.Equal(t, "masks/"+name+"/000.png", l["mask"])
+			require.Equal(t, "overlays/"+name+"/000.png", l["overlay"])
+			require.Equal(t, l["image_score"].(float64) > l["threshold"].(float64), l["anomalous"])
+			require.Positive(t, l["seconds"])
+
+			m, err := imageio.ReadMap(filepath.Join(dir, l["map"].(string)))
+			require.NoError(t, err)
+			require.EqualValues(t, []int{64, 64}, m.Shape())
+			mask, err := imageio.ReadMask(filepath.Join(dir, l["mask"].(string)), imageio.Limits{})
+			require.NoError(t, err)
+			for p, v := range nd.Data(m) {
+				above := float64(v) > l["pixel_threshold"].(float64) && l["anomalous"].(bool)
+				require.Equal(t, above, nd.Data(mask)[p] == 1, "%s pixel %d", name, p)
+				if above {
+					marked++
+				}
+			}
+			overlay, err := imageio.Decode(filepath.Join(dir, l["overlay"].(string)), imageio.Limits{})
+			require.NoError(t, err)
+			h, w := overlay.Size()
+			require.Equal(t, []int{64, 64}, []int{h, w})
+		}
+		require.Positive(t, marked, "a hole is found")
+	}
+}
+
+func TestMaskNeverContradictsANormalVerdict(t *testing.T) {
+	m := nd.New(8, 8)
+	nd.Data(m)[20] = 9
+	o := outputs{dir: t.TempDir(), kind: refine.Base, masks: true, overlays: true}
+	r := &engine.Result{
+		Item: dataset.Item{Path: "x.png", ID: "x.png"}, Image: &imageio.Image{Pix: nd.New(1, 8, 8), Depth: 8},
+		Maps: map[refine.Kind]*tensor.Dense{refine.Base: m}, PixelThreshold: map[refine.Kind]float64{refine.Base: 5},
+	}
+	for _, anomalous := range []bool{false, true} {
+		r.Anomalous = anomalous
+		line, err := o.write(r)
+		require.NoError(t, err)
+		mask, err := imageio.ReadMask(filepath.Join(o.dir, *line.Mask), imageio.Limits{})
+		require.NoError(t, err)
+		require.Equal(t, anomalous, slices.Contains(nd.Data(mask), 1))
+	}
+}
+
+func TestScoresAloneMakeNoMaps(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	image := filepath.Join(data(), "test", "hole", "000.png")
+	require.Equal(t, exitOK, f2pad(t, "score", "--model", model(), "--out", dir, image).code)
+	l := lines(t, dir)[0]
+	for _, name := range []string{"map", "mask", "overlay", "pixel_threshold"} {
+		require.Nil(t, l[name], name)
+		require.Contains(t, l, name)
+	}
+	require.Equal(t, false, l["refined"])
+	require.ElementsMatch(t, []string{resultsFile, runFile}, slices.Collect(maps.Keys(files(t, dir))))
+	require.Contains(t, content(t, dir, runFile), `"refine": "none"`)
+
+	// The refinement was asked for: it is done, and says whether there was something to refine.
+	dir = t.TempDir()
+	require.Equal(t, exitOK, f2pad(t, "score", "--model", model(), "--out", dir, "--refine", "f2pad", image).code)
+	require.Equal(t, true, lines(t, dir)[0]["refined"])
+}
+
+func TestScoreJSONIsTheContract(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	r := f2pad(t, "score", "--json", "--model", model(), "--out", dir, "--masks", filepath.Join(data(), "test"), "nothing.png")
+	require.Equal(t, exitPartial, r.code)
+	require.Empty(t, r.err)
+	all := messages(t, r.out)
+	require.Equal(t, []string{"item", "item", "item", "item", "item", "error", "summary"}, types(all))
+	var items []map[string]any
+	for _, m := range all {
+		switch m["message_type"] {
+		case "item":
+			delete(m, "message_type")
+			items = append(items, m)
+		case "progress":
+			require.ElementsMatch(t, []string{
+				"message_type", "phase", "done", "total", "seconds_elapsed", "seconds_remaining", "rate"}, keys(m))
+			require.EqualValues(t, 6, m["total"])
+		case "error":
+			require.ElementsMatch(t, []string{"message_type", "image", "error"}, keys(m))
+			require.Equal(t, "nothing.png", m["image"])
+		}
+	}
+	require.Equal(t, lines(t, dir)[:5], items, "items are the results' lines")
+	last := all[len(all)-1]
+	require.ElementsMatch(t, []string{
+		"message_type", "images", "anomalous", "failed", "kept", "results", "seconds",
+		"version", "model_sha256", "refine", "maps", "masks", "overlays", "executor",
+	}, keys(last))
+	require.EqualValues(t, 6, last["images"])
+	require.EqualValues(t, 1, last["failed"])
+	require.Equal(t, "f2pad", last["refine"])
+	require.NotEmpty(t, last["executor"].(map[string]any)["precision"])
+}
+
+// hostile writes files that are no images, or none that can be scored, and returns what must be said of each.
+func hostile(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	good, err := os.ReadFile(filepath.Join(data(), "test", "hole", "000.png"))
+	require.NoError(t, err)
+	var photo bytes.Buffer
+	require.NoError(t, jpeg.Encode(&photo, image.NewGray(image.Rect(0, 0, 64, 64)), nil))
+	said := map[string]string{}
+	for _, f := range []struct {
+		name, want string
+		data       []byte
+	}{
+		{"a-empty.png", "empty", nil},
+		{"b-truncated.png", "corrupt", good[:len(good)/2]},
+		{"c-mislabelled.png", "JPEG", photo.Bytes()},
+		{"d-tiny.png", "too small", pngHeader(1, 1)},
+		{"e-huge.png", "too large", pngHeader(20000, 20000)},
+		{"g-text.png", "text", []byte("this is not an image\n")},
+	} {
+		path := filepath.Join(dir, f.name)
+		require.NoError(t, os.WriteFile(path, f.data, 0o666))
+		said[path] = f.want
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "f-good.png"), good, 0o666))
+	return said
+}
+
+// pngHeader is a PNG file of which nothing but the header is true.
+func pngHeader(w, h uint32) []byte {
+	b := []byte("\x89PNG\r\n\x1a\n")
+	chunk := func(kind string, data []byte) {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
+		body := append([]byte(kind), data...)
+		b = append(b, body...)
+		b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(body))
+	}
+	size := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, w), h)
+	chunk("IHDR", append(size, 8, 0, 0, 0, 0))
+	chunk("IDAT", []byte{0x78, 0x9c, 0x63, 0x60, 0, 0, 0, 2, 0, 1})
+	chunk("IEND", nil)
+	return b
+}
+
+func TestBadInputsAreNamedAndTheRestIsScored(t *testing.T) {
+	setup(t)
+	dir, out := t.TempDir(), t.TempDir()
+	said := hostile(t, dir)
+	missing, empty := filepath.Join(dir, "missing.png"), filepath.Join(dir, "h-empty")
+	require.NoError(t, os.Mkdir(empty, 0o777))
+	said[missing], said[empty] = "no such file", "no images"
+	args := []string{"score", "--model", model(), "--out", out, "--masks", missing, dir, empty, filepath.Join(data(), "test", "hole", "000.png")}
+	for run := range 2 { // the second finds everything done and says the same
+		r := f2pad(t, args...)
+		require.Equal(t, exitPartial, r.code, r.err)
+		for path, want := range said {
+			require.Regexp(t, `(?m)^error: `+path+`: .*`+want, r.err, "run %d", run)
+		}
+		require.Equal(t, len(said), strings.Count(r.err, "error: "), r.err)
+	}
+	all := lines(t, out)
+	require.Len(t, all, len(said)+2)
+	require.Equal(t, missing, all[0]["image"], "what fails keeps its place")
+	for _, l := range all {
+		want, bad := said[l["image"].(string)]
+		if !bad {
+			require.Contains(t, l, "image_score")
+			continue
+		}
+		require.ElementsMatch(t, []string{"image", "error"}, keys(l))
+		require.Regexp(t, want, l["error"])
+	}
+	require.FileExists(t, filepath.Join(out, all[len(all)-1]["mask"].(string)))
+}
+
+func TestResultsDoNotDependOnTheBatchOrWhereTheListComesFrom(t *testing.T) {
+	setup(t)
+	test := filepath.Join(data(), "test")
+	score := []string{"score", "--model", model(), "--maps", "--masks", "--overlays"}
+	glob, list := t.TempDir(), t.TempDir()
+	require.Equal(t, exitOK, f2pad(t, append(score, "--out", glob, "--batch", "3", filepath.Join(test, "*", "*.png"))...).code)
+	cmd := command(append(score, "--out", list, "--batch", "1", "-")...)
+	var names strings.Builder
+	for _, l := range lines(t, glob) {
+		names.WriteString(l["image"].(string) + "\n")
+	}
+	cmd.Stdin = strings.NewReader(names.String())
+	cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
+	require.Equal(t, exitOK, finish(t, cmd).code)
+	require.Equal(t, files(t, glob), files(t, list))
+}
+
+func TestOtherOptionsOrInputsNeedAnotherFolder(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	hole, good := filepath.Join(data(), "test", "hole"), filepath.Join(data(), "test", "good")
+	score := func(args ...string) outcome {
+		return f2pad(t, append([]string{"score", "--model", model(), "--out", dir}, args...)...)
+	}
+	require.Equal(t, exitOK, score(hole).code)
+	before := files(t, dir)
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"masks was false, is true", []string{"--masks", hole}},
+		{"results of other inputs", []string{good}},
+	} {
+		r := score(c.args...)
+		require.Equal(t, exitFailure, r.code)
+		require.Contains(t, r.err, c.want)
+		require.Contains(t, r.err, "--force")
+		require.Equal(t, before, files(t, dir))
+	}
+	r := score("--force", "--masks", good)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, lines(t, dir)[0]["image"], "good")
+
+	r = score("--masks", good, hole)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, r.out, "2 images", "more inputs after the same ones go on")
+	require.Contains(t, r.out, "1 of them finished by an earlier run")
+}
+
+func TestAnImageBesideItsTwinKeepsItsOwnOutputs(t *testing.T) {
+	setup(t)
+	dir, out := t.TempDir(), t.TempDir()
+	for _, name := range []string{"x.png", filepath.Join("a", "y.png"), filepath.Join("b", "y.png")} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o777))
+		b, err := os.ReadFile(filepath.Join(data(), "test", "good", "000.png"))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o666))
+	}
+	r := f2pad(t, "score", "--model", model(), "--out", out, "--maps", "--refine", "none",
+		filepath.Join(dir, "a", "y.png"), filepath.Join(dir, "b", "y.png"), filepath.Join(dir, "x.png"), filepath.Join(dir, "x.png"))
+	require.Equal(t, exitOK, r.code, r.err)
+	seen := map[string]bool{}
+	for _, l := range lines(t, out) {
+		seen[l["map"].(string)] = true
+		require.FileExists(t, filepath.Join(out, l["map"].(string)))
+		require.True(t, filepath.IsLocal(l["map"].(string)))
+	}
+	require.Len(t, seen, 4)
+}
