@@ -28,7 +28,7 @@ type product struct {
 	dir    string
 	data   *dataset.Dataset
 	few    []dataset.Item // the first test image of each class
-	models map[string]*Model
+	models map[string]func() (*Model, error)
 }
 
 var theProduct = sync.OnceValues(func() (*product, error) {
@@ -36,7 +36,7 @@ var theProduct = sync.OnceValues(func() (*product, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &product{dir: dir, models: map[string]*Model{}}
+	p := &product{dir: dir, models: map[string]func() (*Model, error){}}
 	ctx := context.Background()
 	if err := synth.Write(ctx, filepath.Join(dir, "weave"), synth.Options{Texture: "weave", Train: 12, Test: 10, Size: 96, Seed: 3}, nil); err != nil {
 		return nil, err
@@ -54,11 +54,9 @@ var theProduct = sync.OnceValues(func() (*product, error) {
 	for _, m := range Methods() {
 		for _, size := range []Size{{}, {Px: 128}} {
 			o := FitOptions{Method: m, Size: size, Seed: 5}
-			model, err := Fit(ctx, p.data.Train, o, func(it dataset.Item, err error) { panic(err) })
-			if err != nil {
-				return nil, err
-			}
-			p.models[m+" "+size.String()] = model
+			p.models[m+" "+size.String()] = sync.OnceValues(func() (*Model, error) {
+				return Fit(ctx, p.data.Train, o, func(it dataset.Item, err error) { panic(err) })
+			})
 		}
 	}
 	return p, nil
@@ -77,6 +75,29 @@ func fixture(t *testing.T) *product {
 	p, err := theProduct()
 	require.NoError(t, err)
 	return p
+}
+
+func (p *product) model(t *testing.T, name string) *Model {
+	t.Helper()
+	m, err := p.models[name]()
+	require.NoError(t, err)
+	return m
+}
+
+// methods lists what is tested: with -short, as under the race detector, one stands for all.
+func methods() []string {
+	if testing.Short() {
+		return Methods()[:1]
+	}
+	return Methods()
+}
+
+// names lists the models of methods.
+func names() (names []string) {
+	for _, m := range methods() {
+		names = append(names, m+" native", m+" 128")
+	}
+	return names
 }
 
 // scored runs items through a model and returns the results by image.
@@ -110,8 +131,9 @@ func requireSame(t *testing.T, want, got map[string]*Result) {
 
 func TestSameImageSameBytes(t *testing.T) {
 	p := fixture(t)
-	for name, m := range p.models {
+	for _, name := range names() {
 		t.Run(name, func(t *testing.T) {
+			m := p.model(t, name)
 			want := scored(t, m, Options{Maps: Kinds(), Batch: 1}, p.few)
 			refined := 0
 			for _, r := range want {
@@ -131,8 +153,9 @@ func TestSameImageSameBytes(t *testing.T) {
 
 func TestAModelSurvivesItsFile(t *testing.T) {
 	p := fixture(t)
-	for name, m := range p.models {
+	for _, name := range names() {
 		t.Run(name, func(t *testing.T) {
+			m := p.model(t, name)
 			path := filepath.Join(t.TempDir(), "model.f2pad")
 			hash, err := m.Save(path)
 			require.NoError(t, err)
@@ -152,11 +175,11 @@ func TestAModelSurvivesItsFile(t *testing.T) {
 
 func TestFitIsReproducible(t *testing.T) {
 	p := fixture(t)
-	for _, m := range Methods() {
+	for _, m := range methods() {
 		again, err := Fit(t.Context(), p.data.Train, FitOptions{Method: m, Seed: 5}, nil)
 		require.NoError(t, err)
 		a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
-		want, err := p.models[m+" native"].Save(a)
+		want, err := p.model(t, m+" native").Save(a)
 		require.NoError(t, err)
 		got, err := again.Save(b)
 		require.NoError(t, err)
@@ -170,9 +193,9 @@ var windowTolerance = compare.Tolerance{Abs: 2e-3}
 
 func TestWindowsAreSeamless(t *testing.T) {
 	p := fixture(t)
-	for _, method := range Methods() {
+	for _, method := range methods() {
 		t.Run(method, func(t *testing.T) {
-			m := p.models[method+" native"]
+			m := p.model(t, method+" native")
 			items := p.few
 			whole := scored(t, m, Options{Maps: Kinds()}, items)
 			parts := scored(t, m, Options{Maps: Kinds(), MaxPixels: 64 * 64}, items)
@@ -192,8 +215,9 @@ var gradientTolerance = compare.Tolerance{Abs: 0.005, Rel: 0.005}
 
 func TestGradientOfTheWholeChain(t *testing.T) {
 	p := fixture(t)
-	for name, m := range p.models {
+	for _, name := range names() {
 		t.Run(name, func(t *testing.T) {
+			m := p.model(t, name)
 			net, err := newNetwork(m.backbone, goexec.New(), defaultMaxPixels)
 			require.NoError(t, err)
 			e, err := New(m, Options{})
@@ -264,9 +288,9 @@ var contextTolerance = compare.Tolerance{Abs: 1e-5, Rel: 1e-4}
 // network and the method on the whole image.
 func TestWindowsSeeEnough(t *testing.T) {
 	p := fixture(t)
-	for _, name := range []string{"padim 128", "patchcore 128"} {
-		t.Run(name, func(t *testing.T) {
-			m := p.models[name]
+	for _, method := range methods() {
+		t.Run(method, func(t *testing.T) {
+			m := p.model(t, method+" 128")
 			e, err := New(m, Options{})
 			require.NoError(t, err)
 			defer e.Close()
@@ -314,7 +338,7 @@ func TestScoreGoesOnAfterBadImages(t *testing.T) {
 	require.NoError(t, os.WriteFile(bad, []byte("not an image"), 0o600))
 	items := slices.Insert(slices.Clone(p.data.Test), 3,
 		dataset.Item{Path: bad, ID: "notes.png"}, dataset.Item{Path: "gone.png", ID: "gone.png"})
-	got := scored(t, p.models["padim native"], Options{Batch: 2}, items)
+	got := scored(t, p.model(t, "padim native"), Options{Batch: 2}, items)
 	for _, it := range items {
 		if r := got[it.ID]; it.Class == "" {
 			require.ErrorContains(t, r.Err, it.Path)
@@ -345,7 +369,7 @@ func TestFitReportsWhatItLeavesOut(t *testing.T) {
 
 func TestCancelledScoreEmitsWholeBatches(t *testing.T) {
 	p := fixture(t)
-	e, err := New(p.models["padim 128"], Options{Batch: 2})
+	e, err := New(p.model(t, "padim 128"), Options{Batch: 2})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
@@ -361,9 +385,9 @@ func TestCancelledScoreEmitsWholeBatches(t *testing.T) {
 
 func TestEvalMeasuresTheGain(t *testing.T) {
 	p := fixture(t)
-	for _, method := range Methods() {
+	for _, method := range methods() {
 		t.Run(method, func(t *testing.T) {
-			m := p.models[method+" native"]
+			m := p.model(t, method+" native")
 			visited := 0
 			rows, err := Eval(t.Context(), m, p.data.Test, EvalOptions{
 				Options: Options{}, TempDir: t.TempDir(),

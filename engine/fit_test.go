@@ -61,8 +61,9 @@ func ids(items []dataset.Item) (ids []string) {
 // above the thresholds as the model states.
 func TestCalibrationKeepsItsPromise(t *testing.T) {
 	p := fixture(t)
-	for name, m := range p.models {
+	for _, name := range names() {
 		t.Run(name, func(t *testing.T) {
+			m := p.model(t, name)
 			cal := m.Info.Calibration
 			_, held, err := split(p.data.Train, 0.2, m.Info.Seed)
 			require.NoError(t, err)
@@ -89,7 +90,7 @@ func TestCalibrationKeepsItsPromise(t *testing.T) {
 
 func TestModelsRememberTrainingImages(t *testing.T) {
 	p := fixture(t)
-	m := p.models["padim native"]
+	m := p.model(t, "padim native")
 	require.Len(t, m.memory, m.Info.Train, "fewer than 24: all")
 	few, err := Fit(t.Context(), p.data.Train, FitOptions{Method: "padim", Remember: 3}, nil)
 	require.NoError(t, err)
