@@ -12,7 +12,7 @@ test:
 
 # The race detector needs a C compiler. It is some ten times slower: -short leaves the long tests out.
 race:
-	CGO_ENABLED=1 $(GO) test -race -short ./...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m ./...
 
 lint: fmt vet staticcheck portable layers
 
