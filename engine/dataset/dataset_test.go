@@ -28,7 +28,7 @@ func tree(t *testing.T, files ...string) string {
 func link(t *testing.T, target, name string) {
 	t.Helper()
 	if err := os.Symlink(target, name); err != nil {
-		t.Skip("this system has no symbolic links: ", err)
+		t.Skip("SKIPPED: this system has no symbolic links: ", err)
 	}
 }
 
