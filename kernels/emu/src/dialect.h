@@ -1,0 +1,106 @@
+// f2pad.cuh's dialect for g++: what each word means on the emulated machine.
+#pragma once
+#include "emu.h"
+
+#define DEVICE static inline
+#define KERNEL(...) static void
+#define EMULATE(name) static emu::Enroll emu_##name(#name, emu::Caller<name>::args, emu::Caller<name>::call);
+#define RESTRICT __restrict__
+#define UNROLL
+
+DEVICE int32_t threadX() { return emu::self->thread; }
+DEVICE int32_t blockX() { return emu::self->block[0]; }
+DEVICE int32_t blockY() { return emu::self->block[1]; }
+DEVICE int32_t blockZ() { return emu::self->block[2]; }
+DEVICE int32_t threadsX() { return emu::self->threads; }
+DEVICE int32_t gridX() { return emu::self->grid[0]; }
+DEVICE int32_t gridY() { return emu::self->grid[1]; }
+
+struct alignas(8) vec2 { float x, y; };
+struct alignas(16) vec4 { float x, y, z, w; };
+struct alignas(16) uvec4 { uint32_t x, y, z, w; };
+
+template <class T> T* shared() { return (T*)(void*)emu::self->shared; }
+DEVICE void sync() { emu::barrier(); }
+DEVICE void syncWarp() { uint32_t none = 0; emu::exchange(&none, 1); }
+
+DEVICE uint32_t shfl(uint32_t v, int lane) { return emu::exchange(&v, 1)[lane & 31]; }
+DEVICE uint32_t shflXor(uint32_t v, int mask) { return emu::exchange(&v, 1)[(threadX() & 31) ^ mask]; }
+DEVICE uint32_t shflDown(uint32_t v, int by) {
+    int lane = (threadX() & 31) + by;
+    return emu::exchange(&v, 1)[lane < 32 ? lane : threadX() & 31];
+}
+DEVICE uint32_t ballot(bool p) {
+    uint32_t v = p, r = 0;
+    const uint32_t* all = emu::exchange(&v, 1);
+    for (int i = 0; i < 32; i++) r |= (all[i] & 1) << i;
+    return r;
+}
+
+DEVICE uint32_t bitsOf(float v) { return __builtin_bit_cast(uint32_t, v); }
+DEVICE float floatOf(uint32_t v) { return __builtin_bit_cast(float, v); }
+
+DEVICE void cpAsync16(void* dst, const void* src, bool ok = true) { emu::copyLater(dst, src, 16, ok); }
+DEVICE void cpAsync4(void* dst, const void* src, bool ok = true) { emu::copyLater(dst, src, 4, ok); }
+DEVICE void cpCommit() { emu::commitCopies(); }
+template <int pending> DEVICE void cpWait() { emu::waitCopies(pending); }
+
+DEVICE uint32_t toTf32(float v) {
+    uint32_t b = bitsOf(v);
+    if ((b & 0x7f800000u) == 0x7f800000u) return b;
+    return (b + 0x1000u) & 0xffffe000u;
+}
+DEVICE uint16_t toBf16(float v) {
+    uint32_t b = bitsOf(v);
+    if ((b & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+    return (uint16_t)((b + 0x7fffu + ((b >> 16) & 1)) >> 16);
+}
+
+// emuMma multiplies a 16xk by a kx8 tile whose fragments hold `per` values a word. The sums are exact (float64), which no
+// GPU promises: tests must allow for the hardware's.
+template <int k, int per> void emuMma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    const uint32_t* all = emu::exchange(words, 6);
+    auto value = [](uint32_t w, int i) {
+        if (per == 1) return (double)floatOf(w & 0xffffe000u); // the hardware ignores the low bits
+        return (double)floatOf(i ? w & 0xffff0000u : w << 16);
+    };
+    int lane = threadX() & 31;
+    for (int i = 0; i < 4; i++) {
+        int row = lane / 4 + (i >= 2 ? 8 : 0), col = lane % 4 * 2 + i % 2;
+        double sum = d[i];
+        for (int kk = 0; kk < k; kk++) {
+            int half = kk >= k / 2, in = kk % (k / 2), l = in / per, e = in % per;
+            double x = value(all[(row % 8 * 4 + l) * 6 + half * 2 + (row >= 8)], e);
+            double y = value(all[(col * 4 + l) * 6 + 4 + half], e);
+            sum += x * y;
+        }
+        d[i] = (float)sum;
+    }
+}
+DEVICE void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emuMma<16, 2>(d, a, b); }
+DEVICE void mmaTf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emuMma<8, 1>(d, a, b); }
+
+DEVICE void emuLdMatrix(uint32_t (&r)[4], const void* row, bool transposed) {
+    if ((uintptr_t)row % 16) emu::fail("ldMatrix: address not aligned to 16 bytes");
+    // Every lane reads the rows that the others point at.
+    uint64_t at = (uint64_t)(uintptr_t)row;
+    uint32_t words[2] = {(uint32_t)at, (uint32_t)(at >> 32)};
+    const uint32_t* all = emu::exchange(words, 2);
+    int lane = threadX() & 31;
+    for (int i = 0; i < 4; i++) {
+        auto value = [&](int rr, int cc) {
+            int l = 8 * i + rr;
+            const uint16_t* p = (const uint16_t*)(uintptr_t)((uint64_t)all[2 * l] | (uint64_t)all[2 * l + 1] << 32);
+            return (uint32_t)p[cc];
+        };
+        int rr = lane / 4, cc = lane % 4 * 2;
+        r[i] = transposed ? value(cc, rr) | value(cc + 1, rr) << 16 : value(rr, cc) | value(rr, cc + 1) << 16;
+    }
+    syncWarp(); // nobody overwrites the rows before all have read them
+}
+DEVICE void ldMatrix(uint32_t (&r)[4], const void* row) { emuLdMatrix(r, row, false); }
+DEVICE void ldMatrixT(uint32_t (&r)[4], const void* row) { emuLdMatrix(r, row, true); }
+
+DEVICE float squareRoot(float v) { return std::sqrt(v); }
+DEVICE float loadStreaming(const float* p) { return *p; }

@@ -1,0 +1,58 @@
+package kernels_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"f2pad/kernels"
+	"f2pad/kernels/emu"
+	"f2pad/kernels/kerneltest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// emulated is an emulated machine that draws another order of threads for every launch. Tests skip where there is no C++
+// compiler.
+func emulated(t *testing.T) kernels.Machine {
+	t.Helper()
+	m, err := emu.Start()
+	if errors.Is(err, emu.ErrNoCompiler) {
+		t.Skip("SKIPPED: the kernels are not tested: there is no g++ to compile their emulation")
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { m.Close() })
+	return &shuffled{Machine: m}
+}
+
+type shuffled struct {
+	*emu.Machine
+	mu sync.Mutex
+}
+
+func (s *shuffled) Launch(l kernels.Launch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() { s.Seed++ }()
+	return s.Machine.Launch(l)
+}
+
+// seed is that of the random data.
+const seed = 1
+
+// The committed PTX was made from the committed sources.
+func TestPTXIsFresh(t *testing.T) {
+	require.NotEmpty(t, kernels.Modules())
+	for _, m := range kernels.Modules() {
+		_, err := kernels.PTX(m)
+		require.NoError(t, err)
+	}
+}
+
+// Every kernel passes its suite in the emulation.
+func TestKernels(t *testing.T) { kerneltest.All(t, emulated, seed) }
+
+// No kernel goes untested.
+func TestEveryModuleHasASuite(t *testing.T) {
+	require.Equal(t, kernels.Modules(), kerneltest.Kernels())
+}
