@@ -8,20 +8,22 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"f2pad/engine/backbone"
 	"f2pad/engine/dataset"
+	"f2pad/engine/device"
 	"f2pad/engine/exec"
 	"f2pad/engine/exec/goexec"
 	"f2pad/engine/imageio"
 	"f2pad/engine/internal/par"
-	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 
@@ -33,7 +35,10 @@ func Kinds() []refine.Kind { return []refine.Kind{refine.Base, refine.Residual, 
 
 // Options configure an Engine. The zero value scores on the CPU in pure Go and makes no maps.
 type Options struct {
-	Executor  exec.Executor  // default: goexec
+	Executor  exec.Executor  // of the network; default: goexec
+	Device    Device         // of methods and refinement; default: the CPU
+	Fallback  bool           // the CPU takes over from a Device that is lost or too small
+	Notice    func(string)   // told when batches are halved or the CPU takes over, one call at a time; must not call the engine; may be nil
 	Batch     int            // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind  // maps to make; none: scores only
 	MaxPixels int            // pixels of the largest window that the network runs on at once; default 1<<19
@@ -61,11 +66,15 @@ func (o Options) withDefaults() Options {
 
 // Engine scores images with a model. It is safe for concurrent use.
 type Engine struct {
-	model   *Model
-	opts    Options
-	net     *network
-	refiner *refine.Refiner
-	stride  int
+	model  *Model
+	opts   Options
+	net    *network
+	stride int
+
+	mu      sync.Mutex
+	compute *compute
+	most    int        // images that compute takes at once
+	left    []*compute // where the engine computed before
 }
 
 // New returns an engine for m.
@@ -79,24 +88,39 @@ func New(m *Model, o Options) (*Engine, error) {
 			return nil, fmt.Errorf("engine: unknown map %q: want one of %v", k, Kinds())
 		}
 	}
-	r, err := refine.New(m.Info.Refine)
-	if err != nil {
-		return nil, err
-	}
 	net, err := newNetwork(m.backbone, o.Executor, o.MaxPixels)
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{model: m, opts: o, net: net, refiner: r, stride: m.backbone.Stride()}, nil
+	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch}
+	e.compute, err = newCompute(m, o.Device)
+	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
+		e.notice(fmt.Sprintf("the CPU takes over: %v", err))
+		e.compute, err = newCompute(m, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // Executor says what the network runs on.
 func (e *Engine) Executor() exec.Info { return e.opts.Executor.Info() }
 
-// Close frees the engine's buffers.
+// Device says where methods and refinement are computed at the moment.
+func (e *Engine) Device() device.Info {
+	c, _ := e.current()
+	return c.info
+}
+
+// Close frees the engine's buffers, also on its device.
 func (e *Engine) Close() error {
 	e.net.close()
-	return nil
+	var errs []error
+	for _, c := range append(e.left, e.compute) {
+		errs = append(errs, c.close())
+	}
+	return errors.Join(errs...)
 }
 
 // Result is what the engine found in one image.
@@ -109,6 +133,7 @@ type Result struct {
 	Threshold float64 // image threshold at the model's false-positive rate
 	Anomalous bool    // Score > Threshold
 	Refined   bool    // a suspicious region was found and refined
+	Device    string  // that computed it: "cpu", "cuda:0"
 
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
 	PixelThreshold map[refine.Kind]float64       // label-free, at the model's false-positive rate
@@ -207,9 +232,13 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 	cal := e.model.Info.Calibration
 	for i, d := range group {
 		r, m := d.res, maps[i]
+		if m.err != nil {
+			r.Err = fmt.Errorf("%s: %w", d.res.Item.Path, m.err)
+			continue
+		}
 		r.Score, r.Threshold = m.image, cal.ImageThreshold
 		r.Anomalous = r.Score > r.Threshold
-		r.Refined, r.Seconds = m.refined, m.seconds
+		r.Refined, r.Device, r.Seconds = m.refined, m.device, m.seconds
 		r.Maps = make(map[refine.Kind]*tensor.Dense, len(e.opts.Maps))
 		r.PixelThreshold = cal.PixelThreshold
 		for k, t := range m.maps {
@@ -221,15 +250,17 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 
 // found is what a batch's run gives for one frame: maps in the frame's space.
 type found struct {
+	err     error // no room on the device; nothing below is set
 	image   float64
 	s       []float32 // [h*w] scores
 	refined bool
+	device  string
 	maps    map[refine.Kind]*tensor.Dense // [H,W]
 	seconds map[refine.Kind]float64
 }
 
-// run scores frames of one size and makes the engine's maps of them.
-func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
+// runOn scores frames of one size and makes the engine's maps of them.
+func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]found, error) {
 	start := time.Now()
 	H, W := frames[0].size()
 	N := len(frames)
@@ -240,7 +271,7 @@ func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
 		norms[i] = e.model.backbone.Normalize(f.y)
 	}
 	cal := e.model.Info.Calibration
-	sc := &scorer{net: e.net, meth: e.model.method, scale: scale{cal.Q50, cal.Q995}, norms: norms}
+	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, norms: norms}
 	image := make([]float32, N)
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
@@ -250,13 +281,17 @@ func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
 		return nil, err
 	}
 	h, w := H/e.stride, W/e.stride
+	bases := make([]float32, N*H*W)
+	if err := c.maps(nd.Data(s), N, h, w, H, W, bases); err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
 	out := make([]found, N)
 	in := make([]refine.Input, N)
 	par.For(N, func(i int) {
 		f := frames[i]
-		base := nd.New(H, W)
+		base := nd.Wrap(bases[i*H*W:(i+1)*H*W], H, W)
+		out[i].device = c.info.Device
 		out[i].s = nd.Data(s)[i*h*w : (i+1)*h*w]
-		method.BaseMap(out[i].s, h, w, H, W, e.model.method.Map(), nd.Data(base))
 		out[i].image = float64(image[i])
 		if math.IsNaN(out[i].image) {
 			out[i].image = f.max(nd.Data(base))
@@ -274,7 +309,7 @@ func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
 		}
 		return out, nil
 	}
-	refined, err := e.refiner.Run(ctx, sc, in, e.opts.Maps)
+	refined, err := c.refiner.Run(ctx, sc, in, e.opts.Maps)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"f2pad/engine/backbone"
 	"f2pad/engine/dataset"
+	"f2pad/engine/device"
 	"f2pad/engine/imageio"
 	"f2pad/engine/method"
 	"f2pad/engine/method/padim"
@@ -136,10 +137,14 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	m := &Model{backbone: bb, Info: ModelInfo{
 		Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
 		Train: len(train), HeldOut: len(held), TrainSHA256: hash, Executor: o.Executor.Info(),
+		Device: device.CPU,
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
 	if o.Refine != nil {
 		m.Info.Refine = *o.Refine
+	}
+	if o.Device != nil {
+		m.Info.Device = o.Device.Info()
 	}
 	if m.method, err = f.method(ctx, train); err != nil {
 		return nil, fmt.Errorf("engine: fitting %s: %w", o.Method, err)
@@ -292,9 +297,24 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Metho
 		}
 		o.Seed = f.o.Seed
 		o.Progress = func(done, total int) { f.o.Progress(Progress{"coreset", done, total}) }
+		if f.o.Device != nil {
+			o.KCentre = f.kCentre
+		}
 		return patchcore.Fit(ctx, features, o)
 	}
 	return nil, oneOf("method", f.o.Method, Methods())
+}
+
+// kCentre chooses on the device; on the CPU if that fails and may.
+func (f *fitter) kCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error) {
+	centres, err := f.o.Device.KCentre(ctx, x, d, want, starts, progress)
+	if f.o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
+		if f.o.Notice != nil {
+			f.o.Notice(fmt.Sprintf("%s: the CPU chooses the coreset: %v", f.o.Device.Info().Device, err))
+		}
+		return patchcore.KCentre(ctx, x, d, want, starts, progress)
+	}
+	return centres, err
 }
 
 // remember keeps a seeded choice of the training images, in 8 bits, as many as asked for and as fit the memory.
@@ -404,6 +424,6 @@ func (f *fitter) each(ctx context.Context, m *Model, o Options, items []dataset.
 		if err != nil {
 			return seen{}, err
 		}
-		return seen{fr, r[0]}, nil
+		return seen{fr, r[0]}, r[0].err
 	}, func(s seen) error { return visit(s.fr, s.r) })
 }

@@ -7,6 +7,7 @@ import (
 
 	"f2pad/engine/artifact"
 	"f2pad/engine/backbone"
+	"f2pad/engine/device"
 	"f2pad/engine/exec"
 	"f2pad/engine/method"
 	"f2pad/engine/method/padim"
@@ -54,6 +55,7 @@ type ModelInfo struct {
 	HeldOut     int            `json:"held_out_images"` // normal images kept back for the calibration
 	TrainSHA256 string         `json:"train_sha256"`    // over the files used, in order
 	Executor    exec.Info      `json:"executor"`
+	Device      device.Info    `json:"device"` // that fitted and calibrated it
 	Refine      refine.Options `json:"refine"`
 	Calibration Calibration    `json:"calibration"`
 }

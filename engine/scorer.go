@@ -150,7 +150,7 @@ func (s *scorer) windowGradient(ctx context.Context, x *tensor.Dense, ps []patch
 	for k, p := range ps {
 		fk, dfk := slicesOf(f, k), slicesOf(df, k)
 		r := &method.Result{
-			S: nd.New(1, ih, iw), Where: make([]bool, ih*iw),
+			S: nd.New(1, ih, iw), Where: make([]bool, ih*iw), Gradient: true,
 			Origin: [2]int{p.win.in.y0, p.win.in.x0},
 		}
 		for i := p.win.own.y0; i < p.win.own.y1; i++ {

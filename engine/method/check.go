@@ -89,6 +89,13 @@ func (r *Result) CheckGrad(f []*tensor.Dense, dS *tensor.Dense, df []*tensor.Den
 	if err := nd.Check("gradient of the scores", dS, g.N, g.H, g.W); err != nil {
 		return g, err
 	}
+	if r.Where != nil {
+		for i, v := range nd.Data(dS) {
+			if v != 0 && !r.Where[i] {
+				return g, fmt.Errorf("gradient at location %d, which was not scored", i)
+			}
+		}
+	}
 	if _, err := check("gradient of the features", df, widths); err != nil {
 		return g, err
 	}

@@ -22,8 +22,8 @@ type Method interface {
 	// Score fills r.S for the feature maps f ([N,D,h,w] per layer), and r.Image if it is not nil and the method has an
 	// image score of its own. Where r.Where is set, other locations may be left alone. r keeps what Grad needs.
 	Score(ctx context.Context, f []*tensor.Dense, r *Result) error
-	// Grad fills df (shapes of f) with sum_v dS[v] * ds_v/df for the features and result of a Score call. Locations
-	// with dS == 0 cost nothing.
+	// Grad fills df (shapes of f) with sum_v dS[v] * ds_v/df for the features and result of a Score call with r.Gradient.
+	// dS is 0 where a location was not wanted.
 	Grad(ctx context.Context, f []*tensor.Dense, r *Result, dS *tensor.Dense, df []*tensor.Dense) error
 	// Map says how scores become a map at the image's resolution.
 	Map() MapOptions
@@ -31,12 +31,17 @@ type Method interface {
 	Describe() any
 	// Save writes the fitted state under the prefix "method/".
 	Save(w *artifact.Writer) error
+	// On returns the same detector computing on d, which must outlive it. Close frees what it keeps there.
+	On(d Device) (Method, error)
+	Close() error
 }
 
 // Result holds the scores of one batch.
 type Result struct {
 	S     *tensor.Dense // [N,h,w] on the finest layer's grid; made by the caller
 	Where []bool        // N*h*w; nil: every location
+	// Gradient says that Grad will follow: Score keeps what it needs, some D values per wanted location.
+	Gradient bool
 	// Image takes N image scores; nil: not wanted. Needs Where == nil. A method whose image score is the maximum of its
 	// map (PaDiM) leaves it as it is: the caller, who knows which pixels are padding, takes that from BaseMap.
 	Image []float32

@@ -5,80 +5,9 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/internal/par"
 	"f2pad/engine/nd"
 	"f2pad/engine/pixel"
-
-	"gorgonia.org/tensor"
 )
-
-// Problem is one image's part of the optimisation (step 4).
-type Problem struct {
-	Y      []float32      // [3,H,W]
-	H, W   int            //
-	Scale  float64        // c
-	States []*pixel.State // of disjoint regions that no blur reaches across; none: nothing to optimise
-}
-
-// Stepper keeps the anomalies of a batch of problems while they are optimised: the part of the loop that another device
-// can take over from the host. It changes the states of its problems, which are up to date again after Finish.
-type Stepper interface {
-	// Compose writes X = Y - A on the regions into x [N,3,H,W] and leaves its other pixels alone.
-	Compose(x *tensor.Dense) error
-	// Step runs iteration t = 1, 2, ... (pixel.Step) with dx [N,3,H,W], the data term's gradient w.r.t. x, and fills st [N].
-	Step(t int, dx *tensor.Dense, st []pixel.Stats) error
-	Finish() error
-}
-
-// hostStepper steps on the host, images and their regions in parallel.
-type hostStepper struct {
-	problems []Problem
-	o        *pixel.StepOptions
-	parts    []part
-	stats    []pixel.Stats // of parts
-}
-
-type part struct{ problem, state int }
-
-// NewHostStepper returns the Stepper in pure Go.
-func NewHostStepper(problems []Problem, o *pixel.StepOptions) (Stepper, error) {
-	s := &hostStepper{problems: problems, o: o}
-	for i, p := range problems {
-		for j := range p.States {
-			s.parts = append(s.parts, part{i, j})
-		}
-	}
-	s.stats = make([]pixel.Stats, len(s.parts))
-	return s, nil
-}
-
-// image is problem i's part of a batch [N,3,H,W].
-func (s *hostStepper) image(t *tensor.Dense, i int) []float32 {
-	n := 3 * s.problems[i].H * s.problems[i].W
-	return nd.Data(t)[i*n : (i+1)*n]
-}
-
-func (s *hostStepper) Compose(x *tensor.Dense) error {
-	par.For(len(s.parts), func(k int) {
-		p := &s.problems[s.parts[k].problem]
-		pixel.Compose(p.States[s.parts[k].state], p.Y, p.H, p.W, p.Scale, s.image(x, s.parts[k].problem))
-	})
-	return nil
-}
-
-func (s *hostStepper) Step(t int, dx *tensor.Dense, st []pixel.Stats) error {
-	par.For(len(s.parts), func(k int) {
-		p := &s.problems[s.parts[k].problem]
-		s.stats[k] = pixel.Step(p.States[s.parts[k].state], s.image(dx, s.parts[k].problem), p.H, p.W, p.Scale, t, s.o)
-	})
-	clear(st)
-	for k, p := range s.parts {
-		st[p.problem].Add(s.stats[k])
-	}
-	return nil
-}
-
-func (s *hostStepper) Finish() error { return nil }
 
 // Diary is what happened while an image was refined.
 type Diary struct {
@@ -122,10 +51,11 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 	if !work {
 		return nil
 	}
-	stepper, err := r.Stepper(problems, r.step())
+	stepper, err := r.Device.Stepper(problems, r.step())
 	if err != nil {
 		return err
 	}
+	defer stepper.Close()
 	energy := make([]float64, N)
 	stats := make([]pixel.Stats, N)
 	for t := 1; t <= o.Iterations; t++ {

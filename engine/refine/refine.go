@@ -75,8 +75,7 @@ type Refiner struct {
 	Energy  Energy  // the data term; default Hinge
 	Penalty Penalty // default pixel.GroupLog
 	Fills   Fills   // default ShiftFills
-	// Stepper makes the part of the optimisation that works on pixels; default NewHostStepper.
-	Stepper func([]Problem, *pixel.StepOptions) (Stepper, error)
+	Device  Device  // does the work on pixels; default Host
 
 	opts  Options
 	reach int // pixels: the largest radius of what blurs the region's planes
@@ -91,7 +90,7 @@ func New(o Options) (*Refiner, error) {
 		Energy:  Hinge{o.Optimiser.DataWeight, o.Optimiser.Margin},
 		Penalty: pixel.NewGroupLog(o.Optimiser.Eps),
 		Fills:   ShiftFills{o.Fills, o.Stride},
-		Stepper: NewHostStepper,
+		Device:  Host{},
 		opts:    o,
 	}
 	for _, sigma := range []float64{

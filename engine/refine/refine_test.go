@@ -606,16 +606,69 @@ func TestPartsCanBeReplaced(t *testing.T) {
 		change(r)
 		require.NotEqual(t, want, bits(run(t, r, []Kind{F2PAD}, ex)[0]), name)
 	}
-	boom := errors.New("boom")
-	r.Stepper = func([]Problem, *pixel.StepOptions) (Stepper, error) { return nil, boom }
-	_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, all)
-	require.ErrorIs(t, err, boom)
+	for _, op := range []string{"smooth", "compare", "stepper", "compose", "step", "finish"} {
+		d := &failing{op: op}
+		r.Device = d
+		_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, all)
+		require.ErrorIs(t, err, errBoom, op)
+		require.Zero(t, d.open, "steppers left open after %s", op)
+	}
+	r.Device = Host{}
 	for _, fills := range [][][][]float32{nil, {{{1, 2}}}} {
 		r.Fills = badFills{func(*Scene) [][][]float32 { return fills }}
 		_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, []Kind{Residual})
 		require.ErrorContains(t, err, "fill")
 	}
 }
+
+var errBoom = errors.New("boom")
+
+// failing is a device that fails in one operation.
+type failing struct {
+	Host
+	op   string
+	open int // steppers
+}
+
+func (f *failing) fail(op string) error {
+	if f.op == op {
+		return errBoom
+	}
+	return nil
+}
+
+func (f *failing) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
+	return errors.Join(f.fail("smooth"), f.Host.Smooth(z, h, w, s, g, u))
+}
+
+func (f *failing) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
+	return errors.Join(f.fail("compare"), f.Host.Compare(y, fills, k, h, w, smooth, start, residual, best))
+}
+
+func (f *failing) Stepper(problems []Problem, o *pixel.StepOptions) (Stepper, error) {
+	if err := f.fail("stepper"); err != nil {
+		return nil, err
+	}
+	s, err := f.Host.Stepper(problems, o)
+	f.open++
+	return &failingStepper{s, f}, err
+}
+
+type failingStepper struct {
+	Stepper
+	f *failing
+}
+
+func (s *failingStepper) Compose(x *tensor.Dense) error {
+	return errors.Join(s.f.fail("compose"), s.Stepper.Compose(x))
+}
+
+func (s *failingStepper) Step(t int, dx *tensor.Dense, st []pixel.Stats) error {
+	return errors.Join(s.f.fail("step"), s.Stepper.Step(t, dx, st))
+}
+
+func (s *failingStepper) Finish() error { return errors.Join(s.f.fail("finish"), s.Stepper.Finish()) }
+func (s *failingStepper) Close()        { s.f.open--; s.Stepper.Close() }
 
 func BenchmarkRun(b *testing.B) {
 	const h, w = 256, 256

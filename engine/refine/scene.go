@@ -42,9 +42,10 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 		s.diary = &Diary{Walks: map[Kind]Walk{}}
 	}
 	s.u = make([]float32, s.h*s.w)
-	pixel.Upsample(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, s.u)
 	smooth := pixel.NewGaussian(o.px(o.Region.SmoothCells))
-	smooth.Blur(s.u, s.h, s.w, make([]float32, smooth.Scratch(s.h, s.w)))
+	if err := r.Device.Smooth(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, smooth, s.u); err != nil {
+		return nil, err
+	}
 
 	omega := suspicious(s.u, s.h, s.w, o)
 	if omega == nil {
@@ -59,7 +60,10 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 		return nil, err
 	}
 	s.split(regions, r.reach)
-	par.For(len(s.islands), func(i int) { r.compare(s, s.islands[i], regions, fills) })
+	err := par.Err(len(s.islands), func(i int) error { return r.compare(s, s.islands[i], regions, fills) })
+	if err != nil {
+		return nil, err
+	}
 	for i, region := range regions {
 		s.area += len(region)
 		s.filled = s.filled || len(fills[i]) > 0
@@ -119,7 +123,7 @@ func (s *scene) split(regions [][]int32, reach int) {
 
 // compare measures an island against its fills: the least residual (step 3), and A = Y - N* to start from (step 4), in units
 // of 1. A region with fewer fills than others repeats them; one without is its own fill.
-func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]float32) {
+func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]float32) error {
 	box, K := is.state.Box, 1
 	for _, i := range is.regions {
 		K = max(K, len(fills[i]))
@@ -147,16 +151,11 @@ func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]f
 		}
 	}
 	start, smooth := pixel.NewGaussian(r.opts.Optimiser.StartPx), pixel.NewGaussian(r.opts.Residual.SmoothPx)
-	scratch := make([]float32, max(start.Scratch(h, w), smooth.Scratch(h, w)))
-	sq := make([]float32, K*n)
 	is.residual = make([]float32, n)
-	pixel.FillMin(y, all, K, 3, n, sq, is.residual)
-	smooth.Blur(is.residual, h, w, scratch)
-	for k := range K {
-		start.Blur(sq[k*n:(k+1)*n], h, w, scratch)
-	}
 	best := make([]int32, n)
-	pixel.Least(sq, K, n, best)
+	if err := r.Device.Compare(y, all, K, h, w, smooth, start, is.residual, best); err != nil {
+		return err
+	}
 	is.state = pixel.NewState(box, is.state.Pixels, r.step())
 	for _, p := range is.state.Pixels {
 		for c := range 3 {
@@ -164,6 +163,7 @@ func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]f
 			is.state.A[at] = y[at] - all[int(best[p])*3*n+at]
 		}
 	}
+	return nil
 }
 
 // scale returns c, the quantile of ||A|| over Omega plus the floor, and divides A by it.

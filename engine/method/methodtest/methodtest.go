@@ -89,7 +89,7 @@ type run struct {
 // eval scores f, with image scores if where is nil, and pulls back dS (nil: a fixed pattern on the wanted locations).
 func eval(t require.TestingT, m method.Method, f []*tensor.Dense, where []bool, origin [2]int, dS []float32) run {
 	sh := f[0].Shape()
-	r := &method.Result{S: nd.New(sh[0], sh[2], sh[3]), Where: where, Origin: origin}
+	r := &method.Result{S: nd.New(sh[0], sh[2], sh[3]), Where: where, Origin: origin, Gradient: true}
 	if where == nil {
 		r.Image = make([]float32, sh[0])
 	}
@@ -354,6 +354,9 @@ func (s Suite) badInput(t *testing.T) {
 	}
 	r := method.Result{S: nd.New(1, H, W)}
 	require.NoError(t, s.Method.Score(context.Background(), f, &r))
+	require.ErrorContains(t, s.Method.Grad(context.Background(), f, &r, nd.New(1, H, W), Batch(seed, 1, s.Layers)), "has not prepared")
+	r.Gradient = true
+	require.NoError(t, s.Method.Score(context.Background(), f, &r))
 	for what, c := range map[string]struct {
 		dS *tensor.Dense
 		df []*tensor.Dense
@@ -370,7 +373,7 @@ func (s Suite) badInput(t *testing.T) {
 func (s Suite) cancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := Batch(seed, 1, s.Layers)
-	r := method.Result{S: nd.New(1, s.Layers[0].H, s.Layers[0].W)}
+	r := method.Result{S: nd.New(1, s.Layers[0].H, s.Layers[0].W), Gradient: true}
 	require.NoError(t, s.Method.Score(ctx, f, &r))
 	cancel()
 	dS := nd.New(1, s.Layers[0].H, s.Layers[0].W)

@@ -65,7 +65,11 @@ func fit(ctx context.Context, feats method.Features, o Options) (*Model, error) 
 		return nil, errors.New("too few training images: a covariance needs two samples")
 	}
 	acc.finish()
-	return m, m.invert(ctx, acc)
+	if err := m.invert(ctx, acc); err != nil {
+		return nil, err
+	}
+	m.gaussians = &gaussians{len(m.channels), m.mean, m.factor}
+	return m, nil
 }
 
 // start takes the sizes from the first image and chooses the channels.

@@ -183,11 +183,11 @@ func TestScoreAtTheMeanIsZeroWithZeroGradient(t *testing.T) {
 	m := fitted(t, profile(t, "f2pad"), oneLayer)
 	f := methodtest.Batch(1, 1, oneLayer)
 	for v := range m.h * m.w {
-		for k, x := range m.meanOf(v) {
+		for k, x := range m.mean[v*len(m.channels) : (v+1)*len(m.channels)] {
 			nd.Data(f[0])[k*m.h*m.w+v] = x
 		}
 	}
-	r := &method.Result{S: nd.New(1, m.h, m.w), Image: []float32{-7}}
+	r := &method.Result{S: nd.New(1, m.h, m.w), Image: []float32{-7}, Gradient: true}
 	require.NoError(t, m.Score(t.Context(), f, r))
 	require.Equal(t, make([]float32, m.h*m.w), nd.Data(r.S))
 	require.Equal(t, []float32{-7}, r.Image, "the image score is the map's maximum: left to the caller")

@@ -55,7 +55,7 @@ func TestGolden(t *testing.T) {
 
 			f := methodtest.Golden(goldenLayers, goldenTrain, goldenTest)
 			h, w := goldenLayers[0].H, goldenLayers[0].W
-			r := &method.Result{S: nd.New(goldenTest, h, w)}
+			r := &method.Result{S: nd.New(goldenTest, h, w), Gradient: true}
 			require.NoError(t, m.Score(t.Context(), f, r))
 			s := nd.Data(r.S)
 			compare.Require(t, "scores", s, want.Scores, float32State)

@@ -13,8 +13,8 @@ package padim
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/method"
@@ -33,6 +33,8 @@ type Model struct {
 	h, w     int       // grid of the Gaussians; 1x1 if one is shared by all locations
 	mean     []float32 // [h*w,K]
 	factor   []float32 // [h*w,K(K+1)/2]: M row by row
+
+	gaussians method.Gaussians // mean and factor, where they are computed with
 }
 
 var _ method.Method = (*Model)(nil)
@@ -59,100 +61,128 @@ func (m *Model) Describe() any {
 }
 
 // Score implements method.Method. It leaves r.Image as it is: PaDiM's image score is the maximum of its map. The cost is
-// K^2/2 multiplications per wanted location.
+// K^2/2 multiplications per wanted location, twice that with r.Gradient.
 func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
 	g, err := r.Check(f, m.widths)
 	if err != nil {
 		return fmt.Errorf("padim: %w", err)
 	}
+	if !m.opts.Native && (r.Origin[0]+g.H > m.h || r.Origin[1]+g.W > m.w) {
+		return fmt.Errorf("padim: %dx%d locations at cell %v, but the model has %dx%d: it was fitted for one image size",
+			g.H, g.W, r.Origin, m.h, m.w)
+	}
+	at, state := m.wanted(g, r)
+	k := len(m.channels)
+	var unit []float32
+	if r.Gradient {
+		unit = make([]float32, len(at)*k)
+		r.Aux = &gradients{at, unit}
+	}
+	in := newSources(f, m.widths, m.channels, g)
 	s := nd.Data(r.S)
-	return m.run(ctx, f, g, r.Origin, func(v int) bool { return r.Where == nil || r.Where[v] }, func(b *block, _ []float32) {
-		for lane, p := range b.at {
-			s[p.n*g.Cells()+p.location] = float32(b.norm(lane))
+	step := max(1, chunk/k)
+	x, dist := make([]float32, min(step, len(at))*k), make([]float32, min(step, len(at)))
+	for lo := 0; lo < len(at); lo += step {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-	})
+		hi := min(lo+step, len(at))
+		x, dist := x[:(hi-lo)*k], dist[:hi-lo]
+		par.Range(hi-lo, grain, func(a, b int) {
+			for l, p := range at[lo+a : lo+b] {
+				to := x[(a+l)*k : (a+l+1)*k]
+				for c := range to {
+					to[c] = *in[c].value(p.n, p.location)
+				}
+			}
+		})
+		var u []float32
+		if r.Gradient {
+			u = unit[lo*k : hi*k]
+		}
+		if err := m.gaussians.Distances(ctx, x, state[lo:hi], dist, u); err != nil {
+			return fmt.Errorf("padim: %w", err)
+		}
+		for l, p := range at[lo:hi] {
+			s[p.n*g.Cells()+p.location] = dist[l]
+		}
+	}
+	return ctx.Err()
 }
 
-// Grad implements method.Method: the distances are found again, which costs less than keeping them. K^2 multiplications
-// per location with dS != 0.
+// chunk is how many feature values meet the Gaussians at once: 16 MB.
+const chunk = 1 << 22
+
+// gradients is a Result's Aux: ds/dx of the wanted locations.
+type gradients struct {
+	at   []place
+	unit []float32 // [len(at),K]
+}
+
+// wanted lists the wanted locations of a batch and their Gaussians, sorted by Gaussian, so that the images of a batch
+// share the reading of it.
+func (m *Model) wanted(g method.Grid, r *method.Result) ([]place, []int32) {
+	var at []place
+	var state []int32
+	for i := range g.H {
+		for j := range g.W {
+			v := int32(0)
+			if !m.opts.Native {
+				v = int32((r.Origin[0]+i)*m.w + r.Origin[1] + j)
+			}
+			for n := range g.N {
+				p := place{n, i*g.W + j}
+				if r.Where == nil || r.Where[n*g.Cells()+p.location] {
+					at, state = append(at, p), append(state, v)
+				}
+			}
+		}
+	}
+	return at, state
+}
+
+// Grad implements method.Method: K additions per wanted location.
 func (m *Model) Grad(ctx context.Context, f []*tensor.Dense, r *method.Result, dS *tensor.Dense, df []*tensor.Dense) error {
 	g, err := r.CheckGrad(f, dS, df, m.widths)
 	if err != nil {
 		return fmt.Errorf("padim: %w", err)
+	}
+	kept, ok := r.Aux.(*gradients)
+	if !ok {
+		return errors.New("padim: gradient of a result that Score has not prepared for it")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	for _, t := range df {
 		clear(nd.Data(t))
 	}
 	ds := nd.Data(dS)
 	out := newSources(df, m.widths, m.channels, g)
-	return m.run(ctx, f, g, r.Origin, func(v int) bool { return ds[v] != 0 }, func(b *block, factor []float32) {
-		var scale [lanes]float32
-		for lane, p := range b.at {
-			if s := b.norm(lane); s > 0 {
-				scale[lane] = float32(float64(ds[p.n*g.Cells()+p.location]) / s)
-			}
-		}
-		b.pullBack(factor, scale)
-		for k := range out {
-			for lane, p := range b.at {
-				*out[k].value(p.n, p.location) += b.delta[k][lane]
+	// A channel's plane belongs to one goroutine, which adds the locations in their order.
+	par.For(len(out), func(c int) {
+		for l, p := range kept.at {
+			if w := ds[p.n*g.Cells()+p.location]; w != 0 {
+				*out[c].value(p.n, p.location) += w * kept.unit[l*len(out)+c]
 			}
 		}
 	})
+	return nil
 }
 
-// run calls visit with M(f-mu) of the wanted locations, in blocks that share a Gaussian, and with its M. Blocks that touch
-// the same cells of some layer come from one goroutine, in row-major order.
-func (m *Model) run(ctx context.Context, f []*tensor.Dense, g method.Grid, origin [2]int, want func(v int) bool,
-	visit func(b *block, factor []float32),
-) error {
-	if !m.opts.Native && (origin[0]+g.H > m.h || origin[1]+g.W > m.w) {
-		return fmt.Errorf("padim: %dx%d locations at cell %v, but the model has %dx%d: it was fitted for one image size",
-			g.H, g.W, origin, m.h, m.w)
+// On implements method.Method.
+func (m *Model) On(d method.Device) (method.Method, error) {
+	g, err := d.Gaussians(m.mean, m.factor, len(m.channels))
+	if err != nil {
+		return nil, fmt.Errorf("padim: %w", err)
 	}
-	in := newSources(f, m.widths, m.channels, g)
-	rows := bands(f, g.H)
-	return par.Err(len(rows)-1, func(t int) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b := newBlock(len(m.channels))
-		flush := func(state int) {
-			if len(b.at) > 0 {
-				b.load(in, m.meanOf(state))
-				b.solve(m.factorOf(state))
-				visit(b, m.factorOf(state))
-				b.at = b.at[:0]
-			}
-		}
-		state := 0
-		for i := rows[t]; i < rows[t+1]; i++ {
-			for j := range g.W {
-				if !m.opts.Native {
-					flush(state)
-					state = (origin[0]+i)*m.w + origin[1] + j
-				}
-				for n := range g.N {
-					p := place{n, i*g.W + j}
-					if !want(n*g.Cells() + p.location) {
-						continue
-					}
-					if len(b.at) == lanes {
-						flush(state)
-					}
-					b.at = append(b.at, p)
-				}
-			}
-		}
-		flush(state)
-		return nil
-	})
+	moved := *m
+	moved.gaussians = g
+	return &moved, nil
 }
 
-func (m *Model) meanOf(state int) []float32 {
-	k := len(m.channels)
-	return m.mean[state*k : (state+1)*k]
-}
+// Close implements method.Method.
+func (m *Model) Close() error { return m.gaussians.Close() }
 
 func (m *Model) factorOf(state int) []float32 {
 	t := packed(len(m.channels))
@@ -205,91 +235,5 @@ func (s *source) value(n, location int) *float32 {
 	return &s.data[n*s.image+location]
 }
 
-// bands cuts h rows where no layer's cell is read from both sides.
-func bands(f []*tensor.Dense, h int) []int {
-	cuts := []int{0}
-next:
-	for i := 1; i < h; i++ {
-		for _, t := range f {
-			hl := t.Shape()[2]
-			if i*hl/h == (i-1)*hl/h {
-				continue next
-			}
-		}
-		cuts = append(cuts, i)
-	}
-	return append(cuts, h)
-}
-
-// lanes is how many locations are worked on at once: each value of M is then read once for all of them, and the sums do
-// not wait for each other.
-const lanes = 4
-
 // place is a location of an image of the batch.
 type place struct{ n, location int }
-
-// block is up to lanes places with one Gaussian. All lanes are always computed, whatever unused ones hold: a place's
-// result depends neither on its lane nor on the others.
-type block struct {
-	at       []place
-	delta, z [][lanes]float32 // [K]: f-mu, and M(f-mu)
-}
-
-func newBlock(k int) *block {
-	return &block{at: make([]place, 0, lanes), delta: make([][lanes]float32, k), z: make([][lanes]float32, k)}
-}
-
-func (b *block) load(in []source, mean []float32) {
-	for k := range in {
-		for lane, p := range b.at {
-			b.delta[k][lane] = *in[k].value(p.n, p.location) - mean[k]
-		}
-	}
-}
-
-// solve computes z = M delta.
-func (b *block) solve(m []float32) {
-	for i := range b.z {
-		row := m[:i+1]
-		m = m[i+1:]
-		delta := b.delta[:len(row)]
-		var z0, z1, z2, z3 float32
-		for j, w := range row {
-			d := &delta[j]
-			z0 += w * d[0]
-			z1 += w * d[1]
-			z2 += w * d[2]
-			z3 += w * d[3]
-		}
-		b.z[i] = [lanes]float32{z0, z1, z2, z3}
-	}
-}
-
-// pullBack replaces delta by M' z scale: the gradient w.r.t. the features.
-func (b *block) pullBack(m []float32, scale [lanes]float32) {
-	clear(b.delta)
-	for i := range b.z {
-		row := m[:i+1]
-		m = m[i+1:]
-		delta := b.delta[:len(row)]
-		z := b.z[i]
-		z0, z1, z2, z3 := z[0]*scale[0], z[1]*scale[1], z[2]*scale[2], z[3]*scale[3]
-		for j, w := range row {
-			d := &delta[j]
-			d[0] += w * z0
-			d[1] += w * z1
-			d[2] += w * z2
-			d[3] += w * z3
-		}
-	}
-}
-
-// norm is |M delta| of a lane.
-func (b *block) norm(lane int) float64 {
-	sum := 0.0
-	for i := range b.z {
-		z := float64(b.z[i][lane])
-		sum += z * z
-	}
-	return math.Sqrt(sum)
-}

@@ -25,7 +25,7 @@ func BenchmarkScoreGrad(b *testing.B) {
 		for _, batch := range []int{1, 4} {
 			b.Run(fmt.Sprintf("64x64x48/batch%d/native=%v", batch, native), func(b *testing.B) {
 				f, df := methodtest.Batch(9, batch, benchLayers), methodtest.Batch(9, batch, benchLayers)
-				r := &method.Result{S: nd.New(batch, 64, 64)}
+				r := &method.Result{S: nd.New(batch, 64, 64), Gradient: true}
 				for b.Loop() {
 					require.NoError(b, m.Score(b.Context(), f, r))
 					require.NoError(b, m.Grad(b.Context(), f, r, r.S, df))

@@ -50,12 +50,12 @@ func (c *cover) update(dist func(p int) float32) (farthest int, far float32) {
 	return farthest, c.dist[farthest]
 }
 
-// kCentre chooses want of the points x [P,d] so that the farthest point from them is near, greedily (within a factor 2 of
+// KCentre chooses want of the points x [P,d] so that the farthest point from them is near, greedily (within a factor 2 of
 // the best choice): each new centre is the point farthest from those before; O(want P d) time, P values of memory. With one
 // start it is the first centre. With several, which are no centres, the mean distance to them stands in for the distance
 // to the centres at first (Roth et al.'s approximate variant). It returns fewer than want centres if all other points
 // coincide with one.
-func kCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error) {
+func KCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error) {
 	c := &cover{x: x, d: d, dist: make([]float32, len(x)/d)}
 	next := starts[0]
 	far := float32(math.Inf(1))

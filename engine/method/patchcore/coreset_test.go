@@ -55,7 +55,7 @@ func TestKCentre(t *testing.T) {
 		for _, cores := range []int{1, 6} {
 			runtime.GOMAXPROCS(cores)
 			var seen []int
-			got, err := kCentre(t.Context(), x, d, 40, starts, func(done, total int) {
+			got, err := KCentre(t.Context(), x, d, 40, starts, func(done, total int) {
 				require.Equal(t, 40, total)
 				seen = append(seen, done)
 			})
@@ -70,24 +70,24 @@ func TestKCentre(t *testing.T) {
 func TestKCentreTakesTheLowestOfEquals(t *testing.T) {
 	line := make([]float32, 2*coverGrain+10)
 	line[5], line[9], line[coverGrain+3] = -1, 1, 1
-	got, err := kCentre(t.Context(), line, 1, 3, []int{0}, nil)
+	got, err := KCentre(t.Context(), line, 1, 3, []int{0}, nil)
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 5, 9}, got)
 }
 
 func TestKCentreStopsWhenAllPointsAreCovered(t *testing.T) {
 	x := []float32{1, 2, 1, 2, 3, 1}
-	got, err := kCentre(t.Context(), x, 1, 6, []int{2}, nil)
+	got, err := KCentre(t.Context(), x, 1, 6, []int{2}, nil)
 	require.NoError(t, err)
 	require.Equal(t, []int{2, 4, 1}, got)
-	same, err := kCentre(t.Context(), make([]float32, 50), 1, 5, []int{3, 4}, nil)
+	same, err := KCentre(t.Context(), make([]float32, 50), 1, 5, []int{3, 4}, nil)
 	require.NoError(t, err)
 	require.Len(t, same, 1, "a bank is never empty")
 }
 
 func TestKCentreIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := kCentre(ctx, normal(rand.New(rand.NewPCG(1, 0)), 1000), 1, 1000, []int{0}, func(done, _ int) {
+	_, err := KCentre(ctx, normal(rand.New(rand.NewPCG(1, 0)), 1000), 1, 1000, []int{0}, func(done, _ int) {
 		require.LessOrEqual(t, done, 5)
 		if done == 5 {
 			cancel()

@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"f2pad/engine/internal/par"
 	"f2pad/engine/method"
 
 	"gorgonia.org/tensor"
@@ -63,8 +62,8 @@ func fit(ctx context.Context, feats method.Features, o Options) (*Model, error) 
 	if err != nil {
 		return nil, err
 	}
-	m.opts.Progress = nil
-	m.bank = newBank(pick(c.rows, m.embed.dim, chosen), m.embed.dim)
+	m.opts.Progress, m.opts.KCentre = nil, nil
+	m.keep(newBank(pick(c.rows, m.embed.dim, chosen), m.embed.dim))
 	return m, nil
 }
 
@@ -98,9 +97,7 @@ func (c *collector) add(f []*tensor.Dense) error {
 			slot, at = append(slot, s), append(at, i)
 		}
 	}
-	q := make([]float32, len(at)*d)
-	v := c.embed.view(f, g)
-	par.Range(len(at), queries, func(lo, hi int) { copy(q[lo*d:hi*d], v.vectors(f, at[lo:hi])) })
+	q := c.embed.view(f, g).vectors(f, at)
 	for p, s := range slot {
 		row := q[p*d : (p+1)*d]
 		if n := dot(row, row); math.IsNaN(n) || math.IsInf(n, 0) {
@@ -131,7 +128,11 @@ func (o *Options) coreset(ctx context.Context, rows []float32, dim int) ([]int, 
 		rows, dim = project(rows, dim, matrix(rng, d, dim), d), d
 	}
 	starts := rand.New(rand.NewPCG(o.Seed, streamStart)).Perm(count)[:min(max(o.StartPoints, 1), count)]
-	return kCentre(ctx, rows, dim, want, starts, o.Progress)
+	choose := KCentre
+	if o.KCentre != nil {
+		choose = o.KCentre
+	}
+	return choose(ctx, rows, dim, want, starts, o.Progress)
 }
 
 // pick copies the rows of the given indices.

@@ -220,21 +220,17 @@ func TestProgress(t *testing.T) {
 func TestWhereIsAllThatIsSearched(t *testing.T) {
 	m := fitted(t, profile(t, "f2pad"), oneLayer)
 	f := methodtest.Batch(3, 1, oneLayer)
-	r := &method.Result{S: nd.New(1, 16, 18), Where: make([]bool, 16*18)}
+	r := &method.Result{S: nd.New(1, 16, 18), Where: make([]bool, 16*18), Gradient: true}
 	r.Where[40] = true
 	require.NoError(t, m.Score(t.Context(), f, r))
-	for i, w := range r.Aux.(winners) {
-		require.Equal(t, i == 40, w >= 0)
-		require.Equal(t, i == 40, nd.Data(r.S)[i] != 0)
+	require.Equal(t, []int{40}, r.Aux.(*gradients).at)
+	for i, s := range nd.Data(r.S) {
+		require.Equal(t, i == 40, s != 0)
 	}
 	dS := nd.New(1, 16, 18)
 	nd.Data(dS)[41] = 1
 	require.EqualError(t, m.Grad(t.Context(), f, r, dS, methodtest.Batch(3, 1, oneLayer)),
 		"patchcore: gradient at location 41, which was not scored")
-	for _, aux := range []any{nil, winners{1, 2}} {
-		r.Aux = aux
-		require.ErrorContains(t, m.Grad(t.Context(), f, r, dS, methodtest.Batch(3, 1, oneLayer)), "that Score has not filled")
-	}
 }
 
 func TestGradientAtDistanceZeroIsZero(t *testing.T) {
@@ -243,7 +239,7 @@ func TestGradientAtDistanceZeroIsZero(t *testing.T) {
 	f := methodtest.Batch(3, 1, oneLayer)
 	m, err := Fit(t.Context(), stream(f), o)
 	require.NoError(t, err)
-	r := &method.Result{S: nd.New(1, 16, 18), Image: []float32{5}}
+	r := &method.Result{S: nd.New(1, 16, 18), Image: []float32{5}, Gradient: true}
 	require.NoError(t, m.Score(t.Context(), f, r))
 	require.Equal(t, []float32{0}, r.Image)
 	dS, df := nd.New(1, 16, 18), methodtest.Batch(4, 1, oneLayer)

@@ -59,10 +59,10 @@ func TestGolden(t *testing.T) {
 			require.NoError(t, methodtest.GoldenImages(goldenLayers, goldenTrain)(t.Context(), c.add))
 			d := m.embed.dim
 			small := project(c.rows, d, methodtest.Values(projectDim*d, 778), projectDim)
-			chosen, err := kCentre(t.Context(), small, projectDim, len(want.Coreset), starts, nil)
+			chosen, err := KCentre(t.Context(), small, projectDim, len(want.Coreset), starts, nil)
 			require.NoError(t, err)
 			require.Equal(t, want.Coreset, chosen)
-			m.bank = newBank(pick(c.rows, d, chosen), d)
+			m.keep(newBank(pick(c.rows, d, chosen), d))
 
 			f := methodtest.Golden(goldenLayers, goldenTrain, goldenTest)
 			h, w := goldenLayers[0].H, goldenLayers[0].W
@@ -73,11 +73,17 @@ func TestGolden(t *testing.T) {
 			}
 			compare.Require(t, "embedding", v.vectors(f, at), want.Embedding, float32Sums)
 
-			r := &method.Result{S: nd.New(goldenTest, h, w), Image: make([]float32, goldenTest)}
+			r := &method.Result{S: nd.New(goldenTest, h, w), Image: make([]float32, goldenTest), Gradient: true}
 			require.NoError(t, m.Score(t.Context(), f, r))
 			s := nd.Data(r.S)
 			compare.Require(t, "scores", s, want.Scores, float32Sums)
-			require.Equal(t, winners(want.Winners), r.Aux)
+			all := make([]int, goldenTest*h*w)
+			for i := range all {
+				all[i] = i
+			}
+			winner, dist := make([]int32, len(all)), make([]float64, len(all))
+			require.NoError(t, m.search.Nearest(t.Context(), v.vectors(f, all), winner, dist, nil))
+			require.Equal(t, want.Winners, winner)
 			compare.Require(t, "image scores", r.Image, want.Image, float32Sums)
 
 			dst := make([]float32, 16*h*w)

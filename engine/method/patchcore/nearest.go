@@ -1,6 +1,7 @@
 package patchcore
 
 import (
+	"context"
 	"math"
 
 	"f2pad/engine/internal/gemm"
@@ -38,6 +39,43 @@ func newBank(rows []float32, d int) *bank {
 func (b *bank) size() int { return len(b.norms) }
 
 func (b *bank) row(j int) []float32 { return b.rows[j*b.d : (j+1)*b.d] }
+
+// queries is how many of them meet a block of the bank at once.
+const queries = 64
+
+// Nearest implements method.Bank.
+func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []float64, diff []float32) error {
+	par.Range(len(winner), queries, func(lo, hi int) {
+		if ctx.Err() != nil {
+			return
+		}
+		b.nearest(q[lo*b.d:hi*b.d], winner[lo:hi], dist[lo:hi])
+		if diff == nil {
+			return
+		}
+		for p := lo; p < hi; p++ {
+			row, to := b.row(int(winner[p])), diff[p*b.d:(p+1)*b.d]
+			for k, x := range q[p*b.d : (p+1)*b.d] {
+				to[k] = x - row[k]
+			}
+		}
+	})
+	return ctx.Err()
+}
+
+// Supports implements method.Bank.
+func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, error) {
+	near := make([][]int32, len(q)/b.d)
+	par.For(len(near), func(n int) {
+		if ctx.Err() == nil {
+			near[n] = b.supports(q[n*b.d:(n+1)*b.d], k)
+		}
+	})
+	return near, ctx.Err()
+}
+
+// Close implements method.Bank: there is nothing to free.
+func (b *bank) Close() error { return nil }
 
 // nearest finds, for each query of q [n,D], the index of its nearest member (the lowest of equals) and the squared
 // distance, into winner and dist [n].
@@ -93,9 +131,9 @@ func (b *bank) nearest(q []float32, winner []int32, dist []float64) {
 }
 
 // supports returns the indices of the k members nearest to q, nearest first, the lowest of equals first.
-func (b *bank) supports(q []float32, k int) []int {
+func (b *bank) supports(q []float32, k int) []int32 {
 	k = min(k, b.size())
-	index, dist := make([]int, 0, k+1), make([]float64, 0, k+1)
+	index, dist := make([]int32, 0, k+1), make([]float64, 0, k+1)
 	for j := range b.size() {
 		d := distance(q, b.row(j))
 		at := len(index)
@@ -108,7 +146,7 @@ func (b *bank) supports(q []float32, k int) []int {
 		index, dist = append(index, 0), append(dist, 0)
 		copy(index[at+1:], index[at:])
 		copy(dist[at+1:], dist[at:])
-		index[at], dist[at] = j, d
+		index[at], dist[at] = int32(j), d
 		index, dist = index[:min(len(index), k)], dist[:min(len(dist), k)]
 	}
 	return index

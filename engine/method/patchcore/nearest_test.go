@@ -96,7 +96,7 @@ func TestNearestOfExtremeQueries(t *testing.T) {
 
 func TestSupports(t *testing.T) {
 	b := newBank([]float32{5, 1, 9, 1, 4, 2}, 1)
-	require.Equal(t, []int{1, 3, 5, 4}, b.supports([]float32{1}, 4))
-	require.Equal(t, []int{2, 0, 4, 5, 1, 3}, b.supports([]float32{9}, 99))
+	require.Equal(t, []int32{1, 3, 5, 4}, b.supports([]float32{1}, 4))
+	require.Equal(t, []int32{2, 0, 4, 5, 1, 3}, b.supports([]float32{9}, 99))
 	require.Empty(t, b.supports([]float32{9}, 0))
 }

@@ -1,6 +1,7 @@
 package patchcore
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -49,6 +50,8 @@ type Options struct {
 
 	// Progress, if not nil, is told how many of how many bank members are chosen. It is called from Fit's goroutine.
 	Progress func(done, total int) `json:"-"`
+	// KCentre, if not nil, chooses the bank in the place of the CPU: greedily, the indices in x [P,d] of the centres. See KCentre.
+	KCentre func(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error) `json:"-"`
 }
 
 var profiles = []string{"f2pad", "paper", "anomalib"}

@@ -29,9 +29,13 @@ type Model struct {
 	opts  Options
 	embed embedding
 	bank  *bank
+
+	search method.Bank // bank, where it is searched
 }
 
 var _ method.Method = (*Model)(nil)
+
+func (m *Model) keep(b *bank) { m.bank, m.search = b, b }
 
 // Name returns "patchcore".
 func (m *Model) Name() string { return name }
@@ -55,11 +59,14 @@ func (m *Model) Describe() any {
 	return Description{Options: m.opts, Layers: m.embed.widths, Dim: m.embed.dim, Bank: m.bank.size()}
 }
 
-// queries is how many locations meet a block of the bank at once.
-const queries = 64
+// chunk is how many values of patch vectors are searched for at once: 16 MB.
+const chunk = 1 << 22
 
-// winners is a Result's Aux: per location the nearest member's index, -1 where it was not wanted.
-type winners []int32
+// gradients is a Result's Aux: ds/dq of the wanted locations.
+type gradients struct {
+	at   []int
+	unit []float32 // [len(at),D]
+}
 
 // Score implements method.Method. The cost is M*D multiplications per wanted location, and as many per image score.
 func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
@@ -68,46 +75,81 @@ func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) 
 		return fmt.Errorf("patchcore: %w", err)
 	}
 	v := m.embed.view(f, g)
-	won := make(winners, g.N*g.Cells())
+	won := make([]int32, g.N*g.Cells())
 	var at []int
 	for i := range won {
-		won[i] = -1
 		if r.Where == nil || r.Where[i] {
 			at = append(at, i)
 		}
 	}
+	var unit []float32
+	if r.Gradient {
+		unit = make([]float32, len(at)*v.dim)
+		r.Aux = &gradients{at, unit}
+	}
 	s := nd.Data(r.S)
-	err = par.Err((len(at)+queries-1)/queries, func(b int) error {
+	step := max(1, chunk/v.dim)
+	for lo := 0; lo < len(at); lo += step {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		at := at[b*queries : min((b+1)*queries, len(at))]
-		winner, dist := make([]int32, len(at)), make([]float64, len(at))
-		m.bank.nearest(v.vectors(f, at), winner, dist)
-		for p, i := range at {
+		part := at[lo:min(lo+step, len(at))]
+		q := v.vectors(f, part)
+		winner, dist := make([]int32, len(part)), make([]float64, len(part))
+		var diff []float32
+		if r.Gradient {
+			diff = unit[lo*v.dim : (lo+len(part))*v.dim]
+		}
+		if err := m.search.Nearest(ctx, q, winner, dist, diff); err != nil {
+			return fmt.Errorf("patchcore: %w", err)
+		}
+		for p, i := range part {
 			won[i] = winner[p]
 			s[i] = float32(m.score(dist[p]))
 		}
-		return nil
-	})
-	if err != nil {
+		if r.Gradient {
+			m.scaleToUnit(diff, dist)
+		}
+	}
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r.Aux = won
 	if r.Image != nil {
-		par.For(g.N, func(n int) { r.Image[n] = m.imageScore(v, f, s, won, n) })
+		return m.imageScores(ctx, v, f, s, won, r.Image)
 	}
 	return nil
 }
 
+// scaleToUnit turns q-b into ds/dq.
+func (m *Model) scaleToUnit(diff []float32, squared []float64) {
+	d := m.embed.dim
+	par.Range(len(squared), queries, func(lo, hi int) {
+		for p := lo; p < hi; p++ {
+			scale := 2.0
+			if !m.opts.Squared {
+				scale = 0
+				if squared[p] > 0 {
+					scale = 1 / math.Sqrt(squared[p])
+				}
+			}
+			row := diff[p*d : (p+1)*d]
+			for k, x := range row {
+				row[k] = float32(scale * float64(x))
+			}
+		}
+	})
+}
+
 // vectors embeds the locations at of a batch.
 func (v *view) vectors(f []*tensor.Dense, at []int) []float32 {
-	places := make([]place, len(at))
-	for p, i := range at {
-		places[p] = v.place(i)
-	}
 	q := make([]float32, len(at)*v.dim)
-	v.embed(f, places, q)
+	par.Range(len(at), queries, func(lo, hi int) {
+		places := make([]place, hi-lo)
+		for p, i := range at[lo:hi] {
+			places[p] = v.place(i)
+		}
+		v.embed(f, places, q[lo*v.dim:hi*v.dim])
+	})
 	return q
 }
 
@@ -118,97 +160,99 @@ func (m *Model) score(squared float64) float64 {
 	return math.Sqrt(squared)
 }
 
-// imageScore is the largest score of image n, times 1 - exp(d_1)/sum_k exp(d_k) if there are supports: d_k are the
-// distances of the patch with that score to the b members nearest to its winner, the winner itself being the first
-// (equation 7 of the paper). It is NaN if any score is.
-func (m *Model) imageScore(v *view, f []*tensor.Dense, s []float32, won winners, n int) float32 {
+// imageScores are the largest scores of the images, each times 1 - exp(d_1)/sum_k exp(d_k) if there are supports: d_k are
+// the distances of the patch with that score to the b members nearest to its winner, the winner itself being the first
+// (equation 7 of the paper). An image's is NaN if any of its scores is.
+func (m *Model) imageScores(ctx context.Context, v *view, f []*tensor.Dense, s []float32, won []int32, image []float32) error {
 	cells := v.grid.Cells()
-	top := n * cells
-	for i := top; i < (n+1)*cells; i++ {
-		if s[i] > s[top] || math.IsNaN(float64(s[i])) {
-			top = i
+	top := make([]int, len(image))
+	for n := range top {
+		top[n] = n * cells
+		for i := top[n]; i < (n+1)*cells; i++ {
+			if s[i] > s[top[n]] || math.IsNaN(float64(s[i])) {
+				top[n] = i
+			}
 		}
+		image[n] = s[top[n]]
 	}
-	near := m.bank.supports(m.bank.row(int(won[top])), m.opts.Supports)
-	if len(near) < 2 {
-		return s[top]
+	if min(m.opts.Supports, m.bank.size()) < 2 {
+		return nil
 	}
-	q := v.vectors(f, []int{top})
-	d := make([]float64, len(near))
-	far := 0.0
-	for k, j := range near {
-		d[k] = math.Sqrt(distance(q, m.bank.row(j)))
-		far = max(far, d[k])
+	winners := make([]float32, 0, len(top)*v.dim)
+	for _, i := range top {
+		winners = append(winners, m.bank.row(int(won[i]))...)
 	}
-	sum := 0.0
-	for _, x := range d {
-		sum += math.Exp(x - far)
+	near, err := m.search.Supports(ctx, winners, m.opts.Supports)
+	if err != nil {
+		return fmt.Errorf("patchcore: %w", err)
 	}
-	return float32((1 - math.Exp(d[0]-far)/sum) * float64(s[top]))
+	q := v.vectors(f, top)
+	for n, members := range near {
+		d := make([]float64, len(members))
+		far := 0.0
+		for k, j := range members {
+			d[k] = math.Sqrt(distance(q[n*v.dim:(n+1)*v.dim], m.bank.row(int(j))))
+			far = max(far, d[k])
+		}
+		sum := 0.0
+		for _, x := range d {
+			sum += math.Exp(x - far)
+		}
+		image[n] = float32((1 - math.Exp(d[0]-far)/sum) * float64(image[n]))
+	}
+	return nil
 }
 
-// chunk is how many locations' gradients are in memory at once.
-const chunk = 256
+// spreadAtOnce is how many locations' gradients of raw values are in memory at once.
+const spreadAtOnce = 256
 
-// Grad implements method.Method. Score must have seen the locations with dS != 0. The search is not repeated: the cost is
-// that of the embedding, forward and back.
+// Grad implements method.Method. The search is not repeated: the cost is that of the embedding's adjoint.
 func (m *Model) Grad(ctx context.Context, f []*tensor.Dense, r *method.Result, dS *tensor.Dense, df []*tensor.Dense) error {
 	g, err := r.CheckGrad(f, dS, df, m.embed.widths)
 	if err != nil {
 		return fmt.Errorf("patchcore: %w", err)
 	}
-	won, ok := r.Aux.(winners)
-	if !ok || len(won) != g.N*g.Cells() {
-		return errors.New("patchcore: gradient of a result that Score has not filled")
+	kept, ok := r.Aux.(*gradients)
+	if !ok {
+		return errors.New("patchcore: gradient of a result that Score has not prepared for it")
 	}
 	for _, t := range df {
 		clear(nd.Data(t))
 	}
-	ds := nd.Data(dS)
-	var at []int
-	for i, w := range ds {
-		if w == 0 {
-			continue
-		}
-		if won[i] < 0 {
-			return fmt.Errorf("patchcore: gradient at location %d, which was not scored", i)
-		}
-		at = append(at, i)
-	}
+	ds, d := nd.Data(dS), m.embed.dim
 	v := m.embed.view(f, g)
-	for len(at) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
+	at, dq := make([]int, 0, spreadAtOnce), make([]float32, 0, spreadAtOnce*d)
+	for l, i := range kept.at {
+		if w := ds[i]; w != 0 {
+			at = append(at, i)
+			for _, u := range kept.unit[l*d : (l+1)*d] {
+				dq = append(dq, w*u)
+			}
 		}
-		part := at[:min(chunk, len(at))]
-		at = at[len(part):]
-		v.pullBack(m.vectorGrads(v, f, won, ds, part), part, df)
+		if len(at) == spreadAtOnce || l == len(kept.at)-1 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			v.pullBack(dq, at, df)
+			at, dq = at[:0], dq[:0]
+		}
 	}
-	return nil
+	return ctx.Err()
 }
 
-// vectorGrads returns the gradients w.r.t. the patch vectors of the locations at: [len(at),D].
-func (m *Model) vectorGrads(v *view, f []*tensor.Dense, won winners, ds []float32, at []int) []float32 {
-	dq := make([]float32, len(at)*v.dim)
-	par.Range(len(at), 16, func(lo, hi int) {
-		q := v.vectors(f, at[lo:hi])
-		for p, i := range at[lo:hi] {
-			qp, b := q[p*v.dim:(p+1)*v.dim], m.bank.row(int(won[i]))
-			scale := 2 * float64(ds[i])
-			if !m.opts.Squared {
-				scale = 0
-				if s := math.Sqrt(distance(qp, b)); s > 0 {
-					scale = float64(ds[i]) / s
-				}
-			}
-			out := dq[(lo+p)*v.dim:]
-			for k, x := range qp {
-				out[k] = float32(scale * (float64(x) - float64(b[k])))
-			}
-		}
-	})
-	return dq
+// On implements method.Method.
+func (m *Model) On(d method.Device) (method.Method, error) {
+	b, err := d.Bank(m.bank.rows, m.bank.d)
+	if err != nil {
+		return nil, fmt.Errorf("patchcore: %w", err)
+	}
+	moved := *m
+	moved.search = b
+	return &moved, nil
 }
+
+// Close implements method.Method.
+func (m *Model) Close() error { return m.search.Close() }
 
 // pullBack adds the adjoint of the embedding, applied to dq [len(at),D], to df. Every cell's sum runs over the locations in
 // order, whoever computes it.

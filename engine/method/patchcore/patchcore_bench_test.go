@@ -39,7 +39,7 @@ func BenchmarkCoreset(b *testing.B) {
 	const d, n = 48, 100_000
 	x := normal(rand.New(rand.NewPCG(1, 0)), n*d)
 	for b.Loop() {
-		_, err := kCentre(b.Context(), x, d, 1000, []int{0}, nil)
+		_, err := KCentre(b.Context(), x, d, 1000, []int{0}, nil)
 		require.NoError(b, err)
 	}
 }

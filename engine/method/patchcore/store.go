@@ -37,7 +37,7 @@ func Load(f *artifact.File) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.bank = newBank(rows, m.embed.dim)
+	m.keep(newBank(rows, m.embed.dim))
 	return m, nil
 }
 

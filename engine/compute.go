@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"f2pad/engine/device"
+	"f2pad/engine/method"
+	"f2pad/engine/refine"
+)
+
+// Device computes the heavy parts of methods and of the refinement in the CPU's place. It is safe for concurrent use, and
+// its owner closes it after the engines that use it. The network stays with the Executor.
+type Device interface {
+	Info() device.Info
+	method.Device
+	refine.Device
+	// KCentre chooses PatchCore's bank; see patchcore.Options.
+	KCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error)
+}
+
+// compute is where an engine's methods and pixels are computed.
+type compute struct {
+	device  Device // nil: the CPU
+	info    device.Info
+	method  method.Method
+	refiner *refine.Refiner
+}
+
+func newCompute(m *Model, d Device) (*compute, error) {
+	r, err := refine.New(m.Info.Refine)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return &compute{info: device.CPU, method: m.method, refiner: r}, nil
+	}
+	moved, err := m.method.On(d)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %s: %w", d.Info().Device, err)
+	}
+	r.Device = d
+	return &compute{device: d, info: d.Info(), method: moved, refiner: r}, nil
+}
+
+// maps makes the methods' own maps [N,H,W] of the scores s [N,h,w].
+func (c *compute) maps(s []float32, n, h, w, H, W int, dst []float32) error {
+	if c.device != nil {
+		return c.device.Maps(s, n, h, w, H, W, c.method.Map(), dst)
+	}
+	for i := range n {
+		method.BaseMap(s[i*h*w:(i+1)*h*w], h, w, H, W, c.method.Map(), dst[i*H*W:(i+1)*H*W])
+	}
+	return nil
+}
+
+// close frees what the model holds on a device. A lost device holds nothing any more.
+func (c *compute) close() error {
+	if c.device == nil {
+		return nil
+	}
+	if err := c.method.Close(); err != nil && !errors.Is(err, device.ErrLost) {
+		return err
+	}
+	return nil
+}
+
+// run makes the engine's maps of frames of one size. Where the device has no room for all of them it goes on with half as
+// many at a time; where it is lost, or has no room for one, the CPU takes over if the engine may fall back. Otherwise a
+// frame that the device has no room for has found.err set.
+func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
+	var all []found
+	for len(frames) > 0 {
+		c, most := e.current()
+		part := frames[:min(len(frames), most)]
+		out, err := e.runOn(ctx, c, part)
+		if err == nil {
+			all, frames = append(all, out...), frames[len(part):]
+			continue
+		}
+		full, lost := errors.Is(err, device.ErrOutOfMemory), errors.Is(err, device.ErrLost)
+		switch {
+		case c.device == nil || !full && !lost:
+			return nil, err
+		case full && len(part) > 1:
+			e.halve(c, (len(part)+1)/2, err)
+		case e.opts.Fallback:
+			if err := e.toCPU(c, err); err != nil {
+				return nil, err
+			}
+		case full:
+			all, frames = append(all, found{err: err}), frames[1:]
+		default:
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// current returns where to compute and how many images fit there at once.
+func (e *Engine) current() (*compute, int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.compute, e.most
+}
+
+// halve remembers that only so many images at once fit the device.
+func (e *Engine) halve(c *compute, most int, why error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.compute == c && most < e.most {
+		e.most = most
+		e.notice(fmt.Sprintf("%s: %d images at once from now on: %v", c.info.Device, most, why))
+	}
+}
+
+// toCPU moves the engine to the CPU, if another goroutine has not done so already.
+func (e *Engine) toCPU(c *compute, why error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.compute != c {
+		return nil
+	}
+	cpu, err := newCompute(e.model, nil)
+	if err != nil {
+		return err
+	}
+	e.left, e.compute, e.most = append(e.left, c), cpu, e.opts.Batch
+	e.notice(fmt.Sprintf("%s: the CPU takes over the remaining images: %v", c.info.Device, why))
+	return nil
+}
+
+func (e *Engine) notice(text string) {
+	if e.opts.Notice != nil {
+		e.opts.Notice(text)
+	}
+}
