@@ -2,17 +2,59 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build test race lint fmt vet staticcheck portable layers demo bench bench-memory tiles fuzz clean
+.PHONY: build test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory tiles fuzz clean
+
+# CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
+# CUDA=0 leaves it out.
+CUDA ?= $(if $(and $(filter linux,$(shell $(GO) env GOOS)),$(shell command -v $(firstword $(shell $(GO) env CC)))),1,0)
+include cgo/driver/cuda.mk
+include bench/gpu/gpu.mk
+
+ifeq ($(CUDA),1)
+GO_CUDA := $(CUDA_ENV) $(GO)
+TAGS := -tags cuda
+else
+GO_CUDA := CGO_ENABLED=0 $(GO)
+TAGS :=
+endif
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/f2pad
+	@test $(CUDA) = 1 || echo "no C compiler on Linux, or CUDA=0: building without CUDA"
+	$(GO_CUDA) build -trimpath $(TAGS) -o $(BIN) ./cmd/f2pad
 
 test:
 	$(GO) test ./...
+	@$(MAKE) --no-print-directory test-gpu
+
+# The GPU's side: on a fake driver that runs the kernels in an emulation, which g++ compiles.
+GPU_PACKAGES := ./cgo/... ./cmd/... ./bench/...
+ifeq ($(CUDA),1)
+test-gpu:
+	$(GO_CUDA) test $(TAGS) ./cgo/... ./bench/...
+	$(GO_CUDA) test $(TAGS) -run CUDA ./cmd/...
+else
+test-gpu:
+	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"
+endif
 
 # The race detector needs a C compiler. It is some ten times slower: -short leaves the long tests out.
 race:
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m ./...
+
+race-gpu:
+	$(CUDA_ENV) $(GO) test -race -short -tags cuda ./cgo/...
+
+# The kernels' PTX, by clang, which needs no CUDA toolkit, or with PTX_COMPILER="-nvcc nvcc".
+PTX_COMPILER ?= clang++-19
+ptx:
+	cd kernels && $(GO) run gen_ptx.go $(PTX_COMPILER)
+
+# What the assembler says of the PTX: registers, spills, shared memory. ptxas is part of a CUDA toolkit.
+PTXAS ?= ptxas
+ptx-check:
+	@for arch in sm_80 sm_90; do for f in kernels/ptx/*.ptx; do \
+		echo "$$f for $$arch"; $(PTXAS) -v -arch=$$arch -o /dev/null $$f 2>&1 | grep -E 'Compiling|Used|spill|rror' || exit 1; \
+	done; done
 
 lint: fmt vet staticcheck portable layers
 
@@ -21,16 +63,24 @@ fmt:
 
 vet:
 	$(GO) vet ./...
+ifeq ($(CUDA),1)
+	$(GO_CUDA) vet $(TAGS) $(GPU_PACKAGES)
+endif
 
+# Built by itself: it must not be linked with what CUDA_ENV says.
 staticcheck:
 	$(GO) tool staticcheck ./...
+ifeq ($(CUDA),1)
+	$(GO) build -o bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(CUDA_ENV) bin/staticcheck $(TAGS) $(GPU_PACKAGES)
+endif
 
 # The engine is pure Go and builds everywhere.
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 portable:
 	@for p in $(PLATFORMS); do \
-		echo "build ./engine/... for $$p"; \
-		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./engine/... || exit 1; \
+		echo "build ./engine/... ./cmd/... for $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./engine/... ./cmd/... || exit 1; \
 	done
 
 # Imports point down only: the engine knows nothing of what is built on it.

@@ -20,12 +20,17 @@
 
 #else // clang or nvcc
 
-#ifdef __NVCC__
+#if defined(__NVCC__) && !defined(__CUDACC_RTC__)
+#include <stdint.h>
+#else // without any headers
 typedef int int32_t;
 typedef unsigned int uint32_t;
 typedef unsigned short uint16_t;
 typedef unsigned char uint8_t;
 typedef unsigned long long uint64_t;
+#endif
+
+#if defined(__NVCC__) || defined(__CUDACC_RTC__)
 #define F2_SREG(name, reg) static __device__ __forceinline__ uint32_t name() { return reg; }
 F2_SREG(f2ThreadX, threadIdx.x)
 F2_SREG(f2BlockX, blockIdx.x)
@@ -40,11 +45,6 @@ F2_SREG(f2GridY, gridDim.y)
 #define __device__ __attribute__((device))
 #define __shared__ __attribute__((shared))
 #define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
-typedef int int32_t;
-typedef unsigned int uint32_t;
-typedef unsigned short uint16_t;
-typedef unsigned char uint8_t;
-typedef unsigned long long uint64_t;
 #define DEVICE static __device__ inline __attribute__((always_inline))
 DEVICE uint32_t f2ThreadX() { return __nvvm_read_ptx_sreg_tid_x(); }
 DEVICE uint32_t f2BlockX() { return __nvvm_read_ptx_sreg_ctaid_x(); }

@@ -80,7 +80,7 @@ type Cost struct {
 }
 
 // Bytes views a slice of plain values as bytes.
-func Bytes[T float32 | int32 | uint32 | uint16 | uint8 | uint64](s []T) []byte {
+func Bytes[T float32 | float64 | int32 | uint32 | uint16 | uint8 | uint64](s []T) []byte {
 	if len(s) == 0 {
 		return nil
 	}

@@ -17,7 +17,8 @@ const maxExtent = 1 << 14
 func (u Upsample) Enqueue(q Queue) error {
 	for _, n := range []int{u.GridH, u.GridW, u.H, u.W} {
 		if n < 1 || n > maxExtent {
-			return fmt.Errorf("kernels: upsample: [%d,%d,%d] to %dx%d: extents must be 1 to %d", u.N, u.GridH, u.GridW, u.H, u.W, maxExtent)
+			return fmt.Errorf("kernels: upsample: [%d,%d,%d] to %dx%d: extents must be 1 to %d", u.N, u.GridH, u.GridW, u.H, u.W,
+				maxExtent)
 		}
 	}
 	if u.N < 1 || u.N > 65535 {
@@ -32,7 +33,7 @@ func (u Upsample) Enqueue(q Queue) error {
 	}
 	return q.Launch(Launch{
 		Module: "upsample", Kernel: "upsample",
-		Grid: [3]int{ceil(u.W, 4*256), u.H, u.N}, Block: 256,
+		Grid: [3]int{ceil(u.W, 4*128), ceil(u.H, 8), u.N}, Block: 128,
 		Args: []Arg{u.Grid.Arg(), Int(u.GridH), Int(u.GridW), Int(u.H), Int(u.W), Int(nearest), u.Out.Arg()},
 	})
 }

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"f2pad/engine"
 	"f2pad/engine/artifact"
 	"f2pad/engine/dataset"
+	"f2pad/engine/device"
+	"f2pad/engine/exec"
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
 	"f2pad/engine/report"
@@ -55,7 +58,9 @@ type evaluation struct {
 	Failed   int          `json:"failed"`
 	Model    string       `json:"model_sha256"`
 	Report   *string      `json:"report"`
-	Executor any          `json:"executor"`
+	Executor exec.Info    `json:"executor"`
+	Device   device.Info  `json:"device"`
+	Notices  []string     `json:"notices,omitempty"` // where the work was done in another way than it began
 }
 
 func (evaluation) MessageType() string { return "summary" }
@@ -92,8 +97,13 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if len(data.Test) == 0 {
 		return fmt.Errorf("%s: no test images", o.data)
 	}
+	opts, err := p.computing()
+	if err != nil {
+		return err
+	}
+	opts.Maps = o.maps
 	run := engine.EvalOptions{
-		Options: engine.Options{Maps: o.maps}, Limit: o.limit, Progress: p.progress,
+		Options: opts, Limit: o.limit, Progress: p.progress,
 		Failed: func(it dataset.Item, err error) { p.fail(it.Path, err) },
 	}
 	g := newGallery(m)
@@ -104,11 +114,13 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if err != nil {
 		return err
 	}
-	result := evaluation{Rows: rows, Failed: p.failed, Model: m.SHA256(), Executor: m.Info.Executor}
+	result := evaluation{
+		Rows: rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Executor.Info(), Device: deviceOf(opts), Notices: p.notices,
+	}
 	if o.report != "" {
 		r := report.Report{
 			Title: "F2PAD on " + filepath.Base(filepath.Clean(o.data)), Date: time.Now().Format("2 January 2006, 15:04"),
-			Run: facts(o, m), Rows: rows, Gallery: g.choose(),
+			Run: facts(o, m, result), Rows: rows, Gallery: g.choose(),
 		}
 		if err := artifact.WriteFileAtomic(o.report, r.Write); err != nil {
 			return err
@@ -118,7 +130,7 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	return p.ui.Show(result)
 }
 
-func facts(o evalOptions, m *engine.Model) []report.Fact {
+func facts(o evalOptions, m *engine.Model, e evaluation) []report.Fact {
 	i := m.Info
 	return []report.Fact{
 		{Name: "data set", Value: o.data},
@@ -127,7 +139,8 @@ func facts(o evalOptions, m *engine.Model) []report.Fact {
 		{Name: "backbone", Value: i.Backbone},
 		{Name: "size", Value: i.Size.String()},
 		{Name: "training images", Value: fmt.Sprintf("%d, and %d for calibration", i.Train, i.HeldOut)},
-		{Name: "executor", Value: fmt.Sprintf("%s on %s, %s", i.Executor.Executor, i.Executor.Device, i.Executor.Precision)},
+		{Name: "network", Value: fmt.Sprintf("%s on %s, %s", e.Executor.Executor, e.Executor.Device, e.Executor.Precision)},
+		{Name: "method and refinement", Value: strings.Join(append([]string{e.Device.Device, e.Device.Name}, e.Notices...), " ")},
 		{Name: "version", Value: version()},
 	}
 }

@@ -78,6 +78,10 @@ func trainingImages(data, images string) ([]dataset.Item, error) {
 
 // fitModel fits a model, writes it to path and says what was learned.
 func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, path string) error {
+	var err error
+	if o.Options, err = p.computing(); err != nil {
+		return err
+	}
 	o.Progress = p.progress
 	m, err := engine.Fit(ctx, items, o, func(it dataset.Item, err error) { p.fail(it.Path, err) })
 	if err != nil {

@@ -144,4 +144,4 @@ func (k kinds) String() string {
 
 func (k kinds) Type() string { return "list" }
 
-var _ = []pflag.Value{choice{}, number{}, modelSize{}, kinds{}}
+var _ = []pflag.Value{choice{}, number{}, modelSize{}, kinds{}, deviceName{}}

@@ -87,7 +87,8 @@ func (m modelMessage) Text(w io.Writer) error {
 	fmt.Fprintf(&b, "sha256       %s\n", m.SHA256)
 	fmt.Fprintf(&b, "method       %s, profile %s, backbone %s, size %s, seed %d\n", i.Method, i.Profile, i.Backbone, i.Size, i.Seed)
 	fmt.Fprintf(&b, "learned      from %d normal images, calibrated on %d others (sha256 %.12s...)\n", i.Train, i.HeldOut, i.TrainSHA256)
-	fmt.Fprintf(&b, "made by      f2pad %s on %s (%s, %s)\n", i.Program, i.Executor.Executor, i.Executor.Device, i.Executor.Precision)
+	fmt.Fprintf(&b, "made by      f2pad %s on %s (%s, %s), method and calibration on %s\n",
+		i.Program, i.Executor.Executor, i.Executor.Device, i.Executor.Precision, i.Device.Device)
 	fmt.Fprintf(&b, "image score  threshold %.5g: %s\n", c.ImageThreshold, imageRate(i))
 	for _, k := range engine.Kinds() {
 		fmt.Fprintf(&b, "%-12s threshold %.5g: %g %% of normal pixels lie above\n", string(k)+" map", c.PixelThreshold[k], 100*c.PixelFPR)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/device"
 	"f2pad/engine/exec"
 )
 
@@ -27,13 +28,14 @@ const (
 
 // runInfo is what decides a run's results beside its inputs. A run is only ever continued with the same.
 type runInfo struct {
-	Version  string    `json:"version"`
-	Model    string    `json:"model_sha256"`
-	Refine   string    `json:"refine"`
-	Maps     bool      `json:"maps"`
-	Masks    bool      `json:"masks"`
-	Overlays bool      `json:"overlays"`
-	Executor exec.Info `json:"executor"`
+	Version  string      `json:"version"`
+	Model    string      `json:"model_sha256"`
+	Refine   string      `json:"refine"`
+	Maps     bool        `json:"maps"`
+	Masks    bool        `json:"masks"`
+	Overlays bool        `json:"overlays"`
+	Executor exec.Info   `json:"executor"`
+	Device   device.Info `json:"device"` // that the run began with
 }
 
 // scored is the line of an image that was scored. Paths of outputs are relative to the run's folder.
@@ -43,6 +45,7 @@ type scored struct {
 	Threshold      float64  `json:"threshold"`
 	Anomalous      bool     `json:"anomalous"`
 	Refined        bool     `json:"refined"`
+	Device         string   `json:"device"`
 	PixelThreshold *float64 `json:"pixel_threshold"`
 	Map            *string  `json:"map"`
 	Mask           *string  `json:"mask"`

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"f2pad/cgo/cuda"
 	"f2pad/cmd/f2pad/ui"
 	"f2pad/cmd/f2pad/ui/json"
 	"f2pad/cmd/f2pad/ui/text"
@@ -39,8 +40,12 @@ type program struct {
 	in       io.Reader
 	out, err io.Writer
 	json     bool
-	ui       ui.UI // set when a verb begins
-	failed   int   // inputs that could not be used
+	device   string       // --device
+	gpu      *cuda.Device // opened by the first step that computes on it
+	on       chosen       // where the last step computed
+	notices  []string     // what the engine did in another way than asked
+	ui       ui.UI        // set when a verb begins
+	failed   int          // inputs that could not be used
 }
 
 // errPartial ends a verb that did its work for some inputs only. They have been reported one by one.
@@ -91,7 +96,7 @@ func (p *program) command() *cobra.Command {
 		Use:   "f2pad",
 		Short: "Find defects in images, to the pixel, from normal images alone",
 		Long: `f2pad learns what normal images look like, scores new images against that, and draws
-pixel-accurate maps of what is not normal. It runs on the CPU and needs no labels.`,
+pixel-accurate maps of what is not normal. It needs no labels, and runs on the CPU or an NVIDIA GPU.`,
 		Example: `  f2pad demo
   f2pad fit --data mvtec/leather --method patchcore --out leather.f2pad
   f2pad score --model leather.f2pad --out results --masks --overlays photos/
@@ -102,7 +107,9 @@ pixel-accurate maps of what is not normal. It runs on the CPU and needs no label
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON lines to standard output (see docs/scripting.md)")
-	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.version())
+	p.device = autoDevice
+	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, eval and demo compute; see devices")
+	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.devices(), p.version())
 	return root
 }
 
@@ -113,6 +120,7 @@ func (p *program) verb(work func(ctx context.Context, args []string) error) func
 		ctx, cancel := p.interruptible()
 		defer cancel()
 		err := work(ctx, args)
+		p.closeGPU()
 		p.ui.Close()
 		if err == nil && p.failed > 0 {
 			return errPartial

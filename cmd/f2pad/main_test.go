@@ -252,7 +252,7 @@ func TestFitSaysWhatItLearned(t *testing.T) {
 	require.Equal(t, exitPartial, r.code, r.out)
 	require.Empty(t, r.err)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"error", "model"}, types(all))
+	require.Equal(t, []string{"device", "error", "model"}, types(all))
 	last := all[len(all)-1]
 	require.Equal(t, out, last["path"])
 	info := last["info"].(map[string]any)
@@ -286,7 +286,7 @@ func TestEvalEndsWithTheSummary(t *testing.T) {
 	r := f2pad(t, "eval", "--data", data(), "--model", model(), "--limit", "1", "--report", page, "--json")
 	require.Equal(t, exitOK, r.code, r.out)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"summary"}, types(all))
+	require.Equal(t, []string{"device", "summary"}, types(all))
 	last := all[len(all)-1]
 	require.Equal(t, page, last["report"])
 	var have []string
@@ -332,7 +332,7 @@ func TestEvalGoesOnWithoutABrokenImage(t *testing.T) {
 	r := f2pad(t, "eval", "--data", broken, "--model", model(), "--refine", "none", "--json")
 	require.Equal(t, exitPartial, r.code, r.out)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"error", "summary"}, types(all))
+	require.Equal(t, []string{"device", "error", "summary"}, types(all))
 	last := all[len(all)-1]
 	require.EqualValues(t, 1, last["failed"])
 	rows := last["rows"].([]any)
@@ -349,7 +349,7 @@ func TestDemoMakesFitsAndEvaluates(t *testing.T) {
 		o := synth.Options{Texture: "weave", Train: 8, Test: 5, Size: 64}
 		require.NoError(t, p.demonstrate(t.Context(), dir, o))
 		all := messages(t, out.String())
-		require.Equal(t, []string{"dataset", "model", "summary"}, types(all))
+		require.Equal(t, []string{"dataset", "device", "model", "summary"}, types(all))
 		require.Len(t, all[len(all)-1]["rows"], 15, "3 maps of 4 defects and all")
 		require.FileExists(t, filepath.Join(dir, "report.html"))
 	}

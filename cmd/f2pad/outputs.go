@@ -21,7 +21,7 @@ type outputs struct {
 // write writes an image's files, each atomically, and returns its line.
 func (o *outputs) write(r *engine.Result) (scored, error) {
 	line := scored{
-		Image: r.Item.Path, ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refined: r.Refined,
+		Image: r.Item.Path, ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refined: r.Refined, Device: r.Device,
 		Seconds: r.Seconds[refine.Base],
 	}
 	if o.kind == "" {

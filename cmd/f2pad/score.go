@@ -124,8 +124,12 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if err != nil {
 		return err
 	}
+	opts, err := p.computing()
+	if err != nil {
+		return err
+	}
 	kind := o.kind()
-	opts := engine.Options{Batch: o.batch}
+	opts.Batch = o.batch
 	if kind != "" {
 		opts.Maps = []refine.Kind{kind}
 	}
@@ -133,10 +137,14 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if err != nil {
 		return err
 	}
-	defer e.Close()
+	defer func() {
+		if err := e.Close(); err != nil {
+			p.ui.Warn(err.Error())
+		}
+	}()
 	run := runInfo{
 		Version: version(), Model: m.SHA256(), Refine: nameOf(kind),
-		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Executor: e.Executor(),
+		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Executor: e.Executor(), Device: e.Device(),
 	}
 	j, err := openJournal(o.out, run, o.force)
 	if err != nil {

@@ -74,7 +74,7 @@ func TestScoreWritesWhatWasAskedFor(t *testing.T) {
 			l := all[i]
 			require.Equal(t, filepath.Join(test, name, "000.png"), l["image"], "in the inputs' order")
 			require.ElementsMatch(t, []string{
-				"image", "image_score", "threshold", "anomalous", "refined", "pixel_threshold", "map", "mask", "overlay", "seconds",
+				"image", "image_score", "threshold", "anomalous", "refined", "device", "pixel_threshold", "map", "mask", "overlay", "seconds",
 			}, keys(l))
 			require.Equal(t, "maps/"+name+"/000.tiff", l["map"])
 			require.Equal(t, "masks/"+name+"/000.png", l["mask"])
@@ -148,7 +148,7 @@ func TestScoreJSONIsTheContract(t *testing.T) {
 	require.Equal(t, exitPartial, r.code)
 	require.Empty(t, r.err)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"item", "item", "item", "item", "item", "error", "summary"}, types(all))
+	require.Equal(t, []string{"device", "item", "item", "item", "item", "item", "error", "summary"}, types(all))
 	var items []map[string]any
 	for _, m := range all {
 		switch m["message_type"] {
@@ -168,7 +168,7 @@ func TestScoreJSONIsTheContract(t *testing.T) {
 	last := all[len(all)-1]
 	require.ElementsMatch(t, []string{
 		"message_type", "images", "anomalous", "failed", "kept", "results", "seconds",
-		"version", "model_sha256", "refine", "maps", "masks", "overlays", "executor",
+		"version", "model_sha256", "refine", "maps", "masks", "overlays", "executor", "device",
 	}, keys(last))
 	require.EqualValues(t, 6, last["images"])
 	require.EqualValues(t, 1, last["failed"])

@@ -1,6 +1,9 @@
 package pixel
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Gaussian is a sampled, normalised Gaussian: taps[k] is the weight of the pixels at distance k, for k up to
 // floor(4 sigma + 0.5).
@@ -26,6 +29,9 @@ func NewGaussian(sigma float64) Gaussian {
 
 // Radius is how many pixels the kernel reaches.
 func (g Gaussian) Radius() int { return len(g.taps) - 1 }
+
+// Taps returns a copy of the weights; the index is the distance in pixels.
+func (g Gaussian) Taps() []float32 { return slices.Clone(g.taps) }
 
 // Scratch is the number of float32 that Blur needs beside an h x w plane.
 func (g Gaussian) Scratch(h, w int) int { return h*w + w + 2*g.Radius() }

@@ -33,3 +33,6 @@ func (l GroupLog) Prox(n, t float64) float64 {
 	}
 	return x
 }
+
+// Eps is the size below which the penalty is steep.
+func (l GroupLog) Eps() float64 { return l.eps }

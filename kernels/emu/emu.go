@@ -16,8 +16,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"f2pad/kernels"
 )
@@ -25,9 +28,18 @@ import (
 // ErrNoCompiler says that there is no C++ compiler.
 var ErrNoCompiler = errors.New("emu: no C++ compiler (g++)")
 
-// Build compiles the kernels, the emulation and the given C++ sources (by name) into name, a program or, with "-shared"
-// among the flags, a library, and returns its path. What was built before from the same text is found again in the user's
-// cache folder.
+// Flags of g++: for everything, and what the kernels are checked for. A kernel that reads a variable before writing it reads
+// a pattern.
+var (
+	common = []string{"-x", "c++", "-std=c++20", "-O2", "-g1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wno-unused-function",
+		"-Wno-unknown-pragmas", "-DF2PAD_EMULATE", "-I."}
+	checked = []string{"-fsanitize=alignment,bounds,signed-integer-overflow,integer-divide-by-zero,shift",
+		"-ftrivial-auto-var-init=pattern"}
+)
+
+// Build compiles the kernels, the emulation and the given C++ sources (by name: .cu are kernels, .cc the rest, others are only
+// included) into name, a program or, with "-shared" among the flags, a library, and returns its path. What was built before
+// from the same text is found again in the user's cache folder.
 func Build(name string, sources map[string][]byte, flags ...string) (string, error) {
 	compiler, err := exec.LookPath("g++")
 	if err != nil {
@@ -37,113 +49,164 @@ func Build(name string, sources map[string][]byte, flags ...string) (string, err
 	if err != nil {
 		return "", fmt.Errorf("emu: g++ --version: %w", err)
 	}
-	flags = append([]string{"-x", "c++", "-std=c++20", "-O2", "-g1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wno-unused-function",
-		"-Wno-unknown-pragmas", "-DF2PAD_EMULATE", "-I."}, flags...)
+	base, err := os.UserCacheDir()
+	if err != nil {
+		base = os.TempDir()
+	}
+	cache := filepath.Join(base, "f2pad", "emu")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", fmt.Errorf("emu: %w", err)
+	}
 
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%q\n", version, flags)
-	text := map[string][]byte{}
+	text := maps.Clone(sources)
+	if text == nil {
+		text = map[string][]byte{}
+	}
 	err = fs.WalkDir(kernels.Files(), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(path, ".ptx") {
-			return err
+		isSource := strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cuh") || strings.HasSuffix(path, ".h")
+		if err == nil && (isSource || path == "emu/src/emu.cc") {
+			text[path], err = fs.ReadFile(kernels.Files(), path)
 		}
-		text[path], err = fs.ReadFile(kernels.Files(), path)
-		fmt.Fprintf(h, "%s %d\n%s", path, len(text[path]), text[path])
 		return err
 	})
 	if err != nil {
 		return "", fmt.Errorf("emu: %w", err)
 	}
-	var units []string
-	for _, m := range kernels.Modules() {
-		units = append(units, m+".cu")
-	}
-	units = append(units, "emu/src/emu.cc")
-	for _, path := range slices.Sorted(maps.Keys(sources)) {
-		text[path] = sources[path]
-		fmt.Fprintf(h, "%s %d\n%s", path, len(sources[path]), sources[path])
-		if strings.HasSuffix(path, ".cc") {
-			units = append(units, path)
-		}
-	}
-
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("emu: %w", err)
-	}
-	dir := filepath.Join(cache, "f2pad", "emu", hex.EncodeToString(h.Sum(nil))[:32])
-	out := filepath.Join(dir, name)
-	if _, err := os.Stat(out); err == nil {
-		return out, nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("emu: %w", err)
-	}
-	work, err := os.MkdirTemp(dir, "build")
+	work, err := os.MkdirTemp(cache, "build")
 	if err != nil {
 		return "", fmt.Errorf("emu: %w", err)
 	}
 	defer os.RemoveAll(work)
-	for path, t := range text {
+
+	// The key of an object is the hash of all headers and its own text; that of what is linked, of all objects'.
+	headers := sha256.New()
+	fmt.Fprintf(headers, "%s\n%q\n", version, flags)
+	var units []string
+	for _, path := range slices.Sorted(maps.Keys(text)) {
 		p := filepath.Join(work, filepath.FromSlash(path))
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			return "", fmt.Errorf("emu: %w", err)
 		}
-		if err := os.WriteFile(p, t, 0o644); err != nil {
+		if err := os.WriteFile(p, text[path], 0o644); err != nil {
 			return "", fmt.Errorf("emu: %w", err)
 		}
+		if strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cc") {
+			units = append(units, path)
+		} else {
+			fmt.Fprintf(headers, "%s %d\n%s", path, len(text[path]), text[path])
+		}
 	}
-	cmd := exec.Command(compiler, append(append(flags, "-o", "built"), units...)...)
-	cmd.Dir = work
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("emu: g++: %w\n%s", err, said)
+	prefix := headers.Sum(nil)
+	objects := make([]string, len(units))
+	errs := make([]error, len(units))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i, unit := range units {
+		args := slices.Concat(common, flags)
+		if strings.HasSuffix(unit, ".cu") {
+			args = append(args, checked...)
+		}
+		objects[i] = filepath.Join(cache, key(prefix, args, unit, text[unit])+".o")
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			errs[i] = compile(work, objects[i], compiler, append(args, "-c", unit)...)
+		})
 	}
-	return out, os.Rename(filepath.Join(work, "built"), out)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, key(prefix, objects, name, nil))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("emu: %w", err)
+	}
+	out := filepath.Join(dir, name)
+	return out, compile(work, out, compiler, append(objects, flags...)...)
 }
 
-// Machine is an emulated machine. It is for one goroutine at a time. After a kernel has gone astray every call fails.
+func key(prefix []byte, args []string, name string, text []byte) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%x %q %s\n%s", prefix, args, name, text)
+	return hex.EncodeToString(h.Sum(nil))[:32]
+}
+
+// compile runs the compiler for one file, out, unless it is there.
+func compile(work, out, compiler string, args ...string) error {
+	if _, err := os.Stat(out); err == nil {
+		return nil
+	}
+	temp := filepath.Join(work, filepath.Base(out)+".made")
+	cmd := exec.Command(compiler, append(slices.Clone(args), "-o", temp)...)
+	cmd.Dir = work
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("emu: g++: %w\n%s", err, said)
+	}
+	if err := os.Rename(temp, out); err != nil {
+		return fmt.Errorf("emu: %w", err)
+	}
+	return nil
+}
+
+// Machine is an emulated machine. It is for one goroutine at a time. After a kernel has touched what is not its own
+// every call fails.
 type Machine struct {
 	// Seed chooses the order in which threads and blocks run: 0 is ascending. A right kernel gives the same bits in any.
 	Seed uint64
 
-	cmd    *exec.Cmd
-	in     *bufio.Writer
-	out    *bufio.Reader
-	stdin  io.Closer
-	said   *bytes.Buffer
-	broken error
+	program string
+	cmd     *exec.Cmd
+	in      *bufio.Writer
+	out     *bufio.Reader
+	stdin   io.Closer
+	said    *bytes.Buffer
+	wait    func() error // ends the process, the first time
+	broken  error
 }
 
 var _ kernels.Machine = (*Machine)(nil)
 
-// Start builds the emulation if need be and starts it.
-func Start() (*Machine, error) {
+// Start builds the emulation if need be and starts it. Its kernels are all of package kernels and those of the given
+// sources, .cu files by name.
+func Start(sources ...map[string][]byte) (*Machine, error) {
 	server, err := fs.ReadFile(kernels.Files(), "emu/src/server.cc")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("emu: %w", err)
 	}
-	program, err := Build("emu", map[string][]byte{"emu/src/server.cc": server})
+	all := map[string][]byte{"emu/src/server.cc": server}
+	for _, more := range sources {
+		maps.Copy(all, more)
+	}
+	program, err := Build("emu", all)
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{cmd: exec.Command(program), said: &bytes.Buffer{}}
+	m := &Machine{program: program, cmd: exec.Command(program), said: &bytes.Buffer{}}
 	m.cmd.Stderr = m.said
 	in, err := m.cmd.StdinPipe()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("emu: %w", err)
 	}
 	out, err := m.cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("emu: %w", err)
 	}
 	m.stdin, m.in, m.out = in, bufio.NewWriterSize(in, 1<<16), bufio.NewReaderSize(out, 1<<16)
-	return m, m.cmd.Start()
+	m.wait = sync.OnceValue(m.cmd.Wait)
+	if err := m.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("emu: %w", err)
+	}
+	return m, nil
 }
 
-// Close ends the process.
+// Close ends the process. It returns nothing that another call has returned already.
 func (m *Machine) Close() error {
 	m.stdin.Close()
-	return m.cmd.Wait()
+	if err := m.wait(); err != nil && m.broken == nil {
+		m.broken = fmt.Errorf("emu: %w %s", err, m.said.Bytes())
+		return m.broken
+	}
+	return nil
 }
 
 func (m *Machine) put(vs ...uint64) {
@@ -152,32 +215,68 @@ func (m *Machine) put(vs ...uint64) {
 	}
 }
 
+// end notes that the process is of no more use, and why.
+func (m *Machine) end(why error) error {
+	m.stdin.Close()
+	err := m.wait() // after this, said is complete
+	if why == nil {
+		why = fmt.Errorf("emu: the process has ended: %v %s", err, m.said.Bytes())
+	}
+	m.broken = why
+	return why
+}
+
 // answer sends the request and reads its status.
 func (m *Machine) answer() error {
 	if m.broken != nil {
 		return m.broken
 	}
-	status := byte(0)
-	err := m.in.Flush()
-	if err == nil {
-		status, err = m.out.ReadByte()
+	if err := m.in.Flush(); err != nil {
+		return m.end(nil)
 	}
+	status, err := m.out.ReadByte()
 	if err != nil {
-		m.broken = fmt.Errorf("emu: the process has ended: %w %s", err, m.said.Bytes())
-		return m.broken
+		return m.end(nil)
 	}
 	if status == 0 {
 		return nil
 	}
 	var n [4]byte
 	if _, err := io.ReadFull(m.out, n[:]); err != nil {
-		return err
+		return m.end(nil)
 	}
 	said := make([]byte, binary.LittleEndian.Uint32(n[:]))
 	if _, err := io.ReadFull(m.out, said); err != nil {
-		return err
+		return m.end(nil)
 	}
-	return fmt.Errorf("emu: %s", said)
+	err = fmt.Errorf("emu: %s", m.locate(string(said)))
+	if status == 2 {
+		return m.end(err)
+	}
+	return err
+}
+
+var code = regexp.MustCompile(`code \+(0x[0-9a-f]+)`)
+
+// locate puts the line of the source where a message has an address in the program.
+func (m *Machine) locate(said string) string {
+	at := code.FindStringSubmatch(said)
+	if at == nil {
+		return said
+	}
+	line, err := exec.Command("addr2line", "-s", "-e", m.program, at[1]).Output()
+	if err != nil || bytes.HasPrefix(line, []byte("??")) {
+		return said
+	}
+	return strings.Replace(said, at[0], strings.TrimSpace(string(line)), 1)
+}
+
+// receive reads what follows a good status.
+func (m *Machine) receive(p []byte) error {
+	if _, err := io.ReadFull(m.out, p); err != nil {
+		return m.end(nil)
+	}
+	return nil
 }
 
 // Alloc implements kernels.Machine. The memory holds NaN; behind it lies a page that cannot be touched.
@@ -188,7 +287,7 @@ func (m *Machine) Alloc(bytes int) (kernels.Ptr, error) {
 		return 0, err
 	}
 	var p [8]byte
-	_, err := io.ReadFull(m.out, p[:])
+	err := m.receive(p[:])
 	return kernels.Ptr(binary.LittleEndian.Uint64(p[:])), err
 }
 
@@ -214,8 +313,7 @@ func (m *Machine) Read(dst []byte, src kernels.Ptr) error {
 	if err := m.answer(); err != nil {
 		return err
 	}
-	_, err := io.ReadFull(m.out, dst)
-	return err
+	return m.receive(dst)
 }
 
 // Launch implements kernels.Queue.
@@ -224,7 +322,10 @@ func (m *Machine) Launch(l kernels.Launch) error {
 	m.put(uint64(len(l.Kernel)))
 	m.in.WriteString(l.Kernel)
 	for _, g := range l.Grid {
-		m.put(uint64(max(g, 1)))
+		if g == 0 {
+			g = 1
+		}
+		m.put(uint64(g))
 	}
 	m.put(uint64(l.Block), uint64(l.Shared), m.Seed, uint64(len(l.Args)))
 	for _, a := range l.Args {

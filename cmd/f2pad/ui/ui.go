@@ -11,6 +11,8 @@ type UI interface {
 	Progress(Progress)
 	// Show gives a result.
 	Show(Message) error
+	// Note tells, beside the results, how the work is done.
+	Note(Message)
 	// Failed reports an input that could not be used while the rest goes on. err names the input and the reason.
 	Failed(input string, err error)
 	// Warn reports what the user should know though the work goes on.

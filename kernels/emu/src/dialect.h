@@ -4,7 +4,7 @@
 
 #define DEVICE static inline
 #define KERNEL(...) static void
-#define EMULATE(name) static emu::Enroll emu_##name(#name, emu::Caller<name>::args, emu::Caller<name>::call);
+#define EMULATE(name) static emu::Enroll emu_##name(#name, emu::Caller<name>::kinds(), emu::Caller<name>::call);
 #define RESTRICT __restrict__
 #define UNROLL
 
@@ -21,19 +21,27 @@ struct alignas(16) vec4 { float x, y, z, w; };
 struct alignas(16) uvec4 { uint32_t x, y, z, w; };
 
 template <class T> T* shared() { return (T*)(void*)emu::self->shared; }
-DEVICE void sync() { emu::barrier(); }
-DEVICE void syncWarp() { uint32_t none = 0; emu::exchange(&none, 1); }
+// The line of the call tells one sync() from another.
+#define EMU_LINE int line = __builtin_LINE()
 
-DEVICE uint32_t shfl(uint32_t v, int lane) { return emu::exchange(&v, 1)[lane & 31]; }
-DEVICE uint32_t shflXor(uint32_t v, int mask) { return emu::exchange(&v, 1)[(threadX() & 31) ^ mask]; }
-DEVICE uint32_t shflDown(uint32_t v, int by) {
-    int lane = (threadX() & 31) + by;
-    return emu::exchange(&v, 1)[lane < 32 ? lane : threadX() & 31];
+DEVICE void sync(EMU_LINE) { emu::barrier(line); }
+DEVICE void syncWarp(EMU_LINE) {
+    uint32_t none = 0;
+    emu::exchange("syncWarp", line, &none, 1);
 }
-DEVICE uint32_t ballot(bool p) {
+
+DEVICE uint32_t shfl(uint32_t v, int lane, EMU_LINE) { return emu::exchange("shfl", line, &v, 1)[lane & 31]; }
+DEVICE uint32_t shflXor(uint32_t v, int mask, EMU_LINE) {
+    return emu::exchange("shflXor", line, &v, 1)[(threadX() ^ mask) & 31];
+}
+DEVICE uint32_t shflDown(uint32_t v, int by, EMU_LINE) {
+    int own = threadX() & 31, lane = own + (by & 31);
+    return emu::exchange("shflDown", line, &v, 1)[lane < 32 ? lane : own];
+}
+DEVICE uint32_t ballot(bool p, EMU_LINE) {
     uint32_t v = p, r = 0;
-    const uint32_t* all = emu::exchange(&v, 1);
-    for (int i = 0; i < 32; i++) r |= (all[i] & 1) << i;
+    const uint32_t* all = emu::exchange("ballot", line, &v, 1);
+    for (int i = 0; i < 32; i++) r |= all[i] << i;
     return r;
 }
 
@@ -47,6 +55,7 @@ template <int pending> DEVICE void cpWait() { emu::waitCopies(pending); }
 
 DEVICE uint32_t toTf32(float v) {
     uint32_t b = bitsOf(v);
+    if ((b & 0x7fffffffu) > 0x7f800000u) return 0x7fffffff;
     if ((b & 0x7f800000u) == 0x7f800000u) return b;
     return (b + 0x1000u) & 0xffffe000u;
 }
@@ -58,9 +67,9 @@ DEVICE uint16_t toBf16(float v) {
 
 // emuMma multiplies a 16xk by a kx8 tile whose fragments hold `per` values a word. The sums are exact (float64), which no
 // GPU promises: tests must allow for the hardware's.
-template <int k, int per> void emuMma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+template <int k, int per> void emuMma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line) {
     uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const uint32_t* all = emu::exchange(words, 6);
+    const uint32_t* all = emu::exchange(per == 1 ? "mmaTf32" : "mmaBf16", line, words, 6);
     auto value = [](uint32_t w, int i) {
         if (per == 1) return (double)floatOf(w & 0xffffe000u); // the hardware ignores the low bits
         return (double)floatOf(i ? w & 0xffff0000u : w << 16);
@@ -78,15 +87,15 @@ template <int k, int per> void emuMma(float (&d)[4], const uint32_t (&a)[4], con
         d[i] = (float)sum;
     }
 }
-DEVICE void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emuMma<16, 2>(d, a, b); }
-DEVICE void mmaTf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emuMma<8, 1>(d, a, b); }
+DEVICE void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_LINE) { emuMma<16, 2>(d, a, b, line); }
+DEVICE void mmaTf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_LINE) { emuMma<8, 1>(d, a, b, line); }
 
-DEVICE void emuLdMatrix(uint32_t (&r)[4], const void* row, bool transposed) {
-    if ((uintptr_t)row % 16) emu::fail("ldMatrix: address not aligned to 16 bytes");
+DEVICE void emuLdMatrix(uint32_t (&r)[4], const void* row, bool transposed, int line) {
+    emu::mustBeShared("ldMatrix", row, 16);
     // Every lane reads the rows that the others point at.
     uint64_t at = (uint64_t)(uintptr_t)row;
     uint32_t words[2] = {(uint32_t)at, (uint32_t)(at >> 32)};
-    const uint32_t* all = emu::exchange(words, 2);
+    const uint32_t* all = emu::exchange(transposed ? "ldMatrixT" : "ldMatrix", line, words, 2);
     int lane = threadX() & 31;
     for (int i = 0; i < 4; i++) {
         auto value = [&](int rr, int cc) {
@@ -97,10 +106,10 @@ DEVICE void emuLdMatrix(uint32_t (&r)[4], const void* row, bool transposed) {
         int rr = lane / 4, cc = lane % 4 * 2;
         r[i] = transposed ? value(cc, rr) | value(cc + 1, rr) << 16 : value(rr, cc) | value(rr, cc + 1) << 16;
     }
-    syncWarp(); // nobody overwrites the rows before all have read them
+    syncWarp(line); // nobody overwrites the rows before all have read them
 }
-DEVICE void ldMatrix(uint32_t (&r)[4], const void* row) { emuLdMatrix(r, row, false); }
-DEVICE void ldMatrixT(uint32_t (&r)[4], const void* row) { emuLdMatrix(r, row, true); }
+DEVICE void ldMatrix(uint32_t (&r)[4], const void* row, EMU_LINE) { emuLdMatrix(r, row, false, line); }
+DEVICE void ldMatrixT(uint32_t (&r)[4], const void* row, EMU_LINE) { emuLdMatrix(r, row, true, line); }
 
 DEVICE float squareRoot(float v) { return std::sqrt(v); }
 DEVICE float loadStreaming(const float* p) { return *p; }

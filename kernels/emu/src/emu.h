@@ -1,13 +1,17 @@
-// The emulation of the machine that dialect.h's kernels run on. Blocks run one after the other; the threads of a block are fibres that give
-// way at barriers and warp-wide functions, in an order drawn from a seed. What a GPU leaves to chance is made to hurt: shared
-// memory starts as NaN, asynchronous copies arrive no sooner than they are waited for, allocations end at a guard page, and
-// a barrier that some thread never reaches is an error. Speed is no aim.
+// The emulation of the machine that dialect.h's kernels run on. Blocks run one after the other; the threads of a block are
+// fibres that give way at barriers and warp-wide functions, in an order drawn from a seed. What a GPU leaves to chance is
+// made to hurt: shared memory starts as NaN, what an asynchronous copy will overwrite is NaN until it is waited for,
+// allocations end at a guard page, and a barrier that some thread never reaches is an error. Speed is no aim.
+//
+// It is kinder than a GPU in one thing: the lanes of a warp see each other's writes after every warp-wide function, not
+// only after syncWarp.
 #pragma once
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace emu {
@@ -19,29 +23,48 @@ struct Thread {
 };
 extern Thread* self;
 
-void barrier();
-// exchange gives way until all lanes of the warp have handed in their words; then from(lane) reads what a lane handed in.
-const uint32_t* exchange(const uint32_t* words, int n); // of 32 lanes, n words each, lane by lane
+void barrier(int line);
+// exchange gives way until all lanes of the warp have handed in their n words, and returns those of the 32 lanes, lane by
+// lane. All lanes must be in the same function (what) called from the same line.
+const uint32_t* exchange(const char* what, int line, const uint32_t* words, int n);
 void copyLater(void* dst, const void* src, int bytes, bool ok);
 void commitCopies();
 void waitCopies(int pending);
+void mustBeShared(const char* what, const void* p, int bytes); // and aligned to bytes
 [[noreturn]] void fail(const std::string& why);
 
-// A kernel takes its parameters from 8-byte cells, the value in the lowest bytes.
+// A kernel takes its parameters from 8-byte cells, the value in the lowest bytes. kinds has a letter for each: p(ointer), or
+// the number of bytes, 4 or 8.
 struct Kernel {
     const char* name;
-    int args;
+    std::string kinds;
     void (*call)(const uint64_t* cells);
 };
 void enroll(const Kernel& k);
 const Kernel* find(const std::string& name); // null: none
 
-// launch runs a kernel; seed chooses the order of threads and blocks (0: ascending). It returns what went wrong, or "".
-std::string launch(const Kernel& k, const int grid[3], int threads, int sharedBytes, const uint64_t* cells, uint64_t seed);
+// What went wrong with a launch.
+enum class Trouble {
+    none,
+    refused,    // it was not started
+    wrong,      // the kernel breaks a rule of the dialect: a deadlock, a misused warp-wide function, an overflow
+    address,    // it touched what is not its own
+    misaligned, // or what is its own, at an odd place
+};
+struct Outcome {
+    Trouble trouble = Trouble::none;
+    std::string text;
+};
 
-// Memory whose end lies at a guard page, aligned to 16 bytes and filled with 0xFF (NaN as float32). release says what it
-// found written between the last byte and the guard page, or that the address is none of allocate's, or "".
-void* allocate(uint64_t bytes);
+Outcome check(const Kernel& k, const int64_t grid[3], int64_t threads, int64_t sharedBytes);
+// launch runs a kernel; seed chooses the order of threads and blocks (0: ascending). One runs at a time; others wait.
+Outcome launch(const Kernel& k, const int64_t grid[3], int64_t threads, int64_t sharedBytes, const uint64_t* cells,
+               uint64_t seed);
+
+// Memory whose end lies at pages that cannot be touched (as near as align, a power of two up to 4096, lets it), filled with
+// 0xFF (NaN as float32). release says what it found written between the last byte and those pages, or that the address is
+// none of allocate's, or "". Released addresses are not given out again for long, and cannot be touched.
+void* allocate(uint64_t bytes, uint64_t align = 16);
 std::string release(void* p);
 bool within(const void* p, uint64_t bytes); // all of it lies in one allocation
 
@@ -50,14 +73,16 @@ template <class T> T cell(uint64_t c) {
     std::memcpy(&v, &c, sizeof v);
     return v;
 }
+template <class T> constexpr char kind = std::is_pointer_v<T> ? 'p' : '0' + sizeof(T);
 template <auto f> struct Caller;
 template <class... A, void (*f)(A...)> struct Caller<f> {
-    static constexpr int args = sizeof...(A);
+    static_assert(((kind<A> == 'p' || kind<A> == '4' || kind<A> == '8') && ...), "parameters: pointers, or of 4 or 8 bytes");
+    static std::string kinds() { return {kind<A>...}; }
     template <std::size_t... I> static void at(const uint64_t* c, std::index_sequence<I...>) { f(cell<A>(c[I])...); }
     static void call(const uint64_t* c) { at(c, std::index_sequence_for<A...>{}); }
 };
 struct Enroll {
-    Enroll(const char* name, int args, void (*call)(const uint64_t*)) { enroll({name, args, call}); }
+    Enroll(const char* name, const std::string& kinds, void (*call)(const uint64_t*)) { enroll({name, kinds, call}); }
 };
 
 } // namespace emu

@@ -1,9 +1,9 @@
 // The emulation as a process: it is asked on standard input and answers on standard output (emu.go is the other end).
 // Requests begin with a letter: a(llocate), f(ree), w(rite), r(ead), l(aunch). Answers begin with a status byte: 0 and what
-// was asked for, or 1 and a message (uint32 length, bytes). Numbers are little-endian uint64.
+// was asked for, 1 and a message (uint32 length, bytes), or 2, a message, and the end: a kernel has gone astray, and what this
+// process holds cannot be trusted. Numbers are little-endian uint64.
 #include "emu.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <vector>
@@ -29,8 +29,8 @@ static uint64_t number() {
     get(&v, sizeof v);
     return v;
 }
-static void answer(const std::string& wrong) {
-    uint8_t status = !wrong.empty();
+static void answer(const std::string& wrong, uint8_t status = 1) {
+    if (wrong.empty()) status = 0;
     put(&status, 1);
     if (!status) return;
     uint32_t n = wrong.size();
@@ -38,28 +38,9 @@ static void answer(const std::string& wrong) {
     put(wrong.data(), n);
 }
 
-static std::string inKernel;
-
-static void segv(int, siginfo_t* info, void*) {
-    char at[32];
-    snprintf(at, sizeof at, "%p", info->si_addr);
-    answer(inKernel + ": access outside of every allocation at " + at + " (block " + std::to_string(emu::self->block[0]) + "," +
-           std::to_string(emu::self->block[1]) + "," + std::to_string(emu::self->block[2]) + ", thread " +
-           std::to_string(emu::self->thread) + ")");
-    _exit(1);
-}
+const unsigned longest = 600; // seconds that a launch may take: then SIGALRM ends the process
 
 int main() {
-    static uint8_t alternate[1 << 16];
-    stack_t ss{};
-    ss.ss_sp = alternate;
-    ss.ss_size = sizeof alternate;
-    sigaltstack(&ss, nullptr);
-    struct sigaction act{};
-    act.sa_sigaction = segv;
-    act.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigaction(SIGSEGV, &act, nullptr);
-    sigaction(SIGBUS, &act, nullptr);
     for (;;) {
         char what;
         get(&what, 1);
@@ -92,20 +73,24 @@ int main() {
         case 'l': {
             std::string name(number(), 0);
             get(name.data(), name.size());
-            int grid[3];
-            for (int& g : grid) g = (int)number();
-            int threads = (int)number(), shared = (int)number();
+            int64_t grid[3];
+            for (int64_t& g : grid) g = (int64_t)number();
+            int64_t threads = (int64_t)number(), shared = (int64_t)number();
             uint64_t seed = number();
             std::vector<uint64_t> cells(number());
             for (auto& c : cells) c = number();
             const emu::Kernel* k = emu::find(name);
             if (!k) {
                 answer("no kernel " + name);
-            } else if (k->args != (int)cells.size()) {
-                answer(name + ": " + std::to_string(cells.size()) + " parameters, want " + std::to_string(k->args));
+            } else if (k->kinds.size() != cells.size()) {
+                answer(name + ": " + std::to_string(cells.size()) + " parameters, want " + std::to_string(k->kinds.size()));
             } else {
-                inKernel = name;
-                answer(emu::launch(*k, grid, threads, shared, cells.data(), seed));
+                alarm(longest);
+                emu::Outcome o = emu::launch(*k, grid, threads, shared, cells.data(), seed);
+                alarm(0);
+                bool astray = o.trouble == emu::Trouble::address || o.trouble == emu::Trouble::misaligned;
+                answer(o.text, astray ? 2 : 1);
+                if (astray) return 1;
             }
             break;
         }

@@ -65,6 +65,9 @@ func (u *UI) Show(m ui.Message) error {
 	return u.write(m.MessageType(), m)
 }
 
+// Note implements ui.UI.
+func (u *UI) Note(m ui.Message) { _ = u.Show(m) }
+
 // Failed implements ui.UI.
 func (u *UI) Failed(input string, err error) {
 	u.mu.Lock()

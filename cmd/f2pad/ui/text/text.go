@@ -58,6 +58,14 @@ func (u *UI) Show(m ui.Message) error {
 	return m.Text(u.out)
 }
 
+// Note implements ui.UI.
+func (u *UI) Note(m ui.Message) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.progress.hide()
+	_ = m.Text(u.err)
+}
+
 // Failed implements ui.UI.
 func (u *UI) Failed(_ string, err error) { u.say("error: %v", err) }
 

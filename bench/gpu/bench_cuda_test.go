@@ -1,0 +1,145 @@
+//go:build cuda && cgo
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"f2pad/cgo/fakecuda"
+	"f2pad/kernels"
+	"f2pad/kernels/kerneltest"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestMain(m *testing.M) { os.Exit(fakecuda.Main(m)) }
+
+// copies is a case of so many launches that does some work.
+func copies(name, peer string, launches int) kerneltest.Bench {
+	return kerneltest.Bench{Kernel: name, Size: "16 KiB", Peer: peer, Params: map[string]int{"n": launches},
+		Setup: func(b *kerneltest.Bed) (func(kernels.Queue) error, kernels.Cost, error) {
+			k := kernels.CeilingCopy{N: 4096}
+			var err error
+			if k.In, err = b.Normal(k.N, 0, 1); err != nil {
+				return nil, kernels.Cost{}, err
+			}
+			if k.Out, err = b.Alloc(k.N); err != nil {
+				return nil, kernels.Cost{}, err
+			}
+			return func(q kernels.Queue) error {
+				for range launches {
+					if err := k.Enqueue(q); err != nil {
+						return err
+					}
+				}
+				return nil
+			}, k.Cost(), nil
+		}}
+}
+
+// failing is a case whose work is as wrong as work says.
+func failing(name string, work func(b *kerneltest.Bed, p kernels.Ptr) error) kerneltest.Bench {
+	return kerneltest.Bench{Kernel: name, Size: "x",
+		Setup: func(b *kerneltest.Bed) (func(kernels.Queue) error, kernels.Cost, error) {
+			p, err := b.Alloc(64)
+			return func(kernels.Queue) error { return work(b, p) }, kernels.Cost{Bytes: 1}, err
+		}}
+}
+
+var all = []kerneltest.Bench{
+	copies("good", "good", 1),
+	copies("many", "refuse", 3),
+	failing("idle", func(*kerneltest.Bed, kernels.Ptr) error { return nil }),
+	failing("broken", func(*kerneltest.Bed, kernels.Ptr) error { return errors.New("boom") }),
+	failing("huge", func(b *kerneltest.Bed, _ kernels.Ptr) error { _, err := b.Alloc(1 << 40); return err }),
+	copies("dying", "die", 1),
+	copies("after", "good", 1),
+}
+
+func measured(t *testing.T, o options, cases []kerneltest.Bench) (string, error) {
+	t.Helper()
+	if o.run == nil {
+		o.run = regexp.MustCompile("")
+	}
+	var out bytes.Buffer
+	err := bench(o, cases, &out)
+	return out.String(), err
+}
+
+// One case's fate does not change another's, the peer's end does not end the benchmark, and no line can be taken for a GPU's.
+func TestBench(t *testing.T) {
+	fakecuda.Open(t)
+	interpreter, script := python(t)
+	t.Setenv("STUB_DEVICE", "Fake H200 (no GPU)")
+	text, err := measured(t, options{python: interpreter, script: script}, all)
+	require.ErrorContains(t, err, "2 failed: idle x; broken x")
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		require.Contains(t, line, "NOT A GPU")
+	}
+	for _, want := range []string{
+		"against float64: good1; refuse3; die1; good1", "FAILED: idle x: the kernel wrote nothing", "FAILED: broken x: boom",
+		"OUT OF MEMORY, left out: huge x: ", "peer: many 16 KiB: no", "peer: dying 16 KiB: the peer is gone", "memory  cuMemcpy",
+		"bf16    mma.sync bf16", "tf32    mma.sync tf32", "fp32    fma",
+	} {
+		require.Contains(t, text, want)
+	}
+	at := strings.LastIndex(text, "kernel  size")
+	require.Positive(t, at)
+	rows := strings.Split(strings.TrimSpace(text[at:]), "\n")[1:]
+	require.Len(t, rows, len(all))
+	for i, row := range rows {
+		require.Contains(t, row, "NOT A GPU: "+all[i].Kernel)
+		require.Equal(t, i == 0, strings.Contains(row, " 4.00 "), "the best of the peer: %s", row)
+	}
+}
+
+func TestBenchWithoutPeer(t *testing.T) {
+	fakecuda.Open(t)
+	text, err := measured(t, options{}, all[:1])
+	require.NoError(t, err)
+	require.NotContains(t, text, "NO PEER")
+	text, err = measured(t, options{python: "no-such-python"}, all[:1])
+	require.NoError(t, err)
+	require.Contains(t, text, "NO PEER: nothing is compared with PyTorch: no no-such-python")
+	interpreter, script := python(t)
+	t.Setenv("STUB_DEVICE", "another")
+	text, err = measured(t, options{python: interpreter, script: script}, all[:1])
+	require.NoError(t, err)
+	require.Contains(t, text, `NO PEER: nothing is compared with PyTorch: it runs on another device, "another"`)
+}
+
+// Times of a fake are not written where they could be taken for real ones.
+func TestBenchRefuses(t *testing.T) {
+	fakecuda.Open(t)
+	for _, o := range []options{{json: filepath.Join(t.TempDir(), "x")}, {markdown: filepath.Join(t.TempDir(), "x")}} {
+		_, err := measured(t, o, all[:1])
+		require.ErrorContains(t, err, "mean nothing")
+		require.NoFileExists(t, o.json+o.markdown)
+	}
+	text, err := measured(t, options{run: regexp.MustCompile("^nothing$")}, all[:2])
+	require.ErrorContains(t, err, "finds none")
+	require.Contains(t, text, "good 16 KiB\nmany 16 KiB\n")
+	_, err = measured(t, options{device: 7}, all[:1])
+	require.ErrorContains(t, err, "no device 7")
+}
+
+// A lost device loses what comes after it, and nothing that came before.
+func TestBenchOnALostDevice(t *testing.T) {
+	f := fakecuda.Open(t)
+	lose := failing("losing", func(*kerneltest.Bed, kernels.Ptr) error { f.Lose(0, 700); return nil })
+	lose.Setup = func(b *kerneltest.Bed) (func(kernels.Queue) error, kernels.Cost, error) {
+		work, cost, err := all[0].Setup(b)
+		f.Lose(0, 700)
+		return work, cost, err
+	}
+	text, err := measured(t, options{}, []kerneltest.Bench{all[0], lose, all[6]})
+	require.ErrorContains(t, err, "2 failed: losing x; after 16 KiB")
+	require.Contains(t, text, "CUDA_ERROR_ILLEGAL_ADDRESS")
+	require.Contains(t, text[strings.LastIndex(text, "kernel "):], "good")
+}

@@ -1,0 +1,30 @@
+# For a machine with an NVIDIA GPU: gpu-check compares the kernels with their twins in Go there, gpu-bench measures them; both
+# write to out/. gpu-bundle packs what they need, for a machine without Go.
+.DEFAULT_GOAL := build
+.PHONY: gpu-programs gpu-check gpu-bench gpu-bundle
+
+GPU_BUNDLE := out/gpu-bundle
+GPU_ARCHIVE := out/f2pad-gpu.tar.gz
+GPU_ARCHIVE_MAX := 60000000
+GPU_FLAGS := -trimpath -tags cuda -ldflags "-s -w"
+
+gpu-programs:
+	@rm -rf $(GPU_BUNDLE) && mkdir -p $(GPU_BUNDLE)
+	$(CUDA_ENV) $(GO) build $(GPU_FLAGS) -o $(GPU_BUNDLE)/f2pad ./cmd/f2pad
+	$(CUDA_ENV) $(GO) build $(GPU_FLAGS) -o $(GPU_BUNDLE)/gpubench ./bench/gpu
+	$(CUDA_ENV) $(GO) test -c $(GPU_FLAGS) -o $(GPU_BUNDLE)/gpu.test ./cgo/gpu
+	$(CUDA_ENV) $(GO) test -c $(GPU_FLAGS) -o $(GPU_BUNDLE)/cuda.test ./cgo/cuda
+	cp bench/gpu/gpu-check.sh bench/gpu/gpu-bench.sh bench/peers/gpu_torch.py $(GPU_BUNDLE)
+
+# SANITIZE=--sanitize runs the kernels under compute-sanitizer, too.
+gpu-check: gpu-programs
+	OUT=out $(GPU_BUNDLE)/gpu-check.sh $(SANITIZE)
+
+# GPU_BENCH is for what gpubench takes: GPU_BENCH="-quick -run blur".
+gpu-bench: gpu-programs
+	OUT=out $(GPU_BUNDLE)/gpu-bench.sh $(GPU_BENCH)
+
+gpu-bundle: gpu-programs
+	tar -czf $(GPU_ARCHIVE) -C $(dir $(GPU_BUNDLE)) $(notdir $(GPU_BUNDLE))
+	@size=$$(wc -c < $(GPU_ARCHIVE)); echo "$(GPU_ARCHIVE): $$size bytes"; \
+		test $$size -le $(GPU_ARCHIVE_MAX) || { echo "$(GPU_ARCHIVE) is larger than $(GPU_ARCHIVE_MAX) bytes"; exit 1; }

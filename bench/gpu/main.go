@@ -1,0 +1,376 @@
+// Command gpu measures the kernels on an NVIDIA GPU: against what the card can do at best, and against PyTorch doing the same
+// on the same card, where there is one. It takes the kernels to be right: gpu-check.sh, before, says so.
+//
+//	make gpu-bench
+//	go run -tags cuda ./bench/gpu [-device N] [-run REGEXP] [-json FILE] [-markdown FILE] [-peer PYTHON] [-quick]
+//
+// The second needs the environment $(CUDA_ENV) of cgo/driver/cuda.mk. A case that fails does not keep the others from running;
+// the exit code is then 1. A case that does not fit into the card's memory is reported and left out.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"f2pad/cgo/driver"
+	"f2pad/cgo/gpu"
+	"f2pad/engine/artifact"
+	"f2pad/engine/device"
+	"f2pad/kernels"
+	"f2pad/kernels/kerneltest"
+)
+
+type options struct {
+	device         int
+	run            *regexp.Regexp
+	json, markdown string
+	python, script string
+	quick          bool
+}
+
+func main() {
+	o, err := parse(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		os.Exit(2)
+	}
+	if err := bench(o, kerneltest.Benches(), os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "gpubench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string, out io.Writer) (o options, err error) {
+	f := flag.NewFlagSet("gpubench", flag.ContinueOnError)
+	f.SetOutput(out)
+	f.IntVar(&o.device, "device", 0, "number of the GPU")
+	run := f.String("run", "", "only cases whose \"kernel size\" this regular expression finds")
+	f.StringVar(&o.json, "json", "", "file to write all figures to")
+	f.StringVar(&o.markdown, "markdown", "", "file to write a page to, as in bench/results")
+	f.StringVar(&o.python, "peer", "python3", "the Python that has PyTorch; \"\" leaves the peer out")
+	f.StringVar(&o.script, "peer-script", peerScript(), "what it runs")
+	f.BoolVar(&o.quick, "quick", false, "few runs: to see that it works, not to report")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+	} else {
+		o.run, err = regexp.Compile(*run)
+	}
+	if err != nil {
+		fmt.Fprintln(out, "gpubench:", err)
+	}
+	return o, err
+}
+
+// fake tells a fake driver's device, whose times mean nothing.
+func fake(name string) bool { return strings.Contains(strings.ToLower(name), "fake") }
+
+// bench measures and reports.
+func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
+	var cases []kerneltest.Bench
+	for _, b := range all {
+		if o.run.MatchString(b.Kernel + " " + b.Size) {
+			cases = append(cases, b)
+		}
+	}
+	if len(cases) == 0 && len(all) > 0 {
+		for _, b := range all {
+			fmt.Fprintf(out, "%s %s\n", b.Kernel, b.Size)
+		}
+		return fmt.Errorf("-run %q finds none of these", o.run)
+	}
+
+	d, err := gpu.Open(o.device, gpu.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := d.Close(); err == nil && !errors.Is(e, device.ErrLost) {
+			err = e
+		}
+	}()
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	r := &report{
+		Program: version(), Date: time.Now(), NotAGPU: fake(info.Name), Device: info, CUDA: driver.Status().Version,
+		SMI: smi(info.UUID), Flush: max(2*info.L2, 64<<20), Ceilings: ceilings{},
+	}
+	m := &meter{report: r, out: out, effort: thorough}
+	bytes, blocks, rounds := int(min(1<<30, info.MemoryFree/8)), 2*info.SMs, 1<<14
+	if o.quick {
+		m.effort = quick
+	}
+	if r.NotAGPU {
+		if o.json != "" || o.markdown != "" {
+			return fmt.Errorf("%s: times on it mean nothing, and are not written to files", info.Name)
+		}
+		m.prefix, m.effort = "NOT A GPU: ", effort{runs: 2}
+		r.Flush, bytes, blocks, rounds = 1, 1<<18, 1, 2
+	}
+	m.printf("%s", r.device())
+	m.printf("f2pad %s, CUDA %s, %s", r.Program, r.CUDA, r.Date.UTC().Format(time.RFC3339))
+	if r.SMI != "" {
+		m.printf("nvidia-smi: %s", r.SMI)
+	}
+
+	c, err := newCard(d, r.Flush)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := c.close(); err == nil {
+			err = e
+		}
+	}()
+	if m.card = c; o.python == "" {
+		r.NoPeer = "not asked for"
+	} else {
+		m.meet(o, info, cases)
+	}
+	defer m.part()
+	if err := m.all(probes(c, bytes, blocks, rounds), cases); err != nil {
+		return err
+	}
+	if r.SMIAfter = smi(info.UUID); r.SMIAfter != "" {
+		m.printf("nvidia-smi: %s", r.SMIAfter)
+	}
+	for _, f := range []struct {
+		name  string
+		write func(io.Writer) error
+	}{{o.json, r.writeJSON}, {o.markdown, r.writeMarkdown}} {
+		if f.name != "" {
+			if err := artifact.WriteFileAtomic(f.name, f.write); err != nil {
+				return err
+			}
+		}
+	}
+	return m.show()
+}
+
+// meter measures cases one by one and tells how it goes.
+type meter struct {
+	*report
+	card   card
+	peer   *peer // nil: none
+	out    io.Writer
+	prefix string
+	effort effort
+	failed []string
+}
+
+func (m *meter) printf(format string, args ...any) { fmt.Fprintf(m.out, m.prefix+format+"\n", args...) }
+
+// meet starts the peer; without one the benchmark goes on.
+func (m *meter) meet(o options, info gpu.Info, cases []kerneltest.Bench) {
+	first := peerQuestion{Flush: m.Flush, Hello: []peerCase{}}
+	for _, b := range cases {
+		if b.Peer != "" {
+			first.Hello = append(first.Hello, peerCase{b.Peer, b.Params})
+		}
+	}
+	p, err := startPeer(o.python, o.script, info.UUID, first)
+	if err == nil && p.Device != info.Name {
+		err = errors.Join(fmt.Errorf("it runs on another device, %q", p.Device), p.close())
+	}
+	if err != nil {
+		m.NoPeer = err.Error()
+		m.printf("NO PEER: nothing is compared with PyTorch: %v", err)
+		return
+	}
+	m.peer, m.Peer = p, &p.peerHello
+	m.printf("peer: PyTorch %s (CUDA %s); against float64: %s", p.Torch, p.CUDA, strings.Join(p.Checked, "; "))
+}
+
+// part ends the peer.
+func (m *meter) part() {
+	if m.peer == nil {
+		return
+	}
+	if err := m.peer.close(); err != nil {
+		m.printf("peer: %v", err)
+	}
+	m.peer = nil
+}
+
+// all measures everything. Its error is one that ends the benchmark.
+func (m *meter) all(probes []probe, cases []kerneltest.Bench) error {
+	for _, p := range probes {
+		r := m.measure(p.Bench)
+		r.Unit = p.unit
+		if r.measured() {
+			m.Ceilings.raise(p.unit, r.rate())
+			if r.Peer != nil {
+				if v, ok := r.Peer.fastest(func(variant) bool { return true }); ok {
+					m.Ceilings.raise(p.unit, product/(v.MS/1e3))
+				}
+			}
+		}
+		m.Probes = append(m.Probes, r)
+	}
+	m.ceilingTable().text(m.out, m.prefix)
+	if err := m.launches(); err != nil {
+		return fmt.Errorf("launches: %w", err)
+	}
+	m.printf("a launch: %s us in a row, %s us in a graph; a small kernel as timed below: %s us",
+		digits(1e6*m.Overhead.Launch), digits(1e6*m.Overhead.Graph), digits(1e6*m.Overhead.Least))
+	for i, b := range cases {
+		r := m.measure(b)
+		r.Floor, r.FloorUnit = m.Ceilings.floor(r.cost())
+		m.Cases = append(m.Cases, r)
+		if r.measured() {
+			m.printf("%d/%d %s %s: %s ms", i+1, len(cases), b.Kernel, b.Size, ms(r.Time.Median))
+		}
+	}
+	return nil
+}
+
+// measure times a case, before and after the peer.
+func (m *meter) measure(b kerneltest.Bench) result {
+	r := result{Kernel: b.Kernel, Size: b.Size, Params: b.Params}
+	err := m.try(b, &r)
+	if err == nil {
+		return r
+	}
+	r.Error, r.OutOfMemory = err.Error(), errors.Is(err, device.ErrOutOfMemory)
+	if r.OutOfMemory {
+		m.printf("OUT OF MEMORY, left out: %s %s: %v", b.Kernel, b.Size, err)
+	} else {
+		m.printf("FAILED: %s %s: %v", b.Kernel, b.Size, err)
+		m.failed = append(m.failed, strings.TrimSpace(b.Kernel+" "+b.Size))
+	}
+	return r
+}
+
+func (m *meter) try(b kerneltest.Bench, r *result) (err error) {
+	p, err := prepare(m.card, b)
+	defer func() {
+		// The peer of the next case shall have the memory.
+		if e := errors.Join(p.Free(), m.card.Trim()); err == nil {
+			err = e
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	r.charge(p.cost)
+	r.Launches = p.launches
+	first, err := p.time(p.work, m.effort)
+	if err != nil {
+		return err
+	}
+	if m.peer != nil && b.Peer != "" {
+		m.ask(peerCase{b.Peer, b.Params}, r)
+	}
+	again, err := p.time(p.work, m.effort)
+	if err != nil {
+		return err
+	}
+	r.First, r.Again, r.Time = timingOf(first), timingOf(again), timingOf(append(first, again...))
+	if p.launches > 1 {
+		if t, err := p.replayed(m.effort); err != nil {
+			r.NoGraph = err.Error()
+		} else {
+			r.Graph = &t
+		}
+	}
+	return nil
+}
+
+// ask measures the peer. What goes wrong there is not our case's failure.
+func (m *meter) ask(c peerCase, r *result) {
+	a, err := m.peer.run(c, m.effort)
+	if err != nil {
+		a = peerAnswer{Error: err.Error()}
+	}
+	r.Peer = &a
+	if a.Error != "" {
+		m.printf("peer: %s %s: %s", r.Kernel, r.Size, a.Error)
+	}
+	if errors.Is(err, errPeerGone) {
+		m.part()
+	}
+}
+
+// launches measures what launching costs, with a kernel that copies 16 KiB.
+func (m *meter) launches() error {
+	const many = 500
+	var k kernels.CeilingCopy
+	p, err := prepare(m.card, kerneltest.Bench{Setup: func(b *kerneltest.Bed) (func(kernels.Queue) error, kernels.Cost, error) {
+		k.N = 4096
+		var err error
+		if k.In, err = b.Normal(k.N, 0, 1); err != nil {
+			return nil, kernels.Cost{}, err
+		}
+		k.Out, err = b.Alloc(k.N)
+		return k.Enqueue, k.Cost(), err
+	}})
+	defer p.Free()
+	if err != nil {
+		return err
+	}
+	least, err := p.time(p.work, m.effort)
+	if err != nil {
+		return err
+	}
+	p.work = func(q kernels.Queue) error {
+		for range many {
+			if err := k.Enqueue(q); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	row, err := p.time(p.work, m.effort)
+	if err != nil {
+		return err
+	}
+	graph, err := p.replayed(m.effort)
+	if err != nil {
+		return err
+	}
+	m.Overhead = overhead{Launch: timingOf(row).Median / many, Graph: graph.Median / many, Least: timingOf(least).Median}
+	return nil
+}
+
+// show prints the tables, the short one last. Its error names the cases that failed.
+func (m *meter) show() error {
+	if t := m.peerTable(); len(t.rows) > 0 {
+		t.text(m.out, m.prefix)
+	}
+	m.caseTable().without("10 %", "90 %", "launches").text(m.out, m.prefix)
+	if len(m.failed) > 0 {
+		return fmt.Errorf("%d failed: %s", len(m.failed), strings.Join(m.failed, "; "))
+	}
+	return nil
+}
+
+// smi is what nvidia-smi says of the card, or "".
+func smi(uuid string) string {
+	const fields = "driver_version,clocks.sm,clocks.mem,power.draw,temperature.gpu"
+	text, err := exec.Command("nvidia-smi", "--id="+uuid, "--query-gpu="+fields, "--format=csv,noheader").Output()
+	if err != nil {
+		return ""
+	}
+	return "driver " + strings.TrimSpace(string(text))
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}

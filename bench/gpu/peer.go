@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// peer is the process that does the same with PyTorch (gpu_torch.py), on the same card, when it is asked to: a line of
+// JSON is a question or an answer. It checks itself against float64 before it answers the first.
+type peer struct {
+	peerHello
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	answers chan []byte // closed when the process says no more
+}
+
+// peerHello is the peer's first answer.
+type peerHello struct {
+	Torch   string   `json:"torch"`
+	CUDA    string   `json:"cuda"`
+	Device  string   `json:"device"`
+	Checked []string `json:"checked,omitempty"` // what was compared with float64, with the errors
+	Error   string   `json:"error,omitempty"`
+}
+
+// peerQuestion asks for a case; the first, without Case, for the checks of all cases to come, Hello.
+type peerQuestion struct {
+	Hello []peerCase `json:"hello"`
+	Flush int64      `json:"flush,omitempty"` // bytes to read before each run
+	Case  *peerCase  `json:"case,omitempty"`
+	Runs  int        `json:"runs,omitempty"`
+	Most  int        `json:"most,omitempty"`
+	// Seconds of runs, the flushes included.
+	Seconds float64 `json:"seconds,omitempty"`
+}
+
+type peerCase struct {
+	Peer   string         `json:"peer"`
+	Params map[string]int `json:"params"`
+}
+
+// peerAnswer is what a case took, in every way that the peer knows of.
+type peerAnswer struct {
+	Variants    []variant `json:"variants,omitempty"`
+	Error       string    `json:"error,omitempty"`
+	OutOfMemory bool      `json:"out_of_memory,omitempty"`
+}
+
+// variant is one way to do a case's work.
+type variant struct {
+	Name      string  `json:"name"`
+	Precision string  `json:"precision"`       // of the products: "float32", "tf32", "bf16"
+	Exact     bool    `json:"exact"`           // as accurate as our kernel: counts for the ratio
+	MS        float64 `json:"ms"`              // median
+	P10       float64 `json:"p10_ms"`          //
+	P90       float64 `json:"p90_ms"`          //
+	Runs      int     `json:"runs"`            //
+	Note      string  `json:"note,omitempty"`  // what the user of the table should know
+	Error     string  `json:"error,omitempty"` // instead of times
+}
+
+// best is the fastest variant that is as accurate as our kernel.
+func (a peerAnswer) best() (variant, bool) { return a.fastest(func(v variant) bool { return v.Exact }) }
+
+func (a peerAnswer) fastest(counts func(variant) bool) (best variant, found bool) {
+	for _, v := range a.Variants {
+		if v.Error == "" && v.MS > 0 && counts(v) && (!found || v.MS < best.MS) {
+			best, found = v, true
+		}
+	}
+	return best, found
+}
+
+// peerPatience is how long an answer may take: compilers are part of it.
+const peerPatience = 5 * time.Minute
+
+// startPeer starts python with the script on the card of that UUID only.
+func startPeer(python, script, uuid string, first peerQuestion) (*peer, error) {
+	path, err := exec.LookPath(python)
+	if err != nil {
+		return nil, fmt.Errorf("no %s: %w", python, err)
+	}
+	p := &peer{cmd: exec.Command(path, script), answers: make(chan []byte)}
+	p.cmd.Env = append(os.Environ(), "CUDA_VISIBLE_DEVICES="+uuid, "PYTHONUNBUFFERED=1")
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(p.answers)
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "{") { // a library may print, too
+				p.answers <- []byte(lines.Text())
+			}
+		}
+	}()
+	err = p.ask(first, &p.peerHello)
+	if err == nil && p.Error != "" {
+		err = errors.New(p.Error)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// errPeerGone says that the peer answers no more questions.
+var errPeerGone = errors.New("the peer is gone")
+
+// run measures a case.
+func (p *peer) run(c peerCase, e effort) (a peerAnswer, err error) {
+	err = p.ask(peerQuestion{Case: &c, Runs: e.runs, Most: e.most, Seconds: e.seconds}, &a)
+	return a, err
+}
+
+func (p *peer) ask(q peerQuestion, answer any) error {
+	line, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	if _, err := p.in.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("%w: %w", errPeerGone, err)
+	}
+	select {
+	case line, ok := <-p.answers:
+		if !ok {
+			return errPeerGone
+		}
+		if err := json.Unmarshal(line, answer); err != nil {
+			return fmt.Errorf("the peer answered %.200q: %w", line, err)
+		}
+		return nil
+	case <-time.After(peerPatience):
+		p.cmd.Process.Kill()
+		return fmt.Errorf("%w: no answer within %v", errPeerGone, peerPatience)
+	}
+}
+
+// close ends the process, which ends by itself when nothing more can be asked.
+func (p *peer) close() error {
+	p.in.Close()
+	for range p.answers {
+	}
+	if err := p.cmd.Wait(); err != nil && p.cmd.ProcessState.ExitCode() != -1 {
+		return fmt.Errorf("the peer: %w", err)
+	}
+	return nil
+}
+
+// peerScript finds gpu_torch.py beside the program, or in the repository.
+func peerScript() string {
+	const name = "gpu_torch.py"
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), name)
+		if _, err := os.Stat(beside); err == nil {
+			return beside
+		}
+	}
+	return filepath.Join("bench", "peers", name)
+}

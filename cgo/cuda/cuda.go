@@ -1,0 +1,197 @@
+// Package cuda computes methods and refinement on an NVIDIA GPU: it is the engine's Device over the kernels. What stays on the
+// GPU between calls is what a model holds (Gaussians, banks) and what the optimiser's steps change; vectors, maps and gradients
+// come from the host and go back to it, where the network runs.
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"f2pad/cgo/driver"
+	"f2pad/cgo/gpu"
+	"f2pad/engine"
+	"f2pad/engine/device"
+	"f2pad/kernels"
+)
+
+// Status says what GPUs there are.
+type Status struct {
+	Library string     `json:"library,omitempty"` // the driver's
+	Driver  string     `json:"driver,omitempty"`  // version of CUDA that it supports
+	Devices []gpu.Info `json:"devices"`
+	Reason  string     `json:"reason,omitempty"` // why there are none
+}
+
+// Look asks the driver. It never fails: what is wrong is in Reason.
+func Look() Status {
+	all, err := gpu.Devices()
+	d := driver.Status()
+	s := Status{Library: d.Path, Driver: d.Version, Devices: all}
+	if s.Devices == nil {
+		s.Devices = []gpu.Info{} // in JSON, a list
+	}
+	if s.Reason = d.Reason; s.Reason == "" && err != nil {
+		s.Reason = err.Error()
+	}
+	return s
+}
+
+// Device is an open GPU. It is safe for concurrent use: calls from several goroutines run in streams beside each other.
+type Device struct {
+	gpu     *gpu.Device
+	info    device.Info
+	sms     int
+	streams chan *gpu.Stream // idle ones
+}
+
+var _ engine.Device = (*Device)(nil)
+
+// streams bounds how many calls run beside each other.
+const streams = 4
+
+// Open opens GPU number ordinal. The error says what is missing; device.ErrLost and device.ErrOutOfMemory can be told.
+func Open(ordinal int) (*Device, error) { return open(ordinal, gpu.Options{}) }
+
+func open(ordinal int, o gpu.Options) (*Device, error) {
+	g, err := gpu.Open(ordinal, o)
+	if err != nil {
+		return nil, err
+	}
+	d := &Device{gpu: g, streams: make(chan *gpu.Stream, streams)}
+	for range streams {
+		s, err := g.NewStream()
+		if err != nil {
+			return nil, errors.Join(err, g.Close())
+		}
+		d.streams <- s
+	}
+	i, err := g.Info()
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	d.sms = i.SMs
+	d.info = device.Info{Device: fmt.Sprintf("cuda:%d", ordinal), Name: i.Name, Driver: driver.Status().Version}
+	return d, nil
+}
+
+// Info implements engine.Device.
+func (d *Device) Info() device.Info { return d.info }
+
+// Close frees all that is on the GPU. What engines did not free before is an error.
+func (d *Device) Close() error { return d.gpu.Close() }
+
+// job is one call's work on a stream. Its first error ends it: what is asked of it afterwards does nothing. What it
+// allocates is freed when it ends.
+type job struct {
+	*gpu.Stream
+	d    *Device
+	held []kernels.Ptr
+	err  error
+
+	lasting bool // what is allocated is for jobs in other streams, too
+}
+
+// do runs one call's work, and waits for it.
+func (d *Device) do(ctx context.Context, what string, f func(j *job)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s := <-d.streams
+	defer func() { d.streams <- s }()
+	j := &job{Stream: s, d: d}
+	f(j)
+	if err := s.Sync(); j.err == nil {
+		j.err = err
+	}
+	for _, p := range j.held {
+		if err := d.gpu.Free(p); j.err == nil {
+			j.err = err
+		}
+	}
+	if j.err != nil {
+		return fmt.Errorf("%s on %s: %w", what, d.info.Device, j.err)
+	}
+	return nil
+}
+
+// room allocates memory for so many values of size bytes each.
+func (j *job) room(values, size int) kernels.Ptr {
+	if j.err != nil {
+		return 0
+	}
+	alloc := j.Alloc
+	if j.lasting {
+		alloc = j.d.gpu.Alloc
+	}
+	p, err := alloc(max(values, 1) * size)
+	if err != nil {
+		j.err = err
+		return 0
+	}
+	j.held = append(j.held, p)
+	return p
+}
+
+// floats allocates memory for float32, or other values of 4 bytes.
+func (j *job) floats(n int) kernels.Ptr { return j.room(n, 4) }
+
+// free gives memory back before the job ends: to what comes later in its stream.
+func (j *job) free(p kernels.Ptr) {
+	if p == 0 {
+		return
+	}
+	if err := j.d.gpu.Free(j.keep(p)); j.err == nil {
+		j.err = err
+	}
+}
+
+// keep leaves what room allocated to the caller, who frees it.
+func (j *job) keep(p kernels.Ptr) kernels.Ptr {
+	for i, h := range j.held {
+		if h == p {
+			j.held = append(j.held[:i], j.held[i+1:]...)
+			break
+		}
+	}
+	return p
+}
+
+type value interface {
+	float32 | float64 | int32 | uint32 | uint16 | uint8
+}
+
+// put copies values to memory of their own.
+func put[T value](j *job, v []T) kernels.Ptr {
+	b := kernels.Bytes(v)
+	p := j.room(len(b), 1)
+	j.write(p, b)
+	return p
+}
+
+func (j *job) write(p kernels.Ptr, b []byte) {
+	if j.err == nil {
+		j.err = j.Upload(p, b)
+	}
+}
+
+// get copies values back, and waits.
+func get[T value](j *job, v []T, p kernels.Ptr) {
+	if j.err == nil {
+		j.err = j.Download(kernels.Bytes(v), p)
+	}
+}
+
+// zero clears bytes.
+func (j *job) zero(p kernels.Ptr, bytes int) {
+	if j.err == nil {
+		j.err = j.Fill(p, bytes, 0)
+	}
+}
+
+// run enqueues a kernel.
+func (j *job) run(enqueue func(kernels.Queue) error) {
+	if j.err == nil {
+		j.err = enqueue(j.Stream)
+	}
+}

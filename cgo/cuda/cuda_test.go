@@ -1,0 +1,185 @@
+//go:build cuda && cgo
+
+package cuda
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"f2pad/cgo/fakecuda"
+	"f2pad/cgo/gpu"
+	"f2pad/engine"
+	"f2pad/engine/compare"
+	"f2pad/engine/dataset"
+	"f2pad/engine/device"
+	"f2pad/engine/devicetest"
+	"f2pad/engine/method"
+	"f2pad/engine/nd"
+	"f2pad/engine/synth"
+
+	"github.com/stretchr/testify/require"
+)
+
+// onGPU: the tests run on a real GPU, and none may skip.
+var onGPU = os.Getenv("F2PAD_GPU") == "1"
+
+func TestMain(m *testing.M) {
+	if onGPU {
+		os.Exit(m.Run())
+	}
+	os.Exit(fakecuda.Main(m))
+}
+
+func opened(t *testing.T, o gpu.Options) *Device {
+	t.Helper()
+	o.Cache = filepath.Join(t.TempDir(), "cubin")
+	d, err := open(0, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.Close(), "something was left on the GPU") })
+	return d
+}
+
+func seed(t *testing.T) uint64 {
+	if !onGPU {
+		return 1
+	}
+	s := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", s)
+	return s
+}
+
+func TestDevice(t *testing.T) { devicetest.Test(t, opened(t, gpu.Options{Debug: true}), seed(t)) }
+
+// A bank that does not fit passes through the device in parts, with the same result.
+func TestBankInParts(t *testing.T) {
+	d := opened(t, gpu.Options{})
+	rng := rand.New(rand.NewPCG(seed(t), 0))
+	const m, width, n = 700, 20, 30
+	rows, q := make([]float32, m*width), make([]float32, n*width)
+	for _, v := range [][]float32{rows, q} {
+		for i := range v {
+			v[i] = float32(rng.NormFloat64())
+		}
+	}
+	copy(rows[650*width:], rows[3*width:4*width]) // equals in different parts
+	copy(q, rows[3*width:4*width])
+	type result struct {
+		winner []int32
+		dist   []float64
+		diff   []float32
+		near   [][]int32
+	}
+	search := func(b *bank) (r result) {
+		r = result{make([]int32, n), make([]float64, n), make([]float32, n*width), nil}
+		require.NoError(t, b.Nearest(t.Context(), q, r.winner, r.dist, r.diff))
+		var err error
+		r.near, err = b.Supports(t.Context(), q[:5*width], 9)
+		require.NoError(t, err)
+		return r
+	}
+	b, err := d.Bank(rows, width)
+	require.NoError(t, err)
+	whole := search(b.(*bank))
+	require.NoError(t, b.Close())
+	require.EqualValues(t, 3, whole.winner[0])
+	require.Equal(t, []int32{3, 650}, whole.near[0][:2])
+	parts := &bank{d: d, m: m, width: width, rows: rows, atOnce: 4 * width * 100}
+	require.Equal(t, whole, search(parts))
+}
+
+// On a device with little memory a bank stays on the host.
+func TestBankBeyondTheMemory(t *testing.T) {
+	const width = 64
+	rows := make([]float32, 100_000*width)
+	for i := range rows {
+		rows[i] = float32(i % 977)
+	}
+	d := opened(t, gpu.Options{Memory: 8 << 20})
+	b, err := d.Bank(rows, width)
+	require.NoError(t, err)
+	require.Nil(t, b.(*bank).whole)
+	require.Zero(t, d.gpu.Stats().Buffers, "the attempt left nothing behind")
+}
+
+func TestNoRoom(t *testing.T) {
+	d := opened(t, gpu.Options{Memory: 1 << 20})
+	_, err := d.Gaussians(make([]float32, 4000*48), make([]float32, 4000*48*49/2), 48)
+	require.ErrorIs(t, err, device.ErrOutOfMemory)
+	require.ErrorContains(t, err, "cuda:0")
+}
+
+func TestOpenSaysWhatIsMissing(t *testing.T) {
+	_, err := Open(99)
+	require.ErrorContains(t, err, "99")
+	s := Look()
+	require.NotEmpty(t, s.Devices)
+	require.Empty(t, s.Reason)
+	require.NotEmpty(t, s.Driver)
+}
+
+func TestMismatchedSizesAreRefused(t *testing.T) {
+	d := opened(t, gpu.Options{})
+	_, err := d.Gaussians([]float32{1, 2}, []float32{1}, 2)
+	require.Error(t, err)
+	g, err := d.Gaussians([]float32{1, 2}, []float32{1, 0, 1}, 2)
+	require.NoError(t, err)
+	defer g.Close()
+	for _, state := range [][]int32{{1}, {-1}} {
+		require.ErrorContains(t, g.Distances(t.Context(), []float32{1, 2}, state, make([]float32, 1), nil), "Gaussian")
+	}
+	require.Error(t, g.Distances(t.Context(), []float32{1}, []int32{0}, make([]float32, 1), nil))
+	_, err = d.Bank([]float32{1, 2, 3}, 2)
+	require.Error(t, err)
+	_, err = d.KCentre(t.Context(), []float32{1, 2, 3}, 2, 1, []int{0}, nil)
+	require.Error(t, err)
+	require.Error(t, d.Maps(make([]float32, 3), 1, 2, 2, 4, 4, method.MapOptions{}, make([]float32, 16)))
+}
+
+// The GPU and the CPU find the same, up to the rounding of a dozen iterations in float32.
+var acrossDevices = compare.Tolerance{Abs: 5e-3, Rel: 5e-3}
+
+func TestEngineOnTheGPU(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "weave")
+	require.NoError(t, synth.Write(t.Context(), dir, synth.Options{Texture: "weave", Train: 8, Test: 5, Size: 64, Seed: 4}, nil))
+	data, err := dataset.MVTec(dir)
+	require.NoError(t, err)
+	for _, name := range engine.Methods() {
+		d := opened(t, gpu.Options{})
+		m, err := engine.Fit(t.Context(), data.Train, engine.FitOptions{Method: name, Seed: 1}, nil)
+		require.NoError(t, err)
+		score := func(o engine.Options) []*engine.Result {
+			o.Maps = engine.Kinds()
+			e, err := engine.New(m, o)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, e.Close()) }()
+			var all []*engine.Result
+			require.NoError(t, e.Score(t.Context(), slices.Values(data.Test), func(r *engine.Result) error {
+				require.NoError(t, r.Err)
+				all = append(all, r)
+				return nil
+			}))
+			return all
+		}
+		want, got := score(engine.Options{}), score(engine.Options{Device: d})
+		for i, w := range want {
+			require.Equal(t, "cuda:0", got[i].Device)
+			require.InEpsilon(t, w.Score, got[i].Score, 1e-4)
+			for _, k := range engine.Kinds() {
+				compare.Require(t, fmt.Sprintf("%s %s %s", name, w.Item.ID, k), nd.Data(got[i].Maps[k]), nd.Data(w.Maps[k]), acrossDevices)
+			}
+		}
+		// An image's result does not depend on the batch.
+		one := score(engine.Options{Device: d, Batch: 1})
+		for i := range got {
+			require.Equal(t, got[i].Score, one[i].Score)
+			for _, k := range engine.Kinds() {
+				require.Equal(t, nd.Data(got[i].Maps[k]), nd.Data(one[i].Maps[k]), k)
+			}
+		}
+	}
+}

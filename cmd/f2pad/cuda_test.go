@@ -1,0 +1,124 @@
+//go:build cuda && cgo
+
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"f2pad/cgo/fakecuda"
+	"f2pad/kernels/emu"
+
+	"github.com/stretchr/testify/require"
+)
+
+// withFake runs the program with a fake driver that has one GPU; env says what is wrong with it.
+func withFake(t *testing.T, env []string, args ...string) outcome {
+	t.Helper()
+	lib, err := fakecuda.Build()
+	if errors.Is(err, emu.ErrNoCompiler) {
+		t.Skip("SKIPPED: the program is not tested with a GPU: there is no g++ to compile the fake driver")
+	}
+	require.NoError(t, err)
+	cmd := command(args...)
+	cmd.Env = append(append(cmd.Env, "F2PAD_LIBCUDA="+lib, "XDG_CACHE_HOME="+t.TempDir()), env...)
+	return finish(t, cmd)
+}
+
+func TestCUDADevices(t *testing.T) {
+	cmd := command("devices")
+	cmd.Env = append(cmd.Env, "F2PAD_LIBCUDA=/nowhere/libcuda.so.1")
+	r := finish(t, cmd)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Regexp(t, `(?m)^cpu +\w+, \d+ cores$`, r.out)
+	require.Regexp(t, `(?m)^cuda +none: .*/nowhere/libcuda.so.1`, r.out)
+
+	r = withFake(t, nil, "devices")
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Regexp(t, `(?m)^cuda:0 +Fake H200 .*compute capability 9.0, 132 SMs, .* free of `, r.out)
+	require.Regexp(t, `(?m)^driver +12\.4 `, r.out)
+
+	all := messages(t, withFake(t, []string{"F2PAD_FAKE_DEVICES=2"}, "devices", "--json").out)
+	require.Len(t, all[0]["cuda"].(map[string]any)["devices"], 2)
+}
+
+func TestCUDAThatIsNotThere(t *testing.T) {
+	setup(t)
+	image := filepath.Join(data(), "test", "good", "000.png")
+	score := func(device string) outcome {
+		cmd := command("score", "--device", device, "--model", model(), "--out", t.TempDir(), image)
+		cmd.Env = append(cmd.Env, "F2PAD_LIBCUDA=/nowhere/libcuda.so.1")
+		return finish(t, cmd)
+	}
+	r := score("cuda:0")
+	require.Equal(t, exitFailure, r.code)
+	require.Regexp(t, `f2pad: --device cuda:0: .*/nowhere/libcuda.so.1`, r.err)
+	r = score("auto")
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Regexp(t, `(?m)^device: cpu \(.*/nowhere/libcuda.so.1`, r.err)
+	r = score("cpu")
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Regexp(t, `(?m)^device: cpu$`, r.err)
+}
+
+// scores runs score and returns its items by image.
+func scores(t *testing.T, out string) map[string]map[string]any {
+	t.Helper()
+	all := map[string]map[string]any{}
+	for _, m := range messages(t, out) {
+		if m["message_type"] == "item" {
+			all[m["image"].(string)] = m
+		}
+	}
+	return all
+}
+
+func TestCUDAScoresWhatTheCPUScores(t *testing.T) {
+	setup(t)
+	args := func(device string) []string {
+		return []string{
+			"score", "--json", "--device", device, "--model", model(), "--out", t.TempDir(), "--refine", "f2pad",
+			filepath.Join(data(), "test"),
+		}
+	}
+	r := f2pad(t, args("cpu")...)
+	require.Equal(t, exitOK, r.code, r.out)
+	want := scores(t, r.out)
+	r = withFake(t, nil, args("cuda:0")...)
+	require.Equal(t, exitOK, r.code, r.out)
+	require.NotContains(t, types(messages(t, r.out)), "warning")
+	got := scores(t, r.out)
+	require.Len(t, got, len(want))
+	for image, w := range want {
+		require.Equal(t, "cpu", w["device"])
+		require.Equal(t, "cuda:0", got[image]["device"])
+		require.InEpsilon(t, w["image_score"], got[image]["image_score"], 1e-4)
+		require.Equal(t, w["refined"], got[image]["refined"])
+	}
+
+	// A GPU that dies on the way: the CPU takes over the rest and says so, or the run ends.
+	dies := []string{"F2PAD_FAKE_LOST=40:719"}
+	r = withFake(t, dies, args("auto")...)
+	require.Equal(t, exitOK, r.code, r.out)
+	require.Contains(t, r.out, "the CPU takes over the remaining images")
+	require.Len(t, scores(t, r.out), len(want))
+	r = withFake(t, dies, args("cuda:0")...)
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.out, "device lost")
+}
+
+func TestCUDAFitAndEval(t *testing.T) {
+	setup(t)
+	file := filepath.Join(t.TempDir(), "bank")
+	r := withFake(t, nil, "fit", "--json", "--device", "cuda:0", "--data", data(), "--method", "patchcore", "--size", "native", "--out", file)
+	require.Equal(t, exitOK, r.code, r.out)
+	require.NotContains(t, types(messages(t, r.out)), "warning")
+	require.Contains(t, f2pad(t, "inspect", file).out, "method and calibration on cuda:0")
+	r = withFake(t, nil, "eval", "--json", "--device", "cuda:0", "--data", data(), "--model", file, "--limit", "1")
+	require.Equal(t, exitOK, r.code, r.out)
+	all := messages(t, r.out)
+	require.Equal(t, "cuda:0", all[len(all)-1]["device"].(map[string]any)["device"])
+	require.NotContains(t, strings.Join(types(all), " "), "warning")
+}

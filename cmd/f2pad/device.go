@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"f2pad/cgo/cuda"
+	"f2pad/engine"
+	"f2pad/engine/device"
+	"f2pad/engine/exec/goexec"
+
+	"github.com/spf13/cobra"
+)
+
+// The values of --device beside cuda:N.
+const (
+	autoDevice = "auto"
+	cpuDevice  = "cpu"
+	cudaDevice = "cuda:"
+)
+
+// deviceName is the flag --device.
+type deviceName struct{ value *string }
+
+func (d deviceName) Set(s string) error {
+	if s != autoDevice && s != cpuDevice {
+		if _, err := ordinal(s); err != nil {
+			return err
+		}
+	}
+	*d.value = s
+	return nil
+}
+
+func (d deviceName) String() string { return deref(d.value) }
+func (d deviceName) Type() string   { return "auto|cpu|cuda:N" }
+
+// ordinal is N of cuda:N.
+func ordinal(s string) (int, error) {
+	n, ok := strings.CutPrefix(s, cudaDevice)
+	i, err := strconv.ParseUint(n, 10, 8)
+	if !ok || err != nil {
+		return 0, errors.New("must be auto, cpu or cuda:N")
+	}
+	return int(i), nil
+}
+
+// chosen says where a verb computes.
+type chosen struct {
+	device.Info
+	Reason string `json:"reason,omitempty"` // why auto took the CPU
+}
+
+func (chosen) MessageType() string { return "device" }
+
+func (c chosen) Text(w io.Writer) error {
+	text := "device: " + c.Device
+	switch {
+	case c.Name != "":
+		text += fmt.Sprintf(", %s (driver %s)", c.Name, c.Driver)
+	case c.Reason != "":
+		text += " (" + c.Reason + ")"
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
+}
+
+// computing returns the engine's options for what --device names, and says which device that is. With auto the CPU stands in
+// for a GPU that is not there, and takes over from one that fails.
+func (p *program) computing() (engine.Options, error) {
+	o := engine.Options{Executor: goexec.New(), Notice: p.notice, Fallback: p.device == autoDevice}
+	if p.device == cpuDevice || p.on.Reason != "" {
+		p.tell(chosen{device.CPU, p.on.Reason})
+		return o, nil
+	}
+	if p.gpu == nil {
+		at := 0
+		if p.device != autoDevice {
+			var err error
+			if at, err = ordinal(p.device); err != nil {
+				return o, err
+			}
+		}
+		d, err := cuda.Open(at)
+		if err != nil && !o.Fallback {
+			return o, fmt.Errorf("--device %s: %w", p.device, err)
+		}
+		if err != nil {
+			p.tell(chosen{device.CPU, err.Error()})
+			return o, nil
+		}
+		p.gpu = d
+		p.tell(chosen{Info: d.Info()})
+	}
+	o.Device = p.gpu
+	return o, nil
+}
+
+// tell says where the program computes, once.
+func (p *program) tell(c chosen) {
+	if p.on != c {
+		p.on = c
+		p.ui.Note(c)
+	}
+}
+
+// closeGPU says what was left on the GPU.
+func (p *program) closeGPU() {
+	if p.gpu == nil {
+		return
+	}
+	if err := p.gpu.Close(); err != nil && !errors.Is(err, device.ErrLost) {
+		p.ui.Warn(err.Error())
+	}
+	p.gpu = nil
+}
+
+// deviceOf is the device that options begin with.
+func deviceOf(o engine.Options) device.Info {
+	if o.Device == nil {
+		return device.CPU
+	}
+	return o.Device.Info()
+}
+
+// notice is told by the engine when it goes on in another way than it was asked to.
+func (p *program) notice(text string) {
+	p.notices = append(p.notices, text)
+	p.ui.Warn(text)
+}
+
+// deviceList is the result of devices.
+type deviceList struct {
+	CPU  cpuInfo     `json:"cpu"`
+	CUDA cuda.Status `json:"cuda"`
+}
+
+type cpuInfo struct {
+	Arch  string `json:"arch"`
+	Cores int    `json:"cores"` // that Go uses
+}
+
+func (deviceList) MessageType() string { return "devices" }
+
+func (l deviceList) Text(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cpu     %s, %d cores\n", l.CPU.Arch, l.CPU.Cores)
+	for _, g := range l.CUDA.Devices {
+		fmt.Fprintf(&b, "cuda:%d  %s, compute capability %d.%d, %d SMs, %s free of %s\n",
+			g.Ordinal, g.Name, g.Major, g.Minor, g.SMs, size(g.MemoryFree), size(g.MemoryTotal))
+	}
+	switch {
+	case l.CUDA.Reason != "":
+		fmt.Fprintf(&b, "cuda    none: %s\n", l.CUDA.Reason)
+	default:
+		fmt.Fprintf(&b, "driver  %s (%s)\n", l.CUDA.Driver, l.CUDA.Library)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (p *program) devices() *cobra.Command {
+	return &cobra.Command{
+		Use:   "devices",
+		Short: "List what there is to compute on",
+		Long: `List what there is to compute on: the CPU, and NVIDIA GPUs with their memory, or the reason why there are none.
+Other verbs take one of them as --device; the default, auto, is the first GPU, or the CPU where there is none.`,
+		Example: "  f2pad devices\n  f2pad devices --json\n  f2pad score --device cuda:1 --model leather.f2pad --out results photos/",
+		Args:    cobra.NoArgs,
+		RunE: p.verb(func(context.Context, []string) error {
+			return p.ui.Show(deviceList{CPU: cpuInfo{runtime.GOARCH, runtime.GOMAXPROCS(0)}, CUDA: cuda.Look()})
+		}),
+	}
+}
