@@ -43,7 +43,7 @@ func (b Blur) Enqueue(q Queue) error {
 		Module: "blur", Kernel: fmt.Sprintf("blur%d", reach),
 		Grid:  [3]int{ceil(b.W, width), ceil(b.H, height), b.N},
 		Block: 256, Shared: 4 * (height + 2*reach) * (width + 2*reach + 4),
-		Args: append([]Arg{b.In.Arg(), Int(b.H), Int(b.W), boolArg(b.Reflect101), Int(radius), b.Out.Arg()},
+		Args: append([]Arg{b.In.Arg(), Int(b.H), Int(b.W), Bool(b.Reflect101), Int(radius), b.Out.Arg()},
 			tapArgs(b.Taps, MaxBlurRadius)...),
 	})
 }
@@ -61,11 +61,4 @@ func tapArgs(taps []float32, radius int) []Arg {
 		args[k] = Float(t)
 	}
 	return args
-}
-
-func boolArg(b bool) Arg {
-	if b {
-		return Int(1)
-	}
-	return Int(0)
 }

@@ -76,7 +76,7 @@ func (c Coreset) measure(q Queue, kernel string, between ...Arg) error {
 func (c Coreset) choose(q Queue, first bool) error {
 	return q.Launch(Launch{
 		Module: "coreset", Kernel: "coreset_choose", Block: 256, Shared: 64,
-		Args: []Arg{c.Tops.Arg(), Int(c.blocks()), boolArg(first), Int(c.Want), c.State.Arg(), c.Centres.Arg()},
+		Args: []Arg{c.Tops.Arg(), Int(c.blocks()), Bool(first), Int(c.Want), c.State.Arg(), c.Centres.Arg()},
 	})
 }
 

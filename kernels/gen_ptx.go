@@ -54,7 +54,8 @@ func compile(compiler string, nvcc bool, module string) error {
 		return err
 	}
 	// What the compiler says of itself and of the machine's files stays out.
-	text = regexp.MustCompile(`(?m)^//.*\n`).ReplaceAll(text, nil)
+	text = regexp.MustCompile(`(?m)[ \t]*//.*$`).ReplaceAll(text, nil)
+	text = regexp.MustCompile(`\n(?:[ \t]*\n)+`).ReplaceAll(text, []byte("\n"))
 	text = regexp.MustCompile(`(?m)[ \t]+$`).ReplaceAll(text, nil)
 	text = append(bytes.TrimSpace(text), '\n')
 	return os.WriteFile(filepath.Join("ptx", module+".ptx"), append([]byte(line+"\n"), text...), 0o644)

@@ -35,6 +35,14 @@ func Int(v int) Arg {
 	return Arg(uint32(int32(v)))
 }
 
+// Bool is an int32_t parameter, 1 or 0.
+func Bool(v bool) Arg {
+	if v {
+		return Int(1)
+	}
+	return Int(0)
+}
+
 // Uint64 is a uint64_t parameter.
 func Uint64(v uint64) Arg { return Arg(v) }
 

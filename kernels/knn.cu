@@ -7,9 +7,10 @@
 //   |x.y - P| <= |x| |r_y| + |r_x| |hi_y| [products 1: r is all that hi leaves] + |lo_x| |lo_y| [products 3] + a |x| |y|
 //
 // by Cauchy-Schwarz. a = 1.5 2^-23 times the terms summed: NVIDIA's tensor cores add groups of at least 4 exact products to
-// an accumulator by shifting all to the greatest exponent and cutting off below 24 bits (measured by Fasi, Higham, Mikaitis
-// and Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021). The norms of what rounding leaves are measured
-// when vectors are prepared, so that each query needs one factor `slope` and each row two numbers `square` and `length`:
+// an accumulator by shifting all to the greatest exponent and cutting off below 24 bits (measured up to the A100 by Fasi,
+// Higham, Mikaitis and Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021; assumed of later ones). The norms
+// of what rounding leaves are measured when vectors are prepared: so each query needs one factor `slope`, each row two
+// numbers `square` and `length`:
 //
 //   |q-b|^2 >= base_q + w,   w = square_b - slope_q length_b - 2P
 //

@@ -192,7 +192,7 @@ func (k KNN) Enqueue(q Queue) error {
 		Module: "knn", Kernel: "knn_refine",
 		Grid: [3]int{k.N}, Block: 128, Shared: 4 * (16 + 4),
 		Args: []Arg{
-			k.Queries.Arg(), b.Rows.Arg(), Int(b.M), Int(b.D), Int(k.First), boolean(k.Accumulate), k.Scratch.Arg(),
+			k.Queries.Arg(), b.Rows.Arg(), Int(b.M), Int(b.D), Int(k.First), Bool(k.Accumulate), k.Scratch.Arg(),
 			k.bounds().Arg(), k.rows().Arg(), Int(b.tiles()), Int(splits), k.Winner.Arg(), k.Dist.Arg(), k.Measured.Arg(),
 		},
 	})
@@ -268,7 +268,7 @@ func (k KNNTopK) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: "knn", Kernel: "knn_merge", Grid: [3]int{k.N}, Block: 32,
 		Args: []Arg{
-			k.Scratch.Arg(), rows.Arg(), Int(k.K), Int(splits), Int(k.First), boolean(k.Accumulate), k.Dist.Arg(), k.Index.Arg(),
+			k.Scratch.Arg(), rows.Arg(), Int(k.K), Int(splits), Int(k.First), Bool(k.Accumulate), k.Dist.Arg(), k.Index.Arg(),
 		},
 	})
 }
@@ -316,7 +316,7 @@ func (g KNNGradient) Enqueue(q Queue) error {
 		Module: "knn", Kernel: "knn_gradient", Grid: [3]int{ceil(g.L, 8)}, Block: 256,
 		Args: []Arg{
 			g.Queries.Arg(), g.Rows.Arg(), Int(g.L), Int(g.D), Int(g.First), Int(g.M), g.Winner.Arg(), g.Dist.Arg(), g.DS.Arg(),
-			boolean(g.Squared), g.DQ.Arg(),
+			Bool(g.Squared), g.DQ.Arg(),
 		},
 	})
 }
@@ -325,11 +325,4 @@ func (g KNNGradient) Enqueue(q Queue) error {
 func (g KNNGradient) Cost() Cost {
 	l, d := int64(g.L), int64(g.D)
 	return Cost{Bytes: 12*l*d + 16*l, Flops: 2 * l * d}
-}
-
-func boolean(b bool) Arg {
-	if b {
-		return Int(1)
-	}
-	return Int(0)
 }

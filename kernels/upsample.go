@@ -27,14 +27,10 @@ func (u Upsample) Enqueue(q Queue) error {
 	if err := aligned("upsample", 16, named{"grid", u.Grid}, named{"out", u.Out}); err != nil {
 		return err
 	}
-	nearest := 0
-	if u.Nearest {
-		nearest = 1
-	}
 	return q.Launch(Launch{
 		Module: "upsample", Kernel: "upsample",
 		Grid: [3]int{ceil(u.W, 4*128), ceil(u.H, 8), u.N}, Block: 128,
-		Args: []Arg{u.Grid.Arg(), Int(u.GridH), Int(u.GridW), Int(u.H), Int(u.W), Int(nearest), u.Out.Arg()},
+		Args: []Arg{u.Grid.Arg(), Int(u.GridH), Int(u.GridW), Int(u.H), Int(u.W), Bool(u.Nearest), u.Out.Arg()},
 	})
 }
 

@@ -4,7 +4,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+
+	"f2pad/kernels/kerneltest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -97,4 +101,35 @@ func TestPeerScript(t *testing.T) {
 	require.Error(t, err, "no card has that name")
 	require.NotErrorIs(t, err, errPeerGone)
 	t.Log(err)
+}
+
+// Whatever a case asks the peer for, there is, and takes the sizes that the case gives.
+func TestPeerHasWhatCasesAskFor(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "peers", "gpu_torch.py"))
+	require.NoError(t, err)
+	benches := kerneltest.Benches()
+	require.NotEmpty(t, benches)
+	for _, b := range benches {
+		if b.Peer == "" {
+			t.Logf("%s %s has no peer", b.Kernel, b.Size)
+			continue
+		}
+		require.Regexp(t, `(?m)^    "`+b.Peer+`": \(`+b.Peer+`, `, string(text))
+		m := regexp.MustCompile(`(?m)^def ` + b.Peer + `\(data, (.*)\):$`).FindSubmatch(text)
+		require.NotNil(t, m, b.Peer)
+		takes := map[string]bool{}
+		for _, p := range strings.Split(string(m[1]), ", ") {
+			name, _, optional := strings.Cut(p, "=")
+			takes[name] = true
+			require.True(t, optional || has(b.Params, name), "%s %s: the peer needs %s", b.Kernel, b.Size, name)
+		}
+		for name := range b.Params {
+			require.True(t, takes[name], "%s %s: the peer does not know %s", b.Kernel, b.Size, name)
+		}
+	}
+}
+
+func has(m map[string]int, key string) bool {
+	_, ok := m[key]
+	return ok
 }

@@ -76,7 +76,7 @@ func passes(tests []string) string {
 	text := "test \"$F2PAD_GPU\" = 1 || exit 3\ncat <<'END'\n"
 	for i, t := range tests {
 		text += fmt.Sprintf("=== RUN   %s\n    x.go:8: shares of the tolerances used: A 0.01 M 0.04 V 0.02\n", t)
-		text += fmt.Sprintf("    x.go:7: values: 3 values, %d.5 %% of the tolerance used (worst at [2])\n", t, i%5)
+		text += fmt.Sprintf("    x.go:7: values: 3 values, %d.5 %% of the tolerance used (worst at [2])\n", i%5)
 		text += fmt.Sprintf("    --- PASS: %s (0.00s)\n", t)
 	}
 	return text + "PASS\nEND\n"

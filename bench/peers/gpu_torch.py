@@ -387,16 +387,20 @@ def fill_min(data, n, k, h, w):
     return Work(and_compiled("operations", f, y, fills), lambda: f(y.double(), fills.double()))
 
 
-def compose(data, n, h, w):
-    """x = y - c a on a region, y elsewhere."""
+def compose(data, n, h, w, packed=0):
+    """gain (y - c a) + shift on a region, gain y + shift elsewhere; packed: [n,h,w,packed], the fourth value 0."""
     y, a = data.uniform(n, 3, h, w), data.normal(n, 3, h, w)
-    c = data.uniform(n, 1, 1, 1)
-    region = data.uniform(n, 1, h, w) < 0.3
+    c, gain, shift = data.uniform(n, 1, 1, 1), data.uniform(n, 3, 1, 1), data.uniform(n, 3, 1, 1)
+    region = data.uniform(n, 1, h, w) < 0.5
 
-    def f(y, a, c, region):
-        return torch.where(region, y - c * a, y)
+    def f(y, a, c, gain, shift, region):
+        x = gain * torch.where(region, y - c * a, y) + shift
+        if not packed:
+            return x
+        return F.pad(x.permute(0, 2, 3, 1), (0, packed - 3)).contiguous()
 
-    return Work(and_compiled("operations", f, y, a, c, region), lambda: f(y.double(), a.double(), c.double(), region))
+    args = (y, a, c, gain, shift)
+    return Work(and_compiled("operations", f, *args, region), lambda: f(*(x.double() for x in args), region))
 
 
 def prox(n, t, eps):
@@ -649,9 +653,14 @@ def serve():
 
 def selftest(compiled):
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    flags = {"mahalanobis": ["gradient"], "upsample": ["nearest"], "base_map": ["nearest", "reflect101"]}
+    flags = {
+        "base_map": [{"nearest": 1}, {"reflect101": 1}],
+        "compose": [{"packed": 3}, {"packed": 4}],
+        "mahalanobis": [{"gradient": 1}],
+        "upsample": [{"nearest": 1}],
+    }
     for name in PEERS:
-        for params in [{}] + [{f: 1} for f in flags.get(name, [])]:
+        for params in [{}] + flags.get(name, []):
             print(f"{device}: {check(name, params, device, compiled)} {params or ''}", flush=True)
 
 

@@ -288,6 +288,12 @@ func TestDefaultStream(t *testing.T) {
 	r.must("cuMemcpyDtoH_v2", addr(got), p, 32)
 	require.Equal(t, filled(8, 10), got)
 
+	result := r.pinned(8)
+	r.must("cuMemcpyHtoD_v2", p, addr(filled(8, 5)), 32)
+	r.must("cuMemcpyDtoHAsync_v2", host(result), p, 32, s)
+	r.must("cuStreamSynchronize", s)
+	require.Equal(t, filled(8, 5), result, "a blocking stream waits")
+
 	r.must("cuMemcpyHtoD_v2", p, addr(filled(8, 1)), 32)
 	n := r.stream(nonBlocking)
 	r.affine(n, p, 8, 1, 1)
@@ -533,6 +539,11 @@ func TestMemoryRunsOut(t *testing.T) {
 	r.must("cuMemAlloc_v2", out(&p), 600)
 	r.wants(invalidValue, "cuMemAlloc_v2", out(&p), 0)
 	require.True(t, math.IsNaN(float64(r.read(p, 1)[0])), "new memory is NaN")
+
+	// cuMemFree waits for what uses the memory.
+	r.affine(r.stream(nonBlocking), q, 4, 0, 1)
+	r.must("cuMemFree_v2", q)
+	r.must("cuCtxSynchronize")
 
 	// In the order of a stream: what is freed there still serves the work before.
 	s := r.stream(nonBlocking)

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"f2pad/kernels"
 )
@@ -122,7 +123,21 @@ func Build(name string, sources map[string][]byte, flags ...string) (string, err
 		return "", fmt.Errorf("emu: %w", err)
 	}
 	out := filepath.Join(dir, name)
+	prune(cache)
 	return out, compile(work, out, compiler, append(objects, flags...)...)
+}
+
+// prune forgets what was not used for a week. What it cannot remove stays.
+func prune(cache string) {
+	all, err := os.ReadDir(cache)
+	if err != nil {
+		return
+	}
+	for _, e := range all {
+		if i, err := e.Info(); err == nil && time.Since(i.ModTime()) > 7*24*time.Hour {
+			os.RemoveAll(filepath.Join(cache, e.Name()))
+		}
+	}
 }
 
 func key(prefix []byte, args []string, name string, text []byte) string {
@@ -134,7 +149,8 @@ func key(prefix []byte, args []string, name string, text []byte) string {
 // compile runs the compiler for one file, out, unless it is there.
 func compile(work, out, compiler string, args ...string) error {
 	if _, err := os.Stat(out); err == nil {
-		return nil
+		now := time.Now()
+		return errors.Join(os.Chtimes(out, now, now), os.Chtimes(filepath.Dir(out), now, now))
 	}
 	temp := filepath.Join(work, filepath.Base(out)+".made")
 	cmd := exec.Command(compiler, append(slices.Clone(args), "-o", temp)...)

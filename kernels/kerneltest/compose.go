@@ -173,7 +173,8 @@ func init() {
 func composeBenchmark(name string, packed int) Bench {
 	const n, h, w = 32, 512, 512
 	return Bench{
-		Kernel: "compose", Size: "32 x 3 x 512 x 512, all active, " + name,
+		Kernel: "compose", Size: "32 x 3 x 512 x 512, all active, " + name, Peer: "compose",
+		Params: map[string]int{"n": n, "h": h, "w": w, "packed": packed},
 		Setup: func(b *Bed) (func(kernels.Queue) error, kernels.Cost, error) {
 			c := kernels.Compose{N: n, H: h, W: w, Packed: packed}
 			for _, a := range []struct {
