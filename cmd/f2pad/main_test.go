@@ -149,7 +149,7 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"score --out d x.png":                                             `required flag(s) "model" not set`,
 		"score --model m --out d --refine base x.png":                     `"--refine" flag: must be none, residual or f2pad`,
 		"score --model m --out d --batch 0 x.png":                         `"--batch" flag: must be a whole number from 1 to 1024`,
-		"score --model m --out d --device x x.png":                        `unknown flag: --device`,
+		"score --model m --out d --device cuda x.png":                     `"--device" flag: must be auto, cpu or cuda:N`,
 		"eval --model m --data d --refine f2pad,base":                     `"--refine" flag: must be a comma-separated list of none, residual, f2pad`,
 		"eval --model m --data d --limit -3":                              `"--limit" flag`,
 		"inspect":                                                         `accepts 1 arg(s)`,
@@ -340,12 +340,11 @@ func TestEvalGoesOnWithoutABrokenImage(t *testing.T) {
 }
 
 func TestDemoMakesFitsAndEvaluates(t *testing.T) {
-	var out bytes.Buffer
-	p := &program{out: &out, err: &out, json: true}
-	p.ui = p.newUI()
 	dir := filepath.Join(t.TempDir(), "demo")
 	for range 2 { // again into the same folder
-		out.Reset()
+		var out bytes.Buffer
+		p := &program{out: &out, err: &out, json: true, device: cpuDevice}
+		p.ui = p.newUI()
 		o := synth.Options{Texture: "weave", Train: 8, Test: 5, Size: 64}
 		require.NoError(t, p.demonstrate(t.Context(), dir, o))
 		all := messages(t, out.String())
