@@ -432,6 +432,23 @@ func (x *importer) settled(v *value) *value {
 	return &value{name: name, shape: x.b.Shape(name), axes: axes}
 }
 
+// endingWith moves one of the graph's axes to the end.
+func (x *importer) endingWith(v *value, last int) *value {
+	perm, place := []int{0}, make([]int, len(v.shape))
+	for _, a := range append(slices.DeleteFunc(v.order(), func(a int) bool { return a == 0 || a == last }), last) {
+		place[a] = len(perm)
+		perm = append(perm, a)
+	}
+	axes := make([][]int, len(v.axes))
+	for i, group := range v.axes {
+		for _, a := range group {
+			axes[i] = append(axes[i], place[a])
+		}
+	}
+	name := x.transpose(v.name, perm)
+	return &value{name: name, shape: x.b.Shape(name), axes: axes}
+}
+
 // transpose moves the axes of a value of the graph, once.
 func (x *importer) transpose(name string, perm []int) string {
 	if inOrder(perm) {
