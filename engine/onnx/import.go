@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"f2pad/engine/graph"
 	"f2pad/engine/nd"
@@ -307,7 +306,7 @@ func (x *importer) op(op graph.Op, attr graph.Attrs, in ...string) string {
 func (x *importer) named(name string, op graph.Op, attr graph.Attrs, in ...string) string {
 	x.b.OpAs(name, op, attr, in...)
 	if err := x.b.Recover(); err != nil {
-		panic(failure{errors.New(strings.TrimPrefix(err.Error(), "graph: "))})
+		panic(failure{errors.New(reason(err))})
 	}
 	x.made[name] = x.at
 	return name
