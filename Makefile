@@ -10,6 +10,7 @@ CUDA ?= $(if $(and $(filter linux,$(shell $(GO) env GOOS)),$(shell command -v $(
 include cgo/driver/cuda.mk
 include bench/gpu/gpu.mk
 include cgo/ort/ort.mk
+include engine/internal/gemm/gemm.mk
 
 ifeq ($(CUDA),1)
 GO_CUDA := $(CUDA_ENV) $(GO)
