@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -128,7 +129,7 @@ func (m *Model) Save(path string) (string, error) {
 func memorySection(i int) string { return fmt.Sprintf("memory/%03d", i) }
 
 // Load reads a model file and, if its backbone is an ONNX file, that: where it was when the model was fitted, or beside
-// the model. Errors name the file and the part that is broken.
+// the model (ErrNoNetwork if neither). Errors name the file and the part that is broken.
 func Load(path string) (*Model, error) { return LoadWith(path, "") }
 
 // LoadWith is Load with the path of the backbone's ONNX file, which has to be the one that the model was fitted with
@@ -148,6 +149,9 @@ func LoadWith(path, network string) (*Model, error) {
 	return m, nil
 }
 
+// ErrNoNetwork means that the file of a model's backbone is not where it was, nor beside the model.
+var ErrNoNetwork = errors.New("the backbone's file is missing")
+
 // bind reads the backbone's own file, if it has one.
 func (m *Model) bind(path, network string) error {
 	bb, ok := m.backbone.(backbone.External)
@@ -165,7 +169,7 @@ func (m *Model) bind(path, network string) error {
 			return bb.Bind(p)
 		}
 	}
-	return fmt.Errorf("engine: the backbone's file is neither %s nor %s: say where it is", places[0], places[1])
+	return fmt.Errorf("engine: %w: it is neither %s nor %s", ErrNoNetwork, places[0], places[1])
 }
 
 // FromArtifact reads a model from an opened artifact, without the file of an External backbone: it can be looked at, but not
