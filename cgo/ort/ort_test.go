@@ -68,8 +68,8 @@ func TestProvidersThatTheLibraryLacks(t *testing.T) {
 }
 
 // compile makes a net that is closed in the end.
-func compile(t testing.TB, ex exec.Executor, g *graph.Graph) exec.Net {
-	n, err := ex.Compile(g, true)
+func compile(t testing.TB, ex exec.Executor, g *graph.Graph, gradient bool) exec.Net {
+	n, err := ex.Compile(g, gradient)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
 	return n
@@ -88,8 +88,8 @@ func TestResNetAgreesWithGo(t *testing.T) {
 	e := open(t, Options{})
 	g, _ := resnet18.build(t, 64)
 	a := newArrays(t, g, 3)
-	want := run(t, compile(t, goexec.New(), g), a)
-	got := run(t, compile(t, e, g), a)
+	want := run(t, compile(t, goexec.New(), g, true), a)
+	got := run(t, compile(t, e, g, true), a)
 	for i := range want {
 		what, tol := fmt.Sprint("output ", i), deepForward
 		if i == len(a.y) {
@@ -104,9 +104,9 @@ func TestResNetIsInvariant(t *testing.T) {
 	g, _ := resnet18.build(t, 64)
 	const images = 3
 	a := newArrays(t, g, images)
-	want := run(t, compile(t, open(t, Options{Threads: 1}), g), a)
+	want := run(t, compile(t, open(t, Options{Threads: 1}), g, true), a)
 	for _, threads := range []int{2, 3, 8} {
-		n := compile(t, open(t, Options{Threads: threads}), g)
+		n := compile(t, open(t, Options{Threads: threads}), g, true)
 		require.Equal(t, want, run(t, n, a), "%d threads", threads)
 		for i := range images {
 			got := run(t, n, a.image(i))
@@ -136,17 +136,17 @@ func transposed(t testing.TB) *graph.Graph {
 func TestThreadsThatShowAreNotUsed(t *testing.T) {
 	g := transposed(t)
 	a := newArrays(t, g, 1)
-	want := run(t, compile(t, open(t, Options{Threads: 1}), g), a)
+	want := run(t, compile(t, open(t, Options{Threads: 1}), g, true), a)
 
 	const many = 64
 	e := open(t, Options{Threads: many})
-	n := compile(t, e, g).(*net)
+	n := compile(t, e, g, true).(*net)
 	require.Equal(t, want, run(t, n, a))
 	shown := false
 	for _, s := range n.steps {
 		require.Nil(t, s.part, "what sessions are made of is dropped")
 	}
-	for _, s := range compile(t, e, g).(*net).steps { // do so many show at all?
+	for _, s := range compile(t, e, g, true).(*net).steps { // do so many show at all?
 		sl, err := n.slot()
 		require.NoError(t, err)
 		sl.fill(s)
@@ -204,7 +204,7 @@ func TestCut(t *testing.T) {
 
 func TestBackwardNeedsItsOwnForward(t *testing.T) {
 	g := transposed(t)
-	n := compile(t, open(t, Options{}), g)
+	n := compile(t, open(t, Options{}), g, true)
 	a := newArrays(t, g, 1)
 	run(t, n, a)
 	require.ErrorContains(t, n.Backward(context.Background(), a.dy, a.dx), "Forward of its own")
@@ -213,7 +213,7 @@ func TestBackwardNeedsItsOwnForward(t *testing.T) {
 // A run stops at the step or the image where it learns of the cancellation, and leaves the net in order.
 func TestCancelledOnTheWay(t *testing.T) {
 	g, _ := resnet18.build(t, 32)
-	n := compile(t, open(t, Options{Threads: 2}), g)
+	n := compile(t, open(t, Options{Threads: 2}), g, true)
 	a := newArrays(t, g, 4)
 	want := run(t, n, a)
 	for left := range 8 { // each of 4 images asks before and after its step
@@ -254,7 +254,7 @@ func TestCompileRefusesWhatNoMemoryHolds(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	e := open(t, Options{})
 	g := transposed(t)
-	want := run(t, compile(t, e, g), newArrays(t, g, 2))
+	want := run(t, compile(t, e, g, true), newArrays(t, g, 2))
 	var all sync.WaitGroup
 	for range 2 * runtime.GOMAXPROCS(0) {
 		all.Go(func() {
