@@ -203,6 +203,21 @@ func TestCut(t *testing.T) {
 	require.Equal(t, "go 2 go go 5", strings.Join(kinds, " "), "all of Tanh's slope and Exp's gradient comes last")
 }
 
+// What is needed before and after Go's node is made before, what is needed after only is made after.
+func TestLevels(t *testing.T) {
+	b := graph.NewBuilder("levels")
+	x := b.Input("x", graph.N, 2, 6, 6)
+	both, after := b.Op(graph.Step, nil, x), b.Op(graph.Sign, nil, x)
+	top := b.Op(graph.MaxPoolGrad, graph.Attrs{"kernel_shape": []int{1, 1}}, b.Op(graph.Mul, nil, x, both), x)
+	g, err := b.Graph(b.Op(graph.Add, nil, b.Op(graph.Mul, nil, top, both), after))
+	require.NoError(t, err)
+	level := levels(g)
+	require.Equal(t, []int{0, 1, 2, 2}, []int{level[both], level[top], level[g.Outputs[0]], level[after]})
+	_, crossing := cut(g)
+	require.True(t, crossing[both] && crossing[top])
+	require.False(t, crossing[after])
+}
+
 func TestBackwardNeedsItsOwnForward(t *testing.T) {
 	g := transposed(t)
 	n := compile(t, open(t, Options{}), g, true)
