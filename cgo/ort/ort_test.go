@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"f2pad/engine/compare"
@@ -19,6 +21,7 @@ import (
 	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
+	ort "github.com/yalue/onnxruntime_go"
 )
 
 // Sums are taken in float32, in blocks: n terms leave an error of at most some sqrt(n) half units in the last place (6e-8)
@@ -134,47 +137,45 @@ func transposed(t testing.TB) *graph.Graph {
 
 // Threads that would show in the results are not used; fewer that do not are.
 func TestThreadsThatShowAreNotUsed(t *testing.T) {
+	const many = 64
 	g := transposed(t)
 	a := newArrays(t, g, 1)
 	want := run(t, compile(t, open(t, Options{Threads: 1}), g, true), a)
-
-	const many = 64
 	e := open(t, Options{Threads: many})
 	n := compile(t, e, g, true).(*net)
+	s := n.forward.steps[0]
+	wide, err := e.session(s, many)
+	require.NoError(t, err)
+	defer wide.Destroy()
 	require.Equal(t, want, run(t, n, a))
-	shown := false
-	for _, s := range n.steps {
-		require.Nil(t, s.part, "what sessions are made of is dropped")
-	}
-	for _, s := range compile(t, e, g, true).(*net).steps { // do so many show at all?
-		sl, err := n.slot()
-		require.NoError(t, err)
+	require.NotNil(t, s.wide)
+	require.Nil(t, s.part, "what sessions are made of is dropped")
+
+	sl, err := n.slot()
+	require.NoError(t, err)
+	bits := func(session *ort.DynamicAdvancedSession) []uint32 {
 		sl.fill(s)
-		require.NoError(t, sl.run(s, s.session))
-		narrow, telling := sl.bits(s)
-		require.True(t, telling)
-		session, err := e.session(s, many)
-		require.NoError(t, err)
 		require.NoError(t, sl.run(s, session))
-		wide, _ := sl.bits(s)
-		if !equal(narrow, wide) {
-			shown = true
-		}
-		require.NoError(t, session.Destroy())
-		require.NoError(t, sl.close())
+		b, telling := sl.bits(s)
+		require.True(t, telling)
+		return b
 	}
-	if !shown {
-		t.Skip("SKIPPED: on this machine ONNX Runtime gives the same bits on any number of threads")
+	require.True(t, slices.Equal(bits(s.session), bits(s.wide)))
+	if slices.Equal(bits(s.session), bits(wide)) {
+		t.Skipf("SKIPPED: on this machine %d threads do not show", many)
 	}
 }
 
-func equal(a, b []uint32) bool {
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return len(a) == len(b)
+// Where all results are NaN the trial tells nothing.
+func TestThreadsThatWereNotTriedAreNotUsed(t *testing.T) {
+	b := graph.NewBuilder("logarithm")
+	g, err := b.Graph(b.Op(graph.Log, nil, b.Op(graph.Mul, nil, b.Input("x", graph.N, 4), b.Scalar(-1))))
+	require.NoError(t, err)
+	n := compile(t, open(t, Options{Threads: 2}), g, false).(*net)
+	a := newArrays(t, g, 1)
+	require.NoError(t, n.Forward(context.Background(), a.x, a.y))
+	require.True(t, n.widened)
+	require.Nil(t, n.forward.steps[0].wide)
 }
 
 // What is cut where: a MaxPool's gradient is a step of its own, all else as few as can be.
@@ -202,12 +203,60 @@ func TestCut(t *testing.T) {
 	require.Equal(t, "go 2 go go 5", strings.Join(kinds, " "), "all of Tanh's slope and Exp's gradient comes last")
 }
 
+// What is needed before and after Go's node is made before, what is needed after only is made after.
+func TestLevels(t *testing.T) {
+	b := graph.NewBuilder("levels")
+	x := b.Input("x", graph.N, 2, 6, 6)
+	both, after := b.Op(graph.Step, nil, x), b.Op(graph.Sign, nil, x)
+	top := b.Op(graph.MaxPoolGrad, graph.Attrs{"kernel_shape": []int{1, 1}}, b.Op(graph.Mul, nil, x, both), x)
+	g, err := b.Graph(b.Op(graph.Add, nil, b.Op(graph.Mul, nil, top, both), after))
+	require.NoError(t, err)
+	level := levels(g)
+	require.Equal(t, []int{0, 1, 2, 2}, []int{level[both], level[top], level[g.Outputs[0]], level[after]})
+	_, crossing := cut(g)
+	require.True(t, crossing[both] && crossing[top])
+	require.False(t, crossing[after])
+}
+
 func TestBackwardNeedsItsOwnForward(t *testing.T) {
 	g := transposed(t)
 	n := compile(t, open(t, Options{}), g, true)
 	a := newArrays(t, g, 1)
 	run(t, n, a)
-	require.ErrorContains(t, n.Backward(context.Background(), a.dy, a.dx), "Forward of its own")
+	ctx := context.Background()
+	require.ErrorContains(t, n.Backward(ctx, a.dy, a.dx), "Forward of its own")
+
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	require.NoError(t, n.Forward(ctx, a.x, a.y))
+	require.Error(t, n.Forward(cancelled, a.x, a.y))
+	require.ErrorContains(t, n.Backward(ctx, a.dy, a.dx), "Forward of its own", "after a Forward that failed")
+}
+
+func TestSpread(t *testing.T) {
+	for _, cores := range []int{1, 2, 5} {
+		var done [40]atomic.Int64
+		require.NoError(t, spread(cores, len(done), func(core, i int) error {
+			done[i].Add(1)
+			if core < 0 || core >= cores {
+				return fmt.Errorf("core %d", core)
+			}
+			return nil
+		}))
+		for i := range done {
+			require.EqualValues(t, 1, done[i].Load())
+		}
+	}
+	calls := 0
+	err := spread(1, 10, func(_, i int) error {
+		calls++
+		if i == 3 {
+			return errors.New("third")
+		}
+		return nil
+	})
+	require.EqualError(t, err, "third")
+	require.Equal(t, 4, calls, "nothing is begun after a failure")
 }
 
 // A run stops at the step or the image where it learns of the cancellation, and leaves the net in order.
