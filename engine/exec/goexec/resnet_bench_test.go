@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm/peak"
 	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
@@ -66,12 +67,14 @@ func BenchmarkResNet18(b *testing.B) {
 		b.Run(map[bool]string{false: "forward", true: "gradient"}[gradient], func(b *testing.B) {
 			n, err := New().Compile(g, gradient)
 			require.NoError(b, err)
+			start := peak.Clock()
 			for b.Loop() {
 				require.NoError(b, n.Forward(ctx, x, y))
 				if gradient {
 					require.NoError(b, n.Backward(ctx, y, x))
 				}
 			}
+			b.ReportMetric((peak.Clock()-start)/float64(b.N)*1e3, "cpu-ms/op")
 			require.NoError(b, n.Close())
 		})
 	}
