@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -21,7 +22,6 @@ import (
 	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
-	ort "github.com/yalue/onnxruntime_go"
 )
 
 // Sums are taken in float32, in blocks: n terms leave an error of at most some sqrt(n) half units in the last place (6e-8)
@@ -146,14 +146,14 @@ func TestThreadsThatShowAreNotUsed(t *testing.T) {
 	s := n.forward.steps[0]
 	wide, err := e.session(s, many)
 	require.NoError(t, err)
-	defer wide.Destroy()
+	defer wide.close()
 	require.Equal(t, want, run(t, n, a))
 	require.NotNil(t, s.wide)
 	require.Nil(t, s.part, "what sessions are made of is dropped")
 
 	sl, err := n.slot()
 	require.NoError(t, err)
-	bits := func(session *ort.DynamicAdvancedSession) []uint32 {
+	bits := func(session *session) []uint32 {
 		sl.fill(s)
 		require.NoError(t, sl.run(s, session))
 		b, telling := sl.bits(s)
@@ -326,4 +326,53 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// Graphs for images of different sizes run on the same sessions, for as long as one of them is in use.
+func TestSizesShareSessions(t *testing.T) {
+	e := open(t, Options{Threads: 1})
+	var nets []*net
+	for _, side := range []int{16, 24, 40} {
+		g := sized(t, side)
+		n, err := e.Compile(g, true)
+		require.NoError(t, err)
+		nets = append(nets, n.(*net))
+		a := newArrays(t, g, 2)
+		require.Equal(t, run(t, compile(t, open(t, Options{Threads: 1}), g, true), a), run(t, n, a))
+	}
+	shared := len(e.sessions.all)
+	require.Len(t, nets[0].steps, shared)
+	for i, n := range nets {
+		require.Len(t, e.sessions.all, shared)
+		for k, s := range n.steps {
+			require.Same(t, nets[0].steps[k].session, s.session)
+		}
+		if i > 0 {
+			require.NoError(t, n.Close())
+		}
+	}
+	other, err := e.Compile(sized(t, 18), true) // a stride that ends elsewhere: another gradient
+	require.NoError(t, err)
+	require.Greater(t, len(e.sessions.all), shared)
+	require.NoError(t, other.Close())
+	require.NoError(t, nets[0].Close())
+	require.Empty(t, e.sessions.all)
+}
+
+// sized is a small network for square images.
+func sized(t *testing.T, side int) *graph.Graph {
+	r := &resnet{Builder: graph.NewBuilder("sized")}
+	rng := rand.New(rand.NewPCG(4, 0))
+	weights := func(m, c int) string {
+		w := nd.New(m, c, 3, 3)
+		for i := range nd.Data(w) {
+			nd.Data(w)[i] = rng.Float32() - 0.5
+		}
+		return r.Const(w)
+	}
+	attr := graph.Attrs{"strides": []int{2, 2}, "pads": []int{1, 1, 1, 1}}
+	x := r.Op(graph.Relu, nil, r.Op(graph.Conv, attr, r.Input("x", graph.N, 3, side, side), weights(8, 3)))
+	g, err := r.Graph(r.Op(graph.Conv, attr, x, weights(8, 8)))
+	require.NoError(t, err)
+	return g
 }
