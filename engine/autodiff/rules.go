@@ -2,6 +2,7 @@ package autodiff
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	"f2pad/engine/graph"
@@ -26,6 +27,7 @@ var rules = map[graph.Op]rule{
 	graph.Tanh:              slope(tanhSlope),
 	graph.Exp:               slope(func(_ *reverse, n *graph.Node) string { return n.Out }),
 	graph.Abs:               slope(func(r *reverse, n *graph.Node) string { return r.Op(graph.Sign, nil, n.In[0]) }),
+	graph.Erf:               slope(erfSlope),
 	graph.Log:               one(log),
 	graph.Sqrt:              one(sqrt),
 	graph.Add:               add,
@@ -156,6 +158,12 @@ func hardSwishSlope(r *reverse, n *graph.Node) string {
 // tanhSlope is 1 - y^2.
 func tanhSlope(r *reverse, n *graph.Node) string {
 	return r.Op(graph.Sub, nil, r.Scalar(1), r.Op(graph.Mul, nil, n.Out, n.Out))
+}
+
+// erfSlope is 2/sqrt(pi) exp(-x^2).
+func erfSlope(r *reverse, n *graph.Node) string {
+	x := n.In[0]
+	return r.Op(graph.Mul, nil, r.Op(graph.Exp, nil, r.negative(r.Op(graph.Mul, nil, x, x))), r.Scalar(2/math.SqrtPi))
 }
 
 func log(r *reverse, n *graph.Node, dy string) string { return r.Op(graph.Div, nil, dy, n.In[0]) }

@@ -94,6 +94,13 @@ func (b *Builder) Shape(name string) Shape { return b.scope.shapes[name] }
 // Err is the first error so far.
 func (b *Builder) Err() error { return b.err }
 
+// Recover returns the first error and forgets it: what failed was not added, and the work may go on without it.
+func (b *Builder) Recover() error {
+	err := b.err
+	b.err = nil
+	return err
+}
+
 // Graph ends the work and returns the graph with the given outputs, or the first error.
 func (b *Builder) Graph(outputs ...string) (*Graph, error) {
 	if b.err == nil {

@@ -43,7 +43,7 @@ var (
 		{"shape", "ints"}, {"perm", "ints"}, {"keepdims", "int"}, {"shape_in", "ints"}, {"auto_pad", "text"},
 	}
 	ops = []graph.Op{graph.Conv, graph.ConvTranspose, graph.BatchNormalization, graph.Relu, graph.LeakyRelu, graph.Clip,
-		graph.Sigmoid, graph.HardSigmoid, graph.HardSwish, graph.Tanh, graph.Exp, graph.Log, graph.Sqrt, graph.Abs, graph.Add,
+		graph.Sigmoid, graph.HardSigmoid, graph.HardSwish, graph.Tanh, graph.Exp, graph.Log, graph.Sqrt, graph.Abs, graph.Erf, graph.Add,
 		graph.Sub, graph.Mul, graph.Div, graph.Concat, graph.Slice, graph.Pad, graph.MaxPool, graph.AveragePool,
 		graph.GlobalAveragePool, graph.Resize, graph.MatMul, graph.Gemm, graph.Reshape, graph.Transpose, graph.ReduceMean,
 		graph.Softmax, graph.MaxPoolGrad, graph.AveragePoolGrad, graph.ResizeGrad, graph.PadGrad, graph.SliceGrad, graph.SumTo,

@@ -79,6 +79,7 @@ const (
 	Log                Op = "Log"
 	Sqrt               Op = "Sqrt"
 	Abs                Op = "Abs"
+	Erf                Op = "Erf" // 2/sqrt(pi) times the integral of exp(-t^2) from 0 to X
 	Add                Op = "Add" // numpy broadcasting, also against constants
 	Sub                Op = "Sub"
 	Mul                Op = "Mul"

@@ -91,7 +91,8 @@ func (n *Node) reads(shapes map[string]Shape, i, axis, o int, y span) (span, boo
 	}
 	a := axis - 2
 	switch n.Op {
-	case Relu, LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Tanh, Exp, Log, Sqrt, Abs, BatchNormalization:
+	case Relu, LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish, Tanh, Exp, Log, Sqrt, Abs, Erf,
+		BatchNormalization:
 		return y, true
 	case Add, Sub, Mul, Div:
 		for _, other := range n.In {

@@ -45,6 +45,7 @@ var operators = map[Op]operator{
 	Log:         unary(),
 	Sqrt:        unary(),
 	Abs:         unary(),
+	Erf:         unary(),
 	Sign:        unary(),
 	Step:        {1, 1, nil, attrs("min", aFloat, "max", aFloat), inferClip},
 

@@ -23,6 +23,7 @@ var lowerings = map[graph.Op]func(w *writer, n *graph.Node) error{
 	graph.Log:                same,
 	graph.Sqrt:               same,
 	graph.Abs:                same,
+	graph.Erf:                same,
 	graph.Sign:               same,
 	graph.Add:                same,
 	graph.Sub:                same,

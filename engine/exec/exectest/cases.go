@@ -50,6 +50,7 @@ func operators() []network {
 	one(graph.Log, "", 0.01, 3, nil, 3, 5, 7)
 	one(graph.Sqrt, "", 0.01, 3, nil, 3, 5, 7)
 	one(graph.Abs, "", -1, 1, nil, 3, 5, 7)
+	one(graph.Erf, "", -3, 3, nil, 3, 5, 7)
 
 	for _, op := range []graph.Op{graph.Add, graph.Sub, graph.Mul, graph.Div} {
 		values := func(what string, a, b []int) {

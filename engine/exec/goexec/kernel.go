@@ -43,6 +43,7 @@ var lowerings = map[graph.Op]func(o *operation) (kernel, error){
 	graph.Log:               lowerUnary,
 	graph.Sqrt:              lowerUnary,
 	graph.Abs:               lowerUnary,
+	graph.Erf:               lowerUnary,
 	graph.Step:              lowerUnary,
 	graph.Sign:              lowerUnary,
 	graph.Add:               lowerBinary,

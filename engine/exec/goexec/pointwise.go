@@ -111,6 +111,8 @@ func unary(n *graph.Node) (f func(y, x []float32), cost int) {
 		return double(math.Log), slow
 	case graph.Tanh:
 		return double(math.Tanh), slow
+	case graph.Erf:
+		return double(math.Erf), slow
 	default: // Sigmoid
 		return double(func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }), slow
 	}

@@ -104,6 +104,7 @@ var operators = map[graph.Op]func(n *graph.Node, in []*Array, y *Array){
 	graph.Log:                each(log),
 	graph.Sqrt:               each(sqrt),
 	graph.Abs:                each(abs),
+	graph.Erf:                each(erf),
 	graph.Sign:               each(sign),
 	graph.Step:               each(step),
 	graph.Add:                binary(func(a, b float64) float64 { return a + b }),

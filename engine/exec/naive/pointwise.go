@@ -22,6 +22,7 @@ func exp(_ *graph.Node, x float64) float64     { return math.Exp(x) }
 func log(_ *graph.Node, x float64) float64     { return math.Log(x) }
 func sqrt(_ *graph.Node, x float64) float64    { return math.Sqrt(x) }
 func abs(_ *graph.Node, x float64) float64     { return math.Abs(x) }
+func erf(_ *graph.Node, x float64) float64     { return math.Erf(x) }
 
 func leakyRelu(n *graph.Node, x float64) float64 {
 	if x < 0 {
