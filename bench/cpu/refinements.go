@@ -21,7 +21,7 @@ func refinements() []job {
 		for _, single := range []bool{true, false} {
 			what := map[bool]string{true: "one iteration", false: "all steps"}[single]
 			all = append(all, job{
-				name: fmt.Sprintf("refinement, %s on %s, %s, batch %d", method, arch, what, batch),
+				name: fmt.Sprintf("refinement, %s on %s, %s", method, arch, what),
 				do:   func(m *meter, r *row) error { return m.refinement(r, method, single) },
 			})
 		}
@@ -33,15 +33,19 @@ func refinements() []job {
 // end of a chain of decisions (does a pixel vanish, which fill is nearest, is it a seed) that float32 takes either way where
 // it is close, so that single pixels differ by much; the limit is far below what one wrong step would do.
 const (
-	diaryLimit = 1e-3
-	mapLimit   = 2e-2
+	diaryLimit = 1e-4
+	mapLimit   = 1e-2
 )
 
-// Iterations whose difference is timed.
-const (
-	fewIterations  = 2
-	manyIterations = 12
-)
+// plan is how much is refined: images at once, and the iterations whose difference is that of one.
+type plan struct{ images, few, many int }
+
+func (m *meter) plan() plan {
+	if m.quick {
+		return plan{2, 1, 4}
+	}
+	return plan{batch, 2, 12}
+}
 
 // refinement measures the refinement of images with a defect: all steps, or one iteration of the optimisation.
 func (m *meter) refinement(r *row, name string, single bool) (err error) {
@@ -51,7 +55,8 @@ func (m *meter) refinement(r *row, name string, single bool) (err error) {
 		return err
 	}
 	m.withoutORT(r)
-	items, err := m.defects(ctx, f)
+	p := m.plan()
+	items, err := m.defects(ctx, f, p.images)
 	if err != nil {
 		return err
 	}
@@ -68,7 +73,8 @@ func (m *meter) refinement(r *row, name string, single bool) (err error) {
 		}
 		y, raw, seeds = append(y, t), append(raw, nd.Data(t)...), append(seeds, strconv.FormatUint(f.seed(t), 10))
 	}
-	params := map[string]any{"arch": arch, "state": f.state, "batch": batch, "size": size, "seeds": seeds}
+	params := map[string]any{"arch": arch, "state": f.state, "batch": p.images, "size": size, "iterations": p.many, "seeds": seeds}
+	r.Notes = append(r.Notes, fmt.Sprintf("%d images of %d pixels at once, %d iterations", p.images, size, p.many))
 	if params["images"], err = m.file("defects", raw); err != nil {
 		return err
 	}
@@ -76,7 +82,7 @@ func (m *meter) refinement(r *row, name string, single bool) (err error) {
 	if err != nil {
 		return err
 	}
-	ways, err := m.refiners(ctx, r, f, o, items, y, single)
+	ways, err := m.refiners(ctx, r, f, o, items, y, p, single)
 	if err != nil {
 		return err
 	}
@@ -94,8 +100,8 @@ const (
 	peerOnce      = "PyTorch, one"
 )
 
-// defects are images in which something is suspicious, as many as a batch holds.
-func (m *meter) defects(ctx context.Context, f *fitted) ([]dataset.Item, error) {
+// defects are n images with a defect in which something is suspicious.
+func (m *meter) defects(ctx context.Context, f *fitted, n int) ([]dataset.Item, error) {
 	e, err := f.engine(m.ours[0], 1, refine.F2PAD)
 	if err != nil {
 		return nil, err
@@ -110,104 +116,117 @@ func (m *meter) defects(ctx context.Context, f *fitted) ([]dataset.Item, error) 
 		if r.Item.Class != dataset.Good && r.Refined {
 			items = append(items, r.Item)
 		}
-		if len(items) == batch {
+		if len(items) == n {
 			return enough
 		}
 		return nil
 	})
-	if len(items) < batch && err == nil {
-		err = fmt.Errorf("something is suspicious in %d images with a defect, want %d", len(items), batch)
+	switch {
+	case errors.Is(err, enough):
+		return items, nil
+	case err == nil:
+		err = fmt.Errorf("something is suspicious in %d images with a defect, want %d", len(items), n)
 	}
-	if errors.Is(err, enough) {
-		err = nil
-	}
-	return items, err
+	return nil, err
 }
 
-// refiners checks ours, each executor with the engine's windows and with whole images, against the peer, and returns them.
-func (m *meter) refiners(ctx context.Context, r *row, f *fitted, o *opened, items []dataset.Item, y []*tensor.Dense, single bool) ([]way, error) {
-	many, once, first, err := o.refined(len(y))
+// refiners checks ours against the peer and returns them: each executor with the engine's windows, the first with whole
+// images, too.
+func (m *meter) refiners(ctx context.Context, r *row, f *fitted, o *opened, items []dataset.Item, y []*tensor.Dense, p plan, single bool) ([]way, error) {
+	peer, err := o.refined(len(y))
 	if err != nil {
 		return nil, err
 	}
+	w, err := newWhole(f, m.ours[0])
+	if err != nil {
+		return nil, err
+	}
+	m.closers = append(m.closers, w.net.Close)
+	whole, _, diary, err := w.refined(ctx, f, y, p.many)
+	if err != nil {
+		return nil, err
+	}
+	if peer != nil {
+		for k, part := range diaryParts(diary) {
+			if err := r.check("first iteration's "+part.name+" against PyTorch", part.values, peer.first[k*len(y):(k+1)*len(y)], diaryLimit); err != nil {
+				return nil, err
+			}
+		}
+	}
+	perIteration := func(refined func(n int) (float64, error)) func() (float64, error) {
+		if !single {
+			return func() (float64, error) { return refined(p.many) }
+		}
+		return func() (float64, error) {
+			few, err := refined(p.few)
+			if err != nil {
+				return 0, err
+			}
+			many, err := refined(p.many)
+			return (many - few) / float64(p.many-p.few), err
+		}
+	}
 	var ways []way
-	for _, e := range m.ours {
+	for i, e := range m.ours {
+		engines := map[int]*engine.Engine{}
 		maps := map[int][]float32{}
-		for _, n := range []int{1, manyIterations} {
-			if maps[n], _, err = engineRefined(ctx, f, e, items, n); err != nil {
+		for _, n := range slices.Compact([]int{1, p.few, p.many}) {
+			g, err := f.engine(e, n, refine.F2PAD)
+			if err != nil {
 				return nil, fmt.Errorf("%s: %w", e.name, err)
 			}
-		}
-		w, err := newWhole(f, e)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.name, err)
-		}
-		m.closers = append(m.closers, w.net.Close)
-		whole, _, diary, err := w.refined(ctx, f, y, manyIterations)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.name, err)
-		}
-		checks := []error{r.check(e.name+": map of windows against whole images", maps[manyIterations], whole, mapLimit)}
-		if many != nil {
-			checks = append(checks,
-				r.check(e.name+" against PyTorch: map after 1 iteration", maps[1], once, mapLimit),
-				r.check(fmt.Sprintf("%s against PyTorch: map after %d iterations", e.name, manyIterations), maps[manyIterations], many, mapLimit))
-			for k, part := range diaryParts(diary) {
-				checks = append(checks, r.check(e.name+" against PyTorch: first iteration's "+part.name, part.values, first[k*len(y):(k+1)*len(y)], diaryLimit))
+			m.closers = append(m.closers, g.Close)
+			engines[n] = g
+			if n == 1 || n == p.many {
+				if maps[n], _, err = scored(ctx, g, items); err != nil {
+					return nil, fmt.Errorf("%s: %w", e.name, err)
+				}
 			}
+		}
+		checks := []error{r.check(e.name+": map of windows against whole images", maps[p.many], whole, mapLimit)}
+		if peer != nil {
+			checks = append(checks,
+				r.check(e.name+" against PyTorch: map after 1 iteration", maps[1], peer.once, mapLimit),
+				r.check(fmt.Sprintf("%s against PyTorch: map after %d iterations", e.name, p.many), maps[p.many], peer.many, mapLimit))
 		}
 		if err := errors.Join(checks...); err != nil {
 			return nil, err
 		}
-		run := func(refined func(n int) (float64, error)) func() (float64, error) {
-			if !single {
-				return func() (float64, error) { return refined(manyIterations) }
-			}
-			return func() (float64, error) {
-				few, err := refined(fewIterations)
-				if err != nil {
-					return 0, err
-				}
-				many, err := refined(manyIterations)
-				return (many - few) / (manyIterations - fewIterations), err
-			}
-		}
-		engines := map[int]*engine.Engine{}
-		for _, n := range []int{fewIterations, manyIterations} {
-			if engines[n], err = f.engine(e, n, refine.F2PAD); err != nil {
-				return nil, err
-			}
-			m.closers = append(m.closers, engines[n].Close)
-		}
-		ways = append(ways,
-			way{name: e.name, ours: e.column, note: "the engine, in windows around the region", run: run(func(n int) (float64, error) {
-				_, s, err := scored(ctx, engines[n], items)
-				return s, err
-			})},
-			way{name: e.name + ", whole images", note: "every iteration on whole images", run: run(func(n int) (float64, error) {
+		ways = append(ways, way{name: e.name, ours: e.column, note: "the engine, in windows around the region", run: perIteration(func(n int) (float64, error) {
+			_, s, err := scored(ctx, engines[n], items)
+			return s, err
+		})})
+		if i == 0 {
+			ways = append(ways, way{name: e.name + ", whole images", note: "every iteration on whole images", run: perIteration(func(n int) (float64, error) {
 				_, s, _, err := w.refined(ctx, f, y, n)
 				return s, err
 			})})
+		}
 	}
 	return ways, nil
 }
 
-// refined are the peer's maps after many iterations and after one, and the first iteration's diary; nil without a peer.
-func (o *opened) refined(n int) (many, once, first []float32, err error) {
+// peerMaps is what the peer computes: maps [N,H,W] after many iterations and after one, and the first iteration's figures.
+type peerMaps struct{ many, once, first []float32 }
+
+// refined asks the peer for the maps of n images; nil without a peer.
+func (o *opened) refined(n int) (*peerMaps, error) {
 	if _, ok := o.ways[peerIteration]; !ok {
-		return nil, nil, nil, nil
+		return nil, nil
 	}
-	parts := [2][]float32{}
-	for i, name := range []string{peerIteration, peerOnce} {
-		if parts[i], err = o.result(name); err != nil {
-			return nil, nil, nil, err
+	var p peerMaps
+	for name, maps := range map[string]*[]float32{peerIteration: &p.many, peerOnce: &p.once} {
+		all, err := o.result(name)
+		if err != nil {
+			return nil, err
 		}
-		if want := n*size*size + 4*n; len(parts[i]) != want {
-			return nil, nil, nil, fmt.Errorf("%s: %d values, want %d", name, len(parts[i]), want)
+		cells := n * size * size
+		if want := cells + 4*n; len(all) != want {
+			return nil, fmt.Errorf("%s: %d values, want %d", name, len(all), want)
 		}
+		*maps, p.first = all[:cells], all[cells:]
 	}
-	cells := n * size * size
-	return parts[0][:cells], parts[1][:cells], parts[0][cells:], nil
+	return &p, nil
 }
 
 // diaryPart is one figure of all images' first iterations, in the peer's order.
@@ -224,16 +243,6 @@ func diaryParts(diary []refine.Iteration) []diaryPart {
 		}
 	}
 	return parts
-}
-
-// engineRefined refines items with an engine of its own.
-func engineRefined(ctx context.Context, f *fitted, e executor, items []dataset.Item, iterations int) ([]float32, float64, error) {
-	g, err := f.engine(e, iterations, refine.F2PAD)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer g.Close()
-	return scored(ctx, g, items)
 }
 
 // scored refines items and returns their maps, one after another, and the engine's own seconds from features to maps.

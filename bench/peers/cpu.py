@@ -221,12 +221,12 @@ def fitted(state):
     }
 
 
-def f2pad(arch, state, images, batch, size, seeds):
+def f2pad(arch, state, images, batch, size, iterations, seeds):
     """Whole refinement and one iteration. state is a folder with the model's fitted state."""
-    yield "PyTorch", lambda: refiner_ways(arch, state, images, batch, size, seeds)
+    yield "PyTorch", lambda: refiner_ways(arch, state, images, batch, size, iterations, seeds)
 
 
-def refiner_ways(arch, state, images, batch, size, seeds):
+def refiner_ways(arch, state, images, batch, size, iterations, seeds):
     torch, np, _, _ = need("torch", "numpy", "torchvision", "scipy")
     import f2pad_torch
 
@@ -265,9 +265,9 @@ def refiner_ways(arch, state, images, batch, size, seeds):
         return Way(call, lambda out: out, note, lambda: refiner.run(y, seeds, iterations)[1] / iterations)
 
     return {
-        "PyTorch": check(model["refine"]["optimiser"]["iterations"]),
+        "PyTorch": check(iterations),
         "PyTorch, one": check(1),
-        "PyTorch, all steps": Way(lambda: refiner.run(y, seeds), lambda out: [out[0]], note),
+        "PyTorch, all steps": Way(lambda: refiner.run(y, seeds, iterations), lambda out: [out[0]], note),
     }
 
 

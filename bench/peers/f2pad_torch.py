@@ -471,10 +471,9 @@ class Refiner:
         rw = walk(s.y, domain, foreground, background, k)
         return root * (floor + p) * (contrast + (1 - contrast) * rw)
 
-    def run(self, y, seeds, iterations=None, like_go=False, diary=None):
+    def run(self, y, seeds, iterations, like_go=False, diary=None):
         """The maps f2pad [N,H,W] of the images y [N,3,H,W], and the seconds of the loop of step 4."""
         o = self.o
-        iterations = iterations or o["optimiser"]["iterations"]
         stride = o["stride"]
         with torch.no_grad():
             z = self.scorer.at(None)(torch.from_numpy(y)).view(len(y), self.H // stride, self.W // stride)
