@@ -74,7 +74,7 @@ func (m *meter) model(ctx context.Context, name string) (*fitted, error) {
 		return nil, err
 	}
 	made, err := engine.Fit(ctx, data.Train, engine.FitOptions{
-		Method: name, Profile: "anomalib", Backbone: onnx, Size: engine.Size{Px: size}, Seed: 1,
+		Method: name, Profile: "anomalib", Backbone: onnx, Layers: layers, Size: engine.Size{Px: size}, Seed: 1,
 		Options: engine.Options{Executor: m.ours[0]},
 	}, nil)
 	if err != nil {
@@ -103,6 +103,11 @@ func (f *fitted) open(path string) error {
 	}
 	if f.backbone, err = backbone.Load(file); err != nil {
 		return err
+	}
+	if b, ok := f.backbone.(backbone.External); ok {
+		if err := b.Bind(b.File()); err != nil {
+			return err
+		}
 	}
 	switch f.Info.Method {
 	case "padim":
@@ -182,11 +187,17 @@ type array struct {
 
 func (f *fitted) file(name string) string { return filepath.Join(f.state, name+".bin") }
 
-// engine opens an engine on one of ours, with so many iterations of the optimisation; 0: as many as the model says.
-func (f *fitted) engine(e executor, iterations int, maps ...refine.Kind) (*engine.Engine, error) {
+// engine opens an engine on one of ours, with so many iterations of the optimisation (0: as many as the model says) and so
+// many pixels of context (0: as many as the engine takes) until the row is done.
+func (m *meter) engine(f *fitted, e executor, iterations, context int, maps ...refine.Kind) (*engine.Engine, error) {
 	model := *f.Model
 	model.Info.Refine = f.options(iterations)
-	return engine.New(&model, engine.Options{Executor: e, Maps: maps, Batch: batch})
+	g, err := engine.New(&model, engine.Options{Executor: e, Maps: maps, Batch: batch, Context: context})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", e.name, err)
+	}
+	m.closers = append(m.closers, g.Close)
+	return g, nil
 }
 
 // options are the model's with another number of iterations.

@@ -61,11 +61,10 @@ func (m *meter) scoring(r *row, name string) (err error) {
 			r.check(what+": maps", got[n:], want[n:], scoreLimit))
 	}
 	for _, e := range m.ours {
-		g, err := f.engine(e, 0, refine.Base)
+		g, err := m.engine(f, e, 0, 0, refine.Base)
 		if err != nil {
-			return fmt.Errorf("%s: %w", e.name, err)
+			return err
 		}
-		m.closers = append(m.closers, g.Close)
 		score := func() (scores, maps []float32, err error) {
 			err = g.Score(ctx, slices.Values(items), func(r *engine.Result) error {
 				if r.Err != nil {

@@ -14,7 +14,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// whole scores batches of whole images of one size: what the engine's scorer does, without its windows.
+// whole scores batches of whole images of one size, as the engine's scorer does, whose diary it does not show.
 type whole struct {
 	stride    int
 	norm      backbone.Affine
@@ -111,13 +111,11 @@ func (w *whole) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e r
 	return nil
 }
 
-// refined runs the refinement of whole images y with so many iterations and returns the maps [N,H,W], the seconds per image
-// and the first iteration's diary of each image.
-func (w *whole) refined(ctx context.Context, f *fitted, y []*tensor.Dense, iterations int) ([]float32, float64, []refine.Iteration, error) {
-	fail := func(err error) ([]float32, float64, []refine.Iteration, error) { return nil, 0, nil, err }
-	r, err := refine.New(f.options(iterations))
+// first returns the diary of the first iteration on each of y.
+func (w *whole) first(ctx context.Context, f *fitted, y []*tensor.Dense) ([]refine.Iteration, error) {
+	r, err := refine.New(f.options(1))
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	x := nd.New(len(y), 3, size, size)
 	for i, t := range y {
@@ -126,7 +124,7 @@ func (w *whole) refined(ctx context.Context, f *fitted, y []*tensor.Dense, itera
 	g := size / w.stride
 	z := nd.New(len(y), g, g)
 	if err := w.Score(ctx, x, z); err != nil {
-		return fail(err)
+		return nil, err
 	}
 	in := make([]refine.Input, len(y))
 	for i, t := range y {
@@ -134,18 +132,14 @@ func (w *whole) refined(ctx context.Context, f *fitted, y []*tensor.Dense, itera
 	}
 	out, err := r.Run(ctx, w, in, []refine.Kind{refine.F2PAD})
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
-	var maps []float32
 	var diary []refine.Iteration
-	seconds := 0.0
 	for i, o := range out {
-		if len(o.Diary.Iterations) == 0 {
-			return fail(fmt.Errorf("image %d: nothing was optimised", i))
+		if len(o.Diary.Iterations) != 1 {
+			return nil, fmt.Errorf("image %d: nothing was optimised", i)
 		}
-		maps = append(maps, nd.Data(o.Maps[refine.F2PAD])...)
 		diary = append(diary, o.Diary.Iterations[0])
-		seconds += o.Seconds[refine.F2PAD]
 	}
-	return maps, seconds, diary, nil
+	return diary, nil
 }

@@ -79,6 +79,22 @@ NEAR = 1e-6  # distances are roots of integers
 # Methods: features to calibrated scores at some cells of the grid.
 
 
+class Mahalanobis(torch.autograd.Function):
+    """sqrt(x' P x) of x [cells,K,N] with symmetric P [cells,K,K]: its gradient P x / s needs no second pass over P."""
+
+    @staticmethod
+    def forward(ctx, x, p):
+        v = torch.bmm(p, x)
+        s = (x * v).sum(1).clamp_min(0).sqrt()
+        ctx.save_for_backward(v, s)
+        return s
+
+    @staticmethod
+    def backward(ctx, ds):
+        v, s = ctx.saved_tensors
+        return v * torch.where(s > 0, ds / s, 0)[:, None], None
+
+
 class Padim:
     def __init__(self, state, grid, widths):
         k = len(state["channels"])
@@ -86,7 +102,8 @@ class Padim:
         self.mean = torch.from_numpy(state["mean"].reshape(-1, k))
         low = np.zeros((len(self.mean), k, k), np.float32)
         low[:, *np.tril_indices(k)] = state["factor"].reshape(len(self.mean), -1)
-        self.factor = torch.from_numpy(low)
+        low = torch.from_numpy(low)
+        self.precision = torch.bmm(low.transpose(1, 2), low)
         first, self.channels = 0, []
         for c in widths:
             mine = state["channels"][(state["channels"] >= first) & (state["channels"] < first + c)] - first
@@ -95,9 +112,9 @@ class Padim:
 
     def at(self, cells):
         """The scores of given cells, all of them if None, as a function of the features."""
-        mean, factor = self.mean, self.factor
+        mean, precision = self.mean, self.precision
         if cells is not None:
-            mean, factor = mean[cells], factor[cells]
+            mean, precision = mean[cells], precision[cells]
 
         def score(features):
             parts = []
@@ -110,7 +127,7 @@ class Padim:
             if cells is not None:
                 x = x[:, :, cells]
             x = x.permute(2, 1, 0) - mean[:, :, None]  # [cells,K,N]
-            return torch.linalg.vector_norm(torch.bmm(factor, x), dim=1).T
+            return Mahalanobis.apply(x, precision).T
 
         return score
 
