@@ -42,6 +42,7 @@ type Options struct {
 	Batch     int            // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind  // maps to make; none: scores only
 	MaxPixels int            // pixels of the largest window that the network runs on at once; default 1<<19
+	Context   int            // pixels of context around what the optimisation looks at; default: enough, see network.context
 	Limits    imageio.Limits // of images that are accepted; zero fields mean imageio's defaults
 }
 
@@ -88,11 +89,12 @@ func New(m *Model, o Options) (*Engine, error) {
 			return nil, fmt.Errorf("engine: unknown map %q: want one of %v", k, Kinds())
 		}
 	}
-	net, err := newNetwork(m.backbone, o.Executor, o.MaxPixels)
-	if err != nil {
-		return nil, err
+	if b, ok := m.backbone.(backbone.External); ok && !b.Bound() {
+		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())
 	}
+	net := newNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
 	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch}
+	var err error
 	e.compute, err = newCompute(m, o.Device)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
 		e.notice(fmt.Sprintf("the CPU takes over: %v", err))
@@ -153,7 +155,7 @@ func (e *Engine) decode(it dataset.Item) decoded {
 		r.Err = err
 		return decoded{res: r}
 	}
-	f, err := newFrame(im, e.model.Info.Size, e.stride, e.model.backbone.MinSide())
+	f, err := newFrame(im, e.model.Info.Size, e.model.backbone.Multiple(), e.model.backbone.MinSide())
 	if err != nil {
 		r.Err = fmt.Errorf("%s: %w", it.Path, err)
 		return decoded{res: r}
@@ -276,7 +278,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
 	}
-	s, err := sc.raw(ctx, x, image)
+	s, err := sc.start(ctx, x, image)
 	if err != nil {
 		return nil, err
 	}

@@ -218,8 +218,7 @@ func TestGradientOfTheWholeChain(t *testing.T) {
 	for _, name := range names() {
 		t.Run(name, func(t *testing.T) {
 			m := p.model(t, name)
-			net, err := newNetwork(m.backbone, goexec.New(), defaultMaxPixels)
-			require.NoError(t, err)
+			net := newNetwork(m.backbone, goexec.New(), defaultMaxPixels, 0)
 			e, err := New(m, Options{})
 			require.NoError(t, err)
 			d := e.decode(p.data.Test[0])
@@ -301,19 +300,20 @@ func TestWindowsSeeEnough(t *testing.T) {
 			sc := &scorer{net: e.net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, norms: []backbone.Affine{norm}}
 			where := make([]bool, cells*cells)
 			// Cells that the lattice gives no more room than they ask for.
-			where[24*cells+24], where[24*cells+25] = true, true
-			wins := covering(where, cells, cells, e.net.margin+contextCells, e.net.limit)
+			where[26*cells+26], where[26*cells+27] = true, true
+			require.True(t, e.net.exact)
+			wins := e.net.layout(cells, cells, e.net.context).covering(where)
 			require.Len(t, wins, 1)
-			require.Positive(t, wins[0].in.y0, "a window of the whole image tests nothing")
+			require.Equal(t, 26-e.net.context, wins[0].in.y0, "a larger window tests less")
 
 			x := nd.Wrap(nd.Data(f.y), 1, 3, side, side)
 			got, energy := nd.New(1, 3, side, side), make([]float64, 1)
 			require.NoError(t, sc.Gradient(t.Context(), x, where, square{}, energy, got))
 			all := window{in: rect{0, 0, cells, cells}, own: rect{0, 0, cells, cells}}
-			wantEnergy, want, err := sc.windowGradient(t.Context(), x, []patch{{win: all, norm: norm}}, where, square{})
-			require.NoError(t, err)
-			require.Equal(t, wantEnergy, energy)
-			unit := 0.0
+			whole := &job{ps: []patch{{win: all, norm: norm}}}
+			require.NoError(t, sc.windowGradient(t.Context(), x, whole, where, square{}))
+			require.Equal(t, whole.energy, energy)
+			want, unit := whole.dx, 0.0
 			for _, v := range nd.Data(want) {
 				unit = max(unit, math.Abs(float64(v)))
 			}

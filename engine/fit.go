@@ -10,8 +10,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"f2pad/engine/backbone"
 	"f2pad/engine/dataset"
@@ -29,17 +31,20 @@ import (
 
 // FitOptions configure Fit. The zero value of every field but Method means its default.
 type FitOptions struct {
-	Method   string          // padim, patchcore
-	Profile  string          // f2pad (default), paper, anomalib: the tradition whose conventions the method follows
-	Backbone string          // scatter (default)
-	Size     Size            // default: native
-	Seed     uint64          // of every random choice
-	HoldOut  float64         // share of the normal images kept back for the calibration; default 0.2
-	ImageFPR float64         // false-positive rate of the image threshold on normal images; default 0.05
-	PixelFPR float64         // share of the pixels of normal images above the pixel thresholds; default 0.001
-	Remember int             // normal images that the model keeps as fills for the refinement; default 24, negative: none
-	Refine   *refine.Options // default: refine.DefaultOptions of the backbone's stride
-	Options                  // how the network runs; Maps is not used
+	Method   string // padim, patchcore
+	Profile  string // f2pad (default), paper, anomalib: the tradition whose conventions the method follows
+	Backbone string // scatter (default), or the path of an ONNX file
+	// Layers of an ONNX file that make the features, and what it expects of its input; default: backbone.ImageNet.
+	Layers     []string
+	Preprocess *backbone.Preprocess
+	Size       Size            // default: native
+	Seed       uint64          // of every random choice
+	HoldOut    float64         // share of the normal images kept back for the calibration; default 0.2
+	ImageFPR   float64         // false-positive rate of the image threshold on normal images; default 0.05
+	PixelFPR   float64         // share of the pixels of normal images above the pixel thresholds; default 0.001
+	Remember   int             // normal images that the model keeps as fills for the refinement; default 24, negative: none
+	Refine     *refine.Options // default: refine.DefaultOptions of the backbone's stride
+	Options                    // how the network runs; Maps is not used
 	// Program is recorded in the model: the version that fitted it.
 	Program string
 	// Progress, if set, is told how far the work is.
@@ -90,9 +95,6 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 	if err := oneOf("profile", o.Profile, Profiles()); err != nil {
 		return o, err
 	}
-	if err := oneOf("backbone", o.Backbone, Backbones()); err != nil {
-		return o, err
-	}
 	if !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > maxSide) {
 		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, maxSide)
 	}
@@ -121,7 +123,10 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if skip == nil {
 		skip = func(dataset.Item, error) {}
 	}
-	bb := backbone.NewScatter()
+	bb, err := o.openBackbone()
+	if err != nil {
+		return nil, err
+	}
 	f := &fitter{o: o, bb: bb}
 	usable, hash, err := f.check(ctx, items, skip)
 	if err != nil {
@@ -131,8 +136,10 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if err != nil {
 		return nil, err
 	}
-	if err := bb.Fit(ctx, o.Executor, f.images("backbone", train), o.Seed); err != nil {
-		return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
+	if learns, ok := bb.(backbone.Fitter); ok {
+		if err := learns.Fit(ctx, o.Executor, f.images("backbone", train), o.Seed); err != nil {
+			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
+		}
 	}
 	m := &Model{backbone: bb, Info: ModelInfo{
 		Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
@@ -158,10 +165,38 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	return m, nil
 }
 
+// openBackbone returns the network to fit on. One that cannot take images of the size asked for fails here.
+func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
+	if slices.Contains(Backbones(), o.Backbone) {
+		if len(o.Layers) > 0 || o.Preprocess != nil {
+			return nil, fmt.Errorf("engine: layers and preprocessing are for ONNX files, not for the backbone %q", o.Backbone)
+		}
+		return backbone.NewScatter(), nil
+	}
+	if filepath.Ext(o.Backbone) != ".onnx" {
+		return nil, fmt.Errorf("engine: unknown backbone %q: want one of %s, or a file FILE.onnx", o.Backbone, strings.Join(Backbones(), ", "))
+	}
+	prep := backbone.ImageNet
+	if o.Preprocess != nil {
+		prep = *o.Preprocess
+	}
+	bb, err := backbone.OpenONNX(o.Backbone, o.Layers, prep)
+	if err != nil {
+		return nil, err
+	}
+	if !o.Size.Native() {
+		side := roundUp(max(o.Size.Px, bb.MinSide()), bb.Multiple())
+		if _, err := bb.Graph(side, side); err != nil {
+			return nil, err
+		}
+	}
+	return bb, nil
+}
+
 // fitter carries what the steps of a fit share.
 type fitter struct {
 	o  FitOptions
-	bb *backbone.Scatter
+	bb backbone.Backbone
 }
 
 // check decodes every image once, so that what is broken is known before the long work, and hashes the files in use.
@@ -233,7 +268,7 @@ func (f *fitter) load(it dataset.Item) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	fr, err := newFrame(im, f.o.Size, f.bb.Stride(), f.bb.MinSide())
+	fr, err := newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", it.Path, err)
 	}
@@ -271,10 +306,7 @@ func (f *fitter) images(phase string, items []dataset.Item) backbone.Images {
 
 // method fits the detector on the features of the training images.
 func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Method, error) {
-	net, err := newNetwork(f.bb, f.o.Executor, f.o.MaxPixels)
-	if err != nil {
-		return nil, err
-	}
+	net := newNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
 	defer net.close()
 	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
 		return stream(ctx, f, "method", train, func(fr *frame) ([]*tensor.Dense, error) {

@@ -12,7 +12,7 @@ import (
 )
 
 // frame is an image in the model's space: resized or at its own size, then padded by reflection so that its sides are
-// multiples of the stride. crop is where the image lies in it.
+// what the backbone asks for. crop is where the image lies in it.
 type frame struct {
 	y                *tensor.Dense // [3,H,W] in [0,1]
 	top, left        int
@@ -20,8 +20,8 @@ type frame struct {
 	nativeH, nativeW int
 }
 
-// newFrame brings an image into the model's space. least is the backbone's smallest side.
-func newFrame(im *imageio.Image, size Size, stride, least int) (*frame, error) {
+// newFrame brings an image into the model's space: its sides become multiples of multiple, at least least.
+func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error) {
 	y := im.RGB()
 	f := &frame{nativeH: y.Shape()[1], nativeW: y.Shape()[2]}
 	f.height, f.width = f.nativeH, f.nativeW
@@ -32,9 +32,10 @@ func newFrame(im *imageio.Image, size Size, stride, least int) (*frame, error) {
 		}
 		y = imageio.Resize(y, f.height, f.width)
 	}
-	h, w := roundUp(max(f.height, least), stride), roundUp(max(f.width, least), stride)
+	h, w := roundUp(max(f.height, least), multiple), roundUp(max(f.width, least), multiple)
 	if size.KeepAspect && !size.Native() {
-		h, w = roundUp(size.Px, stride), roundUp(size.Px, stride)
+		h = roundUp(max(size.Px, least), multiple)
+		w = h
 		y, f.top, f.left = imageio.PadReflectCentred(y, h, w)
 	} else {
 		y = imageio.PadReflect(y, h, w)

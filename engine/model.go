@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -74,6 +77,9 @@ type Calibration struct {
 // Describe returns the method's own account of its fitted state, for people (JSON-encodable).
 func (m *Model) Describe() any { return m.method.Describe() }
 
+// DescribeBackbone returns the backbone's account of itself, likewise.
+func (m *Model) DescribeBackbone() any { return m.backbone.Describe() }
+
 // SHA256 is the hash of the model file this model was loaded from or saved to; empty before that.
 func (m *Model) SHA256() string { return m.hash }
 
@@ -122,20 +128,52 @@ func (m *Model) Save(path string) (string, error) {
 
 func memorySection(i int) string { return fmt.Sprintf("memory/%03d", i) }
 
-// Load reads a model file. Errors name the file and the part that is broken.
-func Load(path string) (*Model, error) {
+// Load reads a model file and, if its backbone is an ONNX file, that: where it was when the model was fitted, or beside
+// the model (ErrNoNetwork if neither). Errors name the file and the part that is broken.
+func Load(path string) (*Model, error) { return LoadWith(path, "") }
+
+// LoadWith is Load with the path of the backbone's ONNX file, which has to be the one that the model was fitted with
+// (backbone.ErrOtherNetwork).
+func LoadWith(path, network string) (*Model, error) {
 	f, err := artifact.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	m, err := FromArtifact(f)
+	if err == nil {
+		err = m.bind(path, network)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil
 }
 
-// FromArtifact reads a model from an opened artifact.
+// ErrNoNetwork means that the file of a model's backbone is not where it was, nor beside the model.
+var ErrNoNetwork = errors.New("the backbone's file is missing")
+
+// bind reads the backbone's own file, if it has one.
+func (m *Model) bind(path, network string) error {
+	bb, ok := m.backbone.(backbone.External)
+	switch {
+	case !ok && network != "":
+		return fmt.Errorf("engine: the backbone %s is built in: it needs no file %s", m.backbone.Name(), network)
+	case !ok:
+		return nil
+	case network != "":
+		return bb.Bind(network)
+	}
+	places := []string{bb.File(), filepath.Join(filepath.Dir(path), bb.Name())}
+	for _, p := range places {
+		if _, err := os.Stat(p); err == nil {
+			return bb.Bind(p)
+		}
+	}
+	return fmt.Errorf("engine: %w: it is neither %s nor %s", ErrNoNetwork, places[0], places[1])
+}
+
+// FromArtifact reads a model from an opened artifact, without the file of an External backbone: it can be looked at, but not
+// run.
 func FromArtifact(f *artifact.File) (*Model, error) {
 	m := &Model{hash: f.SHA256()}
 	if err := f.JSON(infoSection, &m.Info); err != nil {
@@ -174,9 +212,6 @@ func FromArtifact(f *artifact.File) (*Model, error) {
 // check refuses what a model written by Fit never says.
 func (i *ModelInfo) check() error {
 	if err := oneOf("method", i.Method, Methods()); err != nil {
-		return err
-	}
-	if err := oneOf("backbone", i.Backbone, Backbones()); err != nil {
 		return err
 	}
 	if i.Size.Px < 0 || i.Size.Px > maxSide {

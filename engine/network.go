@@ -16,10 +16,13 @@ import (
 // network runs a backbone on images and windows of any size. Compiled graphs are kept for reuse; it is safe for
 // concurrent use.
 type network struct {
-	bb     backbone.Backbone
-	ex     exec.Executor
-	limit  int // pixels of the largest window
-	margin int // cells of context around a window
+	bb      backbone.Backbone
+	ex      exec.Executor
+	limit   int  // pixels of the largest window
+	margin  int  // cells of context around a window whose features are to be the whole image's
+	context int  // cells of context around what the optimisation looks at
+	exact   bool // that is all that the scores there depend on
+	lattice int  // cells that the sides of windows snap to
 
 	coarsest int // cells of the finest layer per cell of the coarsest
 
@@ -39,26 +42,52 @@ type compiled struct {
 // What waits for an image of its size is bounded in number, and in pixels by so many times the largest window: a graph
 // with its gradient keeps every value of its last batch.
 const (
-	idleGraphs  = 12
+	idleGraphs  = 32
 	idleWindows = 2
 )
 
-func newNetwork(bb backbone.Backbone, ex exec.Executor, limit int) (*network, error) {
+const (
+	// contextCells is how far a method's embedding of a location reaches into its neighbours, in cells of the coarsest layer:
+	// one for 3x3 pooling and one for bilinear upsampling.
+	contextCells = 2
+	// contextPixels is the context of the optimisation's windows where features depend on more than widePixels around them, and
+	// yet mostly on what is near.
+	contextPixels = 32
+	widePixels    = 32
+	// latticePixels is the least that the sides of windows snap to. It bounds the number of sizes that graphs are compiled for,
+	// and lets windows of several images share a batch.
+	latticePixels = 16
+)
+
+// newNetwork measures windows for a backbone. The receptive fields of deep networks are far wider than what they mostly look
+// at: there the optimisation's windows take in context pixels only (0: enough), and scorer makes up for what is cut off.
+func newNetwork(bb backbone.Backbone, ex exec.Executor, limit, context int) *network {
 	s := bb.Stride()
-	n := &network{bb: bb, ex: ex, limit: limit, margin: (bb.Margin() + s - 1) / s}
-	side := roundUp(bb.MinSide(), lattice*s)
-	g, err := bb.Graph(side, side)
-	if err != nil {
-		return nil, fmt.Errorf("engine: %s: %w", bb.Name(), err)
+	n := &network{bb: bb, ex: ex, limit: limit, margin: (bb.Margin() + s - 1) / s, coarsest: bb.Multiple() / s}
+	n.lattice = roundUp(max(latticePixels/s, 1), n.coarsest) // in phase with the strides of all layers
+	all := n.margin + n.embedding()
+	switch {
+	case context > 0:
+		n.context = (context + s - 1) / s
+	case bb.Margin() > widePixels:
+		n.context = (contextPixels + s - 1) / s
+	default:
+		n.context = all
 	}
-	shapes, err := g.Infer()
-	if err != nil {
-		return nil, fmt.Errorf("engine: %s: %w", bb.Name(), err)
+	if bb.Margin() == backbone.Whole {
+		n.context = all
 	}
-	for _, out := range g.Outputs {
-		n.coarsest = max(n.coarsest, side/s/shapes[out][2])
-	}
-	return n, nil
+	n.exact = n.context >= all
+	return n
+}
+
+// embedding is how far a method's embedding of a location reaches, in cells.
+func (n *network) embedding() int { return contextCells * n.coarsest }
+
+// layout places windows with a margin on images of h x w cells.
+func (n *network) layout(h, w, margin int) layout {
+	s := n.bb.Stride()
+	return layout{h: h, w: w, margin: margin, lattice: n.lattice, limit: n.limit / (s * s)}
 }
 
 // take returns a compiled graph for inputs of h x w pixels; give hands it back.
@@ -157,7 +186,7 @@ func (n *network) load(x *tensor.Dense, ps []patch) *tensor.Dense {
 func (n *network) features(ctx context.Context, x *tensor.Dense, norms []backbone.Affine) ([]*tensor.Dense, error) {
 	s := n.bb.Stride()
 	N, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
-	wins := tiles(H/s, W/s, n.margin, n.limit/(s*s))
+	wins := n.layout(H/s, W/s, n.margin).tiles()
 	var whole []*tensor.Dense
 	for _, win := range wins {
 		ps := make([]patch, N)

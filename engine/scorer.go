@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"f2pad/engine/backbone"
 	"f2pad/engine/internal/par"
@@ -27,19 +28,30 @@ type scorer struct {
 	meth  method.Method
 	scale scale
 	norms []backbone.Affine
+
+	given    *tensor.Dense   // [N,3,H,W] the images as they were given, with
+	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
+	plan     *plan
 }
 
 var _ refine.Scorer = (*scorer)(nil)
 
 func (s *scorer) Stride() int { return s.net.bb.Stride() }
 
-// raw scores the images x [N,3,H,W] as the method does: s [N,h,w], and its own image scores if it has any.
-func (s *scorer) raw(ctx context.Context, x *tensor.Dense, image []float32) (*tensor.Dense, error) {
-	sh := x.Shape()
+// start scores the images x [N,3,H,W] as they were given, as the method does: s [N,h,w], and its own image scores if it has any.
+func (s *scorer) start(ctx context.Context, x *tensor.Dense, image []float32) (*tensor.Dense, error) {
 	f, err := s.net.features(ctx, x, s.norms)
 	if err != nil {
 		return nil, err
 	}
+	if !s.net.exact {
+		s.given, s.features = x, f
+	}
+	return s.score(ctx, x, f, image)
+}
+
+func (s *scorer) score(ctx context.Context, x *tensor.Dense, f []*tensor.Dense, image []float32) (*tensor.Dense, error) {
+	sh := x.Shape()
 	r := &method.Result{S: nd.New(sh[0], sh[2]/s.Stride(), sh[3]/s.Stride()), Image: image}
 	if err := s.meth.Score(ctx, f, r); err != nil {
 		return nil, fmt.Errorf("engine: %s: %w", s.meth.Name(), err)
@@ -49,7 +61,11 @@ func (s *scorer) raw(ctx context.Context, x *tensor.Dense, image []float32) (*te
 
 // Score implements refine.Scorer.
 func (s *scorer) Score(ctx context.Context, x, z *tensor.Dense) error {
-	raw, err := s.raw(ctx, x, nil)
+	f, err := s.net.features(ctx, x, s.norms)
+	if err != nil {
+		return err
+	}
+	raw, err := s.score(ctx, x, f, nil)
 	if err != nil {
 		return err
 	}
@@ -60,59 +76,69 @@ func (s *scorer) Score(ctx context.Context, x, z *tensor.Dense) error {
 	return nil
 }
 
-// contextCells is how far a method's embedding of a location reaches into its neighbours, in cells of the coarsest layer:
-// one for 3x3 pooling and one for bilinear upsampling.
-const contextCells = 2
+// plan says how the wanted cells of a batch are covered by windows; windows of one size share a job. Every image's windows
+// depend on that image alone.
+type plan struct {
+	where []bool
+	jobs  []*job
+	place [][]slot // per image, in window order
+}
 
-// Gradient implements refine.Scorer. The network runs on windows around the wanted cells only; windows of one size share
-// a batch. Every image's windows depend on that image alone, and their gradients are added in a fixed order.
-func (s *scorer) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e refine.Energy, energy []float64, dx *tensor.Dense) error {
-	st := s.Stride()
-	N, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
-	h, w := H/st, W/st
-	limit := s.net.limit / (st * st)
-	clear(nd.Data(dx))
-	clear(energy)
+type slot struct{ job, at int }
 
-	type job struct {
-		ps []patch
-		e  []float64
-		dx *tensor.Dense // [len(ps),3,h,w] of the windows
-	}
-	var jobs []*job
+// job is windows of one size that run together.
+type job struct {
+	ps   []patch
+	lack []*tensor.Dense // [len(ps),D,h,w] per layer: see scorer.complete; nil where windows are exact
+
+	energy []float64
+	dx     *tensor.Dense // [len(ps),3,h,w] of the windows
+}
+
+func (s *scorer) newPlan(where []bool, N, h, w int) *plan {
+	p := &plan{where: slices.Clone(where), place: make([][]slot, N)}
+	l := s.net.layout(h, w, s.net.context)
 	type size struct{ h, w int }
-	open := map[size]*job{}
-	place := make([][][2]int, N) // per image, in window order: job and index in it
-	index := map[*job]int{}
+	open := map[size]int{}
 	for n := range N {
-		for _, win := range covering(where[n*h*w:(n+1)*h*w], h, w, s.net.margin+contextCells*s.net.coarsest, limit) {
+		for _, win := range l.covering(where[n*h*w : (n+1)*h*w]) {
 			k := size{win.in.h(), win.in.w()}
-			j := open[k]
-			if j == nil || (len(j.ps)+1)*win.in.area() > limit {
-				j = &job{}
-				open[k] = j
-				index[j] = len(jobs)
-				jobs = append(jobs, j)
+			at, ok := open[k]
+			if !ok || (len(p.jobs[at].ps)+1)*win.in.area() > l.limit {
+				at = len(p.jobs)
+				open[k] = at
+				p.jobs = append(p.jobs, &job{})
 			}
-			place[n] = append(place[n], [2]int{index[j], len(j.ps)})
+			j := p.jobs[at]
+			p.place[n] = append(p.place[n], slot{at, len(j.ps)})
 			j.ps = append(j.ps, patch{image: n, win: win, norm: s.norms[n]})
 		}
 	}
-	err := par.Err(len(jobs), func(i int) (err error) {
-		jobs[i].e, jobs[i].dx, err = s.windowGradient(ctx, x, jobs[i].ps, where, e)
-		return err
-	})
+	return p
+}
+
+// Gradient implements refine.Scorer. The network runs on windows around the wanted cells only, and their gradients are
+// added in a fixed order. Calls with the same where share what they prepare; the scorer is for one goroutine.
+func (s *scorer) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e refine.Energy, energy []float64, dx *tensor.Dense) error {
+	st := s.Stride()
+	N, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
+	if s.plan == nil || !slices.Equal(s.plan.where, where) {
+		s.plan = s.newPlan(where, N, H/st, W/st)
+	}
+	clear(nd.Data(dx))
+	clear(energy)
+	err := par.Err(len(s.plan.jobs), func(i int) error { return s.windowGradient(ctx, x, s.plan.jobs[i], where, e) })
 	if err != nil {
 		return err
 	}
 	dst := nd.Data(dx)
 	for n := range N {
-		for _, p := range place[n] {
-			j := jobs[p[0]]
-			energy[n] += j.e[p[1]]
-			in := j.ps[p[1]].win.in
+		for _, p := range s.plan.place[n] {
+			j := s.plan.jobs[p.job]
+			energy[n] += j.energy[p.at]
+			in := j.ps[p.at].win.in
 			ph, pw := in.h()*st, in.w()*st
-			src := nd.Data(j.dx)[p[1]*3*ph*pw:]
+			src := nd.Data(j.dx)[p.at*3*ph*pw:]
 			for c := range 3 {
 				k := s.norms[n].Scale[c]
 				for i := range ph {
@@ -127,56 +153,142 @@ func (s *scorer) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e 
 	return nil
 }
 
-// windowGradient runs patches of one size forward and backward: their energies, and the gradients w.r.t. the network's
-// input.
-func (s *scorer) windowGradient(ctx context.Context, x *tensor.Dense, ps []patch, where []bool, e refine.Energy) ([]float64, *tensor.Dense, error) {
+// findLack measures what the features of a job's windows lack. Where a window does not hold all that its features depend on,
+// they differ from the whole image's. What the window makes of the image as it was given, and what the whole image gave there,
+// are known; their difference stays nearly the same while pixels in the window's middle change.
+func (s *scorer) findLack(ctx context.Context, c *compiled, j *job) error {
+	lack := c.outputs(len(j.ps))
+	if err := c.net.Forward(ctx, []*tensor.Dense{s.net.load(s.given, j.ps)}, lack); err != nil {
+		return err
+	}
+	h, w := s.given.Shape()[2]/s.Stride(), s.given.Shape()[3]/s.Stride()
+	for k, p := range j.ps {
+		part := slicesOf(lack, k)
+		for l, whole := range slicesOf(s.features, p.image) {
+			to := nd.Data(part[l])
+			for i, v := range nd.Data(cropped(whole, rect{0, 0, h, w}, p.win.in)) {
+				to[i] = v - to[i]
+			}
+		}
+	}
+	j.lack = lack
+	return nil
+}
+
+// complete adds to the windows' features f what they lack.
+func (j *job) complete(f []*tensor.Dense) {
+	for l, part := range j.lack {
+		to := nd.Data(f[l])
+		for i, v := range nd.Data(part) {
+			to[i] += v
+		}
+	}
+}
+
+// windowGradient runs a job's windows forward and backward: their energies, and the gradients w.r.t. the network's input.
+func (s *scorer) windowGradient(ctx context.Context, x *tensor.Dense, j *job, where []bool, e refine.Energy) error {
 	st := s.Stride()
-	w := x.Shape()[3] / st
-	h := x.Shape()[2] / st
-	ih, iw := ps[0].win.in.h(), ps[0].win.in.w()
+	h, w := x.Shape()[2]/st, x.Shape()[3]/st
+	ih, iw := j.ps[0].win.in.h(), j.ps[0].win.in.w()
 	c, err := s.net.take(ih*st, iw*st, true)
 	if err != nil {
-		return nil, nil, fmt.Errorf("engine: %s: %w", s.net.bb.Name(), err)
+		return fmt.Errorf("engine: %s: %w", s.net.bb.Name(), err)
 	}
 	defer s.net.give(c)
-	in := s.net.load(x, ps)
-	f := c.outputs(len(ps))
+	if s.features != nil && j.lack == nil {
+		if err := s.findLack(ctx, c, j); err != nil {
+			return fmt.Errorf("engine: %s: %w", s.net.bb.Name(), err)
+		}
+	}
+	in := s.net.load(x, j.ps)
+	f := c.outputs(len(j.ps))
 	if err := c.net.Forward(ctx, []*tensor.Dense{in}, f); err != nil {
-		return nil, nil, fmt.Errorf("engine: %s: %w", s.net.bb.Name(), err)
+		return fmt.Errorf("engine: %s: %w", s.net.bb.Name(), err)
 	}
-	energy := make([]float64, len(ps))
-	dS, df := nd.New(len(ps), ih, iw), c.outputs(len(ps))
+	j.complete(f)
+	j.energy = make([]float64, len(j.ps))
+	df := c.outputs(len(j.ps))
 	// Windows lie at different origins, which a method with one state per location has to know: one call for each.
-	for k, p := range ps {
-		fk, dfk := slicesOf(f, k), slicesOf(df, k)
-		r := &method.Result{
-			S: nd.New(1, ih, iw), Where: make([]bool, ih*iw), Gradient: true,
-			Origin: [2]int{p.win.in.y0, p.win.in.x0},
-		}
-		for i := p.win.own.y0; i < p.win.own.y1; i++ {
-			for j := p.win.own.x0; j < p.win.own.x1; j++ {
-				r.Where[(i-p.win.in.y0)*iw+j-p.win.in.x0] = where[(p.image*h+i)*w+j]
-			}
-		}
-		if err := s.meth.Score(ctx, fk, r); err != nil {
-			return nil, nil, fmt.Errorf("engine: %s: %w", s.meth.Name(), err)
-		}
-		g := nd.Data(dS)[k*ih*iw : (k+1)*ih*iw]
-		for v, on := range r.Where {
-			if on {
-				z := s.scale.z(nd.Data(r.S)[v])
-				energy[k] += e.Value(z)
-				g[v] = float32(e.Slope(z) * s.scale.slope())
-			}
-		}
-		if err := s.meth.Grad(ctx, fk, r, nd.Wrap(g, 1, ih, iw), dfk); err != nil {
-			return nil, nil, fmt.Errorf("engine: gradient of %s: %w", s.meth.Name(), err)
+	for k, p := range j.ps {
+		if j.energy[k], err = s.patchGradient(ctx, p, slicesOf(f, k), slicesOf(df, k), where[p.image*h*w:(p.image+1)*h*w], h, w, e); err != nil {
+			return err
 		}
 	}
-	if err := c.net.Backward(ctx, df, []*tensor.Dense{in}); err != nil {
-		return nil, nil, fmt.Errorf("engine: gradient of %s: %w", s.net.bb.Name(), err)
+	j.dx = in // the gradient takes the place of what it is the gradient of
+	if err := c.net.Backward(ctx, df, []*tensor.Dense{j.dx}); err != nil {
+		return fmt.Errorf("engine: gradient of %s: %w", s.net.bb.Name(), err)
 	}
-	return energy, in, nil
+	return nil
+}
+
+// patchGradient returns the energy of the cells that a window owns, for its features f [1,D,h,w] per layer, and fills df with
+// the gradient w.r.t. them. where is the image's, whose grid is h x w.
+func (s *scorer) patchGradient(ctx context.Context, p patch, f, df []*tensor.Dense, where []bool, h, w int, e refine.Energy) (float64, error) {
+	// A method's embedding reaches beyond the window. Where windows are cut, the features there are those of the image as it
+	// was given.
+	seen, fs, dfs := p.win.in, f, df
+	if s.features != nil {
+		all := rect{0, 0, h, w}
+		seen = seen.grow(s.net.embedding(), all)
+		fs, dfs = make([]*tensor.Dense, len(f)), make([]*tensor.Dense, len(f))
+		for l, whole := range slicesOf(s.features, p.image) {
+			fs[l] = cropped(whole, all, seen)
+			copyCells(fs[l], seen, f[l], p.win.in, p.win.in)
+			dfs[l] = nd.New(fs[l].Shape()...)
+		}
+	}
+	sh, sw := seen.h(), seen.w()
+	r := &method.Result{
+		S: nd.New(1, sh, sw), Where: make([]bool, sh*sw), Gradient: true, Origin: [2]int{seen.y0, seen.x0},
+	}
+	own := p.win.own
+	for i := own.y0; i < own.y1; i++ {
+		copy(r.Where[(i-seen.y0)*sw+own.x0-seen.x0:], where[i*w+own.x0:i*w+own.x1])
+	}
+	if err := s.meth.Score(ctx, fs, r); err != nil {
+		return 0, fmt.Errorf("engine: %s: %w", s.meth.Name(), err)
+	}
+	energy, dS := 0.0, nd.New(1, sh, sw)
+	for v, on := range r.Where {
+		if on {
+			z := s.scale.z(nd.Data(r.S)[v])
+			energy += e.Value(z)
+			nd.Data(dS)[v] = float32(e.Slope(z) * s.scale.slope())
+		}
+	}
+	if err := s.meth.Grad(ctx, fs, r, dS, dfs); err != nil {
+		return 0, fmt.Errorf("engine: gradient of %s: %w", s.meth.Name(), err)
+	}
+	if s.features != nil {
+		for l := range df {
+			copyCells(df[l], p.win.in, dfs[l], seen, p.win.in)
+		}
+	}
+	return energy, nil
+}
+
+// copyCells copies what lies in a rectangle of the finest grid between feature maps of one image [1,D,h,w], which cover the
+// rectangles to and from of that grid.
+func copyCells(dst *tensor.Dense, to rect, src *tensor.Dense, from, what rect) {
+	ds, ss := dst.Shape(), src.Shape()
+	k := from.h() / ss[2] // cells of the finest grid per cell
+	rows, cols := what.h()/k, what.w()/k
+	d, s := nd.Data(dst), nd.Data(src)
+	for c := range ds[1] {
+		for i := range rows {
+			at := (c*ds[2]+(what.y0-to.y0)/k+i)*ds[3] + (what.x0-to.x0)/k
+			copy(d[at:at+cols], s[(c*ss[2]+(what.y0-from.y0)/k+i)*ss[3]+(what.x0-from.x0)/k:])
+		}
+	}
+}
+
+// cropped is the part of a feature map, which covers the rectangle from, that covers the rectangle what.
+func cropped(src *tensor.Dense, from, what rect) *tensor.Dense {
+	s := src.Shape()
+	k := from.h() / s[2]
+	dst := nd.New(1, s[1], what.h()/k, what.w()/k)
+	copyCells(dst, what, src, from, what)
+	return dst
 }
 
 // slicesOf returns image k of each tensor as a batch of one, sharing the values.

@@ -24,33 +24,39 @@ type window struct {
 	own rect // cells whose values are taken from it
 }
 
-// lattice is what window sides snap to, in cells. It bounds the number of sizes that graphs are compiled for, lets
-// windows of several images share a batch, and keeps strided layers (up to lattice cells per step) in phase with the
-// whole image.
-const lattice = 8
+// layout places windows on a grid of h x w cells.
+type layout struct {
+	h, w    int
+	margin  int // cells of context around what a window owns
+	lattice int // cells that the sides of windows snap to: see network
+	limit   int // cells of a window, margins included
+}
 
-// around places the window for own on a grid of h x w cells.
-func around(own rect, margin, h, w int) window {
-	in := own.grow(margin, rect{0, 0, h, w})
+func (l layout) all() rect { return rect{0, 0, l.h, l.w} }
+
+// whole reports whether every window is the whole grid.
+func (l layout) whole() bool { return l.margin >= max(l.h, l.w) }
+
+// around places the window for own.
+func (l layout) around(own rect) window {
+	in := own.grow(l.margin, l.all())
 	return window{in: rect{
-		in.y0 / lattice * lattice, in.x0 / lattice * lattice,
-		min(roundUp(in.y1, lattice), h), min(roundUp(in.x1, lattice), w),
+		in.y0 / l.lattice * l.lattice, in.x0 / l.lattice * l.lattice,
+		min(roundUp(in.y1, l.lattice), l.h), min(roundUp(in.x1, l.lattice), l.w),
 	}, own: own}
 }
 
-// tiles covers a grid of h x w cells with windows of at most limit cells each, margins included; one window if it fits.
-func tiles(h, w, margin, limit int) []window {
-	if h*w <= limit {
-		all := rect{0, 0, h, w}
-		return []window{{in: all, own: all}}
+// tiles covers the grid with windows; one if it fits, or if every margin would take in the whole grid.
+func (l layout) tiles() []window {
+	if l.h*l.w <= l.limit || l.whole() {
+		return []window{{in: l.all(), own: l.all()}}
 	}
-	return cover(rect{0, 0, h, w}, margin, h, w, limit)
+	return l.cover(l.all())
 }
 
-// cover splits own into windows of at most limit cells. A limit too small for the margins gives windows that own one
-// lattice step at a time.
-func cover(own rect, margin, h, w, limit int) []window {
-	if win := around(own, margin, h, w); win.in.area() <= limit || own.h() <= lattice && own.w() <= lattice {
+// cover splits own into windows. A limit too small for the margins gives windows that own one lattice step at a time.
+func (l layout) cover(own rect) []window {
+	if win := l.around(own); win.in.area() <= l.limit || l.whole() || own.h() <= l.lattice && own.w() <= l.lattice {
 		return []window{win}
 	}
 	a, b := own, own
@@ -61,14 +67,14 @@ func cover(own rect, margin, h, w, limit int) []window {
 		a.x1 = own.x0 + own.w()/2
 		b.x0 = a.x1
 	}
-	return append(cover(a, margin, h, w, limit), cover(b, margin, h, w, limit)...)
+	return append(l.cover(a), l.cover(b)...)
 }
 
-// covering returns windows whose own rectangles are disjoint and hold every wanted cell of the h x w grid. Windows that
-// would do more work apart than together are merged. The answer depends on this image alone.
-func covering(where []bool, h, w, margin, limit int) []window {
-	boxes := components(where, h, w)
-	cost := func(r rect) int { return around(r, margin, h, w).in.area() }
+// covering returns windows whose own rectangles are disjoint and hold every wanted cell. Windows that would do more work
+// apart than together are merged. The answer depends on this image alone.
+func (l layout) covering(where []bool) []window {
+	boxes := components(where, l.h, l.w)
+	cost := func(r rect) int { return l.around(r).in.area() }
 	for merged := true; merged; {
 		merged = false
 	scan:
@@ -86,7 +92,7 @@ func covering(where []bool, h, w, margin, limit int) []window {
 	}
 	var wins []window
 	for _, b := range boxes {
-		wins = append(wins, cover(b, margin, h, w, limit)...)
+		wins = append(wins, l.cover(b)...)
 	}
 	return wins
 }

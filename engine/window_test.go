@@ -13,20 +13,20 @@ func inside(r, within rect) bool {
 
 // requireSound checks what every plan of windows owes: windows lie on the grid and on the lattice, hold what they own with
 // its margin, and own no cell twice.
-func requireSound(t *testing.T, wins []window, h, w, margin int) []int {
+func requireSound(t *testing.T, wins []window, l layout) []int {
 	t.Helper()
-	grid := rect{0, 0, h, w}
-	owners := make([]int, h*w)
+	grid := rect{0, 0, l.h, l.w}
+	owners := make([]int, l.h*l.w)
 	for _, win := range wins {
 		require.True(t, inside(win.in, grid), "%+v", win)
-		require.True(t, inside(win.own.grow(margin, grid), win.in), "%+v misses its margin", win)
-		require.Zero(t, win.in.y0%lattice)
-		require.Zero(t, win.in.x0%lattice)
-		require.True(t, win.in.y1%lattice == 0 || win.in.y1 == h, "%+v", win)
-		require.True(t, win.in.x1%lattice == 0 || win.in.x1 == w, "%+v", win)
+		require.True(t, inside(win.own.grow(l.margin, grid), win.in), "%+v misses its margin", win)
+		require.Zero(t, win.in.y0%l.lattice)
+		require.Zero(t, win.in.x0%l.lattice)
+		require.True(t, win.in.y1%l.lattice == 0 || win.in.y1 == l.h, "%+v", win)
+		require.True(t, win.in.x1%l.lattice == 0 || win.in.x1 == l.w, "%+v", win)
 		for i := win.own.y0; i < win.own.y1; i++ {
 			for j := win.own.x0; j < win.own.x1; j++ {
-				owners[i*w+j]++
+				owners[i*l.w+j]++
 			}
 		}
 	}
@@ -37,18 +37,20 @@ func requireSound(t *testing.T, wins []window, h, w, margin int) []int {
 }
 
 func TestTilesOwnEveryCellOnce(t *testing.T) {
-	for _, c := range []struct{ h, w, margin, limit int }{
-		{1, 1, 3, 100}, {10, 10, 3, 100}, {10, 11, 3, 100}, {64, 100, 9, 1024}, {37, 301, 12, 2500}, {200, 3, 5, 300}, {90, 90, 12, 1},
+	for _, c := range []layout{
+		{1, 1, 3, 8, 100}, {10, 10, 3, 8, 100}, {10, 11, 3, 8, 100}, {64, 100, 9, 8, 1024}, {37, 301, 12, 4, 2500}, {200, 3, 5, 8, 300},
+		{90, 90, 12, 8, 1}, {90, 90, 12, 2, 1}, {90, 80, 1 << 30, 8, 1000},
 	} {
-		wins := tiles(c.h, c.w, c.margin, c.limit)
-		for v, n := range requireSound(t, wins, c.h, c.w, c.margin) {
+		wins := c.tiles()
+		for v, n := range requireSound(t, wins, c) {
 			require.Equal(t, 1, n, "%+v: cell %d", c, v)
 		}
-		if c.h*c.w <= c.limit {
+		if c.h*c.w <= c.limit || c.margin > 90 {
 			require.Len(t, wins, 1)
+			continue
 		}
 		for _, win := range wins {
-			if win.own.h() > lattice || win.own.w() > lattice {
+			if win.own.h() > c.lattice || win.own.w() > c.lattice {
 				require.LessOrEqual(t, win.in.area(), c.limit, "%+v", c)
 			}
 		}
@@ -58,7 +60,8 @@ func TestTilesOwnEveryCellOnce(t *testing.T) {
 func TestCoveringHoldsEveryWantedCell(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	for range 60 {
-		h, w, margin := 1+r.IntN(120), 1+r.IntN(120), r.IntN(12)
+		h, w := 1+r.IntN(120), 1+r.IntN(120)
+		l := layout{h, w, r.IntN(12), 1 << r.IntN(4), 2000}
 		where := make([]bool, h*w)
 		for range r.IntN(6) {
 			y, x := r.IntN(h), r.IntN(w)
@@ -68,7 +71,7 @@ func TestCoveringHoldsEveryWantedCell(t *testing.T) {
 				}
 			}
 		}
-		owners := requireSound(t, covering(where, h, w, margin, 2000), h, w, margin)
+		owners := requireSound(t, l.covering(where), l)
 		for v, on := range where {
 			if on {
 				require.Equal(t, 1, owners[v])
@@ -80,13 +83,16 @@ func TestCoveringHoldsEveryWantedCell(t *testing.T) {
 func TestCoveringStaysSmall(t *testing.T) {
 	const h, w = 200, 200
 	where := make([]bool, h*w)
-	require.Empty(t, covering(where, h, w, 10, 1<<20))
+	l := layout{h, w, 10, 8, 1 << 20}
+	require.Empty(t, l.covering(where))
 	where[5*w+5], where[190*w+190] = true, true
-	wins := covering(where, h, w, 10, 1<<20)
+	wins := l.covering(where)
 	require.Len(t, wins, 2, "cells far apart")
 	for _, win := range wins {
 		require.LessOrEqual(t, win.in.area(), 32*32)
 	}
 	where[12*w+12] = true
-	require.Len(t, covering(where, h, w, 10, 1<<20), 2, "neighbours share a window")
+	require.Len(t, l.covering(where), 2, "neighbours share a window")
+	l.margin = 1 << 30
+	require.Equal(t, []rect{l.all()}, []rect{l.covering(where)[0].in}, "a network that sees everything")
 }

@@ -5,11 +5,12 @@ package ort
 import (
 	"errors"
 	"fmt"
-	"runtime"
+	"os"
 	"strconv"
 
 	"f2pad/engine/exec"
 	"f2pad/engine/graph"
+	"f2pad/engine/onnx"
 
 	ort "github.com/yalue/onnxruntime_go"
 )
@@ -20,40 +21,46 @@ type Executor struct {
 	options Options
 }
 
-// Open loads the library, which stays in the process: every Executor uses the same one. Without it the error is an
-// ErrNoLibrary.
+var _ exec.Executor = (*Executor)(nil)
+
+// Open loads the library, which stays in the process and serves every Executor. Where that fails the error is
+// ErrNoLibrary; a provider that the library was built without is an error, too.
 func Open(o Options) (*Executor, error) {
-	if o.Threads < 0 {
-		return nil, fmt.Errorf("ort: %d threads", o.Threads)
+	if o.Threads < 0 || o.Ordinal < 0 {
+		return nil, fmt.Errorf("ort: %d threads, device %d: want 0 or more", o.Threads, o.Ordinal)
 	}
-	if o.Provider == "" {
-		o.Provider = CPU
-	}
-	device := o.Provider
+	info := exec.Info{Executor: "ort", Device: "cuda:" + strconv.Itoa(o.Ordinal), Precision: "float32"}
 	switch o.Provider {
-	case CPU:
-	case CUDA, TensorRT:
-		device = "cuda:" + strconv.Itoa(o.Ordinal)
+	case "", CPU:
+		o.Provider, info.Device = CPU, CPU
+	case CUDA:
+	case TensorRT:
+		if os.Getenv("NVIDIA_TF32_OVERRIDE") != "0" { // ONNX Runtime has no say in it
+			info.Precision = "tf32"
+		}
 	default:
 		return nil, fmt.Errorf("ort: unknown provider %q: want %s, %s or %s", o.Provider, CPU, CUDA, TensorRT)
 	}
-	_, version, err := load(o.Library)
-	if err != nil {
+	var err error
+	if _, info.Version, err = load(o.Library); err != nil {
 		return nil, err
 	}
-	e := &Executor{exec.Info{Executor: "ort", Device: device, Precision: "float32", Version: version}, o}
-	s, err := e.settings(1) // does the library have the provider?
+	e := &Executor{info, o}
+	s, err := e.settings(1)
 	if err != nil {
 		return nil, err
 	}
 	return e, s.Destroy()
 }
 
-// Info says "ort", "cpu" or "cuda:0", "float32" and the library's version.
+// Info says "ort", "cpu" or "cuda:0", "float32" and the library's version. TensorRT's precision is "tf32" unless
+// NVIDIA_TF32_OVERRIDE=0 keeps it from that.
 func (e *Executor) Info() exec.Info { return e.info }
 
 // Compile validates g, folds its BatchNormalizations, drops what no output needs and makes sessions of it and, with
-// gradient, of its gradient. g is neither changed nor kept; the sessions have weights of their own.
+// gradient, of its gradient. g is neither changed nor kept, but its constants are shared; the sessions have copies, in a
+// layout of their own. The Net holds what passes between sessions for each image of the largest batch it has seen with
+// gradient, else for one per core.
 func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
@@ -69,20 +76,45 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &net{forward: forward, backward: backward, gradient: gradient, shapes: p.shapes, threads: e.options.Threads}
-	if err := n.open(e); err != nil {
-		return nil, errors.Join(err, n.Close())
+	if floats := p.floats(); floats > graph.MaxElements {
+		return nil, fmt.Errorf("ort: an image takes %d floats at a time, more than %d", floats, graph.MaxElements)
+	}
+	n := &net{ex: e, planner: p, forward: forward, backward: backward}
+	for _, s := range p.steps {
+		if s.host != nil {
+			continue
+		}
+		if s.session, err = e.session(s, 1); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
 	}
 	return n, nil
 }
 
-// settings are those of a session that uses so many threads.
+// session makes a session of a step, on so many threads.
+func (e *Executor) session(s *step, threads int) (*ort.DynamicAdvancedSession, error) {
+	model, err := onnx.Write(s.part)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := e.settings(threads)
+	if err != nil {
+		return nil, err
+	}
+	session, err := ort.NewDynamicAdvancedSessionWithONNXData(model, names(s.in), names(s.out), settings)
+	if err != nil {
+		err = fmt.Errorf("ort: %q: %w", s.part.Name, err)
+	}
+	return session, errors.Join(err, settings.Destroy())
+}
+
+// settings are those of a session on so many threads. The memory that a session works in is its own and goes with it.
 func (e *Executor) settings(threads int) (*ort.SessionOptions, error) {
 	s, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, fmt.Errorf("ort: %w", err)
 	}
-	err = errors.Join(
+	if err := errors.Join(
 		s.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll),
 		s.SetExecutionMode(ort.ExecutionModeSequential),
 		s.SetIntraOpNumThreads(threads),
@@ -90,45 +122,33 @@ func (e *Executor) settings(threads int) (*ort.SessionOptions, error) {
 		s.SetLogSeverityLevel(ort.LoggingLevelFatal),
 		s.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"),
 		e.provide(s),
-	)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("ort: %w", err), s.Destroy())
+	); err != nil {
+		return nil, errors.Join(fmt.Errorf("ort: provider %s: %w", e.options.Provider, err), s.Destroy())
 	}
 	return s, nil
 }
 
-// provide gives a session its provider. A GPU computes float32 as such, with algorithms that are chosen by shape and not by
-// the clock, and everything or nothing.
+// provide gives a session its provider: a GPU runs all of a graph or refuses it, and CUDA chooses its algorithms by shapes,
+// not by the clock.
 func (e *Executor) provide(s *ort.SessionOptions) error {
-	ordinal := strconv.Itoa(e.options.Ordinal)
-	switch e.options.Provider {
-	case CUDA:
-		o, err := ort.NewCUDAProviderOptions()
-		if err != nil {
-			return err
-		}
-		defer o.Destroy()
-		return errors.Join(
-			o.Update(map[string]string{"device_id": ordinal, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
-			s.AppendExecutionProviderCUDA(o),
-			s.AddSessionConfigEntry("session.disable_cpu_ep_fallback", "1"))
-	case TensorRT:
+	if e.options.Provider == CPU {
+		return nil
+	}
+	options := map[string]string{"device_id": strconv.Itoa(e.options.Ordinal)}
+	if err := s.AddSessionConfigEntry("session.disable_cpu_ep_fallback", "1"); err != nil {
+		return err
+	}
+	if e.options.Provider == TensorRT {
 		o, err := ort.NewTensorRTProviderOptions()
 		if err != nil {
 			return err
 		}
-		defer o.Destroy()
-		return errors.Join(
-			o.Update(map[string]string{"device_id": ordinal}),
-			s.AppendExecutionProviderTensorRT(o),
-			s.AddSessionConfigEntry("session.disable_cpu_ep_fallback", "1"))
+		return errors.Join(o.Update(options), s.AppendExecutionProviderTensorRT(o), o.Destroy())
 	}
-	return nil
-}
-
-func cores(threads int) int {
-	if threads > 0 {
-		return threads
+	options["use_tf32"], options["cudnn_conv_algo_search"] = "0", "HEURISTIC"
+	o, err := ort.NewCUDAProviderOptions()
+	if err != nil {
+		return err
 	}
-	return runtime.GOMAXPROCS(0)
+	return errors.Join(o.Update(options), s.AppendExecutionProviderCUDA(o), o.Destroy())
 }

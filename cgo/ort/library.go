@@ -24,29 +24,30 @@ func Look(library string) Status {
 	return Status{Loaded: true, Library: found, Version: version}
 }
 
-// load loads the library unless it is there, and returns what was taken for it.
+// load loads the library unless it is there, and says which one it is. Errors are ErrNoLibrary.
 func load(library string) (found, version string, err error) {
-	found, err = find(library)
-	if err != nil {
+	if found, err = find(library); err != nil {
 		return found, "", fmt.Errorf("%w: %w", ErrNoLibrary, err)
 	}
 	loaded.Lock()
 	defer loaded.Unlock()
-	switch loaded.library {
-	case found:
-		return found, loaded.version, nil
-	case "":
-	default:
-		return found, "", fmt.Errorf("%w: %s: the process uses %s, and there can be one only", ErrNoLibrary, found, loaded.library)
+	if loaded.library == "" {
+		if err := initialize(found); err != nil {
+			return found, "", fmt.Errorf("%w: %s: %w (version %s or later is needed)", ErrNoLibrary, found, err, Version)
+		}
+		loaded.library, loaded.version = found, ort.GetVersion()
 	}
-	ort.SetSharedLibraryPath(found)
-	// Whatever goes wrong is returned as an error: nothing is printed.
-	if err := ort.InitializeEnvironment(ort.WithLogLevelFatal()); err != nil {
-		return found, "", fmt.Errorf("%w: %s: %w (version %s or later is needed)", ErrNoLibrary, found, err, Version)
+	if found != loaded.library {
+		return found, "", fmt.Errorf("%w: %s: the process has loaded %s, and can have one only", ErrNoLibrary, found, loaded.library)
 	}
-	if err := ort.DisableTelemetry(); err != nil {
-		return found, "", fmt.Errorf("%w: %s: %w", ErrNoLibrary, found, err)
-	}
-	loaded.library, loaded.version = found, ort.GetVersion()
 	return found, loaded.version, nil
+}
+
+// initialize loads the library. It is not to print: what goes wrong comes back as an error.
+func initialize(library string) error {
+	ort.SetSharedLibraryPath(library)
+	if err := ort.InitializeEnvironment(ort.WithLogLevelFatal()); err != nil {
+		return err
+	}
+	return ort.DisableTelemetry()
 }

@@ -6,10 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
-	"f2pad/engine/graph"
 	"f2pad/engine/nd"
 
 	ort "github.com/yalue/onnxruntime_go"
@@ -17,57 +17,25 @@ import (
 )
 
 // net is a compiled graph.
+//
+// Every image is a run of its own on sessions that know of no other: first as many as fill all cores, side by side, each on
+// one thread. If few are left, each of them has all cores, on sessions that were found to give the same bits.
 type net struct {
-	forward, backward *phase
-	gradient          bool
-	shapes            []graph.Shape
-	threads           int
+	ex *Executor
+	*planner
+	forward, backward *phase // backward is nil without gradient
 	slots             []*slot
-	scratch           [][]int64 // each core's
+	scratch           [][]int64 // for the steps in Go, one for each core
+	widened           bool      // the sessions for all cores have been made where they can be had
 	images            int       // of the last Forward, if Backward may follow it
 	closed            bool
 }
 
-// slot holds one image: a tensor for each port.
+// slot holds what steps pass on for one image.
 type slot struct {
-	tensors []*ort.Tensor[float32]
-	in, out map[*step][]ort.Value
-}
-
-func (n *net) steps() (all []*step) {
-	all = append(all, n.forward.steps...)
-	if n.backward != nil {
-		all = append(all, n.backward.steps...)
-	}
-	return all
-}
-
-// open makes the sessions.
-func (n *net) open(e *Executor) error {
-	for i, threads := range []int{1, cores(n.threads)} {
-		settings, err := e.settings(threads)
-		if err != nil {
-			return err
-		}
-		defer settings.Destroy()
-		for _, s := range n.steps() {
-			if s.host != nil {
-				continue
-			}
-			s.session[i], err = ort.NewDynamicAdvancedSessionWithONNXData(s.model, names(s.in), names(s.out), settings)
-			if err != nil {
-				return fmt.Errorf("ort: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-func names(ports []port) (names []string) {
-	for _, p := range ports {
-		names = append(names, p.name)
-	}
-	return names
+	data    [][]float32 // by port
+	tensors []ort.Value // over data
+	in, out [][]ort.Value
 }
 
 // Forward implements exec.Net.
@@ -86,9 +54,7 @@ func (n *net) Forward(ctx context.Context, in, out []*tensor.Dense) error {
 	if err := n.run(ctx, n.forward, images, in, out); err != nil {
 		return err
 	}
-	if n.gradient {
-		n.images = images
-	}
+	n.images = images
 	return nil
 }
 
@@ -97,7 +63,7 @@ func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
 	switch {
 	case n.closed:
 		return errClosed
-	case !n.gradient:
+	case n.backward == nil:
 		return errors.New("ort: Backward on a net compiled without gradient")
 	case n.images == 0:
 		return errors.New("ort: Backward without a Forward of its own")
@@ -119,13 +85,11 @@ func (n *net) Close() error {
 		return nil
 	}
 	var errs []error
-	for _, s := range n.slots {
-		for _, t := range s.tensors {
-			errs = append(errs, t.Destroy())
-		}
+	for _, sl := range n.slots {
+		errs = append(errs, sl.close())
 	}
-	for _, s := range n.steps() {
-		for _, session := range s.session {
+	for _, s := range n.steps {
+		for _, session := range []*ort.DynamicAdvancedSession{s.session, s.wide} {
 			if session != nil {
 				errs = append(errs, session.Destroy())
 			}
@@ -162,125 +126,105 @@ func check(what string, ports []port, ts []*tensor.Dense, images *int) error {
 	return nil
 }
 
-// Strategy is for experiments.
-var Strategy = 0
-
 func (n *net) run(ctx context.Context, ph *phase, images int, in, out []*tensor.Dense) error {
-	cores := cores(n.threads)
+	cores := n.ex.options.Threads
+	if cores == 0 {
+		cores = runtime.GOMAXPROCS(0)
+	}
 	if err := n.grow(images, cores); err != nil {
 		return err
 	}
-	together := images - images%cores
-	switch Strategy {
-	case 1: // all on one thread sessions
-		together = images
-	case 2: // many-thread session in parallel
-	case 3:
-		together = 0
+	apart := images % cores // images that have all cores
+	if 2*apart > cores || cores == 1 || n.ex.options.Provider != CPU {
+		apart = 0
 	}
-	if err := workers(cores, together, func(core, i int) error {
-		at := core
-		if n.gradient {
-			at = i
-		}
-		return n.image(ctx, ph, n.slots[at], i, core, 1, in, out)
-	}); err != nil {
-		return err
-	}
-	for i := together; i < images; i++ {
-		at := 0
-		if n.gradient {
-			at = i
-		}
-		if err := n.image(ctx, ph, n.slots[at], i, 0, cores, in, out); err != nil {
+	if apart > 0 {
+		if err := n.widen(ctx, cores); err != nil {
 			return err
 		}
 	}
-	return ctx.Err()
-}
-
-func (n *net) image(ctx context.Context, ph *phase, sl *slot, i, core, cores int, in, out []*tensor.Dense) error {
-	if err := ctx.Err(); err != nil {
+	job := func(i, core, cores int) error {
+		sl := n.slots[core]
+		if n.backward != nil {
+			sl = n.slots[i]
+		}
+		for k, p := range ph.in {
+			copy(sl.data[p.at], nd.Data(in[k])[i*len(sl.data[p.at]):])
+		}
+		for _, s := range ph.steps {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := n.step(s, sl, core, cores); err != nil {
+				return err
+			}
+		}
+		for k, p := range ph.out {
+			if out[k] != nil {
+				copy(nd.Data(out[k])[i*len(sl.data[p.at]):], sl.data[p.at])
+			}
+		}
+		return ctx.Err()
+	}
+	if err := spread(cores, images-apart, func(core, i int) error { return job(i, core, 1) }); err != nil {
 		return err
 	}
-	for k, p := range ph.in {
-		t := sl.tensors[p.at].GetData()
-		copy(t, nd.Data(in[k])[i*len(t):])
-	}
-	for _, s := range ph.steps {
-		if err := ctx.Err(); err != nil {
+	for i := images - apart; i < images; i++ {
+		if err := job(i, 0, cores); err != nil {
 			return err
-		}
-		if s.host != nil {
-			sl.host(s, n.scratch, core, cores)
-			continue
-		}
-		session := s.session[0]
-		if cores > 1 || Strategy == 2 {
-			session = s.session[1]
-		}
-		if err := session.Run(sl.in[s], sl.out[s]); err != nil {
-			return fmt.Errorf("ort: %w", err)
-		}
-	}
-	for k, p := range ph.out {
-		if out[k] != nil {
-			t := sl.tensors[p.at].GetData()
-			copy(nd.Data(out[k])[i*len(t):], t)
 		}
 	}
 	return nil
 }
 
-func (sl *slot) host(s *step, scratch [][]int64, core, cores int) {
-	var in [][]float32
-	for _, p := range s.in {
-		in = append(in, sl.tensors[p.at].GetData())
+// step runs a step on a slot, on one core or on so many.
+func (n *net) step(s *step, sl *slot, core, cores int) error {
+	if s.host == nil {
+		session := s.session
+		if cores > 1 && s.wide != nil {
+			session = s.wide
+		}
+		return sl.run(s, session)
 	}
-	out := sl.tensors[s.out[0].at].GetData()
-	planes := s.host.planes
+	in, out := make([][]float32, len(s.in)), sl.data[s.out[0].at]
+	for i, p := range s.in {
+		in[i] = sl.data[p.at]
+	}
 	if cores == 1 {
-		s.host.run(in, out, scratch[core], 0, planes)
-		return
+		s.host.run(in, out, n.scratch[core], 0, s.host.planes)
+		return nil
 	}
-	grain := (planes + 4*cores - 1) / (4 * cores)
-	workers(cores, (planes+grain-1)/grain, func(core, i int) error {
-		s.host.run(in, out, scratch[core], i*grain, min((i+1)*grain, planes))
+	const pieces = 4 // for each core, so that a slow one does not hold up the rest
+	count := min(s.host.planes, pieces*cores)
+	return spread(cores, count, func(core, i int) error {
+		s.host.run(in, out, n.scratch[core], i*s.host.planes/count, (i+1)*s.host.planes/count)
 		return nil
 	})
 }
 
-// grow makes slots for so many images, and scratch for so many cores.
+// run runs a session of a step. A slot is in use by one caller at a time, sessions by any number.
+func (sl *slot) run(s *step, session *ort.DynamicAdvancedSession) error {
+	if err := session.Run(sl.in[s.at], sl.out[s.at]); err != nil {
+		return fmt.Errorf("ort: %w", err)
+	}
+	return nil
+}
+
+// grow makes the slots for a run of so many images on so many cores, and their scratch.
 func (n *net) grow(images, cores int) error {
 	slots := cores
-	if n.gradient {
+	if n.backward != nil {
 		slots = images
 	}
 	for len(n.slots) < slots {
-		sl := &slot{in: map[*step][]ort.Value{}, out: map[*step][]ort.Value{}}
+		sl, err := n.slot()
+		if err != nil {
+			return err
+		}
 		n.slots = append(n.slots, sl)
-		for _, shape := range n.shapes {
-			dims := ort.Shape{1}
-			for _, d := range shape[1:] {
-				dims = append(dims, int64(d))
-			}
-			t, err := ort.NewEmptyTensor[float32](dims)
-			if err != nil {
-				return fmt.Errorf("ort: %w", err)
-			}
-			sl.tensors = append(sl.tensors, t)
-		}
-		for _, s := range n.steps() {
-			for _, p := range s.in {
-				sl.in[s] = append(sl.in[s], sl.tensors[p.at])
-			}
-			for _, p := range s.out {
-				sl.out[s] = append(sl.out[s], sl.tensors[p.at])
-			}
-		}
 	}
 	scratch := 0
-	for _, s := range n.steps() {
+	for _, s := range n.steps {
 		if s.host != nil {
 			scratch = max(scratch, s.host.scratch)
 		}
@@ -291,26 +235,66 @@ func (n *net) grow(images, cores int) error {
 	return nil
 }
 
-// workers calls body(core, i) for every i in [0,n) on up to so many goroutines, until one fails.
-func workers(cores, n int, body func(core, i int) error) error {
-	var next, failed atomic.Int64
+func (n *net) slot() (*slot, error) {
+	sl := &slot{}
+	for _, p := range n.ports {
+		dims := ort.Shape{1}
+		for _, d := range p.shape[1:] {
+			dims = append(dims, int64(d))
+		}
+		t, err := ort.NewEmptyTensor[float32](dims)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("ort: %q: %w", p.name, err), sl.close())
+		}
+		sl.data, sl.tensors = append(sl.data, t.GetData()), append(sl.tensors, t)
+	}
+	values := func(ports []port) (vs []ort.Value) {
+		for _, p := range ports {
+			vs = append(vs, sl.tensors[p.at])
+		}
+		return vs
+	}
+	for _, s := range n.steps {
+		sl.in, sl.out = append(sl.in, values(s.in)), append(sl.out, values(s.out))
+	}
+	return sl, nil
+}
+
+func (sl *slot) close() error {
+	var errs []error
+	for _, t := range sl.tensors {
+		errs = append(errs, t.Destroy())
+	}
+	return errors.Join(errs...)
+}
+
+// spread calls body(core, i) for every i in [0,n), on so many goroutines, until one fails. It returns the error of the
+// lowest i that failed.
+func spread(cores, n int, body func(core, i int) error) error {
+	var next atomic.Int64
+	var failed atomic.Bool
 	errs := make([]error, n)
 	work := func(core int) {
-		for failed.Load() == 0 {
+		for !failed.Load() {
 			i := int(next.Add(1)) - 1
 			if i >= n {
 				return
 			}
 			if errs[i] = body(core, i); errs[i] != nil {
-				failed.Add(1)
+				failed.Store(true)
 			}
 		}
 	}
-	var done sync.WaitGroup
+	var others sync.WaitGroup
 	for core := 1; core < min(cores, n); core++ {
-		done.Go(func() { work(core) })
+		others.Go(func() { work(core) })
 	}
 	work(0)
-	done.Wait()
-	return errors.Join(errs...)
+	others.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

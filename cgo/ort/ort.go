@@ -76,10 +76,10 @@ func find(library string) (string, error) {
 	}
 	path, err := filepath.Abs(library)
 	if err == nil {
-		path, err = filepath.EvalSymlinks(path)
+		err = checkFile(path)
 	}
 	if err == nil {
-		err = checkFile(path)
+		path, err = filepath.EvalSymlinks(path)
 	}
 	if err != nil {
 		return library, err

@@ -8,18 +8,17 @@ import (
 
 	"f2pad/engine/autodiff"
 	"f2pad/engine/graph"
-	"f2pad/engine/onnx"
 
 	ort "github.com/yalue/onnxruntime_go"
 	"gorgonia.org/tensor"
 )
 
-// port is a value that crosses the border of a session: an input or output of the graph or of its gradient, what is kept
-// between them, or what a step in Go reads or writes. Each has a place in every slot.
+// port is a value that steps pass on: an input or output of the graph or of its gradient, what is kept between the two, what
+// a step in Go reads or writes.
 type port struct {
 	name  string
 	shape graph.Shape
-	at    int // its number
+	at    int // its number, in both phases together
 }
 
 // phase is the graph, or its gradient, as steps in order.
@@ -28,64 +27,78 @@ type phase struct {
 	steps   []*step
 }
 
-// step is a piece of a graph: as an ONNX model for a session, or one node that Go runs.
+// step is a piece of a graph for ONNX Runtime, or one node for Go.
 type step struct {
+	at      int // its number, in both phases together
 	in, out []port
-	model   []byte
-	session [2]*ort.DynamicAdvancedSession // on one thread, and on many
 	host    *host
+
+	part    *graph.Graph                // what is not Go's, as long as sessions are made of it
+	session *ort.DynamicAdvancedSession // on one thread
+	wide    *ort.DynamicAdvancedSession // on several, if their number does not show in the results
 }
 
 // planner cuts graphs into steps.
-type planner struct{ shapes []graph.Shape } // of the ports
+type planner struct {
+	ports []port
+	steps []*step
+}
+
+// floats is how many of them the ports of one image hold.
+func (p *planner) floats() (sum int) {
+	for _, q := range p.ports {
+		sum += q.shape.PerImage()
+	}
+	return sum
+}
 
 func (p *planner) port(name string, shape graph.Shape) port {
-	p.shapes = append(p.shapes, shape)
-	return port{name, shape, len(p.shapes) - 1}
+	p.ports = append(p.ports, port{name, shape, len(p.ports)})
+	return p.ports[len(p.ports)-1]
 }
 
 // plan cuts g and, if asked, its gradient.
 func (p *planner) plan(g *graph.Graph, gradient bool) (forward, backward *phase, err error) {
-	var reverse *autodiff.Reverse
-	var saved []string
-	if gradient {
-		if reverse, err = autodiff.Gradient(g); err != nil {
-			return nil, nil, err
-		}
-		saved = reverse.Saved
-	}
 	known := map[string]port{}
-	if forward, err = p.phase(g, g.Inputs, saved, known); err != nil || !gradient {
+	if !gradient {
+		forward, err = p.phase(g, len(g.Inputs), nil, known)
 		return forward, nil, err
 	}
-	kept := map[string]port{}
-	for _, name := range saved {
-		kept[name] = known[name]
+	r, err := autodiff.Gradient(g)
+	if err != nil {
+		return nil, nil, err
 	}
-	backward, err = p.phase(reverse.Graph, reverse.Graph.Inputs[:len(g.Outputs)], nil, kept)
+	if forward, err = p.phase(g, len(g.Inputs), r.Saved, known); err != nil {
+		return nil, nil, err
+	}
+	saved := map[string]port{}
+	for _, name := range r.Saved {
+		saved[name] = known[name]
+	}
+	backward, err = p.phase(r.Graph, len(g.Outputs), nil, saved)
 	return forward, backward, err
 }
 
-// phase cuts g. inputs come from the caller; known has the ports of the other inputs and gets those of all values that
-// have one; saved are values that must.
-func (p *planner) phase(g *graph.Graph, inputs []graph.Value, saved []string, known map[string]port) (*phase, error) {
+// phase cuts g. The first inputs of its inputs come from the caller; known has the ports of the others, and gets those of
+// what has one, saved values included.
+func (p *planner) phase(g *graph.Graph, inputs int, saved []string, known map[string]port) (*phase, error) {
 	shapes, err := g.Infer()
 	if err != nil {
 		return nil, err
 	}
 	ph := &phase{}
-	for _, v := range inputs {
+	for _, v := range g.Inputs[:inputs] {
 		known[v.Name] = p.port(v.Name, v.Shape)
 		ph.in = append(ph.in, known[v.Name])
 	}
-	wanted := map[string]bool{}
+	parts, crossing := cut(g)
 	for _, name := range slices.Concat(g.Outputs, saved) {
-		wanted[name] = true
+		crossing[name] = true
 	}
-	for _, nodes := range cut(g, wanted) {
-		s, err := p.step(g, nodes, shapes, wanted, known)
+	for _, nodes := range parts {
+		s, err := p.step(g, nodes, shapes, crossing, known)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("ort: node %q (%s): %w", nodes[0].Name, nodes[0].Op, err)
 		}
 		ph.steps = append(ph.steps, s)
 	}
@@ -95,79 +108,101 @@ func (p *planner) phase(g *graph.Graph, inputs []graph.Value, saved []string, kn
 	return ph, nil
 }
 
-// cut deals the nodes out to steps: what Go runs is alone, and what depends on it goes to a later session than what it
-// depends on. wanted gets the values that cross.
-func cut(g *graph.Graph, wanted map[string]bool) (steps [][]*graph.Node) {
-	levels := map[string]int{} // value -> level of the node that makes it: even ones are sessions, odd ones are Go's
+// cut deals the nodes out to steps, as few as can be but one for each node of Go's, and says which values pass between them.
+func cut(g *graph.Graph) (steps [][]*graph.Node, crossing map[string]bool) {
+	level := levels(g)
+	crossing = map[string]bool{}
 	var byLevel [][]*graph.Node
 	for _, n := range g.Nodes {
-		level := 0
+		at := level[n.Out]
 		for _, name := range n.In {
-			level = max(level, levels[name])
-		}
-		if host := hosts[n.Op] != nil; host != (level%2 == 1) {
-			level++
-		}
-		for len(byLevel) <= level {
-			byLevel = append(byLevel, nil)
-		}
-		byLevel[level] = append(byLevel[level], n)
-		levels[n.Out] = level
-		for _, name := range n.In {
-			if from, ok := levels[name]; ok && (from != level || level%2 == 1) {
-				wanted[name] = true
+			if from, made := level[name]; made && from != at {
+				crossing[name] = true
 			}
 		}
-		if level%2 == 1 {
-			wanted[n.Out] = true
+		crossing[n.Out] = crossing[n.Out] || at%2 == 1
+		for len(byLevel) <= at {
+			byLevel = append(byLevel, nil)
 		}
+		byLevel[at] = append(byLevel[at], n)
 	}
-	for level, nodes := range byLevel {
-		switch {
-		case level%2 == 1:
-			steps = slices.AppendSeq(steps, slices.Chunk(nodes, 1))
-		case len(nodes) > 0:
-			steps = append(steps, nodes)
+	for at, nodes := range byLevel {
+		size := 1
+		if at%2 == 0 {
+			size = max(1, len(nodes))
 		}
+		steps = slices.AppendSeq(steps, slices.Chunk(nodes, size))
 	}
-	return steps
+	return steps, crossing
 }
 
-// step makes a step of nodes, whose wanted values get ports.
+// levels says when each value is made: ONNX Runtime makes those of even levels, one level in a session, Go those of odd
+// ones. A value is made as soon as can be, except that what depends on no node of Go's waits for the first that needs it.
+func levels(g *graph.Graph) map[string]int {
+	level := map[string]int{}
+	for _, n := range g.Nodes {
+		at := 0
+		for _, name := range n.In {
+			at = max(at, level[name])
+		}
+		if byGo := hosts[n.Op] != nil; byGo != (at%2 == 1) {
+			at++
+		}
+		level[n.Out] = at
+	}
+	needed := map[string]int{} // level of the first session that can make it in time
+	for _, n := range slices.Backward(g.Nodes) {
+		if at, ok := needed[n.Out]; ok && level[n.Out] == 0 {
+			level[n.Out] = at
+		}
+		for _, name := range n.In {
+			at := level[n.Out] / 2 * 2
+			if before, ok := needed[name]; !ok || at < before {
+				needed[name] = at
+			}
+		}
+	}
+	return level
+}
+
+// step makes a step of nodes of g. The values that it passes on get ports.
 func (p *planner) step(
-	g *graph.Graph, nodes []*graph.Node, shapes map[string]graph.Shape, wanted map[string]bool, known map[string]port,
+	g *graph.Graph, nodes []*graph.Node, shapes map[string]graph.Shape, crossing map[string]bool, known map[string]port,
 ) (*step, error) {
-	s := &step{}
+	s := &step{at: len(p.steps)}
 	part := &graph.Graph{Name: nodes[0].Name, Nodes: nodes, Consts: map[string]*tensor.Dense{}}
-	made := map[string]bool{}
+	here := map[string]bool{} // values that are made here, or are inputs already
 	for _, n := range nodes {
 		for _, name := range n.In {
 			switch c := g.Consts[name]; {
 			case c != nil:
 				part.Consts[name] = c
-			case name != "" && !made[name]:
-				if in := known[name]; !slices.ContainsFunc(s.in, func(q port) bool { return q.at == in.at }) {
-					s.in = append(s.in, in)
-					part.Inputs = append(part.Inputs, graph.Value{Name: name, Shape: in.shape})
-				}
+			case name != "" && !here[name]:
+				here[name] = true
+				s.in = append(s.in, known[name])
+				part.Inputs = append(part.Inputs, graph.Value{Name: name, Shape: shapes[name]})
 			}
 		}
-		made[n.Out] = true
-	}
-	for _, n := range nodes {
-		if wanted[n.Out] {
+		here[n.Out] = true
+		if crossing[n.Out] {
 			known[n.Out] = p.port(n.Out, shapes[n.Out])
 			s.out = append(s.out, known[n.Out])
 			part.Outputs = append(part.Outputs, n.Out)
 		}
 	}
-	var err error
+	p.steps = append(p.steps, s)
 	if lower := hosts[nodes[0].Op]; lower != nil {
-		if s.host, err = lower(nodes[0], shapes); err != nil {
-			return nil, fmt.Errorf("ort: node %q (%s): %w", nodes[0].Name, nodes[0].Op, err)
-		}
-		return s, nil
+		var err error
+		s.host, err = lower(nodes[0], shapes)
+		return s, err
 	}
-	s.model, err = onnx.Write(part)
-	return s, err
+	s.part = part
+	return s, nil
+}
+
+func names(ports []port) (names []string) {
+	for _, p := range ports {
+		names = append(names, p.name)
+	}
+	return names
 }

@@ -63,18 +63,6 @@ func TestCUDAThatIsNotThere(t *testing.T) {
 	require.Regexp(t, `(?m)^device: cpu$`, r.err)
 }
 
-// scores runs score and returns its items by image.
-func scores(t *testing.T, out string) map[string]map[string]any {
-	t.Helper()
-	all := map[string]map[string]any{}
-	for _, m := range messages(t, out) {
-		if m["message_type"] == "item" {
-			all[m["image"].(string)] = m
-		}
-	}
-	return all
-}
-
 func TestCUDAScoresWhatTheCPUScores(t *testing.T) {
 	setup(t)
 	args := func(device string) []string {

@@ -10,9 +10,9 @@ import (
 	"strings"
 
 	"f2pad/cgo/cuda"
+	"f2pad/cgo/ort"
 	"f2pad/engine"
 	"f2pad/engine/device"
-	"f2pad/engine/exec/goexec"
 
 	"github.com/spf13/cobra"
 )
@@ -73,7 +73,11 @@ func (c chosen) Text(w io.Writer) error {
 // computing returns the engine's options for what --device names, and says which device that is. With auto the CPU stands in
 // for a GPU that is not there, and takes over from one that fails.
 func (p *program) computing() (engine.Options, error) {
-	o := engine.Options{Executor: goexec.New(), Notice: p.notice, Fallback: p.device == autoDevice}
+	o := engine.Options{Notice: p.notice, Fallback: p.device == autoDevice}
+	var err error
+	if o.Executor, err = p.network(); err != nil {
+		return o, err
+	}
 	if p.device == cpuDevice || p.on.Reason != "" {
 		p.tell(chosen{device.CPU, p.on.Reason})
 		return o, nil
@@ -81,7 +85,6 @@ func (p *program) computing() (engine.Options, error) {
 	if p.gpu == nil {
 		at := 0
 		if p.device != autoDevice {
-			var err error
 			if at, err = ordinal(p.device); err != nil {
 				return o, err
 			}
@@ -138,6 +141,7 @@ func (p *program) notice(text string) {
 type deviceList struct {
 	CPU  cpuInfo     `json:"cpu"`
 	CUDA cuda.Status `json:"cuda"`
+	ORT  ort.Status  `json:"onnxruntime"`
 }
 
 type cpuInfo struct {
@@ -160,6 +164,12 @@ func (l deviceList) Text(w io.Writer) error {
 	default:
 		fmt.Fprintf(&b, "driver  %s (%s)\n", l.CUDA.Driver, l.CUDA.Library)
 	}
+	switch {
+	case l.ORT.Loaded:
+		fmt.Fprintf(&b, "ort     ONNX Runtime %s (%s)\n", l.ORT.Version, l.ORT.Library)
+	default:
+		fmt.Fprintf(&b, "ort     none: %s\n", l.ORT.Reason)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -168,12 +178,13 @@ func (p *program) devices() *cobra.Command {
 	return &cobra.Command{
 		Use:   "devices",
 		Short: "List what there is to compute on",
-		Long: `List what there is to compute on: the CPU, and NVIDIA GPUs with their memory, or the reason why there are none.
-Other verbs take one of them as --device; the default, auto, is the first GPU, or the CPU where there is none.`,
+		Long: `List what there is to compute on: the CPU, NVIDIA GPUs with their memory, or the reason why there are none, and
+ONNX Runtime, or the reason why it is not used. Other verbs take a device as --device; the default, auto, is the first
+GPU, or the CPU where there is none. Networks run on --executor: auto is ONNX Runtime where its library loads, or pure Go.`,
 		Example: "  f2pad devices\n  f2pad devices --json\n  f2pad score --device cuda:1 --model leather.f2pad --out results photos/",
 		Args:    cobra.NoArgs,
 		RunE: p.verb(func(context.Context, []string) error {
-			return p.ui.Show(deviceList{CPU: cpuInfo{runtime.GOARCH, runtime.GOMAXPROCS(0)}, CUDA: cuda.Look()})
+			return p.ui.Show(deviceList{cpuInfo{runtime.GOARCH, runtime.GOMAXPROCS(0)}, cuda.Look(), ort.Look(p.ortLib)})
 		}),
 	}
 }

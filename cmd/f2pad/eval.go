@@ -22,9 +22,9 @@ import (
 
 // evalOptions are the flags of eval.
 type evalOptions struct {
-	data, model, report string
-	maps                []refine.Kind
-	limit               int
+	data, model, backbone, report string
+	maps                          []refine.Kind
+	limit                         int
 }
 
 func (p *program) eval() *cobra.Command {
@@ -45,6 +45,7 @@ optimisation's merit; the rest of the gain is the control's.`,
 	f.SortFlags = false
 	f.StringVar(&o.data, "data", "", "`DIR` with a data set in MVTec AD's layout (required)")
 	f.StringVar(&o.model, "model", "", "`MODEL` file (required)")
+	backboneFile(f, &o.backbone)
 	f.Var(kinds{&o.maps}, "refine", "maps to measure")
 	f.Var(number{&o.limit, 0, mostImages}, "limit", "images per class; 0: all")
 	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: table and gallery in one")
@@ -86,7 +87,7 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if err := writable(o.report); err != nil {
 		return err
 	}
-	m, err := engine.Load(o.model)
+	m, err := load(o.model, o.backbone)
 	if err != nil {
 		return err
 	}

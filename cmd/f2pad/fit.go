@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"f2pad/engine"
+	"f2pad/engine/backbone"
 	"f2pad/engine/dataset"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,7 @@ func (p *program) fit() *cobra.Command {
 		Profile: engine.Profiles()[0], Backbone: engine.Backbones()[0], Size: engine.Size{Px: 256}, Program: version(),
 	}
 	var data, images, out string
+	pre := preprocessing{Preprocess: backbone.ImageNet}
 	cmd := &cobra.Command{
 		Use:   "fit (--data DIR | --images DIR) --method padim|patchcore --out MODEL",
 		Short: "Learn a model from normal images",
@@ -26,14 +29,33 @@ takes part. Images that cannot be used are reported and left out (exit code 3).
 
 --size PX stretches every image to a square, as the literature does; with --keep-aspect it is padded by reflection instead.
 --size native runs every image at its own size, which keeps defects that shrinking would lose: choose it where they are
-only a few pixels wide. PaDiM then shares one Gaussian among all locations.`,
+only a few pixels wide. PaDiM then shares one Gaussian among all locations.
+
+--backbone takes any network as an ONNX file. From torchvision, for example:
+
+  net = torchvision.models.resnet18(weights="DEFAULT").eval()
+  torch.onnx.export(net, torch.zeros(1, 3, 256, 256), "resnet18.onnx", dynamo=False)
+
+The model remembers where the file is, and its hash; score and eval look for it there and beside the model.`,
 		Example: `  f2pad fit --data mvtec/leather --method patchcore --out leather.f2pad
   f2pad fit --images photos/good --method padim --size native --out part.f2pad
-  f2pad fit --data mvtec/tile --method padim --profile anomalib --seed 7 --out tile.f2pad`,
+  f2pad fit --data mvtec/tile --method padim --profile anomalib --seed 7 --out tile.f2pad
+  f2pad fit --data mvtec/tile --method padim --backbone resnet18.onnx --layers layer1,layer2,layer3 --out deep.f2pad`,
 		Args: cobra.NoArgs,
-		PreRunE: func(*cobra.Command, []string) error {
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Size.KeepAspect && o.Size.Native() {
 				return errors.New("--keep-aspect needs --size PX: native images keep their aspect anyway")
+			}
+			builtIn := slices.Contains(engine.Backbones(), o.Backbone)
+			switch {
+			case builtIn && (len(o.Layers) > 0 || pre.given(cmd.Flags())):
+				return fmt.Errorf("--layers and what the network expects are for ONNX files, not for --backbone %s", o.Backbone)
+			case !builtIn && filepath.Ext(o.Backbone) != ".onnx":
+				return fmt.Errorf("--backbone must be %s or a file FILE.onnx", alternatives(engine.Backbones()))
+			case !builtIn && len(o.Layers) == 0:
+				return fmt.Errorf("--backbone %s needs --layers: f2pad inspect %s lists them", o.Backbone, o.Backbone)
+			case !builtIn:
+				o.Preprocess = &pre.Preprocess
 			}
 			return nil
 		},
@@ -53,7 +75,9 @@ only a few pixels wide. PaDiM then shares one Gaussian among all locations.`,
 	f.StringVar(&data, "data", "", "`DIR` with a data set in MVTec AD's layout: train/good is used")
 	f.StringVar(&images, "images", "", "`DIR` with normal images")
 	f.Var(choice{&o.Method, engine.Methods()}, "method", "detector (required)")
-	f.Var(choice{&o.Backbone, engine.Backbones()}, "backbone", "network that makes the features")
+	f.StringVar(&o.Backbone, "backbone", o.Backbone, "network that makes the features: scatter (built in), or an ONNX `FILE.onnx`")
+	f.StringSliceVar(&o.Layers, "layers", nil, "`NAMES` of an ONNX file's layers that make the features; f2pad inspect lists them")
+	pre.flags(f)
 	f.Var(choice{&o.Profile, engine.Profiles()}, "profile", "tradition whose conventions the method follows")
 	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
 	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to the square by reflection instead of stretching")

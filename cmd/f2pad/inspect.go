@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"f2pad/engine"
@@ -17,12 +18,22 @@ import (
 func (p *program) inspect() *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect FILE",
-		Short: "Show what a model file holds",
+		Short: "Show what a model file, or a network in an ONNX file, holds",
 		Long: `Show what a model file holds: method, options, calibration, hashes and sections. The whole file is read and its
-checksums are verified.`,
-		Example: "  f2pad inspect leather.f2pad\n  f2pad inspect leather.f2pad --json | jq .info.calibration",
+checksums are verified.
+
+Of a network (FILE.onnx) it shows the input, the operators, the work, what is not supported, and the layers that fit
+--backbone FILE.onnx can take as --layers, with the sizes of their maps.`,
+		Example: "  f2pad inspect leather.f2pad\n  f2pad inspect leather.f2pad --json | jq .info.calibration\n  f2pad inspect resnet18.onnx",
 		Args:    cobra.ExactArgs(1),
 		RunE: p.verb(func(_ context.Context, args []string) error {
+			if filepath.Ext(args[0]) == ".onnx" {
+				n, err := describeNetwork(args[0])
+				if err != nil {
+					return err
+				}
+				return p.ui.Show(n)
+			}
 			f, err := artifact.Open(args[0])
 			if err != nil {
 				return err
@@ -50,6 +61,7 @@ type modelMessage struct {
 	SHA256   string           `json:"sha256"`
 	Info     engine.ModelInfo `json:"info"`
 	State    any              `json:"state"` // the method's own account of what it learned
+	Backbone any              `json:"backbone"`
 	Sections []section        `json:"sections,omitempty"`
 }
 
@@ -65,7 +77,7 @@ func describe(path string, m *engine.Model) (modelMessage, error) {
 	if err != nil {
 		return modelMessage{}, err
 	}
-	return modelMessage{Path: path, Bytes: info.Size(), SHA256: m.SHA256(), Info: m.Info, State: m.Describe()}, nil
+	return modelMessage{Path: path, Bytes: info.Size(), SHA256: m.SHA256(), Info: m.Info, State: m.Describe(), Backbone: m.DescribeBackbone()}, nil
 }
 
 func (modelMessage) MessageType() string { return "model" }
@@ -98,11 +110,15 @@ func (m modelMessage) Text(w io.Writer) error {
 		if err != nil {
 			return err
 		}
+		network, err := json.MarshalIndent(m.Backbone, "", "  ")
+		if err != nil {
+			return err
+		}
 		options, err := json.MarshalIndent(i.Refine, "", "  ")
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "\nstate %s\n\nrefinement %s\n\nsections\n", state, options)
+		fmt.Fprintf(&b, "\nstate %s\n\nbackbone %s\n\nrefinement %s\n\nsections\n", state, network, options)
 		for _, s := range m.Sections {
 			fmt.Fprintf(&b, "  %-24s %-8s %-16s %10s\n", s.Name, s.Kind, fmt.Sprint(s.Shape), size(s.Bytes))
 		}

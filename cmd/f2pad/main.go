@@ -12,10 +12,12 @@ import (
 	"syscall"
 
 	"f2pad/cgo/cuda"
+	"f2pad/cgo/ort"
 	"f2pad/cmd/f2pad/ui"
 	"f2pad/cmd/f2pad/ui/json"
 	"f2pad/cmd/f2pad/ui/text"
 	"f2pad/engine"
+	"f2pad/engine/exec"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -44,8 +46,11 @@ type program struct {
 	gpu      *cuda.Device // opened by the first step that computes on it
 	on       chosen       // where the last step computed
 	notices  []string     // what the engine did in another way than asked
-	ui       ui.UI        // set when a verb begins
-	failed   int          // inputs that could not be used
+
+	executorName, ortLib, ortProvider string        // --executor, --ort-lib, --ort-provider
+	executor                          exec.Executor // what they stand for, once it is asked for
+	ui                                ui.UI         // set when a verb begins
+	failed                            int           // inputs that could not be used
 }
 
 // errPartial ends a verb that did its work for some inputs only. They have been reported one by one.
@@ -109,6 +114,12 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON lines to standard output (see docs/scripting.md)")
 	p.device = autoDevice
 	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, eval and demo compute; see devices")
+	p.executorName, p.ortProvider = autoExecutor, ort.CPU
+	root.PersistentFlags().Var(choice{&p.executorName, executors}, "executor",
+		"what the network runs on: ONNX Runtime (ort), pure Go (go), or ort where its library loads")
+	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", or what 'make ort' fetched")
+	root.PersistentFlags().Var(choice{&p.ortProvider, ortProviders}, "ort-provider",
+		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take --device's GPU")
 	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.devices(), p.version())
 	return root
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"f2pad/cgo/ort"
 	"f2pad/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -38,6 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+const noORT = "/nowhere/libonnxruntime.so"
+
 // outcome is what a run of the program gave.
 type outcome struct {
 	code     int
@@ -50,7 +53,8 @@ func command(args ...string) *exec.Cmd {
 		panic(err)
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	// The same on every machine: networks run in pure Go.
+	cmd.Env = append(os.Environ(), asProgram+"=1", ort.Environment+"="+noORT)
 	return cmd
 }
 
@@ -112,6 +116,18 @@ func types(all []map[string]any) []string {
 	return names
 }
 
+// scores are the items of score by image.
+func scores(t *testing.T, out string) map[string]map[string]any {
+	t.Helper()
+	all := map[string]map[string]any{}
+	for _, m := range messages(t, out) {
+		if m["message_type"] == "item" {
+			all[m["image"].(string)] = m
+		}
+	}
+	return all
+}
+
 func keys(m map[string]any) []string {
 	var names []string
 	for k := range m {
@@ -137,8 +153,16 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --method padim --out m": `[data images] is required`,
 		"fit --method padim --out m --data d --images i":                  `[data images] were all set`,
 		"fit --method padim --out m --data d --size 31":                   `"--size" flag: must be native or a number of pixels from 32 to 8192`,
+		"fit --method padim --out m --data d --executor tpu":              `"--executor" flag: must be auto, go or ort`,
+		"fit --method padim --out m --data d --ort-provider tpu":          `"--ort-provider" flag: must be cpu, cuda or tensorrt`,
+		"fit --method padim --out m --data d --backbone vgg":              `--backbone must be scatter or a file FILE.onnx`,
+		"fit --method padim --out m --data d --backbone a.onnx":           `--backbone a.onnx needs --layers: f2pad inspect a.onnx lists them`,
+		"fit --method padim --out m --data d --layers layer1":             `for ONNX files, not for --backbone scatter`,
+		"fit --method padim --out m --data d --mean 0,0,0":                `for ONNX files, not for --backbone scatter`,
+		"fit --method padim --out m --data d --std 1,0,1":                 `"--std" flag: must be three numbers R,G,B above 0`,
+		"fit --method padim --out m --data d --range 2":                   `"--range" flag: must be 1 or 255`,
+		"fit --method padim --out m --data d --channels grb":              `"--channels" flag: must be rgb or bgr`,
 		"fit --method padim --out m --data d --profile best":              `"--profile" flag: must be f2pad, paper or anomalib`,
-		"fit --method padim --out m --data d --backbone vgg":              `"--backbone" flag: must be scatter`,
 		"fit --method padim --out m --data d --size native --keep-aspect": `--keep-aspect needs --size PX`,
 		"fit --method padim --out m --data d --seed -1":                   `"--seed" flag`,
 		"fit --method padim --out m --data d extra":                       `unknown command "extra"`,
@@ -252,7 +276,7 @@ func TestFitSaysWhatItLearned(t *testing.T) {
 	require.Equal(t, exitPartial, r.code, r.out)
 	require.Empty(t, r.err)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"device", "error", "model"}, types(all))
+	require.Equal(t, []string{"executor", "device", "error", "model"}, types(all))
 	last := all[len(all)-1]
 	require.Equal(t, out, last["path"])
 	info := last["info"].(map[string]any)
@@ -286,7 +310,7 @@ func TestEvalEndsWithTheSummary(t *testing.T) {
 	r := f2pad(t, "eval", "--data", data(), "--model", model(), "--limit", "1", "--report", page, "--json")
 	require.Equal(t, exitOK, r.code, r.out)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"device", "summary"}, types(all))
+	require.Equal(t, []string{"executor", "device", "summary"}, types(all))
 	last := all[len(all)-1]
 	require.Equal(t, page, last["report"])
 	var have []string
@@ -332,7 +356,7 @@ func TestEvalGoesOnWithoutABrokenImage(t *testing.T) {
 	r := f2pad(t, "eval", "--data", broken, "--model", model(), "--refine", "none", "--json")
 	require.Equal(t, exitPartial, r.code, r.out)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"device", "error", "summary"}, types(all))
+	require.Equal(t, []string{"executor", "device", "error", "summary"}, types(all))
 	last := all[len(all)-1]
 	require.EqualValues(t, 1, last["failed"])
 	rows := last["rows"].([]any)
@@ -348,7 +372,7 @@ func TestDemoMakesFitsAndEvaluates(t *testing.T) {
 		o := synth.Options{Texture: "weave", Train: 8, Test: 5, Size: 64}
 		require.NoError(t, p.demonstrate(t.Context(), dir, o))
 		all := messages(t, out.String())
-		require.Equal(t, []string{"dataset", "device", "model", "summary"}, types(all))
+		require.Equal(t, []string{"dataset", "executor", "device", "model", "summary"}, types(all))
 		require.Len(t, all[len(all)-1]["rows"], 15, "3 maps of 4 defects and all")
 		require.FileExists(t, filepath.Join(dir, "report.html"))
 	}

@@ -19,7 +19,8 @@ import (
 
 // scoreOptions are the flags of score.
 type scoreOptions struct {
-	model, out, refine    string
+	model, backbone       string
+	out, refine           string
 	maps, masks, overlays bool
 	batch                 int
 	force                 bool
@@ -45,6 +46,7 @@ it was when the same command is run again. docs/scripting.md describes the files
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.model, "model", "", "`MODEL` file (required)")
+	backboneFile(f, &o.backbone)
 	f.StringVar(&o.out, "out", "", "`DIR` to write to (required)")
 	f.Var(choice{&o.refine, refineNames}, "refine",
 		"map to make (default f2pad with --maps, --masks or --overlays, otherwise none)")
@@ -120,7 +122,7 @@ type input struct {
 
 func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string) error {
 	began := time.Now()
-	m, err := engine.Load(o.model)
+	m, err := load(o.model, o.backbone)
 	if err != nil {
 		return err
 	}

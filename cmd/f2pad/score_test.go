@@ -148,7 +148,7 @@ func TestScoreJSONIsTheContract(t *testing.T) {
 	require.Equal(t, exitPartial, r.code)
 	require.Empty(t, r.err)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"device", "item", "item", "item", "item", "item", "error", "summary"}, types(all))
+	require.Equal(t, []string{"executor", "device", "item", "item", "item", "item", "item", "error", "summary"}, types(all))
 	var items []map[string]any
 	for _, m := range all {
 		switch m["message_type"] {

@@ -14,24 +14,41 @@ import (
 
 // Backbone is a network, trained or fitted, that every method can sit on.
 type Backbone interface {
-	// Name is what --backbone takes and models record: "scatter".
+	// Name is what models and reports call it: "scatter", or the name of an ONNX file.
 	Name() string
 	// Stride is the number of pixels per cell of the finest feature map. Cell (i,j) is centred on pixel
 	// ((i+0.5)*Stride-0.5, (j+0.5)*Stride-0.5), so that half-pixel bilinear resizing brings maps back in place.
 	Stride() int
+	// Multiple is what the image's height and width have to be multiples of: the pixels per cell of the coarsest feature map,
+	// a multiple of Stride.
+	Multiple() int
 	// Margin is the radius of the receptive field in pixels: a feature is the same whatever lies further away. Windows
-	// overlap by it.
+	// overlap by it. Whole where every feature depends on the whole image.
 	Margin() int
 	// MinSide is the least height and width that Graph takes.
 	MinSide() int
 	// Normalize says how an image's pixels become the graph's input; it sees the whole image, also when windows of it
 	// are run.
 	Normalize(img *tensor.Dense) Affine
-	// Graph builds the network for images of h x w pixels, both multiples of Stride: one input [N,3,h,w], one output
+	// Graph builds the network for images of h x w pixels, both multiples of Multiple: one input [N,3,h,w], one output
 	// per layer [N,D,h/s,w/s], finest first.
 	Graph(h, w int) (*graph.Graph, error)
 	// Save writes the backbone's parameters under the prefix "backbone/".
 	Save(w *artifact.Writer) error
+	// Describe returns what it is, for people (JSON-encodable).
+	Describe() any
+}
+
+// External is a backbone whose network is in a file of its own, outside of the model.
+type External interface {
+	Backbone
+	// File is the network's file as it was named when the model was fitted.
+	File() string
+	// Bind reads the network, without which there is no Graph, from a file. It has to be the one that the model was fitted
+	// with: ErrOtherNetwork. Bind comes before all other use.
+	Bind(path string) error
+	// Bound reports whether the network is there.
+	Bound() bool
 }
 
 // Affine maps a pixel value v of channel c to v*Scale[c]+Shift[c].
@@ -65,6 +82,12 @@ func Load(f *artifact.File) (Backbone, error) {
 			return nil, fmt.Errorf("backbone: scatter: %w", err)
 		}
 		return s, nil
+	case onnxName:
+		b, err := loadONNX(f)
+		if err != nil {
+			return nil, fmt.Errorf("backbone: onnx: %w", err)
+		}
+		return b, nil
 	default:
 		return nil, fmt.Errorf("backbone: unknown backbone %q", stored.Name)
 	}

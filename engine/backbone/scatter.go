@@ -70,6 +70,9 @@ func (s *Scatter) Name() string { return scatterName }
 // Stride returns 4.
 func (s *Scatter) Stride() int { return scatterStride }
 
+// Multiple returns 4.
+func (s *Scatter) Multiple() int { return scatterStride }
+
 // Margin returns 32: the coarsest path reaches 31.5 pixels from a cell's centre.
 func (s *Scatter) Margin() int { return scatterMargin }
 
@@ -198,6 +201,14 @@ func (a Affine) apply(img *tensor.Dense) *tensor.Dense {
 		to[i] = v*a.Scale[i/p] + a.Shift[i/p]
 	}
 	return x
+}
+
+// Describe says what was learned.
+func (s *Scatter) Describe() any {
+	return struct {
+		Grey     bool `json:"grey"`
+		Features int  `json:"features"`
+	}{s.grey, s.Features()}
 }
 
 // Save writes the sections backbone/info, backbone/scatter, backbone/mean [C], backbone/deviation [C] and backbone/pca

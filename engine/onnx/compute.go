@@ -263,11 +263,12 @@ func readMatMul(x *importer, _ *node, in []*value) []*value {
 	}
 	last := a.axis(-1)
 	switch {
-	case len(b.c.shape) == 2 && last == len(a.shape)-1 && len(a.shape) >= 2:
-	case len(b.c.shape) == 2 && last == 1 && len(a.shape) == 4:
-		return x.result(a, graph.Conv, nil, a.name, x.pointwise(b.c))
-	default:
+	case len(b.c.shape) != 2:
 		a = x.exact(a)
+	case last == 1 && len(a.shape) == 4:
+		return x.result(a, graph.Conv, nil, a.name, x.pointwise(b.c))
+	case last != len(a.shape)-1:
+		a = x.endingWith(a, last)
 	}
 	return x.result(a, graph.MatMul, nil, a.name, x.constant(b.c, b.c.shape...))
 }
@@ -285,7 +286,22 @@ func (x *importer) pointwise(c *constant) string {
 }
 
 func readGemm(x *importer, n *node, in []*value) []*value {
-	v := x.exact(computed(in, 0))
+	v := computed(in, 0)
+	if len(v.shape) > 2 { // the images are merged with other axes
+		w, c := known(in, 1), known(in, 2)
+		if n.int("transA", 0) != 0 || n.float("alpha", 1) != 1 || n.float("beta", 1) != 1 || len(w.shape) != 2 {
+			fail("of merged axes is not supported")
+		}
+		if n.int("transB", 0) != 0 {
+			w = x.permuted(w, []int{1, 0})
+		}
+		y := readMatMul(x, n, []*value{v, {c: w}})
+		if c == nil {
+			return y
+		}
+		return readBinary(x, &node{op: "Add"}, []*value{y[0], {c: c}})
+	}
+	v = x.exact(v)
 	attr := graph.Attrs{"transA": n.int("transA", 0), "transB": n.int("transB", 0), "alpha": n.float("alpha", 1),
 		"beta": n.float("beta", 1)}
 	args := []string{v.name, x.weights(in, 1)}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"f2pad/engine/graph"
 	"f2pad/engine/nd"
@@ -307,7 +306,7 @@ func (x *importer) op(op graph.Op, attr graph.Attrs, in ...string) string {
 func (x *importer) named(name string, op graph.Op, attr graph.Attrs, in ...string) string {
 	x.b.OpAs(name, op, attr, in...)
 	if err := x.b.Recover(); err != nil {
-		panic(failure{errors.New(strings.TrimPrefix(err.Error(), "graph: "))})
+		panic(failure{errors.New(reason(err))})
 	}
 	x.made[name] = x.at
 	return name
@@ -426,6 +425,23 @@ func (x *importer) settled(v *value) *value {
 		for range group {
 			axes[a] = append(axes[a], i)
 			i++
+		}
+	}
+	name := x.transpose(v.name, perm)
+	return &value{name: name, shape: x.b.Shape(name), axes: axes}
+}
+
+// endingWith moves one of the graph's axes to the end.
+func (x *importer) endingWith(v *value, last int) *value {
+	perm, place := []int{0}, make([]int, len(v.shape))
+	for _, a := range append(slices.DeleteFunc(v.order(), func(a int) bool { return a == 0 || a == last }), last) {
+		place[a] = len(perm)
+		perm = append(perm, a)
+	}
+	axes := make([][]int, len(v.axes))
+	for i, group := range v.axes {
+		for _, a := range group {
+			axes[i] = append(axes[i], place[a])
 		}
 	}
 	name := x.transpose(v.name, perm)

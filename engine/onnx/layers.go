@@ -10,35 +10,93 @@ import (
 // Exporters write it into node names ("/layer1/layer1.0/conv1/Conv": containers are repeated in their members' names) or
 // list the modules from the outside to the inside with the operator last ("[”, 'layer1', 'layer1.0', 'conv2d']").
 func modulePath(name, scopes string) string {
-	var inner []string
-	if strings.HasPrefix(scopes, "[") {
-		var list []string
-		for _, s := range strings.Split(strings.Trim(scopes, "[] "), ",") {
-			list = append(list, strings.Trim(s, ` '"`))
+	var path string
+	if list := strings.Split(strings.Trim(scopes, "[] "), ","); len(list) > 1 {
+		path = strings.Trim(list[len(list)-2], ` '"`)
+		if strings.HasPrefix(path, "_empty_nn_module") { // stands for none
+			path = ""
 		}
-		if len(list) < 2 {
-			return ""
+	} else if rest, ok := strings.CutPrefix(name, "/"); ok {
+		var inner []string
+		parts := strings.Split(rest, "/")
+		for _, part := range parts[:len(parts)-1] {
+			if last := len(inner) - 1; last >= 0 && strings.HasPrefix(part, inner[last]+".") {
+				inner[last] = part
+			} else {
+				inner = append(inner, part)
+			}
 		}
-		return list[len(list)-2]
+		path = strings.Join(inner, ".")
 	}
-	if !strings.HasPrefix(name, "/") {
+	if len(path) > maxPath {
 		return ""
 	}
-	parts := strings.Split(name[1:], "/")
-	for _, part := range parts[:len(parts)-1] {
-		if last := len(inner) - 1; last >= 0 && strings.HasPrefix(part, inner[last]+".") {
-			inner[last] = part
-		} else {
-			inner = append(inner, part)
-		}
-	}
-	return strings.Join(inner, ".")
+	return path
 }
 
-// inside reports whether a node belongs to a module or one within it.
-func (n *node) inside(module string) bool {
-	rest, ok := strings.CutPrefix(n.path, module)
-	return ok && (rest == "" || rest[0] == '.')
+// maxPath bounds the length of a module's path: what is longer is none.
+const maxPath = 1024
+
+// enclosing calls visit with a module's path and those of the modules around it, from the outside to the inside.
+func enclosing(path string, visit func(path string)) {
+	for i := range len(path) {
+		if path[i] == '.' {
+			visit(path[:i])
+		}
+	}
+	if path != "" {
+		visit(path)
+	}
+}
+
+// common is the length of the innermost module's path that two modules share.
+func common(a, b string) int {
+	shared := 0
+	enclosing(a, func(path string) {
+		if rest, ok := strings.CutPrefix(b, path); ok && (rest == "" || rest[0] == '.') {
+			shared = len(path)
+		}
+	})
+	return shared
+}
+
+// leaving has, for each module, the last of its tensors that is used outside of it.
+func (m *Model) leaving() map[string]string {
+	within := map[string]int{} // for each tensor in use, the length of the innermost path that it does not leave
+	use := func(name, reader string) {
+		if maker := m.makers[name]; maker != nil {
+			n := common(maker.path, reader)
+			if was, ok := within[name]; ok {
+				n = min(n, was)
+			}
+			within[name] = n
+		}
+	}
+	for _, n := range m.nodes {
+		if n.op != "Shape" {
+			for _, in := range n.in {
+				use(in, n.path)
+			}
+		}
+	}
+	for _, out := range m.outputs {
+		use(out.name, "")
+	}
+	last := map[string]string{}
+	for _, n := range m.nodes {
+		for _, out := range n.out {
+			if n, path := within[out], n.path; out != "" && path != "" {
+				if _, used := within[out]; used {
+					enclosing(path, func(path string) {
+						if len(path) > n {
+							last[path] = out
+						}
+					})
+				}
+			}
+		}
+	}
+	return last
 }
 
 // tensorOf finds what a layer's name stands for: a tensor, a node's first output, or what leaves a module last.
@@ -51,47 +109,10 @@ func (m *Model) tensorOf(layer string) (string, error) {
 			return n.out[0], nil
 		}
 	}
-	if layer != "" {
-		if tensor := m.leaving(layer); tensor != "" {
-			return tensor, nil
-		}
+	if tensor := m.leaving()[layer]; tensor != "" {
+		return tensor, nil
 	}
 	return "", fmt.Errorf("onnx: the model has no tensor, node or module %q%s", layer, m.near(layer))
-}
-
-// leaving is the last tensor of a module that is used outside of it, "" if there is none.
-func (m *Model) leaving(module string) string {
-	mine := map[string]bool{}
-	var last string
-	for _, n := range m.nodes {
-		if n.inside(module) {
-			for _, out := range n.out {
-				mine[out] = true
-			}
-		}
-	}
-	used := map[string]bool{}
-	for _, n := range m.nodes {
-		if n.op == "Shape" || n.inside(module) {
-			continue
-		}
-		for _, in := range n.in {
-			used[in] = used[in] || mine[in]
-		}
-	}
-	for _, out := range m.outputs {
-		used[out.name] = used[out.name] || mine[out.name]
-	}
-	for _, n := range m.nodes {
-		if n.inside(module) {
-			for _, out := range n.out {
-				if used[out] && out != "" {
-					last = out
-				}
-			}
-		}
-	}
-	return last
 }
 
 // modules are the paths of the nodes' modules and of those that they are part of, in the order of their first nodes.
@@ -99,14 +120,12 @@ func (m *Model) modules() []string {
 	var list []string
 	seen := map[string]bool{}
 	for _, n := range m.nodes {
-		for i := range n.path + "." {
-			if i == len(n.path) || n.path[i] == '.' {
-				if path := n.path[:i]; path != "" && !seen[path] {
-					seen[path] = true
-					list = append(list, path)
-				}
+		enclosing(n.path, func(path string) {
+			if !seen[path] {
+				seen[path] = true
+				list = append(list, path)
 			}
-		}
+		})
 	}
 	return list
 }

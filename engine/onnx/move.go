@@ -108,11 +108,11 @@ func readConcat(x *importer, n *node, in []*value) []*value {
 		}
 	}
 	y := like
+	if before+after == 0 {
+		return x.result(like, graph.Concat, graph.Attrs{"axis": at}, parts...)
+	}
 	if len(parts) > 1 {
 		y = x.like(like, x.op(graph.Concat, graph.Attrs{"axis": at}, parts...))
-	}
-	if before+after == 0 {
-		return []*value{y}
 	}
 	pads := make([]int, 2*len(y.shape))
 	pads[at], pads[len(y.shape)+at] = before, after

@@ -43,10 +43,7 @@ func (x *importer) reshape(v *value, want []dim) *value {
 		lay[i] = i
 	}
 	slices.SortStableFunc(lay, func(i, j int) int {
-		if c := cmp.Compare(atoms[i].axis, atoms[j].axis); c != 0 || !atoms[j].images() {
-			return c
-		}
-		return 1 // the images come first
+		return cmp.Or(cmp.Compare(atoms[i].axis, atoms[j].axis), cmp.Compare(min(atoms[i].n, 1), min(atoms[j].n, 1)))
 	})
 	name := v.name
 	for p, i := range lay {
@@ -75,17 +72,16 @@ func (x *importer) reshape(v *value, want []dim) *value {
 	return y
 }
 
-// settle brings the atoms of a value to the tensor's order; lay follows.
+// settle brings the atoms of a value to the tensor's order, but for the images, which stay first; lay follows.
 func (x *importer) settle(name string, atoms []atom, lay []int) string {
-	if !atoms[0].images() {
-		fail("the images' axis is not the first")
-	}
-	shape, perm := make([]int, len(lay)), make([]int, len(lay))
+	shape, place, perm := make([]int, len(lay)), make([]int, len(lay)), make([]int, len(lay))
 	for p, i := range lay {
-		shape[p], perm[i] = atoms[i].n, p
+		shape[p], place[i] = atoms[i].n, p
 	}
-	for i := range lay {
-		lay[i] = i
+	slices.Sort(lay)
+	slices.SortStableFunc(lay, func(i, j int) int { return cmp.Compare(min(atoms[i].n, 1), min(atoms[j].n, 1)) })
+	for p, i := range lay {
+		perm[p] = place[i]
 	}
 	return x.transpose(x.perImage(name, shape[1:]), perm)
 }

@@ -13,26 +13,33 @@ import (
 // A unit of work is a band of rows of one group. Where a tap may fall outside the input or columns are strided, the
 // input rows of the band are first copied to scratch, with zeros around them and columns sorted by remainder: then
 // neighbouring outputs read neighbouring floats for every tap.
+//
+// The sums are products of the weights, packed once, and the taps' sources: either read where they lie, along rows, or
+// packed panel by panel, where a panel's columns are outputs of any rows.
 type conv struct {
 	groups, ins, outs int // channels per group
 	x, y              [2]int
 	step, spread      [2]int
 	low, high         [2]int // least and greatest dy and dx
-	bias              []float32
+	isa               *gemm.ISA
+	bias              []float32 // of each group, in whole tiles
 	phases            []phaseTaps
 
+	kernel      *gemm.Kernel
+	packed      bool // panel by panel
 	rows, bands int  // output rows of a phase in a band; bands
 	staged      bool // the band is copied
 	sources     int  // floats of a staged band
 	pitch       int  // from the source row of one output row to that of the next
-	tiles       int  // column tiles that are packed together, 0: direct sums
+	panel       int  // floats of a panel
+	block       int  // outputs of a channel that are summed at a time, panel by panel
 }
 
 // phaseTaps is one phase: its outputs and its taps, as offsets from the source of an output.
 type phaseTaps struct {
 	row, col, rows, cols int
 	at                   []int
-	w                    [][]float32 // of each group: [outs, taps]
+	w                    [][]float32 // of each group: [outs, taps], packed
 }
 
 // tap is one kernel element of one input channel.
@@ -44,7 +51,7 @@ func lowerConv(o *operation) (kernel, error) {
 		return kernel{}, err
 	}
 	c := newConv(o)
-	c.step, c.spread = win.Stride, [2]int{1, 1}
+	c.step, c.spread = win.Stride, unspread
 	ins, outs, ky, kx := c.ins, c.outs, win.Kernel[0], win.Kernel[1]
 	weight := func(g, m int, t tap) float32 {
 		return o.consts[1][(((g*outs+m)*ins+t.channel)*ky+t.ky)*kx+t.kx]
@@ -57,7 +64,7 @@ func lowerConv(o *operation) (kernel, error) {
 			}
 		}
 	}
-	return c.kernel([]phaseTaps{{rows: c.y[0], cols: c.y[1]}}, [][]tap{taps}, weight), nil
+	return c.lower([]phaseTaps{{rows: c.y[0], cols: c.y[1]}}, [][]tap{taps}, weight), nil
 }
 
 func lowerConvTranspose(o *operation) (kernel, error) {
@@ -66,7 +73,7 @@ func lowerConvTranspose(o *operation) (kernel, error) {
 		return kernel{}, err
 	}
 	c := newConv(o)
-	c.step, c.spread = [2]int{1, 1}, win.Stride
+	c.step, c.spread = unspread, win.Stride
 	ins, outs, ky, kx := c.ins, c.outs, win.Kernel[0], win.Kernel[1]
 	weight := func(g, m int, t tap) float32 {
 		return o.consts[1][(((g*ins+t.channel)*outs+m)*ky+t.ky)*kx+t.kx]
@@ -98,7 +105,7 @@ func lowerConvTranspose(o *operation) (kernel, error) {
 			taps = append(taps, met)
 		}
 	}
-	return c.kernel(phases, taps, weight), nil
+	return c.lower(phases, taps, weight), nil
 }
 
 func floorDiv(a, b int) int {
@@ -114,16 +121,31 @@ func newConv(o *operation) *conv {
 	c := &conv{
 		groups: groups, ins: x[1] / groups, outs: y[1] / groups,
 		x: [2]int(x[2:]), y: [2]int(y[2:]),
-		bias: make([]float32, y[1]),
+		isa: o.isa,
+		// A constant may end where its memory ends: it is copied, and then read.
+		staged: o.consts[0] != nil,
 	}
-	if len(o.consts) == 3 && o.consts[2] != nil {
+	if len(o.consts) == 3 {
 		c.bias = o.consts[2]
 	}
 	return c
 }
 
-// kernel chooses how to go about it. What is chosen changes no result: every way adds the same numbers in one order.
-func (c *conv) kernel(phases []phaseTaps, taps [][]tap, weight func(g, m int, t tap) float32) kernel {
+// unspread is where neighbouring outputs of a phase are neighbours in the output.
+var unspread = [2]int{1, 1}
+
+const (
+	// Where a group has few outputs, packing costs much of what the sums cost, and sums along rows are faster unless the
+	// rows are short.
+	fewOuts = 16
+	oneOuts = 2 // up to which rows by themselves are faster than tiles of several
+
+	bandWork = 1 << 20 // multiply-adds in a band, where the rows allow it
+	block    = 512     // outputs of a channel: what stays in a core's private cache while the sums go on
+)
+
+// lower chooses how to go about it. What is chosen changes no result: every way adds the same numbers in one order.
+func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t tap) float32) kernel {
 	most := 0 // taps
 	first := true
 	for _, ts := range taps {
@@ -140,16 +162,30 @@ func (c *conv) kernel(phases []phaseTaps, taps [][]tap, weight func(g, m int, t 
 	}
 	rows, cols := phases[0].rows, phases[0].cols // the largest phase
 
-	if c.outs > directOuts || (c.outs > 2 && cols < directCols) {
-		c.tiles = min(max(4, packFloats/(max(most, 1)*gemm.NR)), (cols+gemm.NR-1)/gemm.NR*rows)
+	switch {
+	case c.outs <= oneOuts:
+		c.kernel = &c.isa.One
+	case c.outs <= fewOuts && 2*cols >= c.isa.Few.Cols:
+		c.kernel = &c.isa.Few
+	default:
+		c.kernel, c.packed = &c.isa.Many, true
 	}
-	c.staged = c.step[1] > 1 || c.low[0] < 0 || c.low[1] < 0 ||
-		(rows-1)*c.step[0]+c.high[0] >= c.x[0] || (cols-1)+c.high[1] >= c.x[1] || (c.tiles > 0 && cols < gemm.NR)
+	c.staged = c.staged || c.step[1] > 1 || c.low[0] < 0 || c.low[1] < 0 ||
+		(rows-1)*c.step[0]+c.high[0] >= c.x[0] || (cols-1)+c.high[1] >= c.x[1] || (!c.packed && cols < c.kernel.Cols)
 
 	reach := c.high[0] - c.low[0] + 1 // input rows that an output row reads
 	perRow := cols * most * c.outs * len(phases)
 	c.rows = bandWork/max(perRow, 1) + 1
-	if c.staged { // let no more than a third of the copied rows be copied by two bands
+	switch {
+	case c.packed: // fill the panels
+		c.rows = max(c.rows, c.kernel.Cols/cols, reach)
+		for r := c.rows; r < 2*c.rows; r++ {
+			if r*cols%c.kernel.Cols == 0 {
+				c.rows = r
+				break
+			}
+		}
+	case c.staged: // let no more than a third of the copied rows be copied by two bands
 		c.rows = max(c.rows, 2*reach/c.step[0]+1)
 	}
 	c.rows = min(c.rows, rows)
@@ -158,43 +194,37 @@ func (c *conv) kernel(phases []phaseTaps, taps [][]tap, weight func(g, m int, t 
 	// Offsets are relative to input (i*step[0], 0), staged to (i*step[0]+low[0], low[1]).
 	c.pitch = c.step[0] * c.x[1]
 	offset := func(t tap) int { return (t.channel*c.x[0]+t.dy)*c.x[1] + t.dx }
-	scratch := 0
 	if c.staged {
 		height := (c.rows-1)*c.step[0] + reach
-		part := max(cols, gemm.NR) + (c.high[1]-c.low[1])/c.step[1] // columns of one remainder
+		part := cols
+		if !c.packed {
+			part = max(cols, c.kernel.Cols)
+		}
+		part += (c.high[1] - c.low[1]) / c.step[1] // columns of one remainder
 		width := part * c.step[1]
 		c.pitch = c.step[0] * width
 		c.sources = c.ins * height * width
-		scratch = c.sources
 		offset = func(t tap) int {
 			dx := t.dx - c.low[1]
 			return (t.channel*height+t.dy-c.low[0])*width + dx%c.step[1]*part + dx/c.step[1]
 		}
 	}
-	for i := range phases {
-		p := &phases[i]
-		for _, t := range taps[i] {
-			p.at = append(p.at, offset(t))
-		}
-		for g := range c.groups {
-			w := make([]float32, 0, c.outs*len(p.at))
-			for m := range c.outs {
-				for _, t := range taps[i] {
-					w = append(w, weight(g, m, t))
-				}
-			}
-			p.w = append(p.w, w)
-		}
+	c.pack(phases, taps, offset, weight)
+
+	scratch := c.sources + gemm.Slack
+	if c.packed {
+		c.block = (min(block, c.rows*cols) + c.kernel.Cols - 1) / c.kernel.Cols * c.kernel.Cols
+		c.panel = gemm.Depths(most)*c.kernel.Cols + gemm.Slack
+		scratch += c.panel
+	} else {
+		c.block = cols
 	}
-	c.phases = phases
-	if c.tiles > 0 {
-		scratch += c.tiles * most * gemm.NR
-	} else if c.spread[1] > 1 {
-		scratch += cols
+	if c.spread != unspread {
+		scratch += c.outs * c.block
 	}
 	return kernel{
 		units:   c.groups * c.bands,
-		cost:    c.rows * perRow,
+		cost:    c.rows * perRow / 8,
 		scratch: scratch,
 		run: func(k *call, lo, hi int) {
 			for u := lo; u < hi; u++ {
@@ -204,28 +234,51 @@ func (c *conv) kernel(phases []phaseTaps, taps [][]tap, weight func(g, m int, t 
 	}
 }
 
-const (
-	// Where a group has few outputs, packing costs much of what the sums cost, and sums along rows are faster unless the
-	// rows are short (measured: 1 to 12 channels, 9x9, 256 columns: 18 against 12 GFLOP/s; 64 to 64 at 56: 13 and 14).
-	directOuts = 16
-	directCols = 16
-
-	packFloats = 16 << 10 // that are packed together: what stays in a core's private cache
-	bandWork   = 1 << 18  // multiply-adds in a band, where the rows allow it
-)
+// pack sets the phases, with offsets and weights, and brings the bias to the length of whole tiles.
+func (c *conv) pack(phases []phaseTaps, taps [][]tap, offset func(tap) int, weight func(g, m int, t tap) float32) {
+	for i := range phases {
+		p := &phases[i]
+		for _, t := range taps[i] {
+			p.at = append(p.at, offset(t))
+		}
+		n := len(p.at)
+		w := make([]float32, 0, c.outs*n)
+		for g := range c.groups {
+			w = w[:0]
+			for m := range c.outs {
+				for _, t := range taps[i] {
+					w = append(w, weight(g, m, t))
+				}
+			}
+			packed := make([]float32, c.kernel.SizeA(c.outs, n))
+			c.kernel.PackA(packed, c.outs, n, w)
+			p.w = append(p.w, packed)
+		}
+	}
+	c.phases = phases
+	padded := c.kernel.SizeA(c.outs, 1)
+	bias := make([]float32, c.groups*padded)
+	for g := range c.groups {
+		if c.bias != nil {
+			copy(bias[g*padded:], c.bias[g*c.outs:][:c.outs])
+		}
+	}
+	c.bias = bias
+}
 
 // band computes the rows from i0 of each phase of group g.
 func (c *conv) band(k *call, g, i0 int) {
-	src := k.in[0][g*c.ins*c.x[0]*c.x[1]:][:c.ins*c.x[0]*c.x[1]]
+	src := k.in[0][g*c.ins*c.x[0]*c.x[1]:]
 	scratch := k.scratch
 	if c.staged {
-		c.stage(scratch[:c.sources], src, i0*c.step[0]+c.low[0])
-		src, scratch = scratch[:c.sources], scratch[c.sources:]
+		c.stage(scratch[:c.sources], src[:c.ins*c.x[0]*c.x[1]], i0*c.step[0]+c.low[0])
+		src, scratch = scratch[:c.sources+gemm.Slack], scratch[c.sources+gemm.Slack:]
 	} else {
 		src = src[i0*c.pitch:]
 	}
 	size := c.y[0] * c.y[1]
-	y, bias := k.out[g*c.outs*size:][:c.outs*size], c.bias[g*c.outs:][:c.outs]
+	y := k.out[g*c.outs*size:][:c.outs*size]
+	bias := c.bias[len(c.bias)/c.groups*g:][:len(c.bias)/c.groups]
 	for i := range c.phases {
 		p := &c.phases[i]
 		rows := min(c.rows, p.rows-i0)
@@ -233,10 +286,10 @@ func (c *conv) band(k *call, g, i0 int) {
 			continue
 		}
 		out := y[(p.row+i0*c.spread[0])*c.y[1]:]
-		if c.tiles == 0 {
-			c.direct(p, out, src, scratch, p.w[g], bias, rows)
+		if c.packed {
+			c.panels(p, out, src, scratch, p.w[g], bias, rows)
 		} else {
-			c.packed(p, out, src, scratch, p.w[g], bias, rows)
+			c.along(p, out, src, scratch, p.w[g], bias, rows)
 		}
 	}
 }
@@ -275,69 +328,84 @@ func (c *conv) stage(dst, x []float32, y0 int) {
 	}
 }
 
-// direct sums along rows.
-func (c *conv) direct(p *phaseTaps, y, src, scratch, w, bias []float32, rows int) {
-	taps, spread := len(p.at), c.spread[1]
-	for m, b := range bias {
-		for i := range rows {
+// along sums along rows. The last tile of a row is moved back so that it ends with it, if it can be.
+func (c *conv) along(p *phaseTaps, y, src, scratch, w, bias []float32, rows int) {
+	k, size, taps := c.kernel, c.y[0]*c.y[1], len(p.at)
+	for i := range rows {
+		dst, ldd := y[i*c.y[1]:], size
+		if c.spread != unspread {
+			dst, ldd = scratch, c.block
+		}
+		for j := 0; j < p.cols; j += k.Cols {
+			j := max(0, min(j, p.cols-k.Cols))
+			for m := 0; m < c.outs; m += k.Rows {
+				k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), min(k.Cols, p.cols), taps, w[m*taps:], src[i*c.pitch+j:], p.at,
+					bias[m:], false)
+			}
+		}
+		if c.spread != unspread {
+			c.scatter(p, y, scratch, i*p.cols, p.cols)
+		}
+	}
+}
+
+// panels sums panel by panel, as far as a panel stays in the first-level cache, then the rest of the same outputs' sums.
+func (c *conv) panels(p *phaseTaps, y, src, scratch, w, bias []float32, rows int) {
+	k, taps := c.kernel, len(p.at)
+	panel, sums := scratch[:c.panel], scratch[c.panel:]
+	part := gemm.Depths(taps)
+	var segments [64]gemm.Segment
+	for n0 := 0; n0 < rows*p.cols; n0 += c.block {
+		n := min(c.block, rows*p.cols-n0)
+		dst, ldd := y[n0:], c.y[0]*c.y[1]
+		if c.spread != unspread {
+			dst, ldd = sums, c.block
+		}
+		for l := 0; l == 0 || l < taps; l += part {
+			steps := min(part, taps-l)
+			for j := 0; j < n; j += k.Cols {
+				cols := min(k.Cols, n-j)
+				k.Gather(panel, src, p.at[l:l+steps], c.segments(segments[:0], p, n0+j, cols))
+				for m := 0; m < c.outs; m += k.Rows {
+					k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), cols, steps, w[m*taps+l*k.Rows:], panel, nil, bias[m:], l > 0)
+				}
+			}
+		}
+		if c.spread != unspread {
+			c.scatter(p, y, sums, n0, n)
+		}
+	}
+}
+
+// segments appends where the n outputs from number from of a phase's rows read.
+func (c *conv) segments(to []gemm.Segment, p *phaseTaps, from, n int) []gemm.Segment {
+	i, j := from/p.cols, from%p.cols
+	for at := 0; at < n; i, j = i+1, 0 {
+		s := gemm.Segment{To: at, From: i*c.pitch + j, Cols: min(p.cols-j, n-at)}
+		at += s.Cols
+		if last := len(to) - 1; last >= 0 && to[last].From+to[last].Cols == s.From {
+			to[last].Cols += s.Cols
+			continue
+		}
+		to = append(to, s)
+	}
+	return to
+}
+
+// scatter writes the n outputs from number from of a phase's rows, which lie block apart in sums, to where they belong.
+func (c *conv) scatter(p *phaseTaps, y, sums []float32, from, n int) {
+	for m := range c.outs {
+		x := sums[m*c.block:][:n]
+		i, j := from/p.cols, from%p.cols
+		for len(x) > 0 {
 			row := y[m*c.y[0]*c.y[1]+i*c.spread[0]*c.y[1]:][p.col:c.y[1]]
-			sums := row
-			if spread > 1 {
-				sums = scratch[:p.cols]
+			cols := min(p.cols-j, len(x))
+			at := j * c.spread[1]
+			for _, v := range x[:cols] {
+				row[at] = v
+				at += c.spread[1]
 			}
-			fill(sums, b)
-			axpy(sums, src[i*c.pitch:], p.at, w[m*taps:][:taps])
-			if spread > 1 {
-				for j, v := range sums {
-					row[j*spread] = v
-				}
-			}
+			x, i, j = x[cols:], i+1, 0
 		}
-	}
-}
-
-// packed copies the sources of some tiles of NR columns into panels, as many as stay in the cache, and multiplies them by
-// the weights of all outputs.
-func (c *conv) packed(p *phaseTaps, y, src, scratch, w, bias []float32, rows int) {
-	taps := len(p.at)
-	panel := taps * gemm.NR
-	across := (p.cols + gemm.NR - 1) / gemm.NR
-	for t0 := 0; t0 < across*rows; t0 += c.tiles {
-		tiles := min(c.tiles, across*rows-t0)
-		for t := range tiles {
-			i, j := (t0+t)/across, c.column(p, (t0+t)%across)
-			gather4(scratch[t*panel:][:panel], src[i*c.pitch+j:], p.at)
-		}
-		for m := 0; m < len(bias); m += gemm.MR {
-			outs := min(gemm.MR, len(bias)-m)
-			for t := range tiles {
-				var sums [gemm.MR][gemm.NR]float32
-				for r := range outs {
-					b := bias[m+r]
-					sums[r] = [gemm.NR]float32{b, b, b, b}
-				}
-				gemm.Tile(&sums, w[m*taps:][:outs*taps], taps, scratch[t*panel:][:panel])
-				i, tile := (t0+t)/across, (t0+t)%across
-				j := c.column(p, tile)
-				for r := range outs {
-					row := y[(m+r)*c.y[0]*c.y[1]+i*c.spread[0]*c.y[1]:][p.col:c.y[1]]
-					for q := tile*gemm.NR - j; q < gemm.NR && j+q < p.cols; q++ {
-						row[(j+q)*c.spread[1]] = sums[r][q]
-					}
-				}
-			}
-		}
-	}
-}
-
-// column is the first column of a tile. The last tile of a row is moved back so that it ends with it, if it can be.
-func (c *conv) column(p *phaseTaps, tile int) int {
-	return max(0, min(tile*gemm.NR, p.cols-gemm.NR))
-}
-
-func gather4(panel, x []float32, at []int) {
-	for _, o := range at {
-		*(*[gemm.NR]float32)(panel) = *(*[gemm.NR]float32)(x[o:])
-		panel = panel[gemm.NR:]
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
 
 	"github.com/stretchr/testify/require"
 )
@@ -37,7 +38,7 @@ func BenchmarkConv(b *testing.B) {
 			graph.Attrs{"group": 64, "pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			n, err := newConvCase(c.op, c.x, c.w, nil, c.attr)
+			n, err := newConvCase(gemm.Best(), c.op, c.x, c.w, nil, c.attr)
 			require.NoError(b, err)
 			x, y := make([]float32, n.x.PerImage()), make([]float32, n.y.PerImage())
 			wave(x)

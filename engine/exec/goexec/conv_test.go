@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
 	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
@@ -18,11 +19,12 @@ type convCase struct {
 	x, y graph.Shape
 	w, b []float32
 	wDim []int
+	isa  *gemm.ISA
 	k    kernel
 }
 
-func newConvCase(op graph.Op, x, w []int, bias []float32, attr graph.Attrs) (*convCase, error) {
-	c := &convCase{w: make([]float32, nd.Size(w...)), b: bias, wDim: w}
+func newConvCase(isa *gemm.ISA, op graph.Op, x, w []int, bias []float32, attr graph.Attrs) (*convCase, error) {
+	c := &convCase{w: make([]float32, nd.Size(w...)), b: bias, wDim: w, isa: isa}
 	wave(c.w)
 	b := graph.NewBuilder("conv")
 	args := []string{b.Input("x", append([]int{graph.N}, x...)...), b.Const(nd.Wrap(c.w, w...))}
@@ -35,7 +37,7 @@ func newConvCase(op graph.Op, x, w []int, bias []float32, attr graph.Attrs) (*co
 		return nil, err
 	}
 	c.node, c.x, c.y = g.Nodes[0], b.Shape("x"), b.Shape(g.Outputs[0])
-	c.k, err = lowerings[op](&operation{Node: c.node, in: []graph.Shape{c.x, w}, consts: consts, out: c.y})
+	c.k, err = lowerings[op](&operation{Node: c.node, in: []graph.Shape{c.x, w}, consts: consts, out: c.y, isa: isa})
 	return c, err
 }
 
@@ -71,7 +73,7 @@ func (c *convCase) definition(x []float32) []float32 {
 						continue
 					}
 					w := c.w[(at*win.Kernel[0]+ky)*win.Kernel[1]+kx]
-					y[o] += float32(w * x[((m/outs*ins+ch)*c.x[2]+p)*c.x[3]+q])
+					y[o] = c.isa.MulAdd(w, x[((m/outs*ins+ch)*c.x[2]+p)*c.x[3]+q], y[o])
 				}
 			}
 		}
@@ -108,14 +110,23 @@ func untouched(t *testing.T, whole []float32) {
 // Every convolution, whichever way it is computed and cut up, gives the bits of its definition, reads nothing but its
 // input and writes nothing but its output and scratch.
 func TestConvIsItsDefinition(t *testing.T) {
+	for _, isa := range gemm.ISAs() {
+		t.Run(isa.Name, func(t *testing.T) { convsAreTheirDefinition(t, isa) })
+	}
+}
+
+func convsAreTheirDefinition(t *testing.T, isa *gemm.ISA) {
 	rng := rand.New(rand.NewPCG(3, 0))
 	pick := func(lo, hi int) int { return lo + rng.IntN(hi-lo+1) }
 	ways := map[string]int{}
 	for tried := 0; tried < 400; tried++ {
 		groups := []int{1, 1, 1, 2, 3}[rng.IntN(5)]
-		ins, outs := groups*pick(1, 4), groups*[]int{1, 2, 3, 5, 17, 18}[rng.IntN(6)]
+		ins, outs := groups*pick(1, 4), groups*[]int{1, 2, 3, 5, 17, 25}[rng.IntN(6)]
 		x := []int{ins, pick(1, 24), pick(1, 60)}
 		kernel := []int{pick(1, 6), pick(1, 6)}
+		if tried%20 == 0 { // several bands
+			x, kernel = []int{ins, pick(50, 60), pick(50, 60)}, []int{5, 5}
+		}
 		attr := graph.Attrs{
 			"group": groups, "strides": []int{pick(1, 3), pick(1, 3)}, "dilations": []int{pick(1, 2), pick(1, 2)},
 			"pads": []int{pick(0, 3), pick(0, 3), pick(0, 3), pick(0, 3)},
@@ -132,7 +143,7 @@ func TestConvIsItsDefinition(t *testing.T) {
 			bias = make([]float32, outs)
 			wave(bias)
 		}
-		c, err := newConvCase(op, x, w, bias, attr)
+		c, err := newConvCase(isa, op, x, w, bias, attr)
 		if err != nil {
 			continue // no window fits
 		}
@@ -142,14 +153,15 @@ func TestConvIsItsDefinition(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("%d %s %v %v", tried, op, x, w), func(t *testing.T) { c.check(t, rng) })
 	}
-	for _, way := range []string{"direct", "direct staged", "direct spread", "packed", "packed staged", "packed spread", "bands"} {
+	for _, way := range []string{"one", "one staged", "one spread", "few", "few staged", "few spread", "panels", "panels staged",
+		"panels spread", "bands"} {
 		require.Greater(t, ways[way], 5, "cases that go the way %q", way)
 	}
 }
 
 // The last band of a transposed convolution may hold a row of some phases only.
 func TestConvTransposeLastBand(t *testing.T) {
-	c, err := newConvCase(graph.ConvTranspose, []int{4, 8, 120}, []int{4, 18, 5, 5}, nil,
+	c, err := newConvCase(gemm.Best(), graph.ConvTranspose, []int{4, 8, 120}, []int{4, 18, 5, 5}, nil,
 		graph.Attrs{"strides": []int{2, 2}, "pads": []int{2, 2, 2, 2}})
 	require.NoError(t, err)
 	require.Equal(t, 2, c.k.units)
@@ -159,15 +171,18 @@ func TestConvTransposeLastBand(t *testing.T) {
 
 // way says how the case is computed, by what its scratch serves for.
 func (c *convCase) way() string {
-	spread := c.node.Op == graph.ConvTranspose && c.node.Ints("strides", nil)[1] > 1
+	spread := c.node.Op == graph.ConvTranspose && nd.Size(c.node.Ints("strides", nil)...) > 1
 	outs := c.y[1] / c.node.Int("group", 1)
 	cols := c.y[3]
 	if spread {
 		cols = (cols-1)/c.node.Ints("strides", nil)[1] + 1
 	}
-	way := "direct"
-	if outs > directOuts || (outs > 2 && cols < directCols) {
-		way = "packed"
+	way := "panels"
+	switch {
+	case outs <= oneOuts:
+		way = "one"
+	case outs <= fewOuts && 2*cols >= c.isa.Few.Cols:
+		way = "few"
 	}
 	switch {
 	case spread:
@@ -193,31 +208,6 @@ func (c *convCase) check(t *testing.T, rng *rand.Rand) {
 	for i, want := range c.definition(x) {
 		if y[i] != want {
 			t.Fatalf("[%d] is %g, want %g", i, y[i], want)
-		}
-	}
-}
-
-func TestAxpy(t *testing.T) {
-	x := make([]float32, 100)
-	wave(x)
-	for taps := range 30 {
-		w, at := make([]float32, taps), make([]int, taps)
-		wave(w)
-		for k := range at {
-			at[k] = k * k % 83
-		}
-		for n := range 18 {
-			y, whole := guarded(n)
-			wave(y)
-			want := append([]float32(nil), y...)
-			for i := range want {
-				for k := range w {
-					want[i] += float32(w[k] * x[at[k]+i])
-				}
-			}
-			axpy(y, x, at, w)
-			require.Equal(t, want, append([]float32(nil), y...), "%d taps, %d elements", taps, n)
-			untouched(t, whole)
 		}
 	}
 }

@@ -11,13 +11,14 @@ import (
 
 	"f2pad/engine/exec"
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
 )
 
-// Executor compiles graphs for the CPU. The zero value is ready to use.
-type Executor struct{}
+// Executor compiles graphs for the CPU.
+type Executor struct{ isa *gemm.ISA }
 
-// New returns an executor.
-func New() *Executor { return &Executor{} }
+// New returns an executor that uses the best of the processor's instruction sets.
+func New() *Executor { return &Executor{gemm.Best()} }
 
 // Info says "go" on "cpu" in "float32".
 func (*Executor) Info() exec.Info {
@@ -27,7 +28,7 @@ func (*Executor) Info() exec.Info {
 // Compile validates g, folds its BatchNormalizations, drops what no output needs and plans the buffers. g is neither
 // changed nor kept, but its constants are shared. The Net holds one arena per image of the largest batch it has seen with
 // gradient, else one per core; after the first run of a batch size it does not allocate.
-func (*Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
+func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func (*Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 		return nil, err
 	}
 	g.Prune()
-	p := &planner{}
+	p := &planner{isa: e.isa}
 	forward, err := p.phase(g, len(g.Inputs), map[string]int{})
 	if err != nil {
 		return nil, err

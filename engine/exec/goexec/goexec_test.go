@@ -11,6 +11,7 @@ import (
 	"f2pad/engine/compare"
 	"f2pad/engine/exec/exectest"
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
 	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
@@ -24,7 +25,11 @@ var tolerances = exectest.Tolerances{
 	Gradient: compare.Tolerance{Abs: 2e-5, Rel: 2e-5},
 }
 
-func TestSuite(t *testing.T) { exectest.Test(t, New(), tolerances) }
+func TestSuite(t *testing.T) {
+	for _, isa := range gemm.ISAs() {
+		t.Run(isa.Name, func(t *testing.T) { exectest.Test(t, &Executor{isa}, tolerances) })
+	}
+}
 
 // small is a network with the operators that a backbone spends its time in.
 func small(t testing.TB, h, w int) *graph.Graph {

@@ -1,6 +1,9 @@
 package goexec
 
-import "f2pad/engine/graph"
+import (
+	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
+)
 
 // kernel computes one image's part of a node's output.
 type kernel struct {
@@ -25,6 +28,7 @@ type operation struct {
 	in     []graph.Shape // nil where left out
 	consts [][]float32   // nil where not a constant
 	out    graph.Shape
+	isa    *gemm.ISA
 }
 
 // lowerings holds an entry for every operator but BatchNormalization, which is folded, and Reshape, which the planner

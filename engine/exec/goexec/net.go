@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"f2pad/engine/internal/gemm"
 	"f2pad/engine/internal/par"
 	"f2pad/engine/nd"
 
@@ -195,7 +196,7 @@ func (n *net) grow(images, cores int) {
 		arenas = images
 	}
 	for len(n.arenas) < arenas {
-		n.arenas = append(n.arenas, make([]float32, n.arena))
+		n.arenas = append(n.arenas, make([]float32, n.arena+gemm.Slack)) // convolutions read beyond
 	}
 	for len(n.cores) < cores {
 		n.cores = append(n.cores, call{scratch: make([]float32, n.scratch)})

@@ -7,6 +7,7 @@ import (
 
 	"f2pad/engine/autodiff"
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
 	"f2pad/engine/nd"
 )
 
@@ -44,6 +45,7 @@ type buffer struct{ size, first, last, offset int }
 
 // planner turns graphs into steps. Time counts steps and copies through all phases.
 type planner struct {
+	isa     *gemm.ISA
 	buffers []buffer
 	phases  []*phase
 	now     int
@@ -98,7 +100,7 @@ func (p *planner) step(ph *phase, g *graph.Graph, n *graph.Node, shapes map[stri
 		return fmt.Errorf("the operator is not implemented")
 	}
 	s := &step{at: p.now}
-	o := &operation{Node: n, out: shapes[n.Out], in: make([]graph.Shape, len(n.In)), consts: make([][]float32, len(n.In))}
+	o := &operation{Node: n, isa: p.isa, out: shapes[n.Out], in: make([]graph.Shape, len(n.In)), consts: make([][]float32, len(n.In))}
 	for i, name := range n.In {
 		if name == "" {
 			continue

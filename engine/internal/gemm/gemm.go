@@ -1,93 +1,180 @@
-// Package gemm multiplies row-major float32 matrices: C[m,n] = A[m,k] * B[k,n], with B packed into panels. Every element
-// of C is one sum over k in ascending order, each product and each partial sum rounded to float32; so a result depends
-// neither on where its row and column lie nor on how the work is cut up, and is the same on every platform (no fused
-// multiply-add). Nothing here starts goroutines: callers share out rows or panels.
+// Package gemm multiplies float32 matrices: C[m,n] = A[m,k] * B[k,n]. Both sides are packed first: A into bands of rows,
+// B into panels of columns, so that a micro-kernel reads either from one end to the other while its tile of C stays in
+// registers.
+//
+// Every element of C is one sum over k in ascending order, in float32, and every step of it is one multiply-add: fused
+// (rounded once) on processors with AVX2 and FMA, else rounded after the product and after the sum. So a result depends
+// neither on where its row and column lie nor on how the work is cut up, and all instruction sets that fuse give the same
+// bits; only between those that do and those that do not may the last bits differ. Nothing here starts goroutines: callers
+// share out rows or panels.
 package gemm
 
-const (
-	// MR and NR are the rows and columns of C that one micro-kernel call holds in registers.
-	MR = 2
-	NR = 4
+import "math"
 
-	// blockFloats is how much of B is worked on at a time (96 KiB): what stays in a core's private cache while all rows
-	// of A stream past.
-	blockFloats = 24 << 10
-	leastPanels = 4 // however large k is: each pass over A must serve several
+// ISA is a set of micro-kernels for one instruction set. All its kernels round alike. It is immutable.
+type ISA struct {
+	Name  string
+	Fused bool   // multiply-adds are rounded once
+	Many  Kernel // for products
+	Few   Kernel // for products of a few rows, by wide rows of B that are not packed
+	One   Kernel // for one row, likewise
+}
+
+// Best is the fastest that the processor has.
+func Best() *ISA { return available[0] }
+
+// ISAs are all that the processor has, the fastest first, "go" last, which every one has.
+func ISAs() []*ISA { return available }
+
+// MulAdd is a*b+c, rounded as the kernels do.
+func (s *ISA) MulAdd(a, b, c float32) float32 {
+	if !s.Fused {
+		return float32(a*b) + c
+	}
+	// The product is exact in float64. The sum is rounded to odd, whence rounding to float32 gives what one rounding gives.
+	p, q := float64(a)*float64(b), float64(c)
+	sum := p + q
+	back := sum - p
+	if err := (p - (sum - back)) + (q - back); err != 0 && math.Float64bits(sum)&1 == 0 { // false for NaN
+		sum = math.Nextafter(sum, math.Inf(int(math.Copysign(1, err))))
+	}
+	return float32(sum)
+}
+
+// Kernel is a micro-kernel: what computes a tile of Rows x Cols. Its packed operands suit no other kernel.
+type Kernel struct {
+	Rows, Cols int
+	id         id
+}
+
+const (
+	// Depth is how much of k a micro-kernel goes through at once, so that a panel of B stays in the first-level cache
+	// while all bands of A pass. Longer sums go on from what is in C, which changes no bit.
+	Depth = 256
+
+	blockRows = 192 // of A, whose part of Depth (192 KiB) stays in the second-level cache
+	blockCols = 512 // of C, likewise, while k goes up
+
+	largest = 8 * 64 // elements of a tile
 )
 
-// Panels is the number of float32 that a packed [k,n] matrix takes: its columns in panels of NR, the last one padded
-// with zeros; a panel holds its k rows of NR values one after another.
-func Panels(k, n int) int { return (n + NR - 1) / NR * NR * k }
-
-// PackedB is the right-hand operand, packed once and used often. It is safe for concurrent use.
-type PackedB struct {
-	k, n   int
-	panels []float32
+// Depths cuts k into parts of at most Depth and of almost the same size: it returns the size.
+func Depths(k int) int {
+	parts := max(1, (k+Depth-1)/Depth)
+	return max(1, (k+parts-1)/parts)
 }
 
-// PackB packs b: row-major [k,n], or with trans [n,k] (a bank of n vectors, one per row). It keeps no reference to b.
-func PackB(k, n int, b []float32, trans bool) *PackedB {
-	p := &PackedB{k, n, make([]float32, Panels(k, n))}
-	PackColumns(p.panels, k, n, b[:k*n], trans, 0, n)
-	return p
+// SizeA is the number of float32 that a packed [m,k] matrix takes: its rows in bands of Rows, the last one padded with
+// zeros; a band holds its k columns of Rows values one after another.
+func (k *Kernel) SizeA(m, depth int) int { return (m + k.Rows - 1) / k.Rows * k.Rows * depth }
+
+// PackA packs the first m rows of a [,depth], row-major, into dst[:SizeA(m, depth)].
+func (k *Kernel) PackA(dst []float32, m, depth int, a []float32) {
+	for i := 0; i < m; i += k.Rows {
+		band := dst[:k.Rows*depth]
+		dst = dst[k.Rows*depth:]
+		rows := min(k.Rows, m-i)
+		if rows < k.Rows {
+			clear(band)
+		}
+		for r := range rows {
+			for l, v := range a[(i+r)*depth:][:depth] {
+				band[l*k.Rows+r] = v
+			}
+		}
+	}
 }
 
-// Dims returns k and n.
-func (b *PackedB) Dims() (k, n int) { return b.k, b.n }
+// SizeB is the number of float32 that a packed [depth,n] matrix takes: its columns in panels of Cols, the last one padded
+// with zeros; a panel holds its rows of Cols values one after another.
+func (k *Kernel) SizeB(depth, n int) int { return (n + k.Cols - 1) / k.Cols * k.Cols * depth }
 
-// Columns returns the panels that hold the columns from lo, a multiple of NR, to hi.
-func (b *PackedB) Columns(lo, hi int) []float32 { return b.panels[lo*b.k:][:Panels(b.k, hi-lo)] }
-
-// PackColumns packs the columns lo <= j < hi of b, a matrix as PackB takes it, into dst[:Panels(k, hi-lo)].
-func PackColumns(dst []float32, k, n int, b []float32, trans bool, lo, hi int) {
-	for j := lo; j < hi; j += NR {
-		panel := dst[:k*NR]
-		dst = dst[k*NR:]
-		cols := min(NR, hi-j)
-		if cols < NR {
+// PackB packs the columns lo <= j < hi of b, row-major [depth,n] or with trans [n,depth] (n vectors, one per row), into
+// dst[:SizeB(depth, hi-lo)].
+func (k *Kernel) PackB(dst []float32, depth, n int, b []float32, trans bool, lo, hi int) {
+	for j := lo; j < hi; j += k.Cols {
+		panel := dst[:depth*k.Cols]
+		dst = dst[depth*k.Cols:]
+		cols := min(k.Cols, hi-j)
+		if cols < k.Cols {
 			clear(panel)
 		}
 		if trans {
 			for c := range cols {
-				for i, v := range b[(j+c)*k:][:k] {
-					panel[i*NR+c] = v
+				for i, v := range b[(j+c)*depth:][:depth] {
+					panel[i*k.Cols+c] = v
 				}
 			}
 			continue
 		}
-		for i := range k {
-			copy(panel[i*NR:][:NR], b[i*n+j:][:cols])
+		for i := range depth {
+			copy(panel[i*k.Cols:][:k.Cols], b[i*n+j:][:cols])
 		}
 	}
 }
 
-// Mul overwrites dst[m,n] with a[m,k]*b. It does not allocate. Cost: 2*m*n*k operations.
-func Mul(dst []float32, m int, a []float32, b *PackedB) {
-	MulPanels(dst[:m*b.n], b.n, m, b.n, b.k, a[:m*b.k], b.panels)
-}
-
-// MulPanels overwrites the first n columns of the m rows of dst, which lie ldd apart, with a[m,k] times panels.
-func MulPanels(dst []float32, ldd, m, n, k int, a, panels []float32) {
-	block := max(leastPanels, blockFloats/(max(k, 1)*NR)) * NR
-	for j := 0; j < n; j += block {
-		cols := min(block, n-j)
-		mulBlock(dst[j:], ldd, m, cols, k, a, panels[j*k:][:Panels(k, cols)])
-	}
-}
-
-func mulBlock(dst []float32, ldd, m, n, k int, a, panels []float32) {
-	var c [MR][NR]float32
-	for i := 0; i < m; i += MR {
-		rows := min(MR, m-i)
-		ai := a[i*k:][:rows*k]
-		p := panels
-		for j := 0; j < n; j += NR {
-			c = [MR][NR]float32{}
-			Tile(&c, ai, k, p[:k*NR])
-			p = p[k*NR:]
-			for r := range rows {
-				copy(dst[(i+r)*ldd+j:][:min(NR, n-j)], c[r][:])
+// Mul overwrites the first n columns of the m rows of dst, which lie ldd apart, with a*b, both packed: [m,depth] and
+// [depth,n]. It does not allocate. Cost: 2*m*n*depth operations.
+func (k *Kernel) Mul(dst []float32, ldd, m, n, depth int, a, b []float32) {
+	part := Depths(depth)
+	rows, cols := blockRows/k.Rows*k.Rows, blockCols/k.Cols*k.Cols
+	for j0 := 0; j0 < n; j0 += cols {
+		for i0 := 0; i0 < m; i0 += rows {
+			for l := 0; l == 0 || l < depth; l += part {
+				steps := min(part, depth-l)
+				for j := j0; j < min(j0+cols, n); j += k.Cols {
+					panel := b[j*depth+l*k.Cols:][:steps*k.Cols]
+					for i := i0; i < min(i0+rows, m); i += k.Rows {
+						k.Part(dst[i*ldd+j:], ldd, min(k.Rows, m-i), min(k.Cols, n-j), steps, a[i*depth+l*k.Rows:], panel,
+							nil, zeros[:], l > 0)
+					}
+				}
 			}
 		}
 	}
+}
+
+var zeros [16]float32
+
+// Part computes the first rows and cols of a tile: c, its rows ldc apart, begins with init, one number for each of Rows, or
+// with more goes on from what it is; then c[r][j] += a[l*Rows+r] * b[at[l]+j] for each l < steps in ascending order.
+// b must reach to Cols after each of at, whatever cols is; what is there does not matter. With at nil, b is a packed panel,
+// and steps at most Depth.
+func (k *Kernel) Part(c []float32, ldc, rows, cols, steps int, a, b []float32, at []int, init []float32, more bool) {
+	if more {
+		init = nil
+	}
+	if rows == k.Rows && cols == k.Cols {
+		k.tile(steps, a, b, at, init, c, ldc)
+		return
+	}
+	var whole [largest]float32
+	if more {
+		for r := range rows {
+			copy(whole[r*k.Cols:][:cols], c[r*ldc:])
+		}
+	}
+	k.tile(steps, a, b, at, init, whole[:], k.Cols)
+	for r := range rows {
+		copy(c[r*ldc:][:cols], whole[r*k.Cols:])
+	}
+}
+
+// Segment is a stretch of a panel's columns whose sources lie one after another.
+type Segment struct {
+	To, From int // column of the panel, and where its source begins
+	Cols     int
+}
+
+// Slack is how many floats behind its segments Gather may read, and behind the panel write.
+const Slack = 8
+
+// Gather packs a panel of len(at) rows whose row l holds, for each segment, src[at[l]+From:][:Cols] from column To on.
+// Segments come in order of To and leave no gap, but after the last. Both dst and src must have Slack to spare.
+func (k *Kernel) Gather(dst, src []float32, at []int, segments []Segment) {
+	if k.id <= go1x64 {
+		gatherGo(dst, src, at, segments, k.Cols)
+		return
+	}
+	gather(dst, src, at, segments, k.Cols)
 }

@@ -3,20 +3,32 @@ package gemm
 import (
 	"fmt"
 	"testing"
+
+	"f2pad/engine/internal/gemm/peak"
 )
 
-// The sizes are a 3x3 convolution of 64 channels at 112x112 and a PatchCore query of 784 patches against 10000.
+// The sizes are a 3x3 convolution of 64 channels at 112x112, one of 256 at 28x28, and a PatchCore query of 784 patches
+// against 10000.
 func BenchmarkMul(b *testing.B) {
-	for _, s := range []struct{ m, n, k int }{{64, 12544, 576}, {784, 10000, 384}} {
-		b.Run(fmt.Sprintf("%dx%dx%d", s.m, s.n, s.k), func(b *testing.B) {
-			a, packed := ramp(s.m*s.k), PackB(s.k, s.n, ramp(s.k*s.n), false)
-			dst := make([]float32, s.m*s.n)
-			for b.Loop() {
-				Mul(dst, s.m, a, packed)
-			}
-			flop := 2 * float64(s.m) * float64(s.n) * float64(s.k) * float64(b.N)
-			b.ReportMetric(flop/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-		})
+	for _, size := range [][3]int{{64, 12544, 576}, {256, 784, 2304}, {784, 10000, 384}} {
+		for _, s := range ISAs() {
+			m, n, depth := size[0], size[1], size[2]
+			b.Run(fmt.Sprintf("%dx%dx%d/%s", m, n, depth, s.Name), func(b *testing.B) {
+				k := &s.Many
+				left, right := ramp(k.SizeA(m, depth)), ramp(k.SizeB(depth, n))
+				dst := make([]float32, m*n)
+				k.Mul(dst, n, m, n, depth, left, right)
+				start := clock()
+				for b.Loop() {
+					k.Mul(dst, n, m, n, depth, left, right)
+				}
+				reached := 2 * float64(m) * float64(n) * float64(depth) * float64(b.N) / (clock() - start) / 1e9
+				b.ReportMetric(reached, "GFLOP/s")
+				if most := peak.GFlops(clock); most > 0 {
+					b.ReportMetric(reached/most, "of-peak")
+				}
+			})
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package gemm
 import (
 	"fmt"
 	"math"
+	"math/big"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,12 +40,12 @@ func wave(n, prime int) []float32 {
 }
 
 // product is the definition, in the order that the package promises.
-func product(m, n, k int, a, b []float32) []float32 {
+func (s *ISA) product(m, n, k int, a, b []float32) []float32 {
 	c := make([]float32, m*n)
 	for i := range m {
 		for j := range n {
 			for l := range k {
-				c[i*n+j] += float32(a[i*k+l] * b[l*n+j])
+				c[i*n+j] = s.MulAdd(a[i*k+l], b[l*n+j], c[i*n+j])
 			}
 		}
 	}
@@ -60,99 +62,190 @@ func transposed(k, n int, b []float32) []float32 {
 	return t
 }
 
-var shapes = [][3]int{ // m, n, k
-	{1, 1, 1}, {1, 4, 4}, {2, 4, 4}, {2, 5, 3}, {3, 3, 5}, {3, 9, 4}, {4, 8, 16}, {5, 7, 9}, {7, 13, 6}, {2, 17, 31},
-	{1, 300, 90}, {6, 523, 101}, {3, 12, blockFloats / NR}, {2, 19, blockFloats}, {3, 5, 0},
-}
-
-func TestMulIsItsDefinition(t *testing.T) {
-	for _, s := range shapes {
-		m, n, k := s[0], s[1], s[2]
-		a, b := wave(m*k, 127), wave(k*n, 131)
-		want := product(m, n, k, a, b)
-		for _, trans := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%dx%dx%d trans=%t", m, n, k, trans), func(t *testing.T) {
-				right := b
-				if trans {
-					right = transposed(k, n, b)
-				}
-				packed := PackB(k, n, right, trans)
-				gotK, gotN := packed.Dims()
-				require.Equal(t, [2]int{k, n}, [2]int{gotK, gotN})
-				dst, whole := guarded(m * n)
-				Mul(dst, m, a, packed)
-				untouched(t, whole)
-				require.Equal(t, want, append([]float32{}, dst...))
-			})
+// each runs a test for every ISA and for each of its kernels.
+func each(t *testing.T, test func(t *testing.T, s *ISA, k *Kernel)) {
+	for _, s := range ISAs() {
+		for name, k := range map[string]*Kernel{"many": &s.Many, "few": &s.Few, "one": &s.One} {
+			t.Run(fmt.Sprintf("%s %s %dx%d", s.Name, name, k.Rows, k.Cols), func(t *testing.T) { test(t, s, k) })
 		}
 	}
 }
 
-// A block of columns, packed alone or taken from the whole, multiplies into a wider matrix and leaves the rest alone.
-func TestMulPanelsOfSomeColumns(t *testing.T) {
-	const m, n, k, ldd = 5, 22, 7, 26
-	a, b := wave(m*k, 127), wave(k*n, 131)
-	want := product(m, n, k, a, b)
-	for _, trans := range []bool{false, true} {
-		right := b
-		if trans {
-			right = transposed(k, n, b)
+func TestMulAddRoundsOnce(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 0))
+	fused, plain := &ISA{Fused: true}, &ISA{}
+	differ := 0
+	for range 200_000 {
+		a, b := float32(rng.NormFloat64()), float32(rng.NormFloat64())
+		c := float32(rng.NormFloat64() * math.Exp2(float64(rng.IntN(120)-60)))
+		if rng.IntN(4) == 0 { // where rounding twice would show: the exact sum lies just beside a tie
+			a, b = 1+float32(rng.IntN(8))*0x1p-23, 1+float32(rng.IntN(8))*0x1p-23
+			c = 0x1p24 * (1 + float32(rng.IntN(4))*0x1p-23) * float32(1-2*rng.IntN(2))
 		}
-		whole := PackB(k, n, right, trans)
-		for _, c := range [][2]int{{0, 22}, {0, 3}, {4, 9}, {8, 16}, {20, 22}} {
-			lo, hi := c[0], c[1]
-			panels, guards := guarded(Panels(k, hi-lo))
-			PackColumns(panels, k, n, right, trans, lo, hi)
-			untouched(t, guards)
-			for _, p := range [][]float32{panels, whole.Columns(lo, hi)} {
+		exact := new(big.Float).SetPrec(500).SetFloat64(float64(a) * float64(b))
+		want, _ := exact.Add(exact, big.NewFloat(float64(c))).Float32()
+		if got := fused.MulAdd(a, b, c); got != want {
+			t.Fatalf("%g*%g+%g is %g, want %g", a, b, c, got, want)
+		}
+		if plain.MulAdd(a, b, c) != want {
+			differ++
+		}
+	}
+	require.NotZero(t, differ)
+}
+
+// The shapes hit every remainder of rows and columns, sums of none and of several parts, and several blocks.
+func TestMulIsItsDefinition(t *testing.T) {
+	each(t, func(t *testing.T, s *ISA, k *Kernel) {
+		shapes := [][3]int{{1, 1, 1}, {3, 5, 0}, {2, 17, 31}, {9, k.Cols + 1, 3}, {3, 40, Depth}, {5, 33, Depth + 1}, {2, 9, 3*Depth - 1},
+			{blockRows + 3, 5, 9}, {3, blockCols + k.Cols + 1, 6}}
+		for m := range 2*k.Rows + 1 {
+			for n := range 2*k.Cols + 1 {
+				shapes = append(shapes, [3]int{m + 1, n + 1, 7})
+			}
+		}
+		for _, shape := range shapes {
+			m, n, depth := shape[0], shape[1], shape[2]
+			a, b := wave(m*depth, 127), wave(depth*n, 131)
+			want := s.product(m, n, depth, a, b)
+			packedA, guardsA := guarded(k.SizeA(m, depth))
+			k.PackA(packedA, m, depth, a)
+			untouched(t, guardsA)
+			for _, trans := range []bool{false, true} {
+				right := b
+				if trans {
+					right = transposed(depth, n, b)
+				}
+				packedB, guardsB := guarded(k.SizeB(depth, n))
+				k.PackB(packedB, depth, n, right, trans, 0, n)
+				untouched(t, guardsB)
+				ldd := n + 3
 				dst, guards := guarded(m * ldd)
-				MulPanels(dst[lo:], ldd, m, hi-lo, k, a, p)
+				k.Mul(dst, ldd, m, n, depth, packedA, packedB)
 				untouched(t, guards)
 				for i, v := range dst {
-					row, col := i/ldd, i%ldd
-					if col < lo || col >= hi {
-						require.True(t, v != v, "column %d is not of the block %v", col, c)
-						continue
+					if row, col := i/ldd, i%ldd; col >= n {
+						require.True(t, v != v, "column %d is not of the product", col)
+					} else if v != want[row*n+col] {
+						t.Fatalf("%dx%dx%d trans=%t (%d,%d): %g, want %g", m, n, depth, trans, row, col, v, want[row*n+col])
 					}
-					require.Equal(t, want[row*n+col], v, "(%d,%d) of block %v", row, col, c)
 				}
 			}
 		}
-	}
+	})
 }
 
-func TestPackBKeepsNoReference(t *testing.T) {
-	b := wave(12, 131)
-	p := PackB(3, 4, b, false)
-	want := append([]float32{}, p.panels...)
-	clear(b)
-	require.Equal(t, want, p.panels)
+// Columns that are packed by themselves give what they give as part of the whole.
+func TestPackBOfSomeColumns(t *testing.T) {
+	each(t, func(t *testing.T, s *ISA, k *Kernel) {
+		const depth = 7
+		n := 3*k.Cols + 1
+		b := wave(depth*n, 131)
+		whole := make([]float32, k.SizeB(depth, n))
+		k.PackB(whole, depth, n, b, false, 0, n)
+		for lo := 0; lo < n; lo += k.Cols {
+			part := make([]float32, k.SizeB(depth, n-lo))
+			k.PackB(part, depth, n, b, false, lo, n)
+			require.Equal(t, whole[lo*depth:], part)
+		}
+	})
 }
 
-// Tile adds to what is there, and with one row leaves the other alone.
-func TestTile(t *testing.T) {
-	for k := range 11 {
-		a, panel := wave(MR*k, 127), wave(k*NR, 131)
-		for rows := 1; rows <= MR; rows++ {
-			var c, want [MR][NR]float32
-			for r := range MR {
-				for q := range NR {
-					c[r][q] = float32(r) + 0.3*float32(q)
-					want[r][q] = c[r][q]
-					for l := range k {
-						if r < rows {
-							want[r][q] += float32(a[r*k+l] * panel[l*NR+q])
+// A part begins with init or with what is there, reads b where at says, and keeps to its rows and columns.
+func TestPart(t *testing.T) {
+	each(t, func(t *testing.T, s *ISA, k *Kernel) {
+		for _, steps := range []int{0, 1, 2, 11, Depth} {
+			a, b := wave(k.Rows*steps, 127), wave(steps*5+100+k.Cols, 131)
+			init := wave(k.Rows, 31)
+			at := make([]int, steps)
+			for l := range at {
+				at[l] = l * l % (len(b) - k.Cols + 1)
+			}
+			for rows := 1; rows <= k.Rows; rows++ {
+				for cols := 1; cols <= k.Cols; cols++ {
+					for _, more := range []bool{false, true} {
+						ldc := k.Cols + 2
+						c, guards := guarded(rows * ldc)
+						want := make([]float32, rows*ldc)
+						for i := range want {
+							r, j := i/ldc, i%ldc
+							want[i] = init[r]
+							if more && j < cols {
+								c[i] = float32(r) + 0.3*float32(j)
+								want[i] = c[i]
+							}
+							for l := 0; l < steps && j < cols; l++ {
+								want[i] = s.MulAdd(a[l*k.Rows+r], b[at[l]+j], want[i])
+							}
+						}
+						k.Part(c[:(rows-1)*ldc+cols], ldc, rows, cols, steps, a, b, at, init, more)
+						untouched(t, guards)
+						for i, v := range c {
+							if j := i % ldc; j >= cols {
+								require.True(t, v != v, "column %d is not of the part", j)
+							} else if v != want[i] {
+								t.Fatalf("%d steps, %dx%d, more=%t, [%d]: %g, want %g", steps, rows, cols, more, i, v, want[i])
+							}
 						}
 					}
 				}
 			}
-			Tile(&c, a[:rows*k], k, panel)
-			require.Equal(t, want, c, "k %d, %d rows", k, rows)
 		}
-	}
+	})
 }
 
-func TestMulDoesNotAllocate(t *testing.T) {
-	a, b, dst := wave(3*8, 127), PackB(8, 9, wave(8*9, 131), false), make([]float32, 27)
-	require.Zero(t, testing.AllocsPerRun(10, func() { Mul(dst, 3, a, b) }))
+func TestGather(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 0))
+	each(t, func(t *testing.T, s *ISA, k *Kernel) {
+		for range 300 {
+			at := make([]int, rng.IntN(12))
+			for l := range at {
+				at[l] = rng.IntN(50)
+			}
+			var segments []Segment
+			cols := 0
+			for cols < k.Cols && rng.IntN(8) > 0 {
+				n := 1 + rng.IntN(k.Cols-cols)
+				segments = append(segments, Segment{cols, rng.IntN(200), n})
+				cols += n
+			}
+			src := wave(250+k.Cols+Slack, 8191)
+			dst, guards := guarded(len(at)*k.Cols + Slack)
+			k.Gather(dst, src, at, segments)
+			untouched(t, guards)
+			for l, o := range at {
+				for _, seg := range segments {
+					require.Equal(t, src[o+seg.From:][:seg.Cols], dst[l*k.Cols+seg.To:][:seg.Cols:seg.Cols], "row %d of %d, %+v of %v",
+						l, len(at), seg, segments)
+				}
+			}
+		}
+	})
+}
+
+func TestNothingAllocates(t *testing.T) {
+	each(t, func(t *testing.T, s *ISA, k *Kernel) {
+		const m, n, depth = 9, 70, 300
+		a, b := make([]float32, k.SizeA(m, depth)), make([]float32, k.SizeB(depth, n)+Slack)
+		dst, segments := make([]float32, m*n), []Segment{{0, 0, 3}, {3, 50, 1}}
+		require.Zero(t, testing.AllocsPerRun(10, func() {
+			k.PackA(a, m, 8, dst)
+			k.PackB(b, depth, 1, dst, true, 0, 1)
+			k.Gather(b, dst, along[k.id][:2], segments)
+			k.Mul(dst, n, m, n, depth, a, b)
+		}))
+	})
+}
+
+func TestISAsAreInOrder(t *testing.T) {
+	all := ISAs()
+	require.Same(t, all[0], Best())
+	require.Equal(t, "go", all[len(all)-1].Name)
+	for i, s := range all {
+		require.Equal(t, i < len(all)-1, s.Fused, s.Name)
+		for _, k := range []Kernel{s.Many, s.Few, s.One} {
+			require.LessOrEqual(t, k.Rows*k.Cols, largest)
+			require.LessOrEqual(t, k.Rows, len(zeros))
+		}
+	}
 }

@@ -1,128 +1,160 @@
 package gemm
 
-// Tile adds a*panel to c, where a holds one or MR rows of k values and panel k rows of NR. With one row c[1] is left
-// alone.
-//
-// The kernels are unrolled four deep: the compiler moves the last addition of each chain to the end of the loop body, and
-// in a longer body fewer products wait for it in registers. Bounds are checked once per four steps, by the loop itself.
-func Tile(c *[MR][NR]float32, a []float32, k int, panel []float32) {
-	if len(a) >= MR*k {
-		tile2(c, a[:k], a[k:MR*k], panel)
+// id names a micro-kernel.
+type id int
+
+const (
+	go2x4 id = iota
+	go1x64
+	avx2x4x24
+	avx2x1x64
+	avx512x8x32
+	avx512x4x32
+	kernels
+)
+
+var sizes = [kernels][2]int{{2, 4}, {1, 64}, {4, 24}, {1, 64}, {8, 32}, {4, 32}}
+
+func kernel(i id) Kernel { return Kernel{sizes[i][0], sizes[i][1], i} }
+
+func isa(name string, fused bool, many, few, one id) *ISA {
+	return &ISA{name, fused, kernel(many), kernel(few), kernel(one)}
+}
+
+// along holds, for each kernel, where in a packed panel its rows begin.
+var along = func() (at [kernels][]int) {
+	for i, s := range sizes {
+		for l := range Depth {
+			at[i] = append(at[i], l*s[1])
+		}
+	}
+	return at
+}()
+
+// available are the processor's ISAs. The portable one does not fuse: Go has no fused float32 multiply-add, and its
+// products are converted, which keeps a compiler from fusing them of its own accord.
+var available = append(native(), isa("go", false, go2x4, go1x64, go1x64))
+
+// tileGo is Kernel.tile for the portable kernels.
+func tileGo(i id, k int, a, b []float32, at []int, init, c []float32, ldc int) {
+	if i == go2x4 {
+		tile2x4(k, a, b, at, init, c, ldc)
 		return
 	}
-	tile1(&c[0], a[:k], panel)
+	c = c[:sizes[i][1]]
+	if init != nil {
+		for j := range c {
+			c[j] = init[0]
+		}
+	}
+	if at == nil {
+		at = along[i]
+	}
+	axpy(c, b, at[:k], a[:k])
 }
 
-func tile2(c *[MR][NR]float32, a, b, p []float32) {
-	c00, c01, c02, c03 := c[0][0], c[0][1], c[0][2], c[0][3]
-	c10, c11, c12, c13 := c[1][0], c[1][1], c[1][2], c[1][3]
-	for len(a) >= 4 && len(b) >= 4 && len(p) >= 16 {
-		{
-			x, y, z := a[0], b[0], p[0]
-			c00 += float32(x * z)
-			c10 += float32(y * z)
-			z = p[1]
-			c01 += float32(x * z)
-			c11 += float32(y * z)
-			z = p[2]
-			c02 += float32(x * z)
-			c12 += float32(y * z)
-			z = p[3]
-			c03 += float32(x * z)
-			c13 += float32(y * z)
-		}
-		{
-			x, y, z := a[1], b[1], p[4]
-			c00 += float32(x * z)
-			c10 += float32(y * z)
-			z = p[5]
-			c01 += float32(x * z)
-			c11 += float32(y * z)
-			z = p[6]
-			c02 += float32(x * z)
-			c12 += float32(y * z)
-			z = p[7]
-			c03 += float32(x * z)
-			c13 += float32(y * z)
-		}
-		{
-			x, y, z := a[2], b[2], p[8]
-			c00 += float32(x * z)
-			c10 += float32(y * z)
-			z = p[9]
-			c01 += float32(x * z)
-			c11 += float32(y * z)
-			z = p[10]
-			c02 += float32(x * z)
-			c12 += float32(y * z)
-			z = p[11]
-			c03 += float32(x * z)
-			c13 += float32(y * z)
-		}
-		{
-			x, y, z := a[3], b[3], p[12]
-			c00 += float32(x * z)
-			c10 += float32(y * z)
-			z = p[13]
-			c01 += float32(x * z)
-			c11 += float32(y * z)
-			z = p[14]
-			c02 += float32(x * z)
-			c12 += float32(y * z)
-			z = p[15]
-			c03 += float32(x * z)
-			c13 += float32(y * z)
-		}
-		a, b, p = a[4:], b[4:], p[16:]
+// tile2x4 is unrolled four deep where b is packed: the compiler moves the last addition of each chain to the end of the
+// loop body, and in a longer body fewer products wait for it in registers.
+func tile2x4(k int, a, b []float32, at []int, init, c []float32, ldc int) {
+	x, y := (*[4]float32)(c), (*[4]float32)(c[ldc:])
+	if init != nil {
+		*x = [4]float32{init[0], init[0], init[0], init[0]}
+		*y = [4]float32{init[1], init[1], init[1], init[1]}
 	}
-	for len(a) >= 1 && len(b) >= 1 && len(p) >= 4 {
-		x, y := a[0], b[0]
-		c00 += float32(x * p[0])
-		c01 += float32(x * p[1])
-		c02 += float32(x * p[2])
-		c03 += float32(x * p[3])
-		c10 += float32(y * p[0])
-		c11 += float32(y * p[1])
-		c12 += float32(y * p[2])
-		c13 += float32(y * p[3])
-		a, b, p = a[1:], b[1:], p[4:]
+	x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
+	y0, y1, y2, y3 := y[0], y[1], y[2], y[3]
+	a = a[:2*k]
+	if at == nil {
+		for b := b[:4*k]; len(a) >= 8 && len(b) >= 16; a, b = a[8:], b[16:] {
+			{
+				u, v, q := a[0], a[1], b[0]
+				x0 += float32(u * q)
+				y0 += float32(v * q)
+				q = b[1]
+				x1 += float32(u * q)
+				y1 += float32(v * q)
+				q = b[2]
+				x2 += float32(u * q)
+				y2 += float32(v * q)
+				q = b[3]
+				x3 += float32(u * q)
+				y3 += float32(v * q)
+			}
+			{
+				u, v, q := a[2], a[3], b[4]
+				x0 += float32(u * q)
+				y0 += float32(v * q)
+				q = b[5]
+				x1 += float32(u * q)
+				y1 += float32(v * q)
+				q = b[6]
+				x2 += float32(u * q)
+				y2 += float32(v * q)
+				q = b[7]
+				x3 += float32(u * q)
+				y3 += float32(v * q)
+			}
+			{
+				u, v, q := a[4], a[5], b[8]
+				x0 += float32(u * q)
+				y0 += float32(v * q)
+				q = b[9]
+				x1 += float32(u * q)
+				y1 += float32(v * q)
+				q = b[10]
+				x2 += float32(u * q)
+				y2 += float32(v * q)
+				q = b[11]
+				x3 += float32(u * q)
+				y3 += float32(v * q)
+			}
+			{
+				u, v, q := a[6], a[7], b[12]
+				x0 += float32(u * q)
+				y0 += float32(v * q)
+				q = b[13]
+				x1 += float32(u * q)
+				y1 += float32(v * q)
+				q = b[14]
+				x2 += float32(u * q)
+				y2 += float32(v * q)
+				q = b[15]
+				x3 += float32(u * q)
+				y3 += float32(v * q)
+			}
+		}
 	}
-	c[0] = [NR]float32{c00, c01, c02, c03}
-	c[1] = [NR]float32{c10, c11, c12, c13}
+	for l := k - len(a)/2; len(a) >= 2; l++ {
+		from := 4 * l
+		if at != nil {
+			from = at[l]
+		}
+		p := (*[4]float32)(b[from:])
+		u, v := a[0], a[1]
+		x0 += float32(u * p[0])
+		x1 += float32(u * p[1])
+		x2 += float32(u * p[2])
+		x3 += float32(u * p[3])
+		y0 += float32(v * p[0])
+		y1 += float32(v * p[1])
+		y2 += float32(v * p[2])
+		y3 += float32(v * p[3])
+		a = a[2:]
+	}
+	*x = [4]float32{x0, x1, x2, x3}
+	*y = [4]float32{y0, y1, y2, y3}
 }
 
-func tile1(c *[NR]float32, a, p []float32) {
-	c0, c1, c2, c3 := c[0], c[1], c[2], c[3]
-	for len(a) >= 4 && len(p) >= 16 {
-		x := a[0]
-		c0 += float32(x * p[0])
-		c1 += float32(x * p[1])
-		c2 += float32(x * p[2])
-		c3 += float32(x * p[3])
-		x = a[1]
-		c0 += float32(x * p[4])
-		c1 += float32(x * p[5])
-		c2 += float32(x * p[6])
-		c3 += float32(x * p[7])
-		x = a[2]
-		c0 += float32(x * p[8])
-		c1 += float32(x * p[9])
-		c2 += float32(x * p[10])
-		c3 += float32(x * p[11])
-		x = a[3]
-		c0 += float32(x * p[12])
-		c1 += float32(x * p[13])
-		c2 += float32(x * p[14])
-		c3 += float32(x * p[15])
-		a, p = a[4:], p[16:]
+// gatherGo is Kernel.Gather for the portable kernels.
+func gatherGo(dst, src []float32, at []int, segments []Segment, stride int) {
+	for l, o := range at {
+		row := dst[l*stride:][:stride]
+		for _, s := range segments {
+			if s.Cols == 4 {
+				*(*[4]float32)(row[s.To:]) = *(*[4]float32)(src[o+s.From:])
+				continue
+			}
+			copy(row[s.To:], src[o+s.From:][:s.Cols])
+		}
 	}
-	for len(a) >= 1 && len(p) >= 4 {
-		x := a[0]
-		c0 += float32(x * p[0])
-		c1 += float32(x * p[1])
-		c2 += float32(x * p[2])
-		c3 += float32(x * p[3])
-		a, p = a[1:], p[4:]
-	}
-	*c = [NR]float32{c0, c1, c2, c3}
 }

@@ -39,15 +39,15 @@ type Options struct {
 var profiles = []string{"f2pad", "paper", "anomalib"}
 
 // ProfileOptions returns the options of a profile:
-//   - "f2pad" (also ""), this project's own for few images: all channels, covariance pooled over 5x5 neighbours,
-//     0.7 of that + 0.3 of the global one + 0.01 I;
+//   - "f2pad" (also ""), this project's own for few images: 100 random channels of a deep network, or all of scatter's 48,
+//     covariance pooled over 5x5 neighbours, 0.7 of that + 0.3 of the global one + 0.01 I;
 //   - "paper": Defard et al. 2021: 100 or 550 random channels, sample covariance + 0.01 I;
 //   - "anomalib": the same with another 1e-5 I, and its map's boundary (mirrored without the edge pixel).
 func ProfileOptions(profile string) (Options, error) {
 	o := Options{Profile: profile, Keep: KeepPublished, Ridge: 0.01, Window: 1}
 	switch profile {
 	case "f2pad", "":
-		o.Profile, o.Keep, o.Window, o.Global = "f2pad", 0, 5, 0.3
+		o.Profile, o.Keep, o.Window, o.Global = "f2pad", 100, 5, 0.3
 	case "paper":
 	case "anomalib":
 		o.Ridge += 1e-5

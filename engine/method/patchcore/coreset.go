@@ -141,10 +141,14 @@ func sparse(rng *rand.Rand, d, dim int) []float32 {
 
 // project returns the points x [P,dim] times the transpose of p [d,dim].
 func project(x []float32, dim int, p []float32, d int) []float32 {
-	packed := gemm.PackB(dim, d, p, true)
+	kernel := &gemm.Best().Many
+	packed := make([]float32, kernel.SizeB(dim, d))
+	kernel.PackB(packed, dim, d, p, true, 0, d)
 	out := make([]float32, len(x)/dim*d)
 	par.Range(len(x)/dim, queries, func(lo, hi int) {
-		gemm.Mul(out[lo*d:hi*d], hi-lo, x[lo*dim:hi*dim], packed)
+		a := make([]float32, kernel.SizeA(hi-lo, dim))
+		kernel.PackA(a, hi-lo, dim, x[lo*dim:])
+		kernel.Mul(out[lo*d:], d, hi-lo, d, dim, a, packed)
 	})
 	return out
 }

@@ -3,49 +3,64 @@ package patchcore
 import (
 	"context"
 	"math"
+	"runtime"
 
 	"f2pad/engine/internal/gemm"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/vec"
 )
 
 // bank holds vectors and finds, for any query, the nearest of them in Euclidean distance, exactly.
+//
+// The vectors are there twice, as rows and packed: the rows serve the exact distances and the gradients, and would be
+// gathered from the panels at one cache line per number.
 type bank struct {
 	d       int
-	rows    []float32       // [M,D]
-	blocks  []*gemm.PackedB // of blockRows members each, the last of the rest
-	norms   []float32       // |b|^2
+	rows    []float32    // [M,D]
+	kernel  *gemm.Kernel // of the panels
+	panels  []float32    // [D+1,M], packed: below each member its |b|^2
+	members int
 	maxNorm float64
 }
 
-// blockRows members at a time meet a block of queries: their products stay in a core's cache.
-const blockRows = 512
+// blockRows members at a time meet a block of queries: their products stay in a core's cache. It is a multiple of every
+// kernel's panel.
+const blockRows = 384
 
-func newBank(rows []float32, d int) *bank {
-	b := &bank{d: d, rows: rows, norms: make([]float32, len(rows)/d)}
-	b.blocks = make([]*gemm.PackedB, (b.size()+blockRows-1)/blockRows)
-	par.For(len(b.blocks), func(i int) {
-		lo, hi := i*blockRows, min((i+1)*blockRows, b.size())
-		b.blocks[i] = gemm.PackB(d, hi-lo, rows[lo*d:hi*d], true)
+func newBank(rows []float32, d int) *bank { return newBankFor(gemm.Best(), rows, d) }
+
+func newBankFor(isa *gemm.ISA, rows []float32, d int) *bank {
+	b := &bank{d: d, rows: rows, kernel: &isa.Many, members: len(rows) / d}
+	b.panels = make([]float32, b.kernel.SizeB(d+1, b.members))
+	norms := make([]float64, (b.members+blockRows-1)/blockRows)
+	par.Range(b.members, blockRows, func(lo, hi int) {
+		block := make([]float32, 0, (hi-lo)*(d+1))
 		for j := lo; j < hi; j++ {
-			b.norms[j] = float32(dot(b.row(j), b.row(j)))
+			norm := float32(dot(b.row(j), b.row(j)))
+			norms[lo/blockRows] = max(norms[lo/blockRows], float64(norm))
+			block = append(append(block, b.row(j)...), norm)
 		}
+		b.kernel.PackB(b.panels[lo*(d+1):], d+1, hi-lo, block, true, 0, hi-lo)
 	})
-	for _, n := range b.norms {
-		b.maxNorm = max(b.maxNorm, float64(n))
+	for _, n := range norms {
+		b.maxNorm = max(b.maxNorm, n)
 	}
 	return b
 }
 
-func (b *bank) size() int { return len(b.norms) }
+func (b *bank) size() int { return b.members }
 
 func (b *bank) row(j int) []float32 { return b.rows[j*b.d : (j+1)*b.d] }
 
-// queries is how many of them meet a block of the bank at once.
-const queries = 64
+// queries is how many of them meet a block of the bank at once, at most: while more do, the bank is read less often.
+const queries = 128
 
 // Nearest implements method.Bank.
 func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []float64, diff []float32) error {
-	par.Range(len(winner), queries, func(lo, hi int) {
+	cores := runtime.GOMAXPROCS(0)
+	rounds := (len(winner) + queries*cores - 1) / (queries * cores) // as many parts as keep all cores busy to the end
+	grain := (len(winner) + rounds*cores - 1) / max(rounds*cores, 1)
+	par.Range(len(winner), (grain+b.kernel.Rows-1)/b.kernel.Rows*b.kernel.Rows, func(lo, hi int) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -80,55 +95,79 @@ func (b *bank) Close() error { return nil }
 // nearest finds, for each query of q [n,D], the index of its nearest member (the lowest of equals) and the squared
 // distance, into winner and dist [n].
 //
-// |b|^2 - 2 q.b by matrix multiplication finds where the minimum can be: rounding makes it wrong by at most
-// u(D+3)(|q|^2+|b|^2), u = 2^-24. Every member within twice that of the least value so far is measured directly in
-// float64, so the answer does not depend on how the products were rounded.
+// The products (-2q, 1)(b, |b|^2) find where the minimum can be. Rounding makes them wrong by at most
+// u(D+3)(|q|^2+|b|^2), u = 2^-24: doubling is exact; the sum of D terms, whose magnitudes add up to no more than
+// |q|^2+|b|^2, by D u of that, if products are rounded, too, and by less if multiply-adds are fused; |b|^2 and the last
+// addition by 3u. Every member within twice that of the least value is measured directly in float64, so the answer does
+// not depend on how the products were rounded.
 func (b *bank) nearest(q []float32, winner []int32, dist []float64) {
-	n := len(winner)
+	n, depth := len(winner), b.d+1
 	low, slack := make([]float32, n), make([]float32, n)
+	terms := make([]float32, 0, n*depth)
 	for i := range n {
 		qi := q[i*b.d : (i+1)*b.d]
+		for _, x := range qi {
+			terms = append(terms, -2*x)
+		}
+		terms = append(terms, 1)
 		winner[i], dist[i], low[i] = 0, math.Inf(1), float32(math.Inf(1))
-		slack[i] = float32(0x1p-23 * float64(b.d+8) * (dot(qi, qi) + b.maxNorm))
+		most := dot(qi, qi) + b.maxNorm
+		slack[i] = float32(0x1p-23 * float64(b.d+8) * most)
+		if most > math.MaxFloat32/8 { // sums may overflow: all members are measured
+			slack[i] = float32(math.Inf(1))
+		}
 	}
-	products := make([]float32, n*min(blockRows, b.size()))
-	for k, packed := range b.blocks {
-		first := k * blockRows
-		norms := b.norms[first:min(first+blockRows, b.size())]
-		gemm.Mul(products, n, q, packed)
-		for i := range n {
-			row := products[i*len(norms) : (i+1)*len(norms)]
-			least := float32(math.Inf(1))
-			for j, norm := range norms {
-				v := norm - 2*row[j]
-				row[j] = v
-				if v < least {
-					least = v
-				}
-			}
-			if least < low[i] {
-				low[i] = least
-			}
-			limit := low[i] + slack[i]
-			if least > limit {
+	a := make([]float32, b.kernel.SizeA(n, depth))
+	b.kernel.PackA(a, n, depth, terms)
+	width := min(blockRows, b.members)
+	products := make([]float32, n*width)
+	near := make([][]candidate, n)
+	for i, all := 0, make([]candidate, n*candidates); i < n; i++ {
+		near[i] = all[i*candidates:][:0:candidates]
+	}
+	measure := func(i int) {
+		qi, limit := q[i*b.d:(i+1)*b.d], low[i]+slack[i]
+		for _, c := range near[i] {
+			if c.value > limit { // false for NaN, which comes of overflow and needs a look
 				continue
 			}
-			for j, v := range row {
-				if v > limit { // false for NaN, which comes of overflow and needs a look
-					continue
+			if d := distance(qi, b.row(int(c.member))); d < dist[i] {
+				winner[i], dist[i] = c.member, d
+			}
+		}
+		near[i] = near[i][:0]
+	}
+	for first := 0; first < b.members; first += blockRows {
+		members := min(blockRows, b.members-first)
+		b.kernel.Mul(products, width, n, members, depth, a, b.panels[first*depth:])
+		for i := range n {
+			row := products[i*width:][:members]
+			low[i] = min(low[i], vec.Least(row))
+			limit := low[i] + slack[i]
+			for j := vec.FirstAtMost(row, limit); j < members; j += 1 + vec.FirstAtMost(row[j+1:], limit) {
+				if len(near[i]) == candidates {
+					measure(i)
 				}
-				if d := distance(q[i*b.d:(i+1)*b.d], b.row(first+j)); d < dist[i] {
-					winner[i], dist[i] = int32(first+j), d
-				}
+				near[i] = append(near[i], candidate{int32(first + j), row[j]})
 			}
 		}
 	}
 	for i := range n {
+		measure(i)
 		if math.IsInf(dist[i], 1) { // nothing compared less: the query is not finite
 			dist[i] = distance(q[i*b.d:(i+1)*b.d], b.row(0))
 		}
 	}
 }
+
+// candidate is a member that was within the slack of the least value so far. Most are not within that of the last: they
+// are measured when there are many, or at the end.
+type candidate struct {
+	member int32
+	value  float32
+}
+
+const candidates = 128 // for a query
 
 // supports returns the indices of the k members nearest to q, nearest first, the lowest of equals first.
 func (b *bank) supports(q []float32, k int) []int32 {

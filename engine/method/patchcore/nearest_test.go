@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"f2pad/engine/internal/gemm"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -24,11 +26,13 @@ func requireNearest(t *testing.T, rows, q []float32, d int) {
 	t.Helper()
 	n := len(q) / d
 	winner, dist := make([]int32, n), make([]float64, n)
-	newBank(rows, d).nearest(q, winner, dist)
-	for i := range n {
-		w, x := brute(rows, q[i*d:(i+1)*d], d)
-		require.Equal(t, w, winner[i], "query %d", i)
-		require.Equal(t, x, dist[i], "query %d", i)
+	for _, isa := range gemm.ISAs() {
+		newBankFor(isa, rows, d).nearest(q, winner, dist)
+		for i := range n {
+			w, x := brute(rows, q[i*d:(i+1)*d], d)
+			require.Equal(t, w, winner[i], "query %d, %s", i, isa.Name)
+			require.Equal(t, x, dist[i], "query %d, %s", i, isa.Name)
+		}
 	}
 }
 
@@ -84,6 +88,14 @@ func TestNearestOfExtremeQueries(t *testing.T) {
 		rows[i] *= 1e25
 	}
 	requireNearest(t, rows, normal(rng, 10*d), d)
+	for i := range rows {
+		rows[i] *= float32(0.9e19 / 1e25 / float64(1+i%3)) // |q|^2 and |b|^2 are finite, sums of their products may not be
+	}
+	near := slices.Clone(rows[40*d : 60*d])
+	for i := range near {
+		near[i] *= 1 - float32(i%7)/64
+	}
+	requireNearest(t, rows, near, d)
 	for _, v := range []float64{math.NaN(), math.Inf(1)} {
 		huge[2] = float32(v)
 		winner, dist := make([]int32, 1), make([]float64, 1)

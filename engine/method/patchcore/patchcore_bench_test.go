@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/internal/par"
-
 	"github.com/stretchr/testify/require"
 )
 
@@ -18,17 +16,19 @@ func normal(rng *rand.Rand, n int) []float32 {
 	return x
 }
 
-// The search of one 64x64-cell image in banks of two sizes.
+// The search of one image: 64x64 cells of the built-in network, and 28x28 of two sets of larger features.
 func BenchmarkNearest(b *testing.B) {
-	const d, n = 48, 4096
 	rng := rand.New(rand.NewPCG(1, 0))
-	q := normal(rng, n*d)
-	for _, size := range []int{4000, 10_000} {
-		b.Run(fmt.Sprintf("4096x48/bank%d", size), func(b *testing.B) {
+	for _, c := range []struct{ n, d, size int }{
+		{4096, 48, 4000}, {4096, 48, 10_000}, {784, 384, 10_000}, {784, 384, 20_000}, {784, 1536, 10_000}, {784, 1536, 20_000},
+	} {
+		n, d, size := c.n, c.d, c.size
+		b.Run(fmt.Sprintf("%dx%d/bank%d", n, d, size), func(b *testing.B) {
+			q := normal(rng, n*d)
 			bank := newBank(normal(rng, size*d), d)
 			winner, dist := make([]int32, n), make([]float64, n)
 			for b.Loop() {
-				par.Range(n, queries, func(lo, hi int) { bank.nearest(q[lo*d:hi*d], winner[lo:hi], dist[lo:hi]) })
+				require.NoError(b, bank.Nearest(b.Context(), q, winner, dist, nil))
 			}
 			b.ReportMetric(2*float64(n*size*d)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 		})

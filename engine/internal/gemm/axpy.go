@@ -1,4 +1,4 @@
-package goexec
+package gemm
 
 // axpy adds w[k] times x[at[k]:] to y for each k in ascending order; each product and each sum is rounded to float32. It
 // goes over y once for every eight terms: then loads and stores of y weigh little, and the chains of additions of several

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"f2pad/cgo/ort"
+	"f2pad/engine/exec"
+	"f2pad/engine/exec/goexec"
+)
+
+// The values of --executor.
+const (
+	autoExecutor = "auto"
+	goExecutor   = "go"
+	ortExecutor  = "ort"
+)
+
+var (
+	executors    = []string{autoExecutor, goExecutor, ortExecutor}
+	ortProviders = []string{ort.CPU, ort.CUDA, ort.TensorRT}
+)
+
+// executing says what the network runs on.
+type executing struct {
+	exec.Info
+	Library string `json:"library,omitempty"` // of ONNX Runtime
+	Reason  string `json:"reason,omitempty"`  // why auto took pure Go
+}
+
+func (executing) MessageType() string { return "executor" }
+
+func (r executing) Text(w io.Writer) error {
+	text := fmt.Sprintf("network: %s %s on %s", r.Executor, r.Version, r.Device)
+	switch {
+	case r.Library != "":
+		text += " (" + r.Library + ")"
+	case r.Reason != "":
+		text += " (" + r.Reason + ")"
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
+}
+
+// network returns what --executor names to run networks on, and says so, once. With auto that is ONNX Runtime where its library
+// can be loaded, otherwise pure Go.
+func (p *program) network() (exec.Executor, error) {
+	if p.executor != nil {
+		return p.executor, nil
+	}
+	var why error
+	if p.executorName != goExecutor {
+		o := ort.Options{Library: p.ortLib, Provider: p.ortProvider}
+		if n, err := ordinal(p.device); err == nil {
+			o.Ordinal = n
+		}
+		ex, err := ort.Open(o)
+		if err == nil {
+			p.executor = ex
+			p.ui.Note(executing{Info: ex.Info(), Library: ort.Look(p.ortLib).Library})
+			return ex, nil
+		}
+		// What was named by hand has to be there.
+		if p.executorName == ortExecutor || p.ortLib != "" || p.ortProvider != ort.CPU {
+			return nil, err
+		}
+		why = err
+	}
+	ex := goexec.New()
+	p.executor = ex
+	note := executing{Info: ex.Info()}
+	if why != nil {
+		note.Reason = why.Error()
+	}
+	p.ui.Note(note)
+	return ex, nil
+}

@@ -1,0 +1,43 @@
+package gemm
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
+
+// native are the ISAs that the processor has. GODEBUG=cpu.avx512f=off, or cpu.avx2=off, hides them.
+func native() (s []*ISA) {
+	if !cpu.X86.HasAVX2 || !cpu.X86.HasFMA {
+		return nil
+	}
+	if cpu.X86.HasAVX512F {
+		s = append(s, isa("avx512", true, avx512x8x32, avx512x4x32, avx2x1x64))
+	}
+	return append(s, isa("avx2", true, avx2x4x24, avx2x4x24, avx2x1x64))
+}
+
+// tile computes a whole tile, as Part says; init is nil where it goes on from what is in c. The calls are direct, so that
+// nothing escapes.
+func (k *Kernel) tile(steps int, a, b []float32, at []int, init, c []float32, ldc int) {
+	if at == nil && k.id > go1x64 {
+		at = along[k.id]
+	}
+	switch k.id {
+	case avx512x8x32:
+		tile8x32AVX512(steps, a, b, at, init, c, ldc)
+	case avx512x4x32:
+		tile4x32AVX512(steps, a, b, at, init, c, ldc)
+	case avx2x4x24:
+		tile4x24AVX2(steps, a, b, at, init, c, ldc)
+	case avx2x1x64:
+		tile1x64AVX2(steps, a, b, at, init, c, ldc)
+	default:
+		tileGo(k.id, steps, a, b, at, init, c, ldc)
+	}
+}
+
+func gather(dst, src []float32, at []int, segments []Segment, stride int) {
+	words := unsafe.Slice((*int)(unsafe.Pointer(unsafe.SliceData(segments))), 3*len(segments))
+	gatherAVX2(dst, src, at, words, stride)
+}

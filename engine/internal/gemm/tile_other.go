@@ -1,0 +1,14 @@
+//go:build !amd64
+
+package gemm
+
+func native() []*ISA { return nil }
+
+// tile computes a whole tile, as Part says; init is nil where it goes on from what is in c.
+func (k *Kernel) tile(steps int, a, b []float32, at []int, init, c []float32, ldc int) {
+	tileGo(k.id, steps, a, b, at, init, c, ldc)
+}
+
+func gather(dst, src []float32, at []int, segments []Segment, stride int) {
+	gatherGo(dst, src, at, segments, stride)
+}

@@ -1,0 +1,19 @@
+//go:build !amd64
+
+package vec
+
+const fast = false
+
+// What stands for the assembly is never called.
+
+func reluAVX2(_, _ []float32)                        {}
+func leakyReluAVX2(_, _ []float32, _ float32)        {}
+func clipAVX2(_, _ []float32, _, _ float32)          {}
+func stepAVX2(_, _ []float32, _, _ float32)          {}
+func gateAVX2(_, _, _ []float32, _, _ float32)       {}
+func addAVX2(_, _, _ []float32)                      {}
+func subAVX2(_, _, _ []float32)                      {}
+func mulAVX2(_, _, _ []float32)                      {}
+func largerAVX2(_, _, _ []float32)                   {}
+func leastAVX2(_ []float32, _ *[8]float32)           {}
+func firstAtMostAVX2(_ []float32, _ float32) (i int) { return 0 }
