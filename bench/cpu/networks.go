@@ -25,7 +25,7 @@ func networks() []job {
 				what := map[bool]string{false: "forward", true: "forward and gradient"}[gradient]
 				all = append(all, job{
 					name: fmt.Sprintf("network %s, layers 1-3, %s, batch %d", arch, what, batch),
-					slow: arch != "resnet18" && (batch > 1 || gradient),
+					slow: arch != "resnet18",
 					do:   func(m *meter, r *row) error { return m.network1(r, arch, batch, gradient) },
 				})
 			}

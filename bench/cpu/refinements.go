@@ -22,6 +22,7 @@ func refinements() []job {
 			what := map[bool]string{true: "one iteration", false: "all steps"}[single]
 			all = append(all, job{
 				name: fmt.Sprintf("refinement, %s on %s, %s", method, arch, what),
+				slow: method != "padim" && !single,
 				do:   func(m *meter, r *row) error { return m.refinement(r, method, single) },
 			})
 		}

@@ -70,7 +70,7 @@ def fastest(ways, rounds=3):
             call()
             if round:
                 took[name].append(time.perf_counter() - began)
-    took = {name: sorted(t)[len(t) // 2] for name, t in took.items()}
+    took = {name: min(t) for name, t in took.items()}
     best = min(took, key=took.get)
     others = ", ".join(f"{name} takes {t / took[best]:.2f} x" for name, t in took.items() if name != best)
     return best, best + (f" ({others})" if others else "")

@@ -80,19 +80,19 @@ NEAR = 1e-6  # distances are roots of integers
 
 
 class Mahalanobis(torch.autograd.Function):
-    """sqrt(x' P x) of x [cells,K,N] with symmetric P [cells,K,K]: its gradient P x / s needs no second pass over P."""
+    """sqrt(x' P x) of x [cells,N,K] with symmetric P [cells,K,K]: its gradient P x / s needs no second pass over P."""
 
     @staticmethod
     def forward(ctx, x, p):
-        v = torch.bmm(p, x)
-        s = (x * v).sum(1).clamp_min(0).sqrt()
+        v = torch.bmm(x, p)
+        s = (x * v).sum(2).clamp_min(0).sqrt()
         ctx.save_for_backward(v, s)
         return s
 
     @staticmethod
     def backward(ctx, ds):
         v, s = ctx.saved_tensors
-        return v * torch.where(s > 0, ds / s, 0)[:, None], None
+        return v * torch.where(s > 0, ds / s, 0)[:, :, None], None
 
 
 class Padim:
@@ -110,8 +110,9 @@ class Padim:
             self.channels.append(torch.from_numpy(mine.astype(np.int64)))
             first += c
 
-    def at(self, cells):
-        """The scores of given cells, all of them if None, as a function of the features."""
+    def at(self, cells=None, wanted=None):
+        """The scores [N,cells] of given cells, all of them if None, as a function of the features. wanted [N,cells] says which
+        scores matter; here it saves nothing."""
         mean, precision = self.mean, self.precision
         if cells is not None:
             mean, precision = mean[cells], precision[cells]
@@ -119,14 +120,14 @@ class Padim:
         def score(features):
             parts = []
             for f, channels in zip(features, self.channels):
-                f = f[:, channels]
+                f = f.index_select(1, channels)
                 if f.shape[2:] != self.grid:
                     f = F.interpolate(f, size=self.grid, mode="nearest")
                 parts.append(f.flatten(2))
             x = torch.cat(parts, 1)
             if cells is not None:
-                x = x[:, :, cells]
-            x = x.permute(2, 1, 0) - mean[:, :, None]  # [cells,K,N]
+                x = x.index_select(2, cells)
+            x = x.permute(2, 0, 1).contiguous() - mean[:, None]  # products of strided batches are far slower
             return Mahalanobis.apply(x, precision).T
 
         return score
@@ -138,7 +139,10 @@ class Patchcore:
         self.bank = torch.from_numpy(state["bank"].reshape(-1, sum(widths)))
         self.half = (self.bank * self.bank).sum(1) / 2
 
-    def at(self, cells):
+    def at(self, cells=None, wanted=None):
+        """As Padim.at; scores that do not matter are 0."""
+        rows = None if wanted is None else torch.nonzero(wanted.flatten())[:, 0]
+
         def score(features):
             parts = []
             for f in features:
@@ -148,12 +152,17 @@ class Patchcore:
                 parts.append(f.flatten(2))
             q = torch.cat(parts, 1)
             if cells is not None:
-                q = q[:, :, cells]
+                q = q.index_select(2, cells)
             n, d, m = q.shape
             q = q.transpose(1, 2).reshape(n * m, d)
+            if rows is not None:
+                q = q.index_select(0, rows)
             with torch.no_grad():
                 nearest = torch.cat([torch.addmm(-self.half, p, self.bank.T).argmax(1) for p in q.split(2048)])
-            return torch.linalg.vector_norm(q - self.bank[nearest], dim=1).view(n, m)
+            s = torch.linalg.vector_norm(q - self.bank[nearest], dim=1)
+            if rows is not None:
+                s = torch.zeros(n * m).index_copy(0, rows, s)
+            return s.view(n, m)
 
         return score
 
@@ -170,8 +179,8 @@ class Scorer:
         self.shift = torch.tensor(shift).view(1, 3, 1, 1)
         self.q50, self.width = q50, q995 - q50
 
-    def at(self, cells):
-        score = self.method.at(cells)
+    def at(self, cells=None, wanted=None):
+        score = self.method.at(cells, wanted)
         return lambda x: (score(self.net(x * self.scale + self.shift)) - self.q50) / self.width
 
 
@@ -435,13 +444,14 @@ class Refiner:
         omega = torch.from_numpy(np.stack([s.omega for s in scenes]))[:, None].float()
         where = torch.from_numpy(np.stack([s.where for s in scenes]))
         cells = torch.nonzero(where.any(0))[:, 0]
-        weight = where[:, cells].float() * p["data_weight"]
+        wanted = where[:, cells]
+        weight = wanted.float() * p["data_weight"]
         lam, eps = p["lambda"], p["eps"]
         norm = math.log1p(1 / eps)
         averaged = min(p["averaged"], iterations)
         mean = torch.zeros(len(scenes), self.H, self.W)
+        score = self.scorer.at(cells, wanted)
         began = time.perf_counter()
-        score = self.scorer.at(cells)
         m, v = torch.zeros_like(a), torch.zeros_like(mean)[:, None]
         for t in range(1, iterations + 1):
             x = (y - c * a).requires_grad_()
@@ -493,7 +503,7 @@ class Refiner:
         o = self.o
         stride = o["stride"]
         with torch.no_grad():
-            z = self.scorer.at(None)(torch.from_numpy(y)).view(len(y), self.H // stride, self.W // stride)
+            z = self.scorer.at()(torch.from_numpy(y)).view(len(y), self.H // stride, self.W // stride)
             scenes = list(self.pool.map(lambda i: self.prepare(y[i], z[i], seeds[i], like_go), range(len(y))))
         found = [i for i, s in enumerate(scenes) if s.omega is not None]
         posterior, seconds = {}, 0.0
