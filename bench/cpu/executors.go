@@ -50,7 +50,8 @@ var layers = []string{"layer1", "layer2", "layer3"}
 // size of the images, in pixels.
 const size = 256
 
-// onnxFile is the exported network, which the peer makes where it is not there yet.
+// onnxFile is the exported network, which the peer makes where it is not there yet. One that an earlier export.py made fails
+// the comparison with PyTorch.
 func (m *meter) onnxFile(arch string) (string, error) {
 	path, err := filepath.Abs(filepath.Join(m.work(), arch+".onnx"))
 	if err != nil {
@@ -65,8 +66,8 @@ func (m *meter) onnxFile(arch string) (string, error) {
 	return path, nil
 }
 
-// network reads the exported network for images of the bench's size.
-func (m *meter) network(arch string) (path string, g *graph.Graph, err error) {
+// exported reads the exported network for images of the bench's size.
+func (m *meter) exported(arch string) (path string, g *graph.Graph, err error) {
 	if path, err = m.onnxFile(arch); err != nil {
 		return "", nil, err
 	}

@@ -59,11 +59,10 @@ func (m *meter) nearest(r *row, d, rows, queries int) (err error) {
 		return err
 	}
 	ways := []way{{name: "f2pad", ours: "go", note: "PatchCore's bank on the CPU: exact, as if each distance were measured in float64", run: timed(search)}}
-	kernels := []string{kernelsAuto}
-	if cpu.X86.HasAVX512F && m.NoPeer == "" {
-		kernels = append(kernels, kernelsWide)
-	}
-	for _, k := range kernels {
+	for _, k := range []string{kernelsAuto, kernelsWide} {
+		if k == kernelsWide && (!cpu.X86.HasAVX512F || len(ways) == 1) { // without faiss once is enough to say so
+			break
+		}
 		o, err := m.open(r, k, "knn", params)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func networks() []job {
 				all = append(all, job{
 					name: fmt.Sprintf("network %s, layers 1-3, %s, batch %d", arch, what, batch),
 					slow: arch != "resnet18",
-					do:   func(m *meter, r *row) error { return m.network1(r, arch, batch, gradient) },
+					do:   func(m *meter, r *row) error { return m.network(r, arch, batch, gradient) },
 				})
 			}
 		}
@@ -34,9 +34,9 @@ func networks() []job {
 	return all
 }
 
-// network1 measures one network.
-func (m *meter) network1(r *row, arch string, batch int, gradient bool) (err error) {
-	path, g, err := m.network(arch)
+// network measures one network.
+func (m *meter) network(r *row, arch string, batch int, gradient bool) (err error) {
+	path, g, err := m.exported(arch)
 	if err != nil {
 		return err
 	}
