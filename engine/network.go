@@ -52,7 +52,7 @@ const (
 	contextCells = 2
 	// contextPixels is the context of the optimisation's windows where features depend on more than widePixels around them, and
 	// yet mostly on what is near.
-	contextPixels = 32
+	contextPixels = 24
 	widePixels    = 32
 	// latticePixels is the least that the sides of windows snap to. It bounds the number of sizes that graphs are compiled for,
 	// and lets windows of several images share a batch.

@@ -10,15 +10,15 @@ import (
 
 	"f2pad/engine/exec"
 	"f2pad/engine/graph"
-	"f2pad/engine/onnx"
 
 	ort "github.com/yalue/onnxruntime_go"
 )
 
 // Executor compiles graphs for ONNX Runtime.
 type Executor struct {
-	info    exec.Info
-	options Options
+	info     exec.Info
+	options  Options
+	sessions sessions
 }
 
 var _ exec.Executor = (*Executor)(nil)
@@ -45,7 +45,7 @@ func Open(o Options) (*Executor, error) {
 	if _, info.Version, err = load(o.Library); err != nil {
 		return nil, err
 	}
-	e := &Executor{info, o}
+	e := &Executor{info: info, options: o}
 	s, err := e.settings(1)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (e *Executor) Info() exec.Info { return e.info }
 
 // Compile validates g, folds its BatchNormalizations, drops what no output needs and makes sessions of it and, with
 // gradient, of its gradient. g is neither changed nor kept, but its constants are shared; the sessions have copies, in a
-// layout of their own. The Net holds what passes between sessions for each image of the largest batch it has seen with
+// layout of their own, which Nets of graphs that differ only in the size of their images share. The Net holds what passes between sessions for each image of the largest batch it has seen with
 // gradient, else for one per core.
 func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	if err := g.Validate(); err != nil {
@@ -89,23 +89,6 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 		}
 	}
 	return n, nil
-}
-
-// session makes a session of a step, on so many threads.
-func (e *Executor) session(s *step, threads int) (*ort.DynamicAdvancedSession, error) {
-	model, err := onnx.Write(s.part)
-	if err != nil {
-		return nil, err
-	}
-	settings, err := e.settings(threads)
-	if err != nil {
-		return nil, err
-	}
-	session, err := ort.NewDynamicAdvancedSessionWithONNXData(model, names(s.in), names(s.out), settings)
-	if err != nil {
-		err = fmt.Errorf("ort: %q: %w", s.part.Name, err)
-	}
-	return session, errors.Join(err, settings.Destroy())
 }
 
 // settings are those of a session on so many threads. The memory that a session works in is its own and goes with it.

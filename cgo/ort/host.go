@@ -46,9 +46,7 @@ func maxPoolGrad(n *graph.Node, shapes map[string]graph.Shape) (*host, error) {
 			dy, x := in[0][c*rows*cols:][:rows*cols], in[1][c*height*width:][:height*width]
 			dx := out[c*height*width:][:height*width]
 			for i := range height {
-				for j, v := range x[i*width:][:width] {
-					inner[j] = key(v, i*width+j)
-				}
+				keysOf(inner, x[i*width:], i*width)
 				largest(best[i*cols:][:cols], keys, extent, dilation, stride)
 			}
 			clear(dx)
@@ -57,9 +55,7 @@ func maxPoolGrad(n *graph.Node, shapes map[string]graph.Shape) (*host, error) {
 				at := func(tap int) []int64 { return best[(win.Start(0, i)+tap*win.Dilation[0])*cols:][:cols] }
 				copy(top, at(from))
 				for tap := from + 1; tap < to; tap++ {
-					for j, k := range at(tap)[:len(top)] {
-						top[j] = max(top[j], k)
-					}
+					raise(top, at(tap))
 				}
 				for j, d := range dy[i*cols:][:cols] {
 					dx[place(top[j])] += d
@@ -70,7 +66,29 @@ func maxPoolGrad(n *graph.Node, shapes map[string]graph.Shape) (*host, error) {
 	return h, nil
 }
 
+// keysOf writes the keys of the values at the places from first on.
+//
+// The loops are functions of their own, or the compiler would not keep what they count with in registers.
+//
+//go:noinline
+func keysOf(keys []int64, values []float32, first int) {
+	for j, v := range values[:len(keys)] {
+		keys[j] = key(v, first+j)
+	}
+}
+
+// raise puts larger keys in the place of smaller ones.
+//
+//go:noinline
+func raise(top, keys []int64) {
+	for j, k := range keys[:len(top)] {
+		top[j] = max(top[j], k)
+	}
+}
+
 // largest gives each window of a row its largest key.
+//
+//go:noinline
 func largest(best, keys []int64, extent, dilation, stride int) {
 	if extent == 3 && dilation == 1 {
 		for j := range best {

@@ -89,9 +89,9 @@ func (n *net) Close() error {
 		errs = append(errs, sl.close())
 	}
 	for _, s := range n.steps {
-		for _, session := range []*ort.DynamicAdvancedSession{s.session, s.wide} {
+		for _, session := range []*session{s.session, s.wide} {
 			if session != nil {
-				errs = append(errs, session.Destroy())
+				errs = append(errs, session.close())
 			}
 		}
 	}
@@ -203,7 +203,7 @@ func (n *net) step(s *step, sl *slot, core, cores int) error {
 }
 
 // run runs a session of a step. A slot is in use by one caller at a time, sessions by any number.
-func (sl *slot) run(s *step, session *ort.DynamicAdvancedSession) error {
+func (sl *slot) run(s *step, session *session) error {
 	if err := session.Run(sl.in[s.at], sl.out[s.at]); err != nil {
 		return fmt.Errorf("ort: %w", err)
 	}

@@ -4,13 +4,8 @@
 package ort
 
 import (
-	"debug/elf"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"runtime"
 )
 
 // Version is that of the library which install.sh fetches, the oldest one that has what this package calls.
@@ -19,11 +14,11 @@ const Version = "1.27.0"
 // Environment names the variable that names the library.
 const Environment = "F2PAD_ORT_LIB"
 
-// ErrNoLibrary says that the library could not be loaded; the error around it says why. ErrNotBuilt says that the program
-// was built without cgo.
+// ErrNoLibrary says that there is no ONNX Runtime to work with; the error around it says why. ErrNotBuilt, which is one, says
+// that the program was built without cgo.
 var (
 	ErrNoLibrary = errors.New("ort: ONNX Runtime is not available")
-	ErrNotBuilt  = errors.New("ort: this program was built without cgo, and so without ONNX Runtime")
+	ErrNotBuilt  = fmt.Errorf("%w: the program was built without cgo", ErrNoLibrary)
 )
 
 // Options say how to run.
@@ -56,78 +51,4 @@ type Status struct {
 	Version string `json:"version,omitempty"`
 	// Reason in words why it is not loaded; empty if it is.
 	Reason string `json:"reason,omitempty"`
-}
-
-// find says which library Options.Library stands for: a path, or a name for the system's loader.
-func find(library string) (string, error) {
-	if library == "" {
-		library = os.Getenv(Environment)
-	}
-	name := map[string]string{"windows": "onnxruntime.dll", "darwin": "libonnxruntime.1.dylib"}[runtime.GOOS]
-	if name == "" {
-		name = "libonnxruntime.so.1"
-	}
-	if library == "" {
-		cached := filepath.Join(cache(), "f2pad", "ort", Version, runtime.GOOS+"-"+runtime.GOARCH, name)
-		if _, err := os.Stat(cached); errors.Is(err, fs.ErrNotExist) {
-			return name, nil
-		}
-		library = cached
-	}
-	path, err := filepath.Abs(library)
-	if err == nil {
-		err = checkFile(path)
-	}
-	if err == nil {
-		path, err = filepath.EvalSymlinks(path)
-	}
-	if err != nil {
-		return library, err
-	}
-	return path, nil
-}
-
-// cache is the user's cache as install.sh knows it, on every system.
-func cache() string {
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return dir
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "" // nothing is cached
-	}
-	return filepath.Join(home, ".cache")
-}
-
-// checkFile refuses what the system's loader would not survive or not explain: on systems with ELF files that loader takes
-// a file's headers at their word, and the process dies on the first page behind the end of one that was cut off.
-func checkFile(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a file", path)
-	}
-	if runtime.GOOS != "linux" {
-		return nil
-	}
-	f, err := elf.Open(path)
-	if err != nil {
-		return fmt.Errorf("%s is not a shared library: %w", path, err)
-	}
-	defer f.Close()
-	if f.Type != elf.ET_DYN {
-		return fmt.Errorf("%s is not a shared library", path)
-	}
-	machine := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
-	if machine != elf.EM_NONE && f.Machine != machine {
-		return fmt.Errorf("%s is for %v, not for %v", path, f.Machine, machine)
-	}
-	for _, p := range f.Progs {
-		if p.Off+p.Filesz < p.Off || p.Off+p.Filesz > uint64(info.Size()) {
-			return fmt.Errorf("%s has been cut off: %d bytes are left", path, info.Size())
-		}
-	}
-	return nil
 }

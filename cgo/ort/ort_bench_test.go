@@ -26,7 +26,7 @@ func BenchmarkNetworks(b *testing.B) {
 		for _, images := range []int{1, 8} {
 			b.Run(fmt.Sprintf("%s of %d", a.name, images), func(b *testing.B) {
 				data := newArrays(b, g, images)
-				fast, slow := compile(b, open(b, Options{}), g), compile(b, goexec.New(), g)
+				fast, slow := compile(b, open(b, Options{}), g, true), compile(b, goexec.New(), g, true)
 				var forward, both, goForward, goBoth times
 				time1 := func(n exec.Net, forward, both *times) {
 					ctx, start := context.Background(), time.Now()

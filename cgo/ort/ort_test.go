@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"f2pad/engine/compare"
@@ -68,8 +71,8 @@ func TestProvidersThatTheLibraryLacks(t *testing.T) {
 }
 
 // compile makes a net that is closed in the end.
-func compile(t testing.TB, ex exec.Executor, g *graph.Graph) exec.Net {
-	n, err := ex.Compile(g, true)
+func compile(t testing.TB, ex exec.Executor, g *graph.Graph, gradient bool) exec.Net {
+	n, err := ex.Compile(g, gradient)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
 	return n
@@ -88,8 +91,8 @@ func TestResNetAgreesWithGo(t *testing.T) {
 	e := open(t, Options{})
 	g, _ := resnet18.build(t, 64)
 	a := newArrays(t, g, 3)
-	want := run(t, compile(t, goexec.New(), g), a)
-	got := run(t, compile(t, e, g), a)
+	want := run(t, compile(t, goexec.New(), g, true), a)
+	got := run(t, compile(t, e, g, true), a)
 	for i := range want {
 		what, tol := fmt.Sprint("output ", i), deepForward
 		if i == len(a.y) {
@@ -104,9 +107,9 @@ func TestResNetIsInvariant(t *testing.T) {
 	g, _ := resnet18.build(t, 64)
 	const images = 3
 	a := newArrays(t, g, images)
-	want := run(t, compile(t, open(t, Options{Threads: 1}), g), a)
+	want := run(t, compile(t, open(t, Options{Threads: 1}), g, true), a)
 	for _, threads := range []int{2, 3, 8} {
-		n := compile(t, open(t, Options{Threads: threads}), g)
+		n := compile(t, open(t, Options{Threads: threads}), g, true)
 		require.Equal(t, want, run(t, n, a), "%d threads", threads)
 		for i := range images {
 			got := run(t, n, a.image(i))
@@ -134,47 +137,45 @@ func transposed(t testing.TB) *graph.Graph {
 
 // Threads that would show in the results are not used; fewer that do not are.
 func TestThreadsThatShowAreNotUsed(t *testing.T) {
+	const many = 64
 	g := transposed(t)
 	a := newArrays(t, g, 1)
-	want := run(t, compile(t, open(t, Options{Threads: 1}), g), a)
-
-	const many = 64
+	want := run(t, compile(t, open(t, Options{Threads: 1}), g, true), a)
 	e := open(t, Options{Threads: many})
-	n := compile(t, e, g).(*net)
+	n := compile(t, e, g, true).(*net)
+	s := n.forward.steps[0]
+	wide, err := e.session(s, many)
+	require.NoError(t, err)
+	defer wide.close()
 	require.Equal(t, want, run(t, n, a))
-	shown := false
-	for _, s := range n.steps {
-		require.Nil(t, s.part, "what sessions are made of is dropped")
-	}
-	for _, s := range compile(t, e, g).(*net).steps { // do so many show at all?
-		sl, err := n.slot()
-		require.NoError(t, err)
+	require.NotNil(t, s.wide)
+	require.Nil(t, s.part, "what sessions are made of is dropped")
+
+	sl, err := n.slot()
+	require.NoError(t, err)
+	bits := func(session *session) []uint32 {
 		sl.fill(s)
-		require.NoError(t, sl.run(s, s.session))
-		narrow, telling := sl.bits(s)
-		require.True(t, telling)
-		session, err := e.session(s, many)
-		require.NoError(t, err)
 		require.NoError(t, sl.run(s, session))
-		wide, _ := sl.bits(s)
-		if !equal(narrow, wide) {
-			shown = true
-		}
-		require.NoError(t, session.Destroy())
-		require.NoError(t, sl.close())
+		b, telling := sl.bits(s)
+		require.True(t, telling)
+		return b
 	}
-	if !shown {
-		t.Skip("SKIPPED: on this machine ONNX Runtime gives the same bits on any number of threads")
+	require.True(t, slices.Equal(bits(s.session), bits(s.wide)))
+	if slices.Equal(bits(s.session), bits(wide)) {
+		t.Skipf("SKIPPED: on this machine %d threads do not show", many)
 	}
 }
 
-func equal(a, b []uint32) bool {
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return len(a) == len(b)
+// Where all results are NaN the trial tells nothing.
+func TestThreadsThatWereNotTriedAreNotUsed(t *testing.T) {
+	b := graph.NewBuilder("logarithm")
+	g, err := b.Graph(b.Op(graph.Log, nil, b.Op(graph.Mul, nil, b.Input("x", graph.N, 4), b.Scalar(-1))))
+	require.NoError(t, err)
+	n := compile(t, open(t, Options{Threads: 2}), g, false).(*net)
+	a := newArrays(t, g, 1)
+	require.NoError(t, n.Forward(context.Background(), a.x, a.y))
+	require.True(t, n.widened)
+	require.Nil(t, n.forward.steps[0].wide)
 }
 
 // What is cut where: a MaxPool's gradient is a step of its own, all else as few as can be.
@@ -202,18 +203,66 @@ func TestCut(t *testing.T) {
 	require.Equal(t, "go 2 go go 5", strings.Join(kinds, " "), "all of Tanh's slope and Exp's gradient comes last")
 }
 
+// What is needed before and after Go's node is made before, what is needed after only is made after.
+func TestLevels(t *testing.T) {
+	b := graph.NewBuilder("levels")
+	x := b.Input("x", graph.N, 2, 6, 6)
+	both, after := b.Op(graph.Step, nil, x), b.Op(graph.Sign, nil, x)
+	top := b.Op(graph.MaxPoolGrad, graph.Attrs{"kernel_shape": []int{1, 1}}, b.Op(graph.Mul, nil, x, both), x)
+	g, err := b.Graph(b.Op(graph.Add, nil, b.Op(graph.Mul, nil, top, both), after))
+	require.NoError(t, err)
+	level := levels(g)
+	require.Equal(t, []int{0, 1, 2, 2}, []int{level[both], level[top], level[g.Outputs[0]], level[after]})
+	_, crossing := cut(g)
+	require.True(t, crossing[both] && crossing[top])
+	require.False(t, crossing[after])
+}
+
 func TestBackwardNeedsItsOwnForward(t *testing.T) {
 	g := transposed(t)
-	n := compile(t, open(t, Options{}), g)
+	n := compile(t, open(t, Options{}), g, true)
 	a := newArrays(t, g, 1)
 	run(t, n, a)
-	require.ErrorContains(t, n.Backward(context.Background(), a.dy, a.dx), "Forward of its own")
+	ctx := context.Background()
+	require.ErrorContains(t, n.Backward(ctx, a.dy, a.dx), "Forward of its own")
+
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	require.NoError(t, n.Forward(ctx, a.x, a.y))
+	require.Error(t, n.Forward(cancelled, a.x, a.y))
+	require.ErrorContains(t, n.Backward(ctx, a.dy, a.dx), "Forward of its own", "after a Forward that failed")
+}
+
+func TestSpread(t *testing.T) {
+	for _, cores := range []int{1, 2, 5} {
+		var done [40]atomic.Int64
+		require.NoError(t, spread(cores, len(done), func(core, i int) error {
+			done[i].Add(1)
+			if core < 0 || core >= cores {
+				return fmt.Errorf("core %d", core)
+			}
+			return nil
+		}))
+		for i := range done {
+			require.EqualValues(t, 1, done[i].Load())
+		}
+	}
+	calls := 0
+	err := spread(1, 10, func(_, i int) error {
+		calls++
+		if i == 3 {
+			return errors.New("third")
+		}
+		return nil
+	})
+	require.EqualError(t, err, "third")
+	require.Equal(t, 4, calls, "nothing is begun after a failure")
 }
 
 // A run stops at the step or the image where it learns of the cancellation, and leaves the net in order.
 func TestCancelledOnTheWay(t *testing.T) {
 	g, _ := resnet18.build(t, 32)
-	n := compile(t, open(t, Options{Threads: 2}), g)
+	n := compile(t, open(t, Options{Threads: 2}), g, true)
 	a := newArrays(t, g, 4)
 	want := run(t, n, a)
 	for left := range 8 { // each of 4 images asks before and after its step
@@ -254,7 +303,7 @@ func TestCompileRefusesWhatNoMemoryHolds(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	e := open(t, Options{})
 	g := transposed(t)
-	want := run(t, compile(t, e, g), newArrays(t, g, 2))
+	want := run(t, compile(t, e, g, true), newArrays(t, g, 2))
 	var all sync.WaitGroup
 	for range 2 * runtime.GOMAXPROCS(0) {
 		all.Go(func() {
@@ -277,4 +326,53 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// Graphs for images of different sizes run on the same sessions, for as long as one of them is in use.
+func TestSizesShareSessions(t *testing.T) {
+	e := open(t, Options{Threads: 1})
+	var nets []*net
+	for _, side := range []int{16, 24, 40} {
+		g := sized(t, side)
+		n, err := e.Compile(g, true)
+		require.NoError(t, err)
+		nets = append(nets, n.(*net))
+		a := newArrays(t, g, 2)
+		require.Equal(t, run(t, compile(t, open(t, Options{Threads: 1}), g, true), a), run(t, n, a))
+	}
+	shared := len(e.sessions.all)
+	require.Len(t, nets[0].steps, shared)
+	for i, n := range nets {
+		require.Len(t, e.sessions.all, shared)
+		for k, s := range n.steps {
+			require.Same(t, nets[0].steps[k].session, s.session)
+		}
+		if i > 0 {
+			require.NoError(t, n.Close())
+		}
+	}
+	other, err := e.Compile(sized(t, 18), true) // a stride that ends elsewhere: another gradient
+	require.NoError(t, err)
+	require.Greater(t, len(e.sessions.all), shared)
+	require.NoError(t, other.Close())
+	require.NoError(t, nets[0].Close())
+	require.Empty(t, e.sessions.all)
+}
+
+// sized is a small network for square images.
+func sized(t *testing.T, side int) *graph.Graph {
+	r := &resnet{Builder: graph.NewBuilder("sized")}
+	rng := rand.New(rand.NewPCG(4, 0))
+	weights := func(m, c int) string {
+		w := nd.New(m, c, 3, 3)
+		for i := range nd.Data(w) {
+			nd.Data(w)[i] = rng.Float32() - 0.5
+		}
+		return r.Const(w)
+	}
+	attr := graph.Attrs{"strides": []int{2, 2}, "pads": []int{1, 1, 1, 1}}
+	x := r.Op(graph.Relu, nil, r.Op(graph.Conv, attr, r.Input("x", graph.N, 3, side, side), weights(8, 3)))
+	g, err := r.Graph(r.Op(graph.Conv, attr, x, weights(8, 8)))
+	require.NoError(t, err)
+	return g
 }

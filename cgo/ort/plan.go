@@ -9,7 +9,6 @@ import (
 	"f2pad/engine/autodiff"
 	"f2pad/engine/graph"
 
-	ort "github.com/yalue/onnxruntime_go"
 	"gorgonia.org/tensor"
 )
 
@@ -33,9 +32,9 @@ type step struct {
 	in, out []port
 	host    *host
 
-	part    *graph.Graph                // what is not Go's, as long as sessions are made of it
-	session *ort.DynamicAdvancedSession // on one thread
-	wide    *ort.DynamicAdvancedSession // on several, if their number does not show in the results
+	part    *graph.Graph // what is not Go's, as long as sessions are made of it
+	session *session     // on one thread
+	wide    *session     // on several, if their number does not show in the results
 }
 
 // planner cuts graphs into steps.

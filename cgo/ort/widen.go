@@ -51,13 +51,13 @@ func (n *net) widenStep(ctx context.Context, s *step, sl *slot, cores int) error
 			return err
 		}
 		if err := sl.run(s, session); err != nil {
-			return errors.Join(err, session.Destroy())
+			return errors.Join(err, session.close())
 		}
 		if got, _ := sl.bits(s); slices.Equal(got, want) {
 			s.wide = session
 			return nil
 		}
-		if err := session.Destroy(); err != nil {
+		if err := session.close(); err != nil {
 			return err
 		}
 	}

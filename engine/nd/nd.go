@@ -25,7 +25,7 @@ func Wrap(data []float32, shape ...int) *tensor.Dense {
 
 // Data returns the tensor's values, shared and row-major.
 func Data(t *tensor.Dense) []float32 {
-	return t.Data().([]float32)
+	return t.Float32s() // unlike Data it does not allocate
 }
 
 // Size is the product of the extents.

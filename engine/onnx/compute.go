@@ -102,8 +102,8 @@ func readPool(x *importer, n *node, in []*value) []*value {
 	copyInts(n, attr, "kernel_shape", "strides")
 	x.pads(n, attr, v, n.ints("kernel_shape"))
 	for _, name := range []string{"ceil_mode", "count_include_pad"} {
-		if n.attr[name] != nil {
-			attr[name] = n.int(name, 0)
+		if v := n.int(name, 0); v != 0 {
+			attr[name] = v
 		}
 	}
 	if n.int("storage_order", 0) != 0 && len(n.out) > 1 {

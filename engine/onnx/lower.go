@@ -128,7 +128,9 @@ func explicit(n *graph.Node, x, y graph.Shape) (graph.Window, graph.Attrs, error
 		return win, nil, err
 	}
 	for a := range 2 {
-		win.End[a] = max(0, (y[2+a]-1)*win.Stride[a]+win.Extent(a)-x[2+a]-win.Begin[a])
+		if win.Ceil {
+			win.End[a] = max(0, (y[2+a]-1)*win.Stride[a]+win.Extent(a)-x[2+a]-win.Begin[a])
+		}
 	}
 	return win, graph.Attrs{"kernel_shape": win.Kernel[:], "strides": win.Stride[:],
 		"pads": append(slices.Clone(win.Begin[:]), win.End[:]...)}, nil

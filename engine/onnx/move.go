@@ -213,9 +213,6 @@ func (x *importer) cut(v *value, axis, start, end, step int) *value {
 	if v.c != nil {
 		return &value{c: x.sliced(v.c, axis, start, end, step)}
 	}
-	if step < 1 {
-		fail("backwards is not supported")
-	}
 	extent := v.extent(axis)
 	if extent.n {
 		if start == 0 && step == 1 && end >= maxElements { // all images
@@ -226,6 +223,16 @@ func (x *importer) cut(v *value, axis, start, end, step int) *value {
 	first, count := sliceRange(extent.v, start, end, step)
 	if first == 0 && count == extent.v && step == 1 {
 		return v
+	}
+	if step < 1 {
+		if count > maxPieces {
+			fail("of more than %d slices is not supported", maxPieces)
+		}
+		list := make([]int, count)
+		for i := range list {
+			list[i] = first + i*step
+		}
+		return x.gathered(v, axis, list)
 	}
 	attr := graph.Attrs{"starts": []int{first}, "ends": []int{first + (count-1)*step + 1}, "axes": []int{v.axis(axis)},
 		"steps": []int{step}}
@@ -284,23 +291,46 @@ func readGather(x *importer, n *node, in []*value) []*value {
 			return offset(v.c.shape, from)
 		})}}
 	}
-	if len(list) == 0 || len(index.shape) > 1 {
+	if len(index.shape) > 1 {
 		fail("by an index of shape %v is not supported", index.shape)
 	}
-	step := 1
-	if len(list) > 1 {
-		step = list[1] - list[0]
-	}
-	for i := range list {
-		if step < 1 || list[i] != list[0]+i*step {
-			fail("of elements that do not lie at equal steps is not supported")
-		}
-	}
-	y := x.cut(v, axis, list[0], list[len(list)-1]+1, step)
+	y := x.gathered(v, axis, list)
 	if len(index.shape) == 0 {
 		y = x.squeezed(y, []int{axis})
 	}
 	return []*value{y}
+}
+
+// maxPieces bounds the slices that a Gather is made of.
+const maxPieces = 1 << 10
+
+// gathered has the listed elements of an axis: slices of those that lie at equal steps, side by side.
+func (x *importer) gathered(v *value, axis int, list []int) *value {
+	if len(list) == 0 {
+		fail("nothing is left of axis %d", axis)
+	}
+	var parts []*value
+	for len(list) > 0 {
+		n, step := 1, 1
+		if len(list) > 1 && list[1] > list[0] {
+			step = list[1] - list[0]
+			for n < len(list) && list[n] == list[0]+n*step {
+				n++
+			}
+		}
+		if parts = append(parts, x.cut(v, axis, list[0], list[n-1]+1, step)); len(parts) > maxPieces {
+			fail("of more than %d slices is not supported", maxPieces)
+		}
+		list = list[n:]
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	names := make([]string, len(parts))
+	for i, p := range parts {
+		names[i] = p.name
+	}
+	return x.like(v, x.op(graph.Concat, graph.Attrs{"axis": v.axis(axis)}, names...))
 }
 
 func readPad(x *importer, n *node, in []*value) []*value {

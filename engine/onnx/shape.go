@@ -27,13 +27,16 @@ func (x *importer) reshape(v *value, want []dim) *value {
 	for _, a := range v.order() {
 		atoms = append(atoms, atom{axis: a, n: max(v.shape[a], 0)})
 	}
-	atoms = x.regroup(atoms, want)
-	if atoms == nil {
+	dealt := x.regroup(atoms, want)
+	if dealt == nil {
+		if dims := x.apart(atoms, want); dims != nil { // no common factors
+			return x.plain(x.perImage(x.exact(v).name, dims))
+		}
 		fail("the shape %s does not hold the elements of %s (or splits or moves the images' axis)", describe(want),
 			describe(v.extents()))
 	}
-	x.noteGrid(v, atoms, len(want))
-	atoms = tidy(atoms, len(want))
+	x.noteGrid(v, dealt, len(want))
+	atoms = tidy(dealt, len(want))
 	merged := make([]bool, len(want)) // groups whose factors become one axis
 	for g := range merged {
 		merged[g] = !slices.ContainsFunc(atoms, func(a atom) bool { return a.group == g && a.images() })
@@ -116,19 +119,47 @@ func tidy(atoms []atom, groups int) []atom {
 // regroup deals the atoms, some cut in two, to the wanted axes. It returns nil if they do not fit. What is written in a
 // file may be meant for the batch size that it was exported with.
 func (x *importer) regroup(atoms []atom, want []dim) []atom {
-	known := slices.ContainsFunc(want, func(d dim) bool { return d.n })
-	batches := []int{0, 1}
-	switch {
-	case known:
-		batches = batches[:1]
-	case x.batch > 0:
-		batches = []int{x.batch, 0}
-	}
-	for _, batch := range batches {
+	for _, batch := range x.batches(want) {
 		if dims := complete(atoms, want, batch); dims != nil {
 			if dealt := deal(slices.Clone(atoms), dims, batch); dealt != nil {
 				return dealt
 			}
+		}
+	}
+	return nil
+}
+
+// batches are the batch sizes that a shape may be meant for, likely ones first; 0 is any.
+func (x *importer) batches(want []dim) []int {
+	switch {
+	case slices.ContainsFunc(want, func(d dim) bool { return d.n }):
+		return []int{0}
+	case x.batch > 0:
+		return []int{x.batch, 0}
+	}
+	return []int{0, 1}
+}
+
+// apart is one image's part of a shape that has the images on its first axis, nil if it cannot be meant so.
+func (x *importer) apart(atoms []atom, want []dim) []int {
+	for _, batch := range x.batches(want) {
+		dims := complete(atoms, want, batch)
+		if dims == nil || dims[0] != (dim{max(batch, 1), batch == 0}) {
+			continue
+		}
+		left := 1
+		for _, a := range atoms {
+			left *= max(a.n, 1)
+		}
+		shape := make([]int, len(dims)-1)
+		for i, d := range dims[1:] {
+			if shape[i] = d.v; d.n || left%d.v != 0 {
+				return nil
+			}
+			left /= d.v
+		}
+		if left == 1 {
+			return shape
 		}
 	}
 	return nil

@@ -144,12 +144,15 @@ func (m message) attributes(attr graph.Attrs) message {
 }
 
 // port appends the declaration of a float32 input or output whose first axis is symbolic.
-func (m message) port(field protowire.Number, name string, s graph.Shape) message {
+func (m message) port(field protowire.Number, name string, s graph.Shape, open bool) message {
 	var shape message
-	for _, d := range s {
-		if d == graph.N {
+	for a, d := range s {
+		switch {
+		case d == graph.N:
 			shape = shape.sub(shapeDim, message(nil).text(dimensionParam, "N"))
-		} else {
+		case open && a > 1:
+			shape = shape.sub(shapeDim, nil)
+		default:
 			shape = shape.sub(shapeDim, message(nil).varint(dimensionValue, d))
 		}
 	}

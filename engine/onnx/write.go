@@ -27,12 +27,18 @@ const maxFile = math.MaxInt32
 // exactly. The batch axis is symbolic ("N"), inputs, outputs and values keep their names, constants become initializers.
 // An output that is also an input becomes a copy under another name: outputs are best told by their order. Names that
 // Write adds begin with the node's.
-func Write(g *graph.Graph) ([]byte, error) {
+func Write(g *graph.Graph) ([]byte, error) { return write(g, false) }
+
+// WriteOpen is Write for images of any size: the extents of inputs and outputs but their channels are open. Graphs that differ
+// in nothing else give the same bytes.
+func WriteOpen(g *graph.Graph) ([]byte, error) { return write(g, true) }
+
+func write(g *graph.Graph, open bool) ([]byte, error) {
 	shapes, err := g.Infer()
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{g: g, shapes: shapes, taken: map[string]bool{}, added: map[string]string{}}
+	w := &writer{g: g, shapes: shapes, open: open, taken: map[string]bool{}, added: map[string]string{}}
 	for name := range shapes {
 		w.taken[name] = true
 	}
@@ -55,6 +61,7 @@ func Write(g *graph.Graph) ([]byte, error) {
 type writer struct {
 	g         *graph.Graph
 	shapes    map[string]graph.Shape
+	open      bool            // of WriteOpen
 	taken     map[string]bool // names of values, constants and nodes
 	nodes     []written
 	constants []initializer
@@ -143,7 +150,7 @@ func (w *writer) model() ([]byte, error) {
 	head := message(nil).text(graphName, name)
 	inputs := map[string]bool{}
 	for _, in := range w.g.Inputs {
-		head = head.port(graphInputs, in.Name, in.Shape)
+		head = head.port(graphInputs, in.Name, in.Shape, w.open)
 		inputs[in.Name] = true
 	}
 	for _, out := range w.g.Outputs {
@@ -152,7 +159,7 @@ func (w *writer) model() ([]byte, error) {
 			w.at = &graph.Node{Name: out}
 			out = w.op("Identity", nil, out)
 		}
-		head = head.port(graphOutputs, out, shape)
+		head = head.port(graphOutputs, out, shape, w.open)
 	}
 	for _, n := range w.nodes {
 		var m message

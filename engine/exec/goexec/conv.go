@@ -24,6 +24,7 @@ type conv struct {
 	isa               *gemm.ISA
 	bias              []float32 // of each group, in whole tiles
 	phases            []phaseTaps
+	after             []after
 
 	kernel      *gemm.Kernel
 	packed      bool // panel by panel
@@ -121,7 +122,7 @@ func newConv(o *operation) *conv {
 	c := &conv{
 		groups: groups, ins: x[1] / groups, outs: y[1] / groups,
 		x: [2]int(x[2:]), y: [2]int(y[2:]),
-		isa: o.isa,
+		isa: o.isa, after: o.after,
 		// A constant may end where its memory ends: it is copied, and then read.
 		staged: o.consts[0] != nil,
 	}
@@ -290,6 +291,16 @@ func (c *conv) band(k *call, g, i0 int) {
 			c.panels(p, out, src, scratch, p.w[g], bias, rows)
 		} else {
 			c.along(p, out, src, scratch, p.w[g], bias, rows)
+		}
+	}
+	if len(c.after) == 0 {
+		return
+	}
+	from, n := i0*c.spread[0]*c.y[1], min(c.rows*c.spread[0], c.y[0]-i0*c.spread[0])*c.y[1]
+	for m := range c.outs {
+		lo := (g*c.outs+m)*size + from
+		for _, f := range c.after {
+			f(k, lo, lo+n)
 		}
 	}
 }

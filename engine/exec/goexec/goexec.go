@@ -9,6 +9,7 @@ package goexec
 import (
 	"fmt"
 
+	"f2pad/engine/autodiff"
 	"f2pad/engine/exec"
 	"f2pad/engine/graph"
 	"f2pad/engine/internal/gemm"
@@ -39,13 +40,21 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	}
 	g.Prune()
 	p := &planner{isa: e.isa}
-	forward, err := p.phase(g, len(g.Inputs), map[string]int{})
-	if err != nil {
-		return nil, err
-	}
-	n := &net{forward: forward, gradient: gradient}
-	if gradient {
-		if n.backward, err = p.reverse(g, forward); err != nil {
+	n := &net{gradient: gradient}
+	if !gradient {
+		var err error
+		if n.forward, err = p.phase(g, len(g.Inputs), map[string]int{}, nil); err != nil {
+			return nil, err
+		}
+	} else {
+		r, err := autodiff.Gradient(g)
+		if err != nil {
+			return nil, err
+		}
+		if n.forward, err = p.phase(g, len(g.Inputs), map[string]int{}, r.Saved); err != nil {
+			return nil, err
+		}
+		if n.backward, err = p.reverse(g, r, n.forward); err != nil {
 			return nil, err
 		}
 	}

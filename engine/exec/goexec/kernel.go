@@ -29,12 +29,14 @@ type operation struct {
 	consts [][]float32   // nil where not a constant
 	out    graph.Shape
 	isa    *gemm.ISA
+	after  []after // only convolutions have any
 }
 
 // lowerings holds an entry for every operator but BatchNormalization, which is folded, and Reshape, which the planner
 // does away with.
 var lowerings = map[graph.Op]func(o *operation) (kernel, error){
 	graph.Conv:              lowerConv,
+	gate:                    lowerGate,
 	graph.ConvTranspose:     lowerConvTranspose,
 	graph.Relu:              lowerUnary,
 	graph.LeakyRelu:         lowerUnary,

@@ -51,8 +51,9 @@ type planner struct {
 	now     int
 }
 
-// phase plans a graph. The first inputs of its inputs come from the caller; known has the buffers of the others.
-func (p *planner) phase(g *graph.Graph, inputs int, known map[string]int) (*phase, error) {
+// phase plans a graph. The first inputs of its inputs come from the caller; known has the buffers of the others. The values
+// named in kept are there when the phase is over.
+func (p *planner) phase(g *graph.Graph, inputs int, known map[string]int, kept []string) (*phase, error) {
 	shapes, err := g.Infer()
 	if err != nil {
 		return nil, err
@@ -62,14 +63,17 @@ func (p *planner) phase(g *graph.Graph, inputs int, known map[string]int) (*phas
 		known[v.Name] = p.create(v.Shape)
 		ph.in = append(ph.in, port{v.Name, v.Shape, operand{buffer: known[v.Name]}})
 	}
+	f := newFuser(p, ph, g, shapes, kept)
 	for _, n := range g.Nodes {
-		p.now++
 		if n.Op == graph.Reshape { // another name for the same buffer
+			if err := f.settle(n); err != nil {
+				return nil, err
+			}
 			known[n.Out] = known[n.In[0]]
 			continue
 		}
-		if err := p.step(ph, g, n, shapes); err != nil {
-			return nil, fmt.Errorf("goexec: node %q (%s): %w", n.Name, n.Op, err)
+		if err := f.node(n); err != nil {
+			return nil, err
 		}
 	}
 	p.now++
@@ -80,24 +84,23 @@ func (p *planner) phase(g *graph.Graph, inputs int, known map[string]int) (*phas
 	return ph, nil
 }
 
-// reverse plans the gradient of g, whose own phase is forward: the values that it saves are read where they lie.
-func (p *planner) reverse(g *graph.Graph, forward *phase) (*phase, error) {
-	r, err := autodiff.Gradient(g)
-	if err != nil {
-		return nil, err
-	}
+// reverse plans the gradient r of g, whose own phase is forward: the values that it saves are read where they lie.
+func (p *planner) reverse(g *graph.Graph, r *autodiff.Reverse, forward *phase) (*phase, error) {
 	known := map[string]int{}
 	for i, name := range r.Saved {
 		known[r.Graph.Inputs[len(g.Outputs)+i].Name] = forward.values[name]
 	}
 	p.now++
-	return p.phase(r.Graph, len(g.Outputs), known)
+	return p.phase(r.Graph, len(g.Outputs), known, nil)
 }
 
-func (p *planner) step(ph *phase, g *graph.Graph, n *graph.Node, shapes map[string]graph.Shape) error {
+// step plans a chain.
+func (p *planner) step(ph *phase, g *graph.Graph, c *chain, shapes map[string]graph.Shape) error {
+	p.now++
+	n := c.head
 	lower, ok := lowerings[n.Op]
 	if !ok {
-		return fmt.Errorf("the operator is not implemented")
+		return fmt.Errorf("goexec: node %q (%s): the operator is not implemented", n.Name, n.Op)
 	}
 	s := &step{at: p.now}
 	o := &operation{Node: n, isa: p.isa, out: shapes[n.Out], in: make([]graph.Shape, len(n.In)), consts: make([][]float32, len(n.In))}
@@ -113,12 +116,18 @@ func (p *planner) step(ph *phase, g *graph.Graph, n *graph.Node, shapes map[stri
 		}
 		s.in = append(s.in, p.use(ph.values[name]))
 	}
+	for _, l := range c.tail {
+		o.after = append(o.after, l.lower(len(s.in)))
+		if l.other != "" {
+			s.in = append(s.in, p.use(ph.values[l.other]))
+		}
+	}
 	var err error
 	if s.kernel, err = lower(o); err != nil {
-		return err
+		return fmt.Errorf("goexec: node %q (%s): %w", n.Name, n.Op, err)
 	}
-	ph.values[n.Out] = p.create(o.out)
-	s.out = operand{buffer: ph.values[n.Out]}
+	ph.values[c.out] = p.create(o.out)
+	s.out = operand{buffer: ph.values[c.out]}
 	ph.steps = append(ph.steps, s)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/vec"
 )
 
 // chunk is the number of elements in a unit of element-wise work: small enough to stay in the first-level cache.
@@ -26,37 +27,19 @@ func lowerUnary(o *operation) (kernel, error) {
 }
 
 // unary returns the loop of an operator of one number and its cost per element. Products are rounded before they are
-// added to, here as everywhere: a fused multiply-add would make results differ between platforms.
+// added to: which of them a compiler fuses is not for it to choose.
 func unary(n *graph.Node) (f func(y, x []float32), cost int) {
 	alpha, beta := n.Float("alpha", 0), n.Float("beta", 0)
-	lo, hi := n.Float("min", float32(math.Inf(-1))), n.Float("max", float32(math.Inf(1)))
+	lo, hi := stepBounds(n)
 	const plain, slow = 1, 16
 	switch n.Op {
 	case graph.Relu:
-		return func(y, x []float32) {
-			for i, v := range x {
-				if v < 0 {
-					v = 0
-				}
-				y[i] = v
-			}
-		}, plain
+		return vec.Relu, plain
 	case graph.LeakyRelu:
 		alpha = n.Float("alpha", 0.01)
-		return func(y, x []float32) {
-			for i, v := range x {
-				if v < 0 {
-					v *= alpha
-				}
-				y[i] = v
-			}
-		}, plain
+		return func(y, x []float32) { vec.LeakyRelu(y, x, alpha) }, plain
 	case graph.Clip:
-		return func(y, x []float32) {
-			for i, v := range x {
-				y[i] = clamp(v, lo, hi)
-			}
-		}, plain
+		return func(y, x []float32) { vec.Clip(y, x, lo, hi) }, plain
 	case graph.HardSigmoid:
 		alpha, beta = n.Float("alpha", 0.2), n.Float("beta", 0.5)
 		return func(y, x []float32) {
@@ -89,16 +72,7 @@ func unary(n *graph.Node) (f func(y, x []float32), cost int) {
 			}
 		}, plain
 	case graph.Step:
-		return func(y, x []float32) {
-			for i, v := range x {
-				if lo < v && v < hi {
-					v = 1
-				} else {
-					v = 0
-				}
-				y[i] = v
-			}
-		}, plain
+		return func(y, x []float32) { vec.Step(y, x, lo, hi) }, plain
 	case graph.Sqrt:
 		return func(y, x []float32) {
 			for i, v := range x {
@@ -250,26 +224,11 @@ func lowerBinary(o *operation) (kernel, error) {
 func binary(op graph.Op) func(y, a, b []float32) {
 	switch op {
 	case graph.Add:
-		return func(y, a, b []float32) {
-			a, b = a[:len(y)], b[:len(y)]
-			for i := range y {
-				y[i] = a[i] + b[i]
-			}
-		}
+		return vec.Add
 	case graph.Sub:
-		return func(y, a, b []float32) {
-			a, b = a[:len(y)], b[:len(y)]
-			for i := range y {
-				y[i] = a[i] - b[i]
-			}
-		}
+		return vec.Sub
 	case graph.Mul:
-		return func(y, a, b []float32) {
-			a, b = a[:len(y)], b[:len(y)]
-			for i := range y {
-				y[i] = a[i] * b[i]
-			}
-		}
+		return vec.Mul
 	default: // Div
 		return func(y, a, b []float32) {
 			a, b = a[:len(y)], b[:len(y)]

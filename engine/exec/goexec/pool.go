@@ -1,6 +1,11 @@
 package goexec
 
-import "f2pad/engine/graph"
+import (
+	"math"
+
+	"f2pad/engine/graph"
+	"f2pad/engine/internal/vec"
+)
 
 // pool is the geometry of a pooling of planes x [H,W] to y [OH,OW].
 type pool struct {
@@ -83,7 +88,31 @@ func lowerMaxPool(o *operation) (kernel, error) {
 	if err != nil {
 		return kernel{}, err
 	}
-	return p.forward(func(x []float32, i, j int) float32 { return x[p.largest(x, i, j)] }), nil
+	size := p.x[0] * p.x[1]
+	return kernel{
+		units:   p.channels * p.y[0],
+		cost:    p.cost() / 4,
+		scratch: p.x[1],
+		run: func(c *call, lo, hi int) {
+			top := c.scratch[:p.x[1]] // of each column under the windows
+			for u := lo; u < hi; u++ {
+				rows := p.rows[u%p.y[0]]
+				x := c.in[0][u/p.y[0]*size:][:size]
+				copy(top, x[rows.lo*p.x[1]:])
+				for r := rows.lo + p.win.Dilation[0]; r < rows.hi; r += p.win.Dilation[0] {
+					vec.Larger(top, top, x[r*p.x[1]:][:p.x[1]])
+				}
+				row := c.out[u*p.y[1]:][:p.y[1]]
+				for j, cols := range p.cols {
+					v := top[cols.lo]
+					for at := cols.lo + p.win.Dilation[1]; at < cols.hi; at += p.win.Dilation[1] {
+						v = max(v, top[at]) // NaN if either is
+					}
+					row[j] = v
+				}
+			}
+		},
+	}, nil
 }
 
 func lowerMaxPoolGrad(o *operation) (kernel, error) {
@@ -94,19 +123,24 @@ func lowerMaxPoolGrad(o *operation) (kernel, error) {
 	return p.backward(func(dx, x []float32, i, j int, d float32) { dx[p.largest(x, i, j)] += d }), nil
 }
 
-// largest is the place of the first maximum under window (i,j), in row-major order; NaN counts as the largest.
+// largest is the place of the first maximum under window (i,j), in row-major order; NaN counts as the largest. It looks for
+// the largest of integers that are in the order of the values, the earlier of equals above the later: for values that
+// nobody can foresee, branches would take several times as long.
 func (p *pool) largest(x []float32, i, j int) int {
 	rows, cols := p.rows[i], p.cols[j]
-	best := rows.lo*p.x[1] + cols.lo
-	top := x[best]
+	best := int64(math.MinInt64)
 	for r := rows.lo; r < rows.hi; r += p.win.Dilation[0] {
 		for at := r*p.x[1] + cols.lo; at < r*p.x[1]+cols.hi; at += p.win.Dilation[1] {
-			if v := x[at]; v > top || (v != v && top == top) {
-				best, top = at, v
+			v := x[at] + 0 // 0 for -0, which is no less
+			key := int64(int32(math.Float32bits(v)))
+			key ^= key >> 63 & math.MaxInt32
+			if v != v {
+				key = math.MaxInt32
 			}
+			best = max(best, key<<32|int64(^uint32(at)))
 		}
 	}
-	return best
+	return int(^uint32(best))
 }
 
 func lowerAveragePool(o *operation) (kernel, error) {

@@ -12,9 +12,9 @@ func native() (s []*ISA) {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		s = append(s, isa("avx512", true, avx512x8x32, avx512x4x32, avx2x1x64))
+		s = append(s, isa("avx512", true, avx512x8x32, avx512x8x48, avx512x4x32, avx2x1x64))
 	}
-	return append(s, isa("avx2", true, avx2x4x24, avx2x4x24, avx2x1x64))
+	return append(s, isa("avx2", true, avx2x4x24, avx2x4x24, avx2x4x24, avx2x1x64))
 }
 
 // tile computes a whole tile, as Part says; init is nil where it goes on from what is in c. The calls are direct, so that
@@ -26,6 +26,8 @@ func (k *Kernel) tile(steps int, a, b []float32, at []int, init, c []float32, ld
 	switch k.id {
 	case avx512x8x32:
 		tile8x32AVX512(steps, a, b, at, init, c, ldc)
+	case avx512x8x48:
+		tile8x48AVX512(steps, a, b, at, init, c, ldc)
 	case avx512x4x32:
 		tile4x32AVX512(steps, a, b, at, init, c, ldc)
 	case avx2x4x24:

@@ -16,6 +16,7 @@ type ISA struct {
 	Name  string
 	Fused bool   // multiply-adds are rounded once
 	Many  Kernel // for products
+	Wide  Kernel // for products of many columns, where the last panel weighs little
 	Few   Kernel // for products of a few rows, by wide rows of B that are not packed
 	One   Kernel // for one row, likewise
 }

@@ -7,6 +7,11 @@ package gemm
 //go:noescape
 func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
 
+// tile8x48AVX512 is Kernel.tile for 8 rows and 48 columns.
+//
+//go:noescape
+func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+
 // tile4x32AVX512 is Kernel.tile for 4 rows and 32 columns.
 //
 //go:noescape

@@ -17,3 +17,6 @@ func mulAVX2(_, _, _ []float32)                      {}
 func largerAVX2(_, _, _ []float32)                   {}
 func leastAVX2(_ []float32, _ *[8]float32)           {}
 func firstAtMostAVX2(_ []float32, _ float32) (i int) { return 0 }
+
+func lowerAVX2(_, _ [][8]float32, _ []float32)           {}
+func lowerTransposedAVX2(_, _ [][8]float32, _ []float32) {}

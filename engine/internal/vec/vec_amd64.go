@@ -56,3 +56,13 @@ func leastAVX2(x []float32, to *[8]float32)
 //
 //go:noescape
 func firstAtMostAVX2(x []float32, limit float32) int
+
+// lowerAVX2 is lowerGo, with fused multiply-adds.
+//
+//go:noescape
+func lowerAVX2(z [][8]float32, x [][8]float32, m []float32)
+
+// lowerTransposedAVX2 is lowerTransposedGo, with fused multiply-adds.
+//
+//go:noescape
+func lowerTransposedAVX2(x [][8]float32, z [][8]float32, m []float32)

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/vec"
 )
 
 // gaussians computes Mahalanobis distances on the CPU.
@@ -28,17 +29,18 @@ func (g *gaussians) Distances(ctx context.Context, x []float32, state []int32, s
 			v, t := int(state[lo]), packed(g.k)
 			factor := g.factor[v*t : (v+1)*t]
 			b.load(x[lo*g.k:(lo+n)*g.k], g.mean[v*g.k:(v+1)*g.k])
-			b.solve(factor)
+			vec.Lower(b.z, b.delta, factor, n)
 			var inverse [lanes]float32
-			for lane := range n {
-				d := b.norm(lane)
-				s[lo+lane] = float32(d)
+			for lane, d := range b.norms() {
+				if lane < n {
+					s[lo+lane] = float32(d)
+				}
 				if d > 0 {
 					inverse[lane] = float32(1 / d)
 				}
 			}
 			if unit != nil {
-				b.pullBack(factor, inverse)
+				b.pullBack(factor, inverse, n)
 				b.store(unit[lo*g.k : (lo+n)*g.k])
 			}
 			lo += n
@@ -52,10 +54,10 @@ func (g *gaussians) Close() error { return nil }
 
 // lanes is how many vectors are worked on at once: each value of M is then read once for all of them, and the sums do not
 // wait for each other.
-const lanes = 4
+const lanes = vec.Lanes
 
-// block is up to lanes vectors with one Gaussian. All lanes are always computed, whatever unused ones hold: a vector's
-// result depends neither on its lane nor on the others.
+// block is up to lanes vectors with one Gaussian. A vector's result depends neither on its lane nor on what is in the
+// others.
 type block struct {
 	delta, z [][lanes]float32 // [K]: x-mean, and M(x-mean)
 }
@@ -84,49 +86,28 @@ func (b *block) store(x []float32) {
 	}
 }
 
-// solve computes z = M delta.
-func (b *block) solve(m []float32) {
-	for i := range b.z {
-		row := m[:i+1]
-		m = m[i+1:]
-		delta := b.delta[:len(row)]
-		var z0, z1, z2, z3 float32
-		for j, w := range row {
-			d := &delta[j]
-			z0 += w * d[0]
-			z1 += w * d[1]
-			z2 += w * d[2]
-			z3 += w * d[3]
-		}
-		b.z[i] = [lanes]float32{z0, z1, z2, z3}
-	}
-}
-
 // pullBack replaces delta by M' z scale: with 1/|z|, the gradient of |z| w.r.t. the vector.
-func (b *block) pullBack(m []float32, scale [lanes]float32) {
+func (b *block) pullBack(m []float32, scale [lanes]float32, used int) {
 	clear(b.delta)
 	for i := range b.z {
-		row := m[:i+1]
-		m = m[i+1:]
-		delta := b.delta[:len(row)]
-		z := b.z[i]
-		z0, z1, z2, z3 := z[0]*scale[0], z[1]*scale[1], z[2]*scale[2], z[3]*scale[3]
-		for j, w := range row {
-			d := &delta[j]
-			d[0] += w * z0
-			d[1] += w * z1
-			d[2] += w * z2
-			d[3] += w * z3
+		for lane := range scale {
+			b.z[i][lane] *= scale[lane]
 		}
 	}
+	vec.LowerTransposed(b.delta, b.z, m, used)
 }
 
-// norm is |M delta| of a lane.
-func (b *block) norm(lane int) float64 {
-	sum := 0.0
+// norms are |M delta| of all lanes, those not in use among them.
+func (b *block) norms() [lanes]float64 {
+	var sum [lanes]float64
 	for i := range b.z {
-		z := float64(b.z[i][lane])
-		sum += z * z
+		for lane, v := range b.z[i] {
+			z := float64(v)
+			sum[lane] += z * z
+		}
 	}
-	return math.Sqrt(sum)
+	for lane, s := range sum {
+		sum[lane] = math.Sqrt(s)
+	}
+	return sum
 }

@@ -30,7 +30,7 @@ const blockRows = 384
 func newBank(rows []float32, d int) *bank { return newBankFor(gemm.Best(), rows, d) }
 
 func newBankFor(isa *gemm.ISA, rows []float32, d int) *bank {
-	b := &bank{d: d, rows: rows, kernel: &isa.Many, members: len(rows) / d}
+	b := &bank{d: d, rows: rows, kernel: &isa.Wide, members: len(rows) / d}
 	b.panels = make([]float32, b.kernel.SizeB(d+1, b.members))
 	norms := make([]float64, (b.members+blockRows-1)/blockRows)
 	par.Range(b.members, blockRows, func(lo, hi int) {

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"f2pad/engine/internal/gemm/peak"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -27,10 +29,11 @@ func BenchmarkNearest(b *testing.B) {
 			q := normal(rng, n*d)
 			bank := newBank(normal(rng, size*d), d)
 			winner, dist := make([]int32, n), make([]float64, n)
+			start := peak.Clock()
 			for b.Loop() {
 				require.NoError(b, bank.Nearest(b.Context(), q, winner, dist, nil))
 			}
-			b.ReportMetric(2*float64(n*size*d)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			b.ReportMetric(2*float64(n*size*d)*float64(b.N)/(peak.Clock()-start)/1e9, "GFLOP/s-core")
 		})
 	}
 }

@@ -66,6 +66,8 @@ func generateVec() {
 	})
 	least()
 	firstAtMost()
+	lower()
+	lowerTransposed()
 }
 
 // inside is 1 where k[0] < x < k[1], else 0.

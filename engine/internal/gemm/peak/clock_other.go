@@ -1,0 +1,10 @@
+//go:build !linux
+
+package peak
+
+import "time"
+
+var began = time.Now()
+
+// Clock is the time, in seconds.
+func Clock() float64 { return time.Since(began).Seconds() }
