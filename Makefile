@@ -9,6 +9,7 @@ BIN := bin/f2pad
 CUDA ?= $(if $(and $(filter linux,$(shell $(GO) env GOOS)),$(shell command -v $(firstword $(shell $(GO) env CC)))),1,0)
 include cgo/driver/cuda.mk
 include bench/gpu/gpu.mk
+include bench/cpu/cpu.mk
 include cgo/ort/ort.mk
 include engine/internal/gemm/gemm.mk
 

@@ -20,6 +20,9 @@ import (
 	"strings"
 	"time"
 
+	"f2pad/bench/internal/peer"
+	"f2pad/bench/internal/stats"
+	"f2pad/bench/internal/table"
 	"f2pad/cgo/driver"
 	"f2pad/cgo/gpu"
 	"f2pad/engine/artifact"
@@ -165,7 +168,7 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 type meter struct {
 	*report
 	card   card
-	peer   *peer // nil: none
+	peer   *gpuPeer // nil: none
 	out    io.Writer
 	prefix string
 	effort effort
@@ -221,18 +224,18 @@ func (m *meter) all(probes []probe, cases []kerneltest.Bench) error {
 		}
 		m.Probes = append(m.Probes, r)
 	}
-	m.ceilingTable().text(m.out, m.prefix)
+	m.ceilingTable().Text(m.out, m.prefix)
 	if err := m.launches(); err != nil {
 		return fmt.Errorf("launches: %w", err)
 	}
 	m.printf("a launch: %s us in a row, %s us in a graph; a small kernel as timed below: %s us",
-		digits(1e6*m.Overhead.Launch), digits(1e6*m.Overhead.Graph), digits(1e6*m.Overhead.Least))
+		table.Digits(1e6*m.Overhead.Launch), table.Digits(1e6*m.Overhead.Graph), table.Digits(1e6*m.Overhead.Least))
 	for i, b := range cases {
 		r := m.measure(b)
 		r.Floor, r.FloorUnit = m.Ceilings.floor(r.cost())
 		m.Cases = append(m.Cases, r)
 		if r.measured() {
-			m.printf("%d/%d %s %s: %s ms", i+1, len(cases), b.Kernel, b.Size, ms(r.Time.Median))
+			m.printf("%d/%d %s %s: %s ms", i+1, len(cases), b.Kernel, b.Size, table.MS(r.Time.Median))
 		}
 	}
 	return nil
@@ -279,7 +282,7 @@ func (m *meter) try(b kerneltest.Bench, r *result) (err error) {
 	if err != nil {
 		return err
 	}
-	r.First, r.Again, r.Time = timingOf(first), timingOf(again), timingOf(append(first, again...))
+	r.First, r.Again, r.Time = stats.Of(first), stats.Of(again), stats.Of(append(first, again...))
 	if p.launches > 1 {
 		if t, err := p.replayed(m.effort); err != nil {
 			r.NoGraph = err.Error()
@@ -300,7 +303,7 @@ func (m *meter) ask(c peerCase, r *result) {
 	if a.Error != "" {
 		m.printf("peer: %s %s: %s", r.Kernel, r.Size, a.Error)
 	}
-	if errors.Is(err, errPeerGone) {
+	if errors.Is(err, peer.ErrGone) {
 		m.part()
 	}
 }
@@ -342,16 +345,16 @@ func (m *meter) launches() error {
 	if err != nil {
 		return err
 	}
-	m.Overhead = overhead{Launch: timingOf(row).Median / many, Graph: graph.Median / many, Least: timingOf(least).Median}
+	m.Overhead = overhead{Launch: stats.Of(row).Median / many, Graph: graph.Median / many, Least: stats.Of(least).Median}
 	return nil
 }
 
 // show prints the tables, the short one last. Its error names the cases that failed.
 func (m *meter) show() error {
-	if t := m.peerTable(); len(t.rows) > 0 {
-		t.text(m.out, m.prefix)
+	if t := m.peerTable(); len(t.Rows) > 0 {
+		t.Text(m.out, m.prefix)
 	}
-	m.caseTable().without("10 %", "90 %", "launches").text(m.out, m.prefix)
+	m.caseTable().Without("10 %", "90 %", "launches").Text(m.out, m.prefix)
 	if len(m.failed) > 0 {
 		return fmt.Errorf("%d failed: %s", len(m.failed), strings.Join(m.failed, "; "))
 	}

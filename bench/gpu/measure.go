@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"f2pad/bench/internal/stats"
 	"f2pad/kernels"
 	"f2pad/kernels/kerneltest"
 )
@@ -73,16 +74,16 @@ func (p *bed) time(work func(q kernels.Queue) error, e effort) ([]float64, error
 }
 
 // replayed times a graph of the work.
-func (p *bed) replayed(e effort) (timing, error) {
+func (p *bed) replayed(e effort) (stats.Timing, error) {
 	replay, done, err := p.c.Record(p.work)
 	if err != nil {
-		return timing{}, err
+		return stats.Timing{}, err
 	}
 	samples, err := p.time(replay, e)
 	if e := done(); err == nil {
 		err = e
 	}
-	return timingOf(samples), err
+	return stats.Of(samples), err
 }
 
 // counter counts launches.

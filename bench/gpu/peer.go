@@ -1,25 +1,19 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"f2pad/bench/internal/peer"
 )
 
-// peer is the process that does the same with PyTorch (gpu_torch.py), on the same card, when it is asked to: a line of
-// JSON is a question or an answer. It checks itself against float64 before it answers the first.
-type peer struct {
+// gpuPeer is the process that does the same with PyTorch (gpu_torch.py), on the same card, when it is asked to. It checks
+// itself against float64 before it answers the first question.
+type gpuPeer struct {
 	peerHello
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	answers chan []byte // closed when the process says no more
+	process *peer.Process
 }
 
 // peerHello is the peer's first answer.
@@ -83,86 +77,26 @@ func (a peerAnswer) fastest(counts func(variant) bool) (best variant, found bool
 const peerPatience = 5 * time.Minute
 
 // startPeer starts python with the script on the card of that UUID only.
-func startPeer(python, script, uuid string, first peerQuestion) (*peer, error) {
-	path, err := exec.LookPath(python)
-	if err != nil {
-		return nil, fmt.Errorf("no %s: %w", python, err)
-	}
-	p := &peer{cmd: exec.Command(path, script), answers: make(chan []byte)}
-	p.cmd.Env = append(os.Environ(), "CUDA_VISIBLE_DEVICES="+uuid, "PYTHONUNBUFFERED=1")
-	p.cmd.Stderr = os.Stderr
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := p.cmd.StdoutPipe()
+func startPeer(python, script, uuid string, first peerQuestion) (*gpuPeer, error) {
+	p := &gpuPeer{}
+	var err error
+	p.process, err = peer.Start(python, script, []string{"CUDA_VISIBLE_DEVICES=" + uuid}, peerPatience, first, &p.peerHello)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		defer close(p.answers)
-		lines := bufio.NewScanner(out)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			if strings.HasPrefix(lines.Text(), "{") { // a library may print, too
-				p.answers <- []byte(lines.Text())
-			}
-		}
-	}()
-	err = p.ask(first, &p.peerHello)
-	if err == nil && p.Error != "" {
-		err = errors.New(p.Error)
-	}
-	if err != nil {
-		return nil, errors.Join(err, p.close())
+	if p.Error != "" {
+		return nil, errors.Join(errors.New(p.Error), p.close())
 	}
 	return p, nil
 }
 
-// errPeerGone says that the peer answers no more questions.
-var errPeerGone = errors.New("the peer is gone")
-
 // run measures a case.
-func (p *peer) run(c peerCase, e effort) (a peerAnswer, err error) {
-	err = p.ask(peerQuestion{Case: &c, Runs: e.runs, Most: e.most, Seconds: e.seconds}, &a)
+func (p *gpuPeer) run(c peerCase, e effort) (a peerAnswer, err error) {
+	err = p.process.Ask(peerQuestion{Case: &c, Runs: e.runs, Most: e.most, Seconds: e.seconds}, &a)
 	return a, err
 }
 
-func (p *peer) ask(q peerQuestion, answer any) error {
-	line, err := json.Marshal(q)
-	if err != nil {
-		return err
-	}
-	if _, err := p.in.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("%w: %w", errPeerGone, err)
-	}
-	select {
-	case line, ok := <-p.answers:
-		if !ok {
-			return errPeerGone
-		}
-		if err := json.Unmarshal(line, answer); err != nil {
-			return fmt.Errorf("the peer answered %.200q: %w", line, err)
-		}
-		return nil
-	case <-time.After(peerPatience):
-		p.cmd.Process.Kill()
-		return fmt.Errorf("%w: no answer within %v", errPeerGone, peerPatience)
-	}
-}
-
-// close ends the process, which ends by itself when nothing more can be asked.
-func (p *peer) close() error {
-	p.in.Close()
-	for range p.answers {
-	}
-	if err := p.cmd.Wait(); err != nil && p.cmd.ProcessState.ExitCode() != -1 {
-		return fmt.Errorf("the peer: %w", err)
-	}
-	return nil
-}
+func (p *gpuPeer) close() error { return p.process.Close() }
 
 // peerScript finds gpu_torch.py beside the program, or in the repository.
 func peerScript() string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"f2pad/bench/internal/peer"
 	"f2pad/kernels/kerneltest"
 
 	"github.com/stretchr/testify/require"
@@ -74,11 +75,11 @@ func TestPeer(t *testing.T) {
 	require.Equal(t, peerAnswer{Error: "no", OutOfMemory: true}, a)
 	_, err = p.run(peerCase{Peer: "babble"}, quick)
 	require.ErrorContains(t, err, "nonsense")
-	require.NotErrorIs(t, err, errPeerGone)
+	require.NotErrorIs(t, err, peer.ErrGone)
 	_, err = p.run(peerCase{Peer: "die"}, quick)
-	require.ErrorIs(t, err, errPeerGone)
+	require.ErrorIs(t, err, peer.ErrGone)
 	_, err = p.run(cases[0], quick)
-	require.ErrorIs(t, err, errPeerGone)
+	require.ErrorIs(t, err, peer.ErrGone)
 	require.ErrorContains(t, p.close(), "exit status 7")
 }
 
@@ -91,7 +92,7 @@ func TestPeerThatCannotRun(t *testing.T) {
 	_, err = startPeer(interpreter, script, "", peerQuestion{Hello: []peerCase{}})
 	require.ErrorContains(t, err, "no PyTorch")
 	_, err = startPeer(interpreter, filepath.Join(t.TempDir(), "none.py"), "", peerQuestion{})
-	require.ErrorIs(t, err, errPeerGone)
+	require.ErrorIs(t, err, peer.ErrGone)
 }
 
 // The real one answers as much, whatever it finds on this machine.
@@ -99,7 +100,7 @@ func TestPeerScript(t *testing.T) {
 	interpreter, _ := python(t)
 	_, err := startPeer(interpreter, filepath.Join("..", "peers", "gpu_torch.py"), "none", peerQuestion{Hello: []peerCase{}})
 	require.Error(t, err, "no card has that name")
-	require.NotErrorIs(t, err, errPeerGone)
+	require.NotErrorIs(t, err, peer.ErrGone)
 	t.Log(err)
 }
 

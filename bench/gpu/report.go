@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"f2pad/bench/internal/stats"
+	"f2pad/bench/internal/table"
 	"f2pad/cgo/gpu"
 	"f2pad/kernels"
 )
@@ -49,10 +49,10 @@ type result struct {
 	TensorFlops int64          `json:"tensor_flops"`
 	Tensor      string         `json:"tensor,omitempty"`
 	Launches    int            `json:"launches"`
-	Time        timing         `json:"time"`  // all runs
-	First       timing         `json:"first"` // those before the peer
-	Again       timing         `json:"again"` // and after it: the difference is drift and noise
-	Graph       *timing        `json:"graph,omitempty"`
+	Time        stats.Timing   `json:"time"`  // all runs
+	First       stats.Timing   `json:"first"` // those before the peer
+	Again       stats.Timing   `json:"again"` // and after it: the difference is drift and noise
+	Graph       *stats.Timing  `json:"graph,omitempty"`
 	NoGraph     string         `json:"no_graph,omitempty"`
 	Floor       float64        `json:"floor_s"`
 	FloorUnit   string         `json:"floor_unit,omitempty"`
@@ -80,112 +80,31 @@ func (r *result) rate() float64 {
 	return float64(r.TensorFlops) / r.Time.Median
 }
 
-// table is text in columns, the first `left` of them aligned to the left.
-type table struct {
-	left int
-	head []string
-	rows [][]string
-}
-
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
-
-// without leaves columns out.
-func (t *table) without(columns ...string) *table {
-	short := &table{left: t.left}
-	keep := func(cells []string) (kept []string) {
-		for i, c := range cells {
-			if !slices.Contains(columns, t.head[i]) {
-				kept = append(kept, c)
-			}
-		}
-		return kept
-	}
-	for _, r := range t.rows {
-		short.add(keep(r)...)
-	}
-	short.head = keep(t.head)
-	return short
-}
-
-func (t *table) text(w io.Writer, prefix string) {
-	width := make([]int, len(t.head))
-	for _, row := range append([][]string{t.head}, t.rows...) {
-		for i, c := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(c))
-		}
-	}
-	for _, row := range append([][]string{t.head}, t.rows...) {
-		line := ""
-		for i, c := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
-			if i < t.left {
-				line += c + pad + "  "
-			} else {
-				line += pad + c + "  "
-			}
-		}
-		fmt.Fprintln(w, prefix+strings.TrimRight(line, " "))
-	}
-}
-
-func (t *table) markdown(w io.Writer) {
-	line := func(cells []string) {
-		for i, c := range cells {
-			cells[i] = strings.NewReplacer("|", `\|`, "\n", " ").Replace(c)
-		}
-		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
-	}
-	line(t.head)
-	for i := range t.head {
-		fmt.Fprint(w, map[bool]string{true: "|---", false: "|---:"}[i < t.left])
-	}
-	fmt.Fprintln(w, "|")
-	for _, r := range t.rows {
-		line(r)
-	}
-	fmt.Fprintln(w)
-}
-
-// ms writes seconds as milliseconds, three digits of them.
-func ms(seconds float64) string { return digits(1e3 * seconds) }
-
-func digits(v float64) string {
-	switch {
-	case v >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
-		return fmt.Sprintf("%.1f", v)
-	case v >= 1:
-		return fmt.Sprintf("%.2f", v)
-	}
-	return fmt.Sprintf("%.4f", v)
-}
-
 // per is a rate in units of scale, or "" where there is no such work.
 func per(work int64, seconds, scale float64) string {
 	if work == 0 {
 		return ""
 	}
-	return digits(float64(work) / seconds / scale)
+	return table.Digits(float64(work) / seconds / scale)
 }
 
 // ceilingTable lists the probes and the peer's matrix products.
-func (r *report) ceilingTable() *table {
-	t := &table{left: 2, head: []string{"unit", "how", "ms", "10 %", "90 %", "per second", ""}}
+func (r *report) ceilingTable() *table.Table {
+	t := &table.Table{Left: 2, Head: []string{"unit", "how", "ms", "10 %", "90 %", "per second", ""}}
 	for i := range r.Probes {
 		p := &r.Probes[i]
 		if !p.measured() {
-			t.add(p.Unit, p.Kernel, "", "", "", p.Error, "")
+			t.Add(p.Unit, p.Kernel, "", "", "", p.Error, "")
 			continue
 		}
-		t.add(p.Unit, p.Kernel, ms(p.Time.Median), ms(p.Time.P10), ms(p.Time.P90), rate(p.Unit, p.rate()), r.mark(p.Unit, p.rate()))
+		t.Add(p.Unit, p.Kernel, table.MS(p.Time.Median), table.MS(p.Time.P10), table.MS(p.Time.P90), rate(p.Unit, p.rate()), r.mark(p.Unit, p.rate()))
 		if p.Peer == nil {
 			continue
 		}
 		for _, v := range p.Peer.Variants {
 			if v.Error == "" && v.MS > 0 {
 				best := product / (v.MS / 1e3)
-				t.add(p.Unit, "PyTorch "+v.Name, digits(v.MS), digits(v.P10), digits(v.P90), rate(p.Unit, best), r.mark(p.Unit, best))
+				t.Add(p.Unit, "PyTorch "+v.Name, table.Digits(v.MS), table.Digits(v.P10), table.Digits(v.P90), rate(p.Unit, best), r.mark(p.Unit, best))
 			}
 		}
 	}
@@ -204,14 +123,14 @@ func (r *report) mark(unit string, rate float64) string {
 
 func rate(unit string, v float64) string {
 	if unit == memory {
-		return digits(v/1e9) + " GB"
+		return table.Digits(v/1e9) + " GB"
 	}
-	return digits(v/1e12) + " TFLOP"
+	return table.Digits(v/1e12) + " TFLOP"
 }
 
 // caseTable is the table of the cases.
-func (r *report) caseTable() *table {
-	t := &table{left: 2, head: []string{
+func (r *report) caseTable() *table.Table {
+	t := &table.Table{Left: 2, Head: []string{
 		"kernel", "size", "ms", "10 %", "90 %", "noise", "launches", "graph ms", "GB/s", "TFLOP/s", "floor ms", "by", "time/floor",
 		"PyTorch ms", "speed-up",
 	}}
@@ -222,23 +141,23 @@ func (r *report) caseTable() *table {
 			if c.OutOfMemory {
 				what = "out of memory"
 			}
-			t.add(c.Kernel, c.Size, what, "", "", "", "", "", "", "", "", "", "", "", "")
+			t.Add(c.Kernel, c.Size, what, "", "", "", "", "", "", "", "", "", "", "", "")
 			continue
 		}
 		graph, peer, speed := "", "", ""
 		if c.Graph != nil {
-			graph = ms(c.Graph.Median)
+			graph = table.MS(c.Graph.Median)
 		}
 		if c.Peer != nil {
 			if best, ok := c.Peer.best(); ok {
-				peer, speed = digits(best.MS), fmt.Sprintf("%.2f", best.MS/(1e3*c.Time.Median))
+				peer, speed = table.Digits(best.MS), fmt.Sprintf("%.2f", best.MS/(1e3*c.Time.Median))
 			}
 		}
 		floor, ratio := "", ""
 		if c.Floor > 0 {
-			floor, ratio = ms(c.Floor), fmt.Sprintf("%.2f", c.Time.Median/c.Floor)
+			floor, ratio = table.MS(c.Floor), fmt.Sprintf("%.2f", c.Time.Median/c.Floor)
 		}
-		t.add(c.Kernel, c.Size, ms(c.Time.Median), ms(c.Time.P10), ms(c.Time.P90), fmt.Sprintf("%.1f %%", 100*c.noise()),
+		t.Add(c.Kernel, c.Size, table.MS(c.Time.Median), table.MS(c.Time.P10), table.MS(c.Time.P90), fmt.Sprintf("%.1f %%", 100*c.noise()),
 			fmt.Sprint(c.Launches), graph, per(c.Bytes, c.Time.Median, 1e9), per(c.Flops+c.TensorFlops, c.Time.Median, 1e12),
 			floor, c.FloorUnit, ratio, peer, speed)
 	}
@@ -246,20 +165,20 @@ func (r *report) caseTable() *table {
 }
 
 // peerTable lists what the peer tried.
-func (r *report) peerTable() *table {
+func (r *report) peerTable() *table.Table {
 	head := []string{"kernel", "size", "PyTorch's way", "precision", "ms", "10 %", "90 %", "speed-up", "remark"}
-	t := &table{left: 4, head: head}
+	t := &table.Table{Left: 4, Head: head}
 	for i := range r.Cases {
 		c := &r.Cases[i]
 		if c.Peer == nil {
 			continue
 		}
 		if c.Peer.Error != "" {
-			t.add(c.Kernel, c.Size, "", "", "", "", "", "", c.Peer.Error)
+			t.Add(c.Kernel, c.Size, "", "", "", "", "", "", c.Peer.Error)
 		}
 		for _, v := range c.Peer.Variants {
 			if v.Error != "" {
-				t.add(c.Kernel, c.Size, v.Name, v.Precision, "", "", "", "", v.Error)
+				t.Add(c.Kernel, c.Size, v.Name, v.Precision, "", "", "", "", v.Error)
 				continue
 			}
 			remark := v.Note
@@ -270,7 +189,7 @@ func (r *report) peerTable() *table {
 			if c.measured() {
 				speed = fmt.Sprintf("%.2f", v.MS/(1e3*c.Time.Median))
 			}
-			t.add(c.Kernel, c.Size, v.Name, v.Precision, digits(v.MS), digits(v.P10), digits(v.P90), speed, remark)
+			t.Add(c.Kernel, c.Size, v.Name, v.Precision, table.Digits(v.MS), table.Digits(v.P10), table.Digits(v.P90), speed, remark)
 		}
 	}
 	return t
@@ -318,13 +237,13 @@ between the two rounds: noise is the difference of their medians. "floor" is the
 ways that is as exact as the kernel; "speed-up" is its time over ours.
 
 `, thorough.runs, mib(r.Flush))
-	r.ceilingTable().markdown(b)
+	r.ceilingTable().Markdown(b)
 	fmt.Fprintf(b, "A launch takes %s us in a row of many, %s us in a graph; a small kernel alone, timed as below, %s us.\n\n",
-		digits(1e6*r.Overhead.Launch), digits(1e6*r.Overhead.Graph), digits(1e6*r.Overhead.Least))
-	r.caseTable().markdown(b)
-	if t := r.peerTable(); len(t.rows) > 0 {
+		table.Digits(1e6*r.Overhead.Launch), table.Digits(1e6*r.Overhead.Graph), table.Digits(1e6*r.Overhead.Least))
+	r.caseTable().Markdown(b)
+	if t := r.peerTable(); len(t.Rows) > 0 {
 		fmt.Fprint(b, "What PyTorch took, in every way that was tried:\n\n")
-		t.markdown(b)
+		t.Markdown(b)
 		fmt.Fprintf(b, "Checked against float64 before: %s.\n", strings.Join(r.Peer.Checked, "; "))
 	}
 	for _, c := range append(append([]result(nil), r.Probes...), r.Cases...) {

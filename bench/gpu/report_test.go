@@ -6,12 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"f2pad/bench/internal/stats"
 	"f2pad/cgo/gpu"
 
 	"github.com/stretchr/testify/require"
 )
 
-func at(ms float64) timing { return timing{Median: ms / 1e3, P10: ms / 1e3, P90: ms / 1e3, Runs: 20} }
+func at(ms float64) stats.Timing {
+	return stats.Timing{Median: ms / 1e3, P10: ms / 1e3, P90: ms / 1e3, Runs: 20}
+}
 
 // example has a case of each fate.
 func example() *report {
@@ -49,7 +52,7 @@ func example() *report {
 
 func TestTextTable(t *testing.T) {
 	var b strings.Builder
-	example().caseTable().without("10 %", "90 %", "launches", "TFLOP/s").text(&b, "> ")
+	example().caseTable().Without("10 %", "90 %", "launches", "TFLOP/s").Text(&b, "> ")
 	require.Equal(t, `> kernel    size              ms  noise  graph ms    GB/s  floor ms      by  time/floor  PyTorch ms  speed-up
 > blur      32|64           4.00  5.0 %      3.00    2000      2.00  memory        2.00        8.00      2.00
 > coreset   big    out of memory

@@ -1,35 +1,6 @@
 package main
 
-import (
-	"math"
-	"slices"
-
-	"f2pad/kernels"
-)
-
-// timing sums up runs of the same work, in seconds.
-type timing struct {
-	Median float64 `json:"median_s"`
-	P10    float64 `json:"p10_s"`
-	P90    float64 `json:"p90_s"`
-	Runs   int     `json:"runs"`
-}
-
-func timingOf(samples []float64) timing {
-	s := slices.Sorted(slices.Values(samples))
-	return timing{Median: percentile(s, 50), P10: percentile(s, 10), P90: percentile(s, 90), Runs: len(s)}
-}
-
-// percentile interpolates linearly between the sorted samples next to p; of none it is NaN.
-func percentile(sorted []float64, p float64) float64 {
-	if len(sorted) == 0 {
-		return math.NaN()
-	}
-	at := p / 100 * float64(len(sorted)-1)
-	lo := int(at)
-	hi := min(lo+1, len(sorted)-1)
-	return sorted[lo] + (at-float64(lo))*(sorted[hi]-sorted[lo])
-}
+import "f2pad/kernels"
 
 // The units of a card whose ceilings are measured.
 const (

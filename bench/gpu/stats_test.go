@@ -1,34 +1,12 @@
 package main
 
 import (
-	"math"
 	"testing"
 
-	"f2pad/engine/compare"
 	"f2pad/kernels"
 
 	"github.com/stretchr/testify/require"
 )
-
-func TestTiming(t *testing.T) {
-	exact := compare.Tolerance{Abs: 1e-12} // float64 rounding
-	for _, c := range []struct {
-		samples         []float64
-		median, low, up float64
-	}{
-		{[]float64{7}, 7, 7, 7},
-		{[]float64{2, 1}, 1.5, 1.1, 1.9},
-		{[]float64{5, 1, 4, 2, 3}, 3, 1.4, 4.6},
-		{[]float64{10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0}, 5, 1, 9},
-	} {
-		before := append([]float64(nil), c.samples...)
-		got := timingOf(c.samples)
-		require.Equal(t, before, c.samples, "the samples are left in order")
-		require.Equal(t, len(c.samples), got.Runs)
-		compare.Require(t, "percentiles", []float64{got.Median, got.P10, got.P90}, []float64{c.median, c.low, c.up}, exact)
-	}
-	require.True(t, math.IsNaN(timingOf(nil).Median))
-}
 
 // The slowest unit decides; a unit whose ceiling is unknown does not.
 func TestFloor(t *testing.T) {
@@ -55,11 +33,7 @@ func TestFloor(t *testing.T) {
 	require.EqualValues(t, 5, c[tf32])
 }
 
-func TestDigits(t *testing.T) {
-	for v, want := range map[float64]string{0.01234567: "0.0123", 1.2345: "1.23", 12.345: "12.3", 1234.5: "1234", 0: "0.0000"} {
-		require.Equal(t, want, digits(v))
-	}
-	require.Equal(t, "1.50", ms(0.0015))
+func TestPer(t *testing.T) {
 	require.Equal(t, "", per(0, 1, 1), "no such work")
 	require.Equal(t, "2.00", per(4e9, 2, 1e9))
 }

@@ -1,0 +1,517 @@
+"""F2PAD in PyTorch, NumPy and SciPy, as one would write it for speed without writing native code: the peer that bench/cpu
+compares the engine's refinement with. It follows engine/refine step by step, with the constants that a model records, on a
+network of PyTorch and the fitted state of that model, so that its maps can be compared with the engine's.
+
+The images of a batch are optimised together; everything in the loop is a tensor operation. The regions, fills and
+random walks differ from image to image and run in a pool of threads: SciPy's distance transforms and labels, fills as
+matrix products, walks by SuperLU.
+"""
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage, signal, sparse
+from scipy.sparse.linalg import splu
+
+EIGHT = np.ones((3, 3), bool)
+
+
+# Planes
+
+
+def taps(sigma):
+    r = int(4 * sigma + 0.5)
+    w = np.exp(-np.arange(-r, r + 1) ** 2 / (2 * sigma * sigma)) if sigma > 0 else np.ones(1)
+    return w / w.sum()
+
+
+def mirrored(n, r):
+    """Indices of an axis of n with r more at each end, reflected with the edge repeated."""
+    i = np.arange(-r, n + r) % (2 * n)
+    return np.where(i >= n, 2 * n - 1 - i, i)
+
+
+class Blur:
+    """A Gaussian on [..., h, w], edges reflected: as a matrix along each axis, which on CPUs beats a convolution of single
+    channels at these sizes."""
+
+    def __init__(self, sigma, h, w):
+        self.sigma = sigma
+        self.rows, self.cols = self.matrix(h), self.matrix(w)
+
+    def matrix(self, n):
+        t = taps(self.sigma)
+        m = np.zeros((n, n))
+        for k, weight in enumerate(t):
+            np.add.at(m, (np.arange(n), mirrored(n, len(t) // 2)[k : k + n]), weight)
+        return torch.from_numpy(m.astype(np.float32))
+
+    def __call__(self, x):
+        return self.rows @ (x @ self.cols.T)
+
+
+def quantile(values, share):
+    """NumPy's linear quantile, from two order statistics."""
+    if len(values) == 0:
+        return 0.0
+    h = share * (len(values) - 1)
+    i = int(h)
+    j = min(i + 1, len(values) - 1)
+    v = np.partition(values, (i, j))
+    a, b = float(v[i]), float(v[j])
+    return a + (b - a) * (h - i)
+
+
+def distance(mask):
+    """Distance of every pixel to the mask."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf)
+    return ndimage.distance_transform_edt(~mask)
+
+
+NEAR = 1e-6  # distances are roots of integers
+
+
+# Methods: features to calibrated scores at some cells of the grid.
+
+
+class Mahalanobis(torch.autograd.Function):
+    """sqrt(x' P x) of x [cells,N,K] with symmetric P [cells,K,K]: its gradient P x / s needs no second pass over P."""
+
+    @staticmethod
+    def forward(ctx, x, p):
+        v = torch.bmm(x, p)
+        s = (x * v).sum(2).clamp_min(0).sqrt()
+        ctx.save_for_backward(v, s)
+        return s
+
+    @staticmethod
+    def backward(ctx, ds):
+        v, s = ctx.saved_tensors
+        return v * torch.where(s > 0, ds / s, 0)[:, :, None], None
+
+
+class Padim:
+    def __init__(self, state, grid, widths):
+        k = len(state["channels"])
+        self.grid, self.k = grid, k
+        self.mean = torch.from_numpy(state["mean"].reshape(-1, k))
+        low = np.zeros((len(self.mean), k, k), np.float32)
+        low[:, *np.tril_indices(k)] = state["factor"].reshape(len(self.mean), -1)
+        low = torch.from_numpy(low)
+        self.precision = torch.bmm(low.transpose(1, 2), low)
+        first, self.channels = 0, []
+        for c in widths:
+            mine = state["channels"][(state["channels"] >= first) & (state["channels"] < first + c)] - first
+            self.channels.append(torch.from_numpy(mine.astype(np.int64)))
+            first += c
+
+    def at(self, cells=None, wanted=None):
+        """The scores [N,cells] of given cells, all of them if None, as a function of the features. wanted [N,cells] says which
+        scores matter; here it saves nothing."""
+        mean, precision = self.mean, self.precision
+        if cells is not None:
+            mean, precision = mean[cells], precision[cells]
+
+        def score(features):
+            parts = []
+            for f, channels in zip(features, self.channels):
+                f = f.index_select(1, channels)
+                if f.shape[2:] != self.grid:
+                    f = F.interpolate(f, size=self.grid, mode="nearest")
+                parts.append(f.flatten(2))
+            x = torch.cat(parts, 1)
+            if cells is not None:
+                x = x.index_select(2, cells)
+            x = x.permute(2, 0, 1).contiguous() - mean[:, None]  # products of strided batches are far slower
+            return Mahalanobis.apply(x, precision).T
+
+        return score
+
+
+class Patchcore:
+    def __init__(self, state, grid, widths):
+        self.grid = grid
+        self.bank = torch.from_numpy(state["bank"].reshape(-1, sum(widths)))
+        self.half = (self.bank * self.bank).sum(1) / 2
+
+    def at(self, cells=None, wanted=None):
+        """As Padim.at; scores that do not matter are 0."""
+        rows = None if wanted is None else torch.nonzero(wanted.flatten())[:, 0]
+
+        def score(features):
+            parts = []
+            for f in features:
+                f = F.avg_pool2d(f, 3, 1, 1)
+                if f.shape[2:] != self.grid:
+                    f = F.interpolate(f, size=self.grid, mode="bilinear", align_corners=False)
+                parts.append(f.flatten(2))
+            q = torch.cat(parts, 1)
+            if cells is not None:
+                q = q.index_select(2, cells)
+            n, d, m = q.shape
+            q = q.transpose(1, 2).reshape(n * m, d)
+            if rows is not None:
+                q = q.index_select(0, rows)
+            with torch.no_grad():
+                nearest = torch.cat([torch.addmm(-self.half, p, self.bank.T).argmax(1) for p in q.split(2048)])
+            s = torch.linalg.vector_norm(q - self.bank[nearest], dim=1)
+            if rows is not None:
+                s = torch.zeros(n * m).index_copy(0, rows, s)
+            return s.view(n, m)
+
+        return score
+
+
+METHODS = {"padim": Padim, "patchcore": Patchcore}
+
+
+class Scorer:
+    """Network and method: images [N,3,H,W] in [0,1] to calibrated scores. scale and shift [3] normalise the pixels."""
+
+    def __init__(self, net, method, scale, shift, q50, q995, stride):
+        self.net, self.method, self.stride = net, method, stride
+        self.scale = torch.tensor(scale).view(1, 3, 1, 1)
+        self.shift = torch.tensor(shift).view(1, 3, 1, 1)
+        self.q50, self.width = q50, q995 - q50
+
+    def at(self, cells=None, wanted=None):
+        score = self.method.at(cells, wanted)
+        return lambda x: (score(self.net(x * self.scale + self.shift)) - self.q50) / self.width
+
+
+# Steps 1 to 3
+
+
+class Scene:
+    """One image on its way through the steps."""
+
+    def __init__(self, y, u):
+        self.y, self.u = y, u  # [3,H,W], [H,W]
+        self.omega = self.fills = None
+
+
+def suspicious(u, o):
+    """Omega, or None."""
+    g, stride = o["region"], o["stride"]
+    certain = u > g["certain"]
+    if not certain.any():
+        return None
+    label, _ = ndimage.label(u > g["suspect"], EIGHT)
+    keep = np.isin(label, np.unique(label[certain])) & (label > 0)
+    keep &= distance(certain) <= g["keep_cells"] * stride + NEAR
+    return distance(keep) <= g["dilate_cells"] * stride + NEAR
+
+
+class Choice:
+    """Random choices: NumPy's, or those of Go's math/rand/v2 PCG, to choose as the engine does."""
+
+    def __init__(self, seed, region, like_go):
+        self.numpy = None if like_go else np.random.default_rng([seed, region])
+        self.state = seed << 64 | region
+
+    def word(self):
+        mask = (1 << 128) - 1
+        self.state = (self.state * (2549297995355413924 << 64 | 4865540595714422341)
+                      + (6364136223846793005 << 64 | 1442695040888963407)) & mask
+        hi, lo = self.state >> 64, self.state & (1 << 64) - 1
+        hi ^= hi >> 32
+        hi = hi * 0xDA942042E4DD58B5 & (1 << 64) - 1
+        hi ^= hi >> 48
+        return hi * (lo | 1) & (1 << 64) - 1
+
+    def below(self, n):
+        if n & (n - 1) == 0:
+            return self.word() & (n - 1)
+        prod = (self.word() >> 32) * n
+        low = prod & 0xFFFFFFFF
+        if low < n:
+            thresh = (1 << 32) % n
+            while low < thresh:
+                prod = (self.word() >> 32) * n
+                low = prod & 0xFFFFFFFF
+        return prod >> 32
+
+    def some(self, n, k):
+        """k of range(n), in random order."""
+        if self.numpy is not None:
+            return self.numpy.permutation(n)[:k]
+        order = np.arange(n)
+        for i in range(k):
+            j = i + self.below(n - i)
+            order[i], order[j] = order[j], order[i]
+        return order[:k]
+
+    def shuffled(self, n, valid, most):
+        """Those of range(n) that are valid, in random order, no more than most."""
+        if self.numpy is not None:
+            order = np.flatnonzero(valid)
+            return self.numpy.permutation(order)[:most]
+        order, out = np.arange(n), []
+        for i in range(n):
+            if len(out) == most:
+                break
+            j = i + self.below(n - i)
+            order[i], order[j] = order[j], order[i]
+            if valid[order[i]]:
+                out.append(order[i])
+        return np.array(out, int)
+
+
+class Fills:
+    """Step 2 for one image. memory is a list of normal images [C,h,w] in [0,1] and of the same, blurred."""
+
+    def __init__(self, scene, memory, smooth, o, seed, like_go):
+        f = self.f = o["fills"]
+        self.stride, self.memory, self.seed, self.like_go = o["stride"], memory, seed, like_go
+        y = scene.y
+        grey = (y[0] == y[1]).all() and (y[0] == y[2]).all() and all(len(m) == 1 for m, _ in memory)
+        self.y = y[:1] if grey else y
+        self.smooth = smooth(torch.from_numpy(self.y)).numpy()
+        self.omega = scene.omega
+        self.blocked = (distance(scene.omega) <= f["clear_px"] + NEAR).astype(np.float32)
+
+    def of(self, mask, region):
+        f, (H, W) = self.f, mask.shape
+        rng = Choice(self.seed, region, self.like_go)
+        reach = f["ring_cells"] * self.stride
+        ys, xs = np.nonzero(mask)
+        y0, x0 = max(ys.min() - int(reach), 0), max(xs.min() - int(reach), 0)
+        y1, x1 = min(ys.max() + 1 + int(reach), H), min(xs.max() + 1 + int(reach), W)
+        near = distance(mask[y0:y1, x0:x1]) <= reach + NEAR
+        ring = np.argwhere(near & ~self.omega[y0:y1, x0:x1]) + (y0, x0)
+        if len(ring) == 0:
+            raise ValueError("a region without a ring: the image is all suspicious")
+        by0, bx0 = min(ys.min(), ring[:, 0].min()), min(xs.min(), ring[:, 1].min())
+        by1, bx1 = max(ys.max(), ring[:, 0].max()) + 1, max(xs.max(), ring[:, 1].max()) + 1
+        if len(ring) > f["ring_pixels"]:
+            ring = ring[np.sort(rng.some(len(ring), f["ring_pixels"]))]
+        ry, rx = ring.T
+        want = self.smooth[:, ry, rx]
+
+        # Shifts whose region is clear of Omega: one correlation says which.
+        step = max(1, round(f["shift_cells"] * self.stride))
+        dy = np.arange(-(by0 // step), (H - by1) // step + 1) * step
+        dx = np.arange(-(bx0 // step), (W - bx1) // step + 1) * step
+        part = mask[by0:by1, bx0:bx1].astype(np.float32)
+        hits = signal.fftconvolve(self.blocked, part[::-1, ::-1], mode="valid")
+        valid = (hits[np.ix_(dy + by0, dx + bx0)] < 0.5).ravel()
+        chosen = rng.shuffled(len(valid), valid, f["shifts"])
+        sy, sx = dy[chosen // len(dx)], dx[chosen % len(dx)]
+        cost = self.cost(self.smooth[:, ry + sy[:, None], rx + sx[:, None]], want)
+        candidates = [(c, i, None) for i, c in enumerate(cost)]
+        for k, (m, blurred) in enumerate(self.memory):
+            if by1 <= m.shape[1] and bx1 <= m.shape[2]:
+                values = np.broadcast_to(blurred[:, ry, rx], want.shape)[:, None]
+                candidates.append((f["memory_cost"] * self.cost(values, want)[0], len(cost) + k, m))
+        candidates.sort(key=lambda c: c[:2])
+        best = []
+        for c, i, m in candidates:
+            if len(best) == f["count"]:
+                break
+            if m is None and any(
+                b is None and math.hypot(sy[i] - sy[j], sx[i] - sx[j]) < f["apart_cells"] * self.stride for j, b in best
+            ):
+                continue
+            best.append((i, m))
+
+        at = [(np.r_[ry, ys], np.r_[rx, xs])]
+        values = []
+        for i, m in best:
+            if m is None:
+                values.append(self.y[:, at[0][0] + sy[i], at[0][1] + sx[i]])
+            else:
+                values.append(np.broadcast_to(m[:, at[0][0], at[0][1]], (len(self.y), len(at[0][0]))))
+        if not best:
+            values.append(np.zeros((len(self.y), len(at[0][0])), np.float32))
+        values = np.stack(values)  # [best,C,ring+pixels]
+        n = len(ry)
+        residual = self.y[:, ry, rx] - values[:, :, :n]
+        sigma = max(f["offset_cells"] * self.stride, math.sqrt(len(ys)) / f["offset_divisor"])
+        axis = np.exp(-np.arange(max(H, W)) ** 2 / (2 * sigma * sigma))
+        weight = axis[np.abs(ys[:, None] - ry)] * axis[np.abs(xs[:, None] - rx)]  # [pixels,ring]
+        total = weight.sum(1)
+        offset = residual.reshape(-1, n) @ weight.T / np.where(total > 0, total, 1)
+        fills = values[:, :, n:] + offset.reshape(*values.shape[:2], -1)
+        return np.broadcast_to(fills, (len(fills), 3, len(ys))).astype(np.float32)
+
+    def cost(self, values, want):
+        """values [C,candidates,ring]."""
+        e = (values - want[:, None]).astype(np.float64)
+        share = self.f["mean_share"]
+        return ((e * e).mean(2) - e.mean(2) ** 2 * share * (2 - share)).mean(0)
+
+
+# Step 6
+
+
+def walk(y, domain, foreground, background, o):
+    """The probability of meeting foreground before background, 0 where one of them lacks."""
+    rw = np.zeros(domain.shape, np.float32)
+    label, count = ndimage.label(domain)
+    both = np.isin(np.arange(count + 1), label[foreground]) & np.isin(np.arange(count + 1), label[background])
+    both[0] = False
+    domain = both[label]
+    fg = foreground & domain
+    free = domain & ~foreground & ~background
+    rw[fg] = 1
+    n = int(free.sum())
+    if n == 0:
+        return rw
+    at = np.full(domain.shape, -1)
+    at[free] = np.arange(n)
+    diagonal, rhs, parts = np.zeros(n), np.zeros(n), []
+    y = y.astype(np.float64)
+    for p, q in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        joined = domain[p] & domain[q]
+        d = (y[:, *p] if isinstance(p, tuple) else y[:, p]) - (y[:, *q] if isinstance(q, tuple) else y[:, q])
+        weight = (np.exp(-o["beta"] * (d * d).sum(0)) + o["edge_floor"])[joined]
+        for one, other in ((p, q), (q, p)):
+            a, b, lit = at[one][joined], at[other][joined], fg[other][joined]
+            mine = a >= 0
+            diagonal += np.bincount(a[mine], weight[mine], n)
+            rhs += np.bincount(a[mine & lit], weight[mine & lit], n)
+            inner = mine & (b >= 0)
+            parts.append((a[inner], b[inner], -weight[inner]))
+    i, j, w = (np.concatenate(v) for v in zip(*parts))
+    system = sparse.csc_matrix(
+        (np.r_[w, diagonal], (np.r_[i, np.arange(n)], np.r_[j, np.arange(n)])), shape=(n, n)
+    )
+    solver = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
+    rw[free] = np.clip(solver.solve(rhs), 0, 1)
+    return rw
+
+
+class Refiner:
+    """All steps, for images of one size. memory: normal images uint8 [C,h,w]."""
+
+    def __init__(self, scorer, options, memory, H, W, threads):
+        self.scorer, self.o, self.H, self.W = scorer, options, H, W
+        self.pool = ThreadPoolExecutor(threads)
+        p, stride = options["optimiser"], options["stride"]
+        blur = lambda sigma: Blur(sigma, H, W)
+        self.coarse = blur(options["region"]["smooth_cells"] * stride)
+        self.compare, self.start = blur(options["residual"]["smooth_px"]), blur(p["start_px"])
+        self.share, self.norm, self.result = blur(p["share_px"]), blur(p["norm_px"]), blur(p["smooth_px"])
+        self.smooth = blur(options["fills"]["smooth_px"])
+        self.memory = []
+        for m in memory:
+            m = (m / np.float32(255)).astype(np.float32)
+            if m.shape[1:] != (H, W):
+                raise ValueError(f"a remembered image of {m.shape[1:]}, want {(H, W)}")
+            self.memory.append((m, self.smooth(torch.from_numpy(m)).numpy()))
+
+    def prepare(self, y, z, seed, like_go):
+        """Steps 1 to 3 of one image y [3,H,W] with scores z [h,w]."""
+        o = self.o
+        up = F.interpolate(z[None, None], size=(self.H, self.W), mode="bilinear", align_corners=False)[0, 0]
+        s = Scene(y, self.coarse(up).numpy())
+        s.omega = suspicious(s.u, o)
+        if s.omega is None:
+            return s
+        source = Fills(s, self.memory, self.smooth, o, seed, like_go)
+        label, count = ndimage.label(s.omega, EIGHT)
+        per = [source.of(label == i + 1, i) for i in range(count)]
+        fills = np.repeat(y[None], max(len(f) for f in per), 0)
+        for i, f in enumerate(per):
+            for k in range(len(fills)):
+                fills[k][:, label == i + 1] = f[k % len(f)]
+        n = torch.from_numpy(fills)
+        sq = (torch.from_numpy(y) - n).square().sum(1)
+        residual = self.compare(sq.amin(0).sqrt()).numpy()
+        best = self.start(sq).argmin(0)
+        s.a = torch.from_numpy(y) - n.gather(0, best.expand(1, 3, -1, -1))[0]
+        size = torch.linalg.vector_norm(s.a, dim=0).numpy()
+        s.c = quantile(size[s.omega], o["optimiser"]["scale_quantile"]) + o["optimiser"]["scale_floor"]
+        s.a /= s.c
+        s.residual = residual / np.float32(quantile(residual[s.omega], o["residual"]["quantile"]) + o["residual"]["floor"])
+        s.away = distance(s.omega)
+        stride = o["stride"]
+        near = s.away <= o["optimiser"]["near_cells"] * stride + NEAR
+        s.where = near.reshape(self.H // stride, stride, self.W // stride, stride).any((1, 3)).ravel()
+        return s
+
+    def optimise(self, scenes, iterations, diary=None):
+        """Step 4 of all images at once. Returns the mean of ||A||/c [N,H,W] and the seconds of the loop."""
+        p = self.o["optimiser"]
+        y = torch.from_numpy(np.stack([s.y for s in scenes]))
+        a = torch.stack([s.a for s in scenes])
+        c = torch.tensor([s.c for s in scenes]).view(-1, 1, 1, 1)
+        omega = torch.from_numpy(np.stack([s.omega for s in scenes]))[:, None].float()
+        where = torch.from_numpy(np.stack([s.where for s in scenes]))
+        cells = torch.nonzero(where.any(0))[:, 0]
+        wanted = where[:, cells]
+        weight = wanted.float() * p["data_weight"]
+        lam, eps = p["lambda"], p["eps"]
+        norm = math.log1p(1 / eps)
+        averaged = min(p["averaged"], iterations)
+        mean = torch.zeros(len(scenes), self.H, self.W)
+        score = self.scorer.at(cells, wanted)
+        began = time.perf_counter()
+        m, v = torch.zeros_like(a), torch.zeros_like(mean)[:, None]
+        for t in range(1, iterations + 1):
+            x = (y - c * a).requires_grad_()
+            energy = (weight * torch.log1p((score(x) + p["margin"]).clamp_min(0))).sum(1)
+            (g,) = torch.autograd.grad(energy.sum(), x)
+            with torch.no_grad():
+                g = self.share(-c * g * omega) * omega
+                m.lerp_(g, 1 - p["momentum"])
+                v.lerp_(g.square().sum(1, keepdim=True), 1 - p["decay"])
+                eta = p["rate"] / ((v / (1 - p["decay"] ** t)).sqrt() + lam)
+                b = (a - eta / (1 - p["momentum"] ** t) * m) * omega
+                n = self.norm(b.square().sum(1, keepdim=True)).sqrt()
+                tau = eta * lam / norm
+                disc = (n - eps).square() - 4 * (tau - n * eps)
+                root = ((n - eps) + disc.clamp_min(0).sqrt()) / 2
+                keep = (disc >= 0) & (root > 0)
+                keep &= (root - n).square() / 2 + tau * torch.log1p(root.clamp_min(0) / eps) < n.square() / 2
+                new = b * torch.where(keep, root / n.clamp_min(1e-30), 0)
+                if diary is not None:
+                    size = torch.linalg.vector_norm(a, dim=1)
+                    moved = torch.linalg.vector_norm(new - a, dim=1)
+                    diary.append({
+                        "data": energy.tolist(), "penalty": (lam * torch.log1p(size / eps) / norm).sum((1, 2)).tolist(),
+                        "support": (size > 0).sum((1, 2)).tolist(),
+                        "step": (moved.sum((1, 2)) / omega.sum((1, 2, 3))).tolist(),
+                    })
+                a = new
+                if t > iterations - averaged:
+                    mean += torch.linalg.vector_norm(a, dim=1) / averaged
+        return mean, time.perf_counter() - began
+
+    def finish(self, s, p):
+        """Steps 6 and 7."""
+        o = self.o
+        root = np.sqrt(np.maximum(s.u, 0))
+        floor, contrast = o["map"]["posterior_floor"], o["map"]["contrast_floor"]
+        if s.omega is None:
+            return root * np.float32(floor * contrast)
+        k = o["contrast"]
+        domain = s.away <= k["dilate_px"] + NEAR
+        evidence = p * np.minimum(root, k["evidence_cap"])
+        background = domain & ((s.away > k["background_px"] + NEAR) | (evidence <= k["background"]))
+        foreground = domain & ~background & (evidence >= k["foreground"])
+        rw = walk(s.y, domain, foreground, background, k)
+        return root * (floor + p) * (contrast + (1 - contrast) * rw)
+
+    def run(self, y, seeds, iterations, like_go=False, diary=None):
+        """The maps f2pad [N,H,W] of the images y [N,3,H,W], and the seconds of the loop of step 4."""
+        o = self.o
+        stride = o["stride"]
+        with torch.no_grad():
+            z = self.scorer.at()(torch.from_numpy(y)).view(len(y), self.H // stride, self.W // stride)
+            scenes = list(self.pool.map(lambda i: self.prepare(y[i], z[i], seeds[i], like_go), range(len(y))))
+        found = [i for i, s in enumerate(scenes) if s.omega is not None]
+        posterior, seconds = {}, 0.0
+        if found:
+            mean, seconds = self.optimise([scenes[i] for i in found], iterations, diary)
+            q = o["optimiser"]
+            for i, p in zip(found, self.result(mean).numpy()):
+                p = p / np.float32(max(quantile(p[scenes[i].omega], q["quantile"]), q["floor"]))
+                posterior[i] = (scenes[i].residual + p) / 2
+        maps = list(self.pool.map(lambda i: self.finish(scenes[i], posterior.get(i)), range(len(y))))
+        return np.stack(maps).astype(np.float32), seconds
