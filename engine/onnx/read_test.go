@@ -87,7 +87,7 @@ func TestErrors(t *testing.T) {
 		{"huge", with(y, message(nil).varint(tensorDims, 1<<30).varint(tensorDims, 1<<30).varint(tensorType, 1).text(tensorName, "w")),
 			"more than"},
 		{"no values", with(written{name: "n", op: "Add", in: []string{"x", "w"}, out: "y"},
-			message(nil).varint(tensorDims, 1<<30).varint(tensorType, 1).text(tensorName, "w")), "not enough values"},
+			message(nil).varint(tensorDims, 1<<20).varint(tensorType, 1).text(tensorName, "w")), "not enough values"},
 		{"beyond float32", with(written{name: "n", op: "Add", in: []string{"x", "w"}, out: "y"},
 			message(nil).varint(tensorDims, 1).varint(tensorType, int(elemDouble)).text(tensorName, "w").
 				text(tensorRaw, "\x00\x00\x00\x00\x00\x00\xf0\x7e")), "exceeds float32"},
