@@ -8,7 +8,7 @@ import (
 )
 
 // maxInteger bounds the integers that are computed from shapes, so that arithmetic on them cannot overflow.
-const maxInteger = 1 << 30
+const maxInteger = 1 << 29
 
 func ints(v ...int) *constant {
 	c := &constant{shape: []int{len(v)}, isInts: true}

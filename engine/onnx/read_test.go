@@ -167,8 +167,9 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// TestMargins: (7x7, stride 2; 3x3, stride 2; four 3x3; 3x3, stride 2; three 3x3) sees 49 pixels to either side of pixel 8o, which
-// lies 3.5 off the centre of cell o. Purely local networks can be cut into windows; those that see the whole image cannot.
+// TestMargins: purely local networks can be cut into windows; those that see the whole image cannot. In ResNet-18, cell o of
+// layer2 sees 49 pixels to either side of pixel 8o (7x7 and 3x3 with stride 2, four 3x3, one with stride 2, three 3x3), which
+// lies 3.5 off the cell's centre.
 func TestMargins(t *testing.T) {
 	for name, want := range map[string]struct {
 		layer  string
