@@ -68,3 +68,15 @@ func TestBuilderError(t *testing.T) {
 	_, err := b.Graph("y")
 	require.ErrorContains(t, err, `output "y" is not defined`)
 }
+
+// TestBuilderRecover: after a failure that was asked for, the work goes on without what failed.
+func TestBuilderRecover(t *testing.T) {
+	b := graph.NewBuilder("g")
+	x := b.Input("x", graph.N, 3)
+	require.NoError(t, b.Recover())
+	b.OpAs("odd", "Unheard", nil, x)
+	require.ErrorContains(t, b.Recover(), "odd")
+	g, err := b.Graph(b.OpAs("y", graph.Relu, nil, x))
+	require.NoError(t, err)
+	require.Len(t, g.Nodes, 1)
+}

@@ -8,7 +8,7 @@ import (
 )
 
 // maxInteger bounds the integers that are computed from shapes, so that arithmetic on them cannot overflow.
-const maxInteger = 1 << 40
+const maxInteger = 1 << 29
 
 func ints(v ...int) *constant {
 	c := &constant{shape: []int{len(v)}, isInts: true}
@@ -334,7 +334,6 @@ func (x *importer) joined(axis int, parts []*constant) *constant {
 	shape := slices.Clone(parts[0].shape)
 	axis = frontAxis(axis, len(shape))
 	shape[axis] = 0
-	var starts []int
 	for _, p := range parts {
 		if len(p.shape) != len(shape) || p.isInts != parts[0].isInts {
 			fail("the inputs differ in rank or type")
@@ -344,7 +343,6 @@ func (x *importer) joined(axis int, parts []*constant) *constant {
 				fail("shapes %v and %v differ off axis %d", p.shape, parts[0].shape, axis)
 			}
 		}
-		starts = append(starts, shape[axis])
 		if shape[axis] += p.shape[axis]; shape[axis] > maxElements {
 			fail("more than %d elements", maxElements)
 		}

@@ -158,8 +158,7 @@ func startImport(m *Model) *importer {
 	x := &importer{m: m, b: graph.NewBuilder("backbone"), values: map[string]*value{}, taken: map[string]bool{},
 		consts: map[string]string{}, moved: map[string]string{}, made: map[string]*node{}, budget: 1 << 22}
 	for _, t := range m.tensors {
-		n, _ := size(t.dims)
-		x.budget += 4 * n
+		x.budget += 4 * (len(t.message) + len(t.raw)) // no less than the elements that it has
 		x.taken[t.name] = true
 	}
 	for _, n := range m.nodes {
@@ -282,9 +281,10 @@ func (x *importer) decode(t *protoTensor) *constant {
 
 // spend refuses constants that grow out of proportion to the file.
 func (x *importer) spend(elements int) {
-	if x.budget -= elements; elements > 1<<40 || x.budget < 0 {
+	if elements > x.budget {
 		fail("computing in advance takes too much memory")
 	}
+	x.budget -= elements
 }
 
 // fresh is a name beginning with the tensor's that is being computed.

@@ -124,7 +124,7 @@ func attributes(list string, more ...map[string]int) map[string]int {
 
 func (n *node) int(name string, def int) int {
 	if a := n.attr[name]; a != nil {
-		return int(a.i)
+		return clamped(a.i)
 	}
 	return def
 }
@@ -151,7 +151,7 @@ func (n *node) ints(name string) []int {
 	}
 	list := make([]int, len(a.ints))
 	for i, v := range a.ints {
-		list[i] = int(v)
+		list[i] = clamped(v)
 	}
 	return list
 }

@@ -474,7 +474,7 @@ func readConstant(x *importer, n *node, _ []*value) []*value {
 		case "value_floats":
 			return []*value{{c: numbers(a.floats, len(a.floats))}}
 		case "value_int":
-			return []*value{{c: ints(int(a.i)).reshaped()}}
+			return []*value{{c: ints(clamped(a.i)).reshaped()}}
 		}
 	}
 	return []*value{{c: ints(n.ints("value_ints")...)}}

@@ -167,8 +167,11 @@ func (e elemType) integer(bits uint64) int {
 	case elemBool:
 		return int(min(bits, 1))
 	}
-	return int(int64(bits))
+	return clamped(int64(bits))
 }
+
+// clamped is the nearest int, which may be narrower: the largest numbers stand for "to the end" in ONNX.
+func clamped(v int64) int { return int(min(max(v, math.MinInt), math.MaxInt)) }
 
 func (e elemType) real(bits uint64) float64 {
 	switch e {

@@ -130,6 +130,7 @@ for op, f, attrs in (
     ("Tanh", torch.tanh, {}),
     ("Exp", torch.exp, {}),
     ("Abs", torch.abs, {}),
+    ("Erf", torch.erf, {}),
     ("Sign", torch.sign, {}),
     ("Step", lambda x: ((x > -1.5) & (x < 2)).double(), {"min": -1.5, "max": 2.0}),
     ("Step", lambda x: (x > 0).double(), {"min": 0.0}),
