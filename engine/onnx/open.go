@@ -32,10 +32,13 @@ func Open(path string) (*Model, error) {
 		return nil, fmt.Errorf("onnx: %s: %w", path, err)
 	}
 	m, err := parse(data)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = m.load(data, func(name string, most int64) ([]byte, error) { return readFile(root, name, most) })
 	}
-	return m, m.load(data, func(name string, most int64) ([]byte, error) { return readFile(root, name, most) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
 }
 
 // Read reads a model from memory; it refuses one with external data. The model keeps data, which must not be changed.

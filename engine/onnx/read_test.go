@@ -24,7 +24,7 @@ type file struct {
 }
 
 func (f file) bytes() []byte {
-	g := message(nil).text(graphName, "g").port(graphInputs, "x", graph.Shape{graph.N, 3, 8, 8})
+	g := message(nil).text(graphName, "g").port(graphInputs, "x", graph.Shape{graph.N, 3, 8, 8}, false)
 	for _, n := range f.nodes {
 		var m message
 		for _, in := range n.in {
