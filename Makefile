@@ -57,7 +57,7 @@ ptx-check:
 		echo "$$f for $$arch"; $(PTXAS) -v -arch=$$arch -o /dev/null $$f 2>&1 | grep -E 'Compiling|Used|spill|rror' || exit 1; \
 	done; done
 
-lint: fmt vet staticcheck portable layers
+lint: fmt vet staticcheck portable layers asm-check
 
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }

@@ -1,4 +1,5 @@
-// Package goexec runs graphs and their gradients in pure Go on the CPU's cores.
+// Package goexec runs graphs and their gradients on the CPU's cores: in Go, with assembly where the processor has
+// AVX2 or AVX-512, and without cgo.
 //
 // Every operator works on each image alone, so a graph is planned for one image: a list of steps over one arena whose
 // buffers are reused as values die. A batch runs the plan once per image, images side by side on the cores; the images
