@@ -342,9 +342,10 @@ func (c *conv) stage(dst, x []float32, y0 int) {
 // along sums along rows. The last tile of a row is moved back so that it ends with it, if it can be.
 func (c *conv) along(p *phaseTaps, y, src, scratch, w, bias []float32, rows int) {
 	k, size, taps := c.kernel, c.y[0]*c.y[1], len(p.at)
+	apart := c.spread[1] > 1 // what is neighbouring here is not in the output
 	for i := range rows {
-		dst, ldd := y[i*c.y[1]:], size
-		if c.spread != unspread {
+		dst, ldd := y[i*c.spread[0]*c.y[1]:], size
+		if apart {
 			dst, ldd = scratch, c.block
 		}
 		for j := 0; j < p.cols; j += k.Cols {
@@ -354,7 +355,7 @@ func (c *conv) along(p *phaseTaps, y, src, scratch, w, bias []float32, rows int)
 					bias[m:], false)
 			}
 		}
-		if c.spread != unspread {
+		if apart {
 			c.scatter(p, y, scratch, i*p.cols, p.cols)
 		}
 	}
@@ -411,10 +412,14 @@ func (c *conv) scatter(p *phaseTaps, y, sums []float32, from, n int) {
 		for len(x) > 0 {
 			row := y[m*c.y[0]*c.y[1]+i*c.spread[0]*c.y[1]:][p.col:c.y[1]]
 			cols := min(p.cols-j, len(x))
-			at := j * c.spread[1]
-			for _, v := range x[:cols] {
-				row[at] = v
-				at += c.spread[1]
+			if c.spread[1] == 1 {
+				copy(row[j:], x[:cols])
+			} else {
+				at := j * c.spread[1]
+				for _, v := range x[:cols] {
+					row[at] = v
+					at += c.spread[1]
+				}
 			}
 			x, i, j = x[cols:], i+1, 0
 		}

@@ -49,11 +49,12 @@ type Kernel struct {
 }
 
 const (
-	// Depth is how much of k a micro-kernel goes through at once, so that a panel of B stays in the first-level cache
-	// while all bands of A pass. Longer sums go on from what is in C, which changes no bit.
-	Depth = 256
+	// Depth is how much of k a micro-kernel goes through at once, so that bands of A and panels of B stay in the caches
+	// while they meet; tiles of C are read and written once for each. Longer sums go on from what is in C, which changes no
+	// bit. Measured: 160 is 3 % slower than 256, and that than 400, for k from 384 to 2304.
+	Depth = 400
 
-	blockRows = 192 // of A, whose part of Depth (192 KiB) stays in the second-level cache
+	blockRows = 192 // of A, whose part of Depth (300 KiB) stays in the second-level cache
 	blockCols = 512 // of C, likewise, while k goes up
 
 	largest = 8 * 64 // elements of a tile

@@ -20,3 +20,4 @@ func firstAtMostAVX2(_ []float32, _ float32) (i int) { return 0 }
 
 func lowerAVX2(_, _ [][8]float32, _ []float32)           {}
 func lowerTransposedAVX2(_, _ [][8]float32, _ []float32) {}
+func nearerAVX2(_, _, _ []float32)                       {}

@@ -66,3 +66,8 @@ func lowerAVX2(z [][8]float32, x [][8]float32, m []float32)
 //
 //go:noescape
 func lowerTransposedAVX2(x [][8]float32, z [][8]float32, m []float32)
+
+// nearerAVX2 is nearerGo.
+//
+//go:noescape
+func nearerAVX2(dist []float32, x []float32, z []float32)

@@ -684,3 +684,98 @@ diagonaladd1:
 afterrows1:
 	VZEROUPPER
 	RET
+
+// func nearerAVX2(dist []float32, x []float32, z []float32)
+// Requires: AVX
+TEXT ·nearerAVX2(SB), NOSPLIT, $0-72
+	MOVQ dist_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ z_base+48(FP), DX
+	MOVQ dist_len+8(FP), BX
+	MOVQ z_len+56(FP), SI
+	MOVQ SI, DI
+	SHLQ $0x02, DI
+
+point:
+	TESTQ  BX, BX
+	JZ     done
+	VXORPS Y0, Y0, Y0
+	VXORPS X1, X1, X1
+	XORQ   R8, R8
+	MOVQ   SI, R9
+
+lines:
+	CMPQ         R9, $0x20
+	JLT          vectors
+	VMOVUPS      (CX)(R8*4), Y1
+	VSUBPS       (DX)(R8*4), Y1, Y1
+	VMULPS       Y1, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VMOVUPS      32(CX)(R8*4), Y1
+	VSUBPS       32(DX)(R8*4), Y1, Y1
+	VMULPS       Y1, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VMOVUPS      64(CX)(R8*4), Y1
+	VSUBPS       64(DX)(R8*4), Y1, Y1
+	VMULPS       Y1, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VMOVUPS      96(CX)(R8*4), Y1
+	VSUBPS       96(DX)(R8*4), Y1, Y1
+	VMULPS       Y1, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	ADDQ         $0x20, R8
+	SUBQ         $0x20, R9
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVHLPS     X1, X1, X2
+	VADDPS       X2, X1, X1
+	VMOVSHDUP    X1, X2
+	VADDSS       X2, X1, X1
+	VUCOMISS     (AX), X1
+	JAE          next
+	JMP          lines
+
+vectors:
+	CMPQ    R9, $0x08
+	JLT     sum
+	VMOVUPS (CX)(R8*4), Y1
+	VSUBPS  (DX)(R8*4), Y1, Y1
+	VMULPS  Y1, Y1, Y1
+	VADDPS  Y1, Y0, Y0
+	ADDQ    $0x08, R8
+	SUBQ    $0x08, R9
+	JMP     vectors
+
+sum:
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VMOVHLPS     X1, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDSS       X0, X1, X1
+
+single:
+	TESTQ  R9, R9
+	JZ     compare
+	VMOVSS (CX)(R8*4), X0
+	VSUBSS (DX)(R8*4), X0, X0
+	VMULSS X0, X0, X0
+	VADDSS X0, X1, X1
+	INCQ   R8
+	DECQ   R9
+	JMP    single
+
+compare:
+	VUCOMISS (AX), X1
+	JAE      next
+	VMOVSS   X1, (AX)
+
+next:
+	ADDQ DI, CX
+	ADDQ $0x04, AX
+	DECQ BX
+	JMP  point
+
+done:
+	VZEROUPPER
+	RET

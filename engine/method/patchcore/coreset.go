@@ -7,6 +7,7 @@ import (
 
 	"f2pad/engine/internal/gemm"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/vec"
 )
 
 // cover is the state of a greedy k-centre search: how far every point is from the centres chosen so far. There is no
@@ -24,18 +25,18 @@ const coverGrain = 2048
 // equals), and its squared distance.
 func (c *cover) add(centre int) (farthest int, dist float32) {
 	z := c.point(centre)
-	return c.update(func(p int) float32 { return min(c.dist[p], distance32(c.point(p), z, c.dist[p])) })
+	return c.update(func(lo, hi int) { vec.Nearer(c.dist[lo:hi], c.x[lo*c.d:hi*c.d], z) })
 }
 
 func (c *cover) point(p int) []float32 { return c.x[p*c.d : (p+1)*c.d] }
 
-// update sets all distances and returns the first of the largest.
-func (c *cover) update(dist func(p int) float32) (farthest int, far float32) {
+// update has all distances set, range by range, and returns the first of the largest.
+func (c *cover) update(set func(lo, hi int)) (farthest int, far float32) {
 	tops := make([]int, (len(c.dist)+coverGrain-1)/coverGrain)
 	par.Range(len(c.dist), coverGrain, func(lo, hi int) {
+		set(lo, hi)
 		top := lo
 		for p := lo; p < hi; p++ {
-			c.dist[p] = dist(p)
 			if c.dist[p] > c.dist[top] {
 				top = p
 			}
@@ -82,34 +83,16 @@ func KCentre(ctx context.Context, x []float32, d, want int, starts []int, progre
 
 // approximate sets every distance to the mean of those to the starts.
 func (c *cover) approximate(starts []int) (farthest int, far float32) {
-	return c.update(func(p int) float32 {
-		sum := 0.0
-		for _, s := range starts {
-			sum += math.Sqrt(distance(c.point(p), c.point(s)))
+	return c.update(func(lo, hi int) {
+		for p := lo; p < hi; p++ {
+			sum := 0.0
+			for _, s := range starts {
+				sum += math.Sqrt(distance(c.point(p), c.point(s)))
+			}
+			mean := sum / float64(len(starts))
+			c.dist[p] = float32(mean * mean)
 		}
-		mean := sum / float64(len(starts))
-		return float32(mean * mean)
 	})
-}
-
-// distance32 is the squared Euclidean distance in float32, or any part of it that reaches limit: a far point need not be
-// measured to the end, and most are far in the leading components of features that a PCA has sorted.
-func distance32(a, b []float32, limit float32) float32 {
-	var sum float32
-	for len(a) >= 8 && len(b) >= 8 {
-		d0, d1, d2, d3 := a[0]-b[0], a[1]-b[1], a[2]-b[2], a[3]-b[3]
-		d4, d5, d6, d7 := a[4]-b[4], a[5]-b[5], a[6]-b[6], a[7]-b[7]
-		sum += d0*d0 + d1*d1 + (d2*d2 + d3*d3) + (d4*d4 + d5*d5 + (d6*d6 + d7*d7))
-		if sum >= limit {
-			return sum
-		}
-		a, b = a[8:], b[8:]
-	}
-	for i, x := range a {
-		d := x - b[i]
-		sum += d * d
-	}
-	return sum
 }
 
 // gaussian is a random projection [d,D] whose entries are normal with variance 1/d.

@@ -96,14 +96,26 @@ func TestKCentreIsCancelled(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-func TestDistance32(t *testing.T) {
+// A new centre brings distances down and none up.
+func TestCoverKeepsTheLesserDistance(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 0))
-	for _, d := range []int{1, 7, 8, 9, 48} {
-		a, b := normal(rng, d), normal(rng, d)
-		want := distance(a, b)
-		compare.Require(t, "distance", []float32{distance32(a, b, float32(math.Inf(1)))}, []float64{want}, float32Sums)
-		limit := float32(want) / 2
-		require.GreaterOrEqual(t, distance32(a, b, limit), limit, "a part that is cut off has reached the limit")
+	const points = 40
+	for _, d := range []int{1, 7, 8, 9, 48, 100} {
+		c := &cover{x: normal(rng, points*d), d: d, dist: make([]float32, points)}
+		for p := range c.dist {
+			c.dist[p] = float32(math.Inf(1))
+		}
+		want := make([]float64, points)
+		for p := range want {
+			want[p] = math.Inf(1)
+		}
+		for _, centre := range []int{3, 17, 0} {
+			c.add(centre)
+			for p := range want {
+				want[p] = min(want[p], distance(c.point(p), c.point(centre)))
+			}
+			compare.Require(t, "distance", c.dist, want, float32Sums)
+		}
 	}
 }
 

@@ -68,6 +68,7 @@ func generateVec() {
 	firstAtMost()
 	lower()
 	lowerTransposed()
+	nearer()
 }
 
 // inside is 1 where k[0] < x < k[1], else 0.
