@@ -169,6 +169,22 @@ func TestConvTransposeLastBand(t *testing.T) {
 	c.check(t, rand.New(rand.NewPCG(3, 1)))
 }
 
+// Sums that are longer than a micro-kernel goes through at once.
+func TestConvOfManyTaps(t *testing.T) {
+	for _, isa := range gemm.ISAs() {
+		for _, op := range []graph.Op{graph.Conv, graph.ConvTranspose} {
+			const ins = gemm.Depth + 7
+			w := []int{19, ins, 2, 3}
+			if op == graph.ConvTranspose {
+				w = []int{ins, 19, 2, 3}
+			}
+			c, err := newConvCase(isa, op, []int{ins, 5, 9}, w, nil, graph.Attrs{"strides": []int{2, 2}, "pads": []int{1, 0, 0, 1}})
+			require.NoError(t, err)
+			c.check(t, rand.New(rand.NewPCG(3, 2)))
+		}
+	}
+}
+
 // way says how the case is computed, by what its scratch serves for.
 func (c *convCase) way() string {
 	spread := c.node.Op == graph.ConvTranspose && nd.Size(c.node.Ints("strides", nil)...) > 1
