@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/bench/internal/peak"
 	"f2pad/bench/internal/stats"
+	"f2pad/engine/peak"
 
 	"github.com/stretchr/testify/require"
 )

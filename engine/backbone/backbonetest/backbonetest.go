@@ -22,9 +22,18 @@ var (
 	Features = []int{8, 16, 24}
 )
 
+// ResNet18 are the channels of ResNet-18's.
+var ResNet18 = []int{64, 128, 256}
+
 // Residual is a network like a ResNet, for images of h x w pixels, with seeded weights: a 7x7 stem and a pooling, both of
 // stride 2, and three stages of two residual blocks. Its receptive field is 211 pixels wide, like that of ResNet-18.
 func Residual(t testing.TB, h, w int, seed uint64) *graph.Graph {
+	t.Helper()
+	return ResidualOf(t, h, w, seed, Features)
+}
+
+// ResidualOf is Residual with other numbers of channels.
+func ResidualOf(t testing.TB, h, w int, seed uint64, features []int) *graph.Graph {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	b := graph.NewBuilder("residual")
@@ -45,13 +54,13 @@ func Residual(t testing.TB, h, w int, seed uint64) *graph.Graph {
 			x, weights(gain, m, c, k), b.Const(bias))
 	}
 	x := b.Input("image", graph.N, 3, h, w)
-	x = b.OpAs("/relu", graph.Relu, nil, conv("/conv1", x, 1, 3, Features[0], 7, 2))
+	x = b.OpAs("/relu", graph.Relu, nil, conv("/conv1", x, 1, 3, features[0], 7, 2))
 	x = b.OpAs("/maxpool", graph.MaxPool, graph.Attrs{
 		"kernel_shape": []int{3, 3}, "strides": []int{2, 2}, "pads": []int{1, 1, 1, 1},
 	}, x)
-	c := Features[0]
+	c := features[0]
 	var out []string
-	for l, m := range Features {
+	for l, m := range features {
 		for _, block := range []string{"0", "1"} {
 			at := "/" + Layers[l] + "/" + Layers[l] + "." + block
 			stride, skip := 1, x

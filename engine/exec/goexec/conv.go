@@ -22,6 +22,7 @@ type conv struct {
 	step, spread      [2]int
 	low, high         [2]int // least and greatest dy and dx
 	isa               *gemm.ISA
+	store             *store
 	bias              []float32 // of each group, in whole tiles
 	phases            []phaseTaps
 	after             []after
@@ -40,7 +41,7 @@ type conv struct {
 type phaseTaps struct {
 	row, col, rows, cols int
 	at                   []int
-	w                    [][]float32 // of each group: [outs, taps], packed
+	w                    []*weights // of each group: [outs, taps], packed
 }
 
 // tap is one kernel element of one input channel.
@@ -122,7 +123,7 @@ func newConv(o *operation) *conv {
 	c := &conv{
 		groups: groups, ins: x[1] / groups, outs: y[1] / groups,
 		x: [2]int(x[2:]), y: [2]int(y[2:]),
-		isa: o.isa, after: o.after,
+		isa: o.isa, store: o.store, after: o.after,
 		// A constant may end where its memory ends: it is copied, and then read.
 		staged: o.consts[0] != nil,
 	}
@@ -227,6 +228,7 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 		units:   c.groups * c.bands,
 		cost:    c.rows * perRow / 8,
 		scratch: scratch,
+		packed:  true,
 		run: func(k *call, lo, hi int) {
 			for u := lo; u < hi; u++ {
 				c.band(k, u/c.bands, u%c.bands*c.rows)
@@ -253,7 +255,7 @@ func (c *conv) pack(phases []phaseTaps, taps [][]tap, offset func(tap) int, weig
 			}
 			packed := make([]float32, c.kernel.SizeA(c.outs, n))
 			c.kernel.PackA(packed, c.outs, n, w)
-			p.w = append(p.w, packed)
+			p.w = append(p.w, c.store.keep(packed))
 		}
 	}
 	c.phases = phases
@@ -288,9 +290,9 @@ func (c *conv) band(k *call, g, i0 int) {
 		}
 		out := y[(p.row+i0*c.spread[0])*c.y[1]:]
 		if c.packed {
-			c.panels(p, out, src, scratch, p.w[g], bias, rows)
+			c.panels(p, out, src, scratch, p.w[g].floats, bias, rows)
 		} else {
-			c.along(p, out, src, scratch, p.w[g], bias, rows)
+			c.along(p, out, src, scratch, p.w[g].floats, bias, rows)
 		}
 	}
 	if len(c.after) == 0 {

@@ -37,7 +37,7 @@ func newConvCase(isa *gemm.ISA, op graph.Op, x, w []int, bias []float32, attr gr
 		return nil, err
 	}
 	c.node, c.x, c.y = g.Nodes[0], b.Shape("x"), b.Shape(g.Outputs[0])
-	c.k, err = lowerings[op](&operation{Node: c.node, in: []graph.Shape{c.x, w}, consts: consts, out: c.y, isa: isa})
+	c.k, err = lowerings[op](&operation{Node: c.node, in: []graph.Shape{c.x, w}, consts: consts, out: c.y, isa: isa, store: &store{}})
 	return c, err
 }
 

@@ -18,10 +18,13 @@ import (
 )
 
 // Executor compiles graphs for the CPU.
-type Executor struct{ isa *gemm.ISA }
+type Executor struct {
+	isa   *gemm.ISA
+	store store
+}
 
 // New returns an executor that uses the best of the processor's instruction sets.
-func New() *Executor { return &Executor{gemm.Best()} }
+func New() *Executor { return &Executor{isa: gemm.Best()} }
 
 // Info says "go" on "cpu" in "float32".
 func (*Executor) Info() exec.Info {
@@ -30,7 +33,8 @@ func (*Executor) Info() exec.Info {
 
 // Compile validates g, folds its BatchNormalizations, drops what no output needs and plans the buffers. g is neither
 // changed nor kept, but its constants are shared. The Net holds one arena per image of the largest batch it has seen with
-// gradient, else one per core; after the first run of a batch size it does not allocate.
+// gradient, else one per core; after the first run of a batch size it does not allocate. Nets of one Executor share equal
+// weights.
 func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
@@ -41,7 +45,7 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 		return nil, err
 	}
 	g.Prune()
-	p := &planner{isa: e.isa}
+	p := &planner{isa: e.isa, store: &e.store}
 	n := &net{gradient: gradient}
 	if !gradient {
 		var err error

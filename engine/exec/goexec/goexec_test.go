@@ -27,7 +27,7 @@ var tolerances = exectest.Tolerances{
 
 func TestSuite(t *testing.T) {
 	for _, isa := range gemm.ISAs() {
-		t.Run(isa.Name, func(t *testing.T) { exectest.Test(t, &Executor{isa}, tolerances) })
+		t.Run(isa.Name, func(t *testing.T) { exectest.Test(t, &Executor{isa: isa}, tolerances) })
 	}
 }
 

@@ -11,6 +11,7 @@ type kernel struct {
 	cost    int  // of a unit, in multiply-adds or what takes as long
 	scratch int  // floats that run needs for itself
 	inPlace bool // the output may take over the buffer of an input that has as many elements
+	packed  bool // constants behind the first input are in run's own form: their operands are empty
 	run     func(c *call, lo, hi int)
 }
 
@@ -29,6 +30,7 @@ type operation struct {
 	consts [][]float32   // nil where not a constant
 	out    graph.Shape
 	isa    *gemm.ISA
+	store  *store
 	after  []after // only convolutions have any
 }
 

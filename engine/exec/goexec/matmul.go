@@ -11,9 +11,10 @@ import (
 type product struct {
 	m, k, n int
 	kernel  *gemm.Kernel
-	nest    nest        // of the batch; strides in matrices
-	packed  [][]float32 // a constant right side, else nil: packed block by block in scratch
-	bias    []float32   // [n], or nil
+	nest    nest // of the batch; strides in matrices
+	store   *store
+	packed  []*weights // a constant right side, else nil: packed block by block in scratch
+	bias    []float32  // [n], or nil
 }
 
 // columns is how many columns a unit works on, at most: a multiple of every kernel's.
@@ -29,6 +30,7 @@ func (p *product) lower() kernel {
 		units:   p.nest.size() * blocks,
 		cost:    p.m * p.k * min(p.n, columns) / 8,
 		scratch: left + right,
+		packed:  p.packed != nil,
 		run: func(c *call, lo, hi int) {
 			a := c.scratch[:left]
 			for u := lo; u < hi; u++ {
@@ -38,7 +40,7 @@ func (p *product) lower() kernel {
 				p.kernel.PackA(a, p.m, p.k, c.in[0][at[0]*p.m*p.k:])
 				var b []float32
 				if p.packed != nil {
-					b = p.packed[at[1]][j*p.k:]
+					b = p.packed[at[1]].floats[j*p.k:]
 				} else {
 					b = c.scratch[left:][:right]
 					p.kernel.PackB(b, p.k, p.n, c.in[1][at[1]*p.k*p.n:][:p.k*p.n], false, j, j+cols)
@@ -62,13 +64,13 @@ func (p *product) lower() kernel {
 func (p *product) constant(w []float32, trans bool) {
 	b := make([]float32, p.kernel.SizeB(p.k, p.n))
 	p.kernel.PackB(b, p.k, p.n, w, trans, 0, p.n)
-	p.packed = append(p.packed, b)
+	p.packed = append(p.packed, p.store.keep(b))
 }
 
 func lowerMatMul(o *operation) (kernel, error) {
 	a, b, y := o.in[0], o.in[1], o.out
 	rank := len(y)
-	p := &product{kernel: &o.isa.Many, k: b[len(b)-2], n: b[len(b)-1], m: 1}
+	p := &product{kernel: &o.isa.Many, store: o.store, k: b[len(b)-2], n: b[len(b)-1], m: 1}
 	if rank > 2 { // else the rows are the images
 		p.m = y[rank-2]
 		drop := func(s graph.Shape) []int { return perImage(s, rank)[:rank-3] }
@@ -84,7 +86,7 @@ func lowerMatMul(o *operation) (kernel, error) {
 
 // lowerGemm folds alpha into B and beta into C.
 func lowerGemm(o *operation) (kernel, error) {
-	p := &product{kernel: &o.isa.Many, k: o.in[0][1], n: o.out[1], m: 1}
+	p := &product{kernel: &o.isa.Many, store: o.store, k: o.in[0][1], n: o.out[1], m: 1}
 	p.constant(scaled(o.consts[1], o.Float("alpha", 1)), o.Int("transB", 0) != 0)
 	if len(o.consts) == 3 && o.consts[2] != nil {
 		c := scaled(o.consts[2], o.Float("beta", 1))

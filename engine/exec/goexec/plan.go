@@ -46,6 +46,7 @@ type buffer struct{ size, first, last, offset int }
 // planner turns graphs into steps. Time counts steps and copies through all phases.
 type planner struct {
 	isa     *gemm.ISA
+	store   *store
 	buffers []buffer
 	phases  []*phase
 	now     int
@@ -103,7 +104,7 @@ func (p *planner) step(ph *phase, g *graph.Graph, c *chain, shapes map[string]gr
 		return fmt.Errorf("goexec: node %q (%s): the operator is not implemented", n.Name, n.Op)
 	}
 	s := &step{at: p.now}
-	o := &operation{Node: n, isa: p.isa, out: shapes[n.Out], in: make([]graph.Shape, len(n.In)), consts: make([][]float32, len(n.In))}
+	o := &operation{Node: n, isa: p.isa, store: p.store, out: shapes[n.Out], in: make([]graph.Shape, len(n.In)), consts: make([][]float32, len(n.In))}
 	for i, name := range n.In {
 		if name == "" {
 			continue
@@ -125,6 +126,13 @@ func (p *planner) step(ph *phase, g *graph.Graph, c *chain, shapes map[string]gr
 	var err error
 	if s.kernel, err = lower(o); err != nil {
 		return fmt.Errorf("goexec: node %q (%s): %w", n.Name, n.Op, err)
+	}
+	if s.kernel.packed {
+		for i := range s.in[1:] {
+			if o := &s.in[1+i]; o.data != nil {
+				o.data = []float32{}
+			}
+		}
 	}
 	ph.values[c.out] = p.create(o.out)
 	s.out = operand{buffer: ph.values[c.out]}

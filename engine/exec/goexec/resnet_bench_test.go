@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm/peak"
 	"f2pad/engine/nd"
+	"f2pad/engine/peak"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/internal/gemm/peak"
+	"f2pad/engine/peak"
 
 	"github.com/stretchr/testify/require"
 )

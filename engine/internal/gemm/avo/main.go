@@ -1,4 +1,4 @@
-// Command avo generates the assembly of packages gemm, gemm/peak and vec. It is a module of its own: nothing that the
+// Command avo generates the assembly of packages gemm, peak and vec. It is a module of its own: nothing that the
 // program is built of depends on github.com/mmcloughlin/avo. "make asm" runs it, once per package:
 //
 //	go run . -package gemm -out ../x_amd64.s -stubs ../x_amd64.go -pkg gemm

@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"f2pad/engine/backbone"
+	"f2pad/engine/backbone/backbonetest"
+	"f2pad/engine/dataset"
+	"f2pad/engine/nd"
+	"f2pad/engine/refine"
+	"f2pad/engine/synth"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+)
+
+// counting notes the largest share of the cells that the optimisation looks at.
+type counting struct {
+	*scorer
+	share float64
+}
+
+func (c *counting) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e refine.Energy, energy []float64, dx *tensor.Dense) error {
+	n := 0
+	for _, on := range where {
+		if on {
+			n++
+		}
+	}
+	c.share = float64(n) / float64(len(where))
+	return c.scorer.Gradient(ctx, x, where, e, energy, dx)
+}
+
+// BenchmarkWindows refines an image of which a square of 2 % is suspicious, with a network as deep and wide as ResNet-18's
+// layers 1 to 3: the time with windows as a share of that on whole images, run in turn. cells-% are those that the data
+// term counts.
+func BenchmarkWindows(b *testing.B) {
+	dir := b.TempDir()
+	net := backbonetest.Write(b, "net.onnx", backbonetest.ResidualOf(b, 64, 64, 1, backbonetest.ResNet18))
+	for _, px := range []int{256, 512} {
+		data := filepath.Join(dir, fmt.Sprint(px))
+		require.NoError(b, synth.Write(b.Context(), data, synth.Options{Texture: "weave", Train: 6, Test: 1, Size: px, Seed: 3}, nil))
+		set, err := dataset.MVTec(data)
+		require.NoError(b, err)
+		for _, method := range Methods() {
+			b.Run(fmt.Sprint(method, "/", px), func(b *testing.B) {
+				m, err := Fit(b.Context(), set.Train, FitOptions{
+					Method: method, Size: Size{Px: px}, Backbone: net, Layers: backbonetest.Layers,
+				}, nil)
+				require.NoError(b, err)
+				e, err := New(m, Options{})
+				require.NoError(b, err)
+				defer e.Close()
+				f := e.decode(set.Test[0]).frame
+				cells := px / 4
+				z := nd.New(cells, cells)
+				side := 1 // cells; the region is dilated by two more on each side
+				for ; (4*side+18)*(4*side+18) < px*px*2/100; side++ {
+				}
+				for i := range side {
+					for j := range side {
+						nd.Data(z)[(cells/2+i)*cells+cells/2+j] = 2
+					}
+				}
+				in := []refine.Input{{Y: f.y, Z: z, Seed: 1, Memory: m.memory}}
+				cal := m.Info.Calibration
+				share := 0.0
+				refineOn := func(net *network) time.Duration {
+					sc := &counting{scorer: &scorer{
+						net: net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, norms: []backbone.Affine{m.backbone.Normalize(f.y)},
+					}}
+					_, err := sc.start(b.Context(), nd.Wrap(nd.Data(f.y), 1, 3, px, px), nil)
+					require.NoError(b, err)
+					begin := time.Now()
+					_, err = e.compute.refiner.Run(b.Context(), sc, in, []refine.Kind{refine.F2PAD})
+					require.NoError(b, err)
+					share = sc.share
+					return time.Since(begin)
+				}
+				whole := newNetwork(m.backbone, e.opts.Executor, 1<<30, backbone.Whole)
+				defer whole.close()
+				refineOn(e.net)
+				refineOn(whole)
+				var windows, all time.Duration
+				for b.Loop() {
+					windows += refineOn(e.net)
+					all += refineOn(whole)
+				}
+				b.ReportMetric(100*share, "cells-%")
+				b.ReportMetric(windows.Seconds()*1e3/float64(b.N), "windows-ms")
+				b.ReportMetric(all.Seconds()*1e3/float64(b.N), "whole-ms")
+				b.ReportMetric(windows.Seconds()/all.Seconds(), "of-whole")
+			})
+		}
+	}
+}

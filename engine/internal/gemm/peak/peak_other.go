@@ -1,5 +1,0 @@
-//go:build !amd64
-
-package peak
-
-func run(int) int { return 0 }
