@@ -139,6 +139,9 @@ func bench(o options, out io.Writer) (err error) {
 			err = e
 		}
 	}()
+	for _, j := range skipped {
+		m.Skipped = append(m.Skipped, j.name)
+	}
 	m.head(out)
 	for i, j := range todo {
 		r := &row{Name: j.name}
@@ -152,26 +155,31 @@ func bench(o options, out io.Writer) (err error) {
 			m.failed = append(m.failed, j.name)
 		}
 		m.progress(fmt.Sprintf("%d/%d", i+1, len(todo)), r, time.Since(began))
-	}
-	for _, j := range skipped {
-		m.Skipped = append(m.Skipped, j.name)
-	}
-	m.LoadAfter = load()
-	m.table().Text(out, "")
-	for _, f := range []struct {
-		name  string
-		write func(io.Writer) error
-	}{{"cpu-bench.md", m.writeMarkdown}, {"cpu-bench.json", m.writeJSON}} {
-		path := filepath.Join(o.out, f.name)
-		if err := artifact.WriteFileAtomic(path, f.write); err != nil {
+		m.LoadAfter = load()
+		if err := m.write(); err != nil { // after every row: a run that is ended has what it has
 			return err
 		}
-		fmt.Fprintln(out, "wrote", path)
 	}
+	m.table().Text(out, "")
+	fmt.Fprintf(out, "wrote %s and %s in %s\n", pageFile, dataFile, o.out)
 	if len(m.failed) > 0 {
 		return fmt.Errorf("%d failed: %s", len(m.failed), strings.Join(m.failed, "; "))
 	}
 	return nil
+}
+
+// The files of a run.
+const (
+	pageFile = "cpu-bench.md"
+	dataFile = "cpu-bench.json"
+)
+
+// write writes the rows so far.
+func (m *meter) write() error {
+	return errors.Join(
+		artifact.WriteFileAtomic(filepath.Join(m.options.out, pageFile), m.writeMarkdown),
+		artifact.WriteFileAtomic(filepath.Join(m.options.out, dataFile), m.writeJSON),
+	)
 }
 
 // work is the folder for what is made on the way: networks, images, models.

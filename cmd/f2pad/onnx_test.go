@@ -7,8 +7,12 @@ import (
 
 	"f2pad/cgo/ort"
 	"f2pad/engine/backbone/backbonetest"
+	"f2pad/engine/compare"
+	"f2pad/engine/imageio"
+	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
 )
 
 // A network in an ONNX file goes through every verb.
@@ -97,6 +101,11 @@ func withORT(t *testing.T, args ...string) outcome {
 	return finish(t, cmd)
 }
 
+// What two executors may differ by: float32 rounding in scores, and pixels that it moves over a threshold.
+var executorTolerance = compare.Tolerance{Rel: 1e-4}
+
+const maskShare = 0.001
+
 func TestORTScoresWhatGoScores(t *testing.T) {
 	setup(t)
 	r := withORT(t, "devices")
@@ -107,22 +116,53 @@ func TestORTScoresWhatGoScores(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "deep")
 	r = f2pad(t, "fit", "--data", data(), "--method", "padim", "--size", "64", "--backbone", net, "--layers", "layer1,layer2", "--out", file)
 	require.Equal(t, exitOK, r.code, r.err)
-	args := func(executor string) []string {
-		return []string{"score", "--json", "--executor", executor, "--model", file, "--out", t.TempDir(), "--refine", "f2pad", filepath.Join(data(), "test")}
+	dir := t.TempDir()
+	args := func(executor, refine string) []string {
+		return []string{
+			"score", "--json", "--executor", executor, "--model", file, "--out", filepath.Join(dir, executor+refine),
+			"--refine", refine, "--maps", "--masks", filepath.Join(data(), "test"),
+		}
 	}
-	r = f2pad(t, args("go")...)
-	require.Equal(t, exitOK, r.code, r.out)
-	want := scores(t, r.out)
-	r = withORT(t, args("auto")...)
-	require.Equal(t, exitOK, r.code, r.out)
-	all := messages(t, r.out)
-	require.Equal(t, "ort", all[0]["executor"])
-	got := scores(t, r.out)
-	require.Len(t, got, len(want))
-	for image, w := range want {
-		require.InEpsilon(t, w["image_score"], got[image]["image_score"], 1e-4)
-		require.Equal(t, w["refined"], got[image]["refined"])
+	for _, refine := range []string{"none", "f2pad"} {
+		r = f2pad(t, args("go", refine)...)
+		require.Equal(t, exitOK, r.code, r.out)
+		want := scores(t, r.out)
+		r = withORT(t, args("auto", refine)...)
+		require.Equal(t, exitOK, r.code, r.out)
+		require.Equal(t, "ort", messages(t, r.out)[0]["executor"])
+		got := scores(t, r.out)
+		require.Len(t, got, len(want))
+		differ, pixels, marked := 0, 0, 0
+		for image, w := range want {
+			g := got[image]
+			require.InEpsilon(t, w["image_score"], g["image_score"], executorTolerance.Rel)
+			require.Equal(t, w["refined"], g["refined"])
+			open := func(executor, kind string, read func(string) (*tensor.Dense, error)) []float32 {
+				m, err := read(filepath.Join(dir, executor+refine, w[kind].(string)))
+				require.NoError(t, err)
+				return nd.Data(m)
+			}
+			if refine == "none" {
+				compare.Require(t, image, open("auto", "map", imageio.ReadMap), open("go", "map", imageio.ReadMap), executorTolerance)
+				continue
+			}
+			mask := func(path string) (*tensor.Dense, error) { return imageio.ReadMask(path, imageio.Limits{}) }
+			theirs := open("auto", "mask", mask)
+			for i, v := range open("go", "mask", mask) {
+				pixels++
+				if v != 0 {
+					marked++
+				}
+				if v != theirs[i] {
+					differ++
+				}
+			}
+		}
+		if refine == "f2pad" {
+			require.Positive(t, marked)
+			require.LessOrEqual(t, float64(differ), maskShare*float64(pixels))
+		}
 	}
-	r = withORT(t, append(args("ort"), "--ort-provider", "cuda")...)
+	r = withORT(t, append(args("ort", "none"), "--force", "--ort-provider", "cuda")...)
 	require.Equal(t, exitFailure, r.code, "this library has no CUDA")
 }
