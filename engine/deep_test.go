@@ -97,6 +97,43 @@ func TestCutWindowsDifferLittleFromWholeImages(t *testing.T) {
 	}
 }
 
+// Of an image that has not changed, even windows without any context have the scores of the whole image: what they lack is
+// added, and methods see the features around them.
+func TestCutWindowsOfAnUnchangedImage(t *testing.T) {
+	p := fixture(t)
+	for _, method := range methods() {
+		t.Run(method, func(t *testing.T) {
+			m, _ := deep(t, method)
+			e, err := New(m, Options{})
+			require.NoError(t, err)
+			defer e.Close()
+			f := e.decode(p.data.Test[0]).frame
+			y := nd.Wrap(nd.Data(f.y), 1, 3, deepSide, deepSide)
+			const cells = deepSide / 4
+			where := make([]bool, cells*cells)
+			for i := 20; i < 28; i++ { // as far as windows without context go
+				for j := 20; j < 28; j++ {
+					where[i*cells+j] = true
+				}
+			}
+			energy := func(context int) float64 {
+				net := newNetwork(m.backbone, e.opts.Executor, defaultMaxPixels, context)
+				cal := m.Info.Calibration
+				sc := &scorer{net: net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, norms: []backbone.Affine{m.backbone.Normalize(f.y)}}
+				_, err := sc.start(t.Context(), y, nil)
+				require.NoError(t, err)
+				got := make([]float64, 1)
+				require.NoError(t, sc.Gradient(t.Context(), y, where, square{}, got, nd.New(1, 3, deepSide, deepSide)))
+				if context == 1 {
+					require.LessOrEqual(t, sc.plan.jobs[0].ps[0].win.in.area(), 16*16)
+				}
+				return got[0]
+			}
+			require.InEpsilon(t, energy(4*deepSide), energy(1), 1e-4) // float32 rounding
+		})
+	}
+}
+
 // maskTolerance is the share of the pixels whose label may differ between cut windows and whole images.
 const maskTolerance = 0.001
 
