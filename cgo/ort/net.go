@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"f2pad/engine/exec"
 	"f2pad/engine/nd"
 
 	ort "github.com/yalue/onnxruntime_go"
@@ -44,11 +45,11 @@ func (n *net) Forward(ctx context.Context, in, out []*tensor.Dense) error {
 		return errClosed
 	}
 	images := 0
-	if err := check("input", n.forward.in, in, &images); err != nil {
-		return err
+	if err := exec.Check(exec.Input, n.forward.in, in, &images); err != nil {
+		return fmt.Errorf("ort: %w", err)
 	}
-	if err := check("output", n.forward.out, out, &images); err != nil {
-		return err
+	if err := exec.Check(exec.Output, n.forward.out, out, &images); err != nil {
+		return fmt.Errorf("ort: %w", err)
 	}
 	n.images = 0
 	if err := n.run(ctx, n.forward, images, in, out); err != nil {
@@ -69,11 +70,11 @@ func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
 		return errors.New("ort: Backward without a Forward of its own")
 	}
 	images := n.images
-	if err := check("output gradient", n.backward.in, dout, &images); err != nil {
-		return err
+	if err := exec.Check(exec.OutputGradient, n.backward.in, dout, &images); err != nil {
+		return fmt.Errorf("ort: %w", err)
 	}
-	if err := check("input gradient", n.backward.out, din, &images); err != nil {
-		return err
+	if err := exec.Check(exec.InputGradient, n.backward.out, din, &images); err != nil {
+		return fmt.Errorf("ort: %w", err)
 	}
 	n.images = 0
 	return n.run(ctx, n.backward, images, dout, din)
@@ -100,31 +101,6 @@ func (n *net) Close() error {
 }
 
 var errClosed = errors.New("ort: the net is closed")
-
-// check compares the caller's tensors with the ports. The first sets the number of images where it is still 0. Where the
-// ports are outputs of a gradient a tensor may be nil.
-func check(what string, ports []port, ts []*tensor.Dense, images *int) error {
-	if len(ts) != len(ports) {
-		return fmt.Errorf("ort: %d %ss, want %d", len(ts), what, len(ports))
-	}
-	for i, t := range ts {
-		p := &ports[i]
-		if t == nil && what == "input gradient" {
-			continue
-		}
-		if err := nd.Check(what, t, p.shape...); err != nil {
-			return fmt.Errorf("ort: %q: %w", p.name, err)
-		}
-		got := t.Shape()[0]
-		if *images == 0 {
-			*images = got
-		}
-		if got != *images || got < 1 {
-			return fmt.Errorf("ort: %s %q has %d images, want %d", what, p.name, got, max(*images, 1))
-		}
-	}
-	return nil
-}
 
 func (n *net) run(ctx context.Context, ph *phase, images int, in, out []*tensor.Dense) error {
 	cores := n.ex.options.Threads
