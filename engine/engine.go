@@ -42,7 +42,7 @@ type Options struct {
 	Batch     int            // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind  // maps to make; none: scores only
 	MaxPixels int            // pixels of the largest window that the network runs on at once; default 1<<19
-	Context   int            // pixels of context around what the optimisation looks at; default: enough, see network.context
+	Context   int            // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
 	Limits    imageio.Limits // of images that are accepted; zero fields mean imageio's defaults
 }
 

@@ -24,7 +24,7 @@ const lookAt = "F2PAD_ORT_TEST_LOOK"
 func TestLookProcess(t *testing.T) {
 	library, ok := os.LookupEnv(lookAt)
 	if !ok {
-		t.Skip("not called by another test")
+		t.Skip("SKIPPED here: the tests of Look run it in processes of its own")
 	}
 	var all []Status
 	for range 2 { // what failed once fails again, and does not crash then, either
