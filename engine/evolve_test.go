@@ -250,7 +250,7 @@ func TestAModelMakesTheMapsItHasThresholdsFor(t *testing.T) {
 	m.Info.Calibration.PixelThreshold = map[refine.Kind]float64{refine.Residual: 2, refine.Base: 1}
 	require.Equal(t, []refine.Kind{refine.Base, refine.Residual}, m.Kinds())
 	require.EqualError(t, m.Makes(Kinds()...),
-		"engine: the model does not make f2pad (it makes [base residual]): it has no thresholds for them; fit it again for them")
+		"engine: the model does not make f2pad (it makes [base residual]): it has no thresholds for them; fit it again to get them")
 	_, err := New(&m, Options{Maps: []refine.Kind{refine.F2PAD}})
 	require.ErrorIs(t, err, ErrNoMap)
 	_, err = New(&m, Options{Maps: []refine.Kind{"heat"}})
@@ -272,7 +272,7 @@ func TestAModelOfAnOlderRefinementMakesItsBaseMap(t *testing.T) {
 		require.ErrorIs(t, err, ErrNoMap)
 	}
 	require.EqualError(t, old.Makes(Kinds()...), fmt.Sprintf("engine: the model does not make residual and f2pad (it makes [base]): "+
-		"its refinement is of revision 0, this program's of revision %d; fit it again for them", refine.Revision))
+		"its refinement is of revision 0, this program's of revision %d; fit it again to get them", refine.Revision))
 
 	base := Options{Maps: []refine.Kind{refine.Base}}
 	want, got := scored(t, today, base, p.few), scored(t, &old, base, p.few)

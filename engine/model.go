@@ -125,7 +125,7 @@ func (m *Model) Makes(kinds ...refine.Kind) error {
 	if !m.Info.Refine.Current() {
 		why = fmt.Sprintf("its refinement is of revision %d, this program's of revision %d", m.Info.Refine.Revision, refine.Revision)
 	}
-	return fmt.Errorf("engine: %w %s (it makes %v): %s; fit it again for them", ErrNoMap, strings.Join(lacks, " and "), has, why)
+	return fmt.Errorf("engine: %w %s (it makes %v): %s; fit it again to get them", ErrNoMap, strings.Join(lacks, " and "), has, why)
 }
 
 // Describe returns the method's own account of its fitted state, for people (JSON-encodable).
