@@ -23,8 +23,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// revisions are the folders of testdata with models, as gen_models.go made them: r1 before there were revisions.
-var revisions = []string{"r1"}
+// revisions are the folders with models, as gen_models.go made them: r1 before there were revisions.
+func revisions(t *testing.T) []string {
+	t.Helper()
+	dirs, err := filepath.Glob("testdata/r*")
+	require.NoError(t, err)
+	require.NotEmpty(t, dirs)
+	return dirs
+}
 
 // testImages are what the golden maps are of.
 var testImages = []dataset.Item{{Path: "testdata/good.png", ID: "good"}, {Path: "testdata/hole.png", ID: "hole"}}
@@ -44,17 +50,17 @@ func mulAdd(a, b, c float64) float64 { return a*b + c }
 
 // Models that were made long ago give the bytes that they gave then: base maps do not change with the refinement.
 func TestModelsOfEveryRevisionKeepTheirBaseMaps(t *testing.T) {
-	for _, r := range revisions {
+	for _, r := range revisions(t) {
 		var golden map[string]map[string]struct {
 			Score float64           `json:"score"`
 			Base  map[string]string `json:"base"`
 		}
-		text, err := os.ReadFile(filepath.Join("testdata", r, "golden.json"))
+		text, err := os.ReadFile(filepath.Join(r, "golden.json"))
 		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal(text, &golden))
 		for _, method := range Methods() {
-			t.Run(r+" "+method, func(t *testing.T) {
-				m, err := Load(filepath.Join("testdata", r, method+".f2pad"))
+			t.Run(filepath.Base(r)+" "+method, func(t *testing.T) {
+				m, err := Load(filepath.Join(r, method+".f2pad"))
 				require.NoError(t, err)
 				require.Contains(t, m.Kinds(), refine.Base)
 				got := scored(t, m, Options{Maps: m.Kinds()}, testImages)
@@ -63,7 +69,7 @@ func TestModelsOfEveryRevisionKeepTheirBaseMaps(t *testing.T) {
 					require.NoError(t, got[id].Err)
 					require.Len(t, got[id].Maps, len(m.Kinds()))
 					base := nd.Data(got[id].Maps[refine.Base])
-					recorded, err := imageio.ReadMap(filepath.Join("testdata", r, method+"-"+id+".tiff"))
+					recorded, err := imageio.ReadMap(filepath.Join(r, method+"-"+id+".tiff"))
 					require.NoError(t, err)
 					compare.Require(t, id, base, nd.Data(recorded), portedTolerance)
 					compare.Require(t, id+": score", []float64{got[id].Score}, []float64{want.Score}, portedTolerance)
@@ -136,9 +142,9 @@ func revision(t *testing.T, text json.RawMessage) int {
 
 // Options that gain or lose a field have a new revision.
 func TestOptionsOfOneRevisionHaveTheSameFields(t *testing.T) {
-	for _, r := range revisions {
+	for _, r := range revisions(t) {
 		for _, method := range Methods() {
-			old := filepath.Join("testdata", r, method+".f2pad")
+			old := filepath.Join(r, method+".f2pad")
 			m, err := Load(old)
 			require.NoError(t, err)
 			path := filepath.Join(t.TempDir(), "again.f2pad")
@@ -219,11 +225,11 @@ func TestLoadRefusesOtherRevisionsByName(t *testing.T) {
 		{func(i map[string]any) { i["revision"] = 0 }, artifact.ErrCorrupt, `section "model/info": revision 0, want 1 to`},
 		{func(i map[string]any) { i["revision"] = -3 }, artifact.ErrCorrupt, `section "model/info": revision -3, want 1 to`},
 		{func(i map[string]any) { i["sharpness"] = 2 }, artifact.ErrCorrupt, `section "model/info": json: unknown field "sharpness"`},
-		{func(i map[string]any) { r := in(i, "refine"); r["revision"], r["texture"] = refine.Revision+1, 0.5 }, artifact.ErrNewer,
+		{func(i map[string]any) { r := in(i, "refine"); r["revision"], r["moonlight"] = refine.Revision+1, 0.5 }, artifact.ErrNewer,
 			fmt.Sprintf(`section "model/info": refine: options: made by a newer f2pad (revision %d, this`, refine.Revision+1)},
 		{func(i map[string]any) { in(i, "refine")["revision"] = 0 }, artifact.ErrCorrupt, `refine: options: revision 0, want 1 to`},
-		{func(i map[string]any) { r := in(i, "refine"); r["revision"], r["texture"] = refine.Revision, 0.5 }, artifact.ErrCorrupt,
-			`refine: options: json: unknown field "texture"`},
+		{func(i map[string]any) { r := in(i, "refine"); r["revision"], r["moonlight"] = refine.Revision, 0.5 }, artifact.ErrCorrupt,
+			`refine: options: json: unknown field "moonlight"`},
 		{func(i map[string]any) { delete(i, "refine") }, nil, "no options of the refinement"},
 		{func(i map[string]any) { delete(in(i, "calibration", "pixel_threshold"), "base") }, nil, "no threshold for the map base"},
 		{func(i map[string]any) { delete(in(i, "calibration"), "pixel_threshold") }, nil, "no threshold for the map base"},

@@ -100,17 +100,17 @@ func TestOptionsOfOtherRevisions(t *testing.T) {
 	require.NoError(t, o.decode([]byte(`{"revision":2,"stride":8,"fills":{"count":3}}`), 3, 2))
 	want.Revision = 3
 	require.Equal(t, want, o)
-	require.ErrorContains(t, o.decode([]byte(`{"revision":2,"texture":{}}`), 3, 2), `refine: options: json: unknown field "texture"`)
+	require.ErrorContains(t, o.decode([]byte(`{"revision":2,"moonlight":{}}`), 3, 2), `refine: options: json: unknown field "moonlight"`)
 
 	// One of other maps is kept as it is, whatever its fields.
-	const old = `{"stride":8,"texture":{"grain":0.5}}`
+	const old = `{"stride":8,"moonlight":{"grain":0.5}}`
 	require.NoError(t, o.decode([]byte(old), 3, 2))
 	require.Equal(t, 1, o.Revision)
 	blob, err := json.Marshal(struct{ O Options }{o})
 	require.NoError(t, err)
 	require.Equal(t, `{"O":`+old+`}`, string(blob))
 
-	err = json.Unmarshal(fmt.Appendf(nil, `{"revision":%d,"texture":{}}`, Revision+1), &o)
+	err = json.Unmarshal(fmt.Appendf(nil, `{"revision":%d,"moonlight":{}}`, Revision+1), &o)
 	require.ErrorIs(t, err, artifact.ErrNewer)
 	require.EqualError(t, err, fmt.Sprintf(
 		"refine: options: made by a newer f2pad (revision %d, this program knows up to %d)", Revision+1, Revision))
