@@ -184,9 +184,9 @@ func (m *Model) Save(path string) (string, error) {
 
 func memorySection(i int) string { return fmt.Sprintf("memory/%03d", i) }
 
-// Load reads a model file, also of an older program, and, if its backbone is an ONNX file, that: where it was when the model was fitted, or beside
-// the model (ErrNoNetwork if neither). Errors name the file and the part that is broken, or made by a newer program
-// (artifact.ErrNewer).
+// Load reads a model file, also of an older program, and, if its backbone is an ONNX file, that: where it was when the
+// model was fitted, or beside the model (ErrNoNetwork if neither). Errors name the file and the part that is broken, or
+// made by a newer program (artifact.ErrNewer).
 func Load(path string) (*Model, error) { return LoadWith(path, "") }
 
 // LoadWith is Load with the path of the backbone's ONNX file, which has to be the one that the model was fitted with
