@@ -29,7 +29,11 @@ type compute struct {
 }
 
 func newCompute(m *Model, d Device) (*compute, error) {
-	r, err := refine.New(m.Info.Refine)
+	o := m.Info.Refine
+	if !o.Current() {
+		o = refine.DefaultOptions(m.backbone.Stride()) // the base map is all that is made, and none of them takes part in it
+	}
+	r, err := refine.New(o)
 	if err != nil {
 		return nil, err
 	}

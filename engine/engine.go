@@ -13,7 +13,6 @@ import (
 	"iter"
 	"math"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +29,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Kinds lists the maps in the order in which reports show them.
+// Kinds lists the maps in the order in which reports show them, the most refined last; Model.Kinds those that a model makes.
 func Kinds() []refine.Kind { return []refine.Kind{refine.Base, refine.Residual, refine.F2PAD} }
 
 // Options configure an Engine. The zero value scores on the CPU in pure Go and makes no maps.
@@ -67,10 +66,11 @@ func (o Options) withDefaults() Options {
 
 // Engine scores images with a model. It is safe for concurrent use.
 type Engine struct {
-	model  *Model
-	opts   Options
-	net    *network
-	stride int
+	model      *Model
+	opts       Options
+	thresholds map[refine.Kind]float64
+	net        *network
+	stride     int
 
 	mu      sync.Mutex
 	compute *compute
@@ -78,22 +78,25 @@ type Engine struct {
 	left    []*compute // where the engine computed before
 }
 
-// New returns an engine for m.
+// New returns an engine for m. Maps that m does not make are an error (ErrNoMap).
 func New(m *Model, o Options) (*Engine, error) {
+	if err := m.Makes(o.Maps...); err != nil {
+		return nil, err
+	}
+	return newEngine(m, o)
+}
+
+// newEngine is New, also for a model that has no thresholds yet.
+func newEngine(m *Model, o Options) (*Engine, error) {
 	o = o.withDefaults()
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
-	}
-	for _, k := range o.Maps {
-		if !slices.Contains(Kinds(), k) {
-			return nil, fmt.Errorf("engine: unknown map %q: want one of %v", k, Kinds())
-		}
 	}
 	if b, ok := m.backbone.(backbone.External); ok && !b.Bound() {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())
 	}
 	net := newNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
-	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch}
+	e := &Engine{model: m, opts: o, thresholds: m.thresholds(), net: net, stride: m.backbone.Stride(), most: o.Batch}
 	var err error
 	e.compute, err = newCompute(m, o.Device)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
@@ -138,7 +141,7 @@ type Result struct {
 	Device    string  // that computed it: "cpu", "cuda:0"
 
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
-	PixelThreshold map[refine.Kind]float64       // label-free, at the model's false-positive rate
+	PixelThreshold map[refine.Kind]float64       // label-free, at the model's false-positive rate; of Model.Kinds
 	Seconds        map[refine.Kind]float64       // wall time from features to that map; Base: scores alone. Decoding left out
 }
 
@@ -242,7 +245,7 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 		r.Anomalous = r.Score > r.Threshold
 		r.Refined, r.Device, r.Seconds = m.refined, m.device, m.seconds
 		r.Maps = make(map[refine.Kind]*tensor.Dense, len(e.opts.Maps))
-		r.PixelThreshold = cal.PixelThreshold
+		r.PixelThreshold = e.thresholds
 		for k, t := range m.maps {
 			r.Maps[k] = d.frame.native(nd.Data(t))
 		}

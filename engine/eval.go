@@ -21,7 +21,7 @@ const All = "all"
 
 // EvalOptions configure Eval.
 type EvalOptions struct {
-	Options         // Maps: default all kinds
+	Options         // Maps: default all that the model makes
 	Limit    int    // images per class, the first by name; 0: all
 	TempDir  string // parent of a folder for maps between the two passes (4 bytes per pixel and kind); "": the system's
 	Progress func(Progress)
@@ -51,7 +51,7 @@ type Case struct {
 // not grow with the data set.
 func Eval(ctx context.Context, m *Model, test []dataset.Item, o EvalOptions) ([]metric.Row, error) {
 	if len(o.Maps) == 0 {
-		o.Maps = Kinds()
+		o.Maps = m.Kinds()
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
@@ -214,7 +214,7 @@ func (ev *evaluation) add(r *Result) error {
 func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 	results := map[refine.Kind]map[string]metric.PixelResult{}
 	contours := map[refine.Kind]map[string]*metric.Boundary{}
-	thresholds := ev.model.Info.Calibration.PixelThreshold
+	thresholds := ev.model.thresholds()
 	for _, k := range ev.o.Maps {
 		results[k], contours[k] = map[string]metric.PixelResult{}, map[string]*metric.Boundary{}
 		for _, c := range ev.categories {
@@ -269,7 +269,7 @@ func (ev *evaluation) read(index int, sc scoredCase) (*Case, error) {
 	c := &Case{
 		Item: sc.item, Score: sc.score, Anomalous: sc.anomalous, AP: map[refine.Kind]metric.Value{},
 		Open: func() (*imageio.Image, error) { return imageio.Decode(sc.item.Path, ev.o.Limits) },
-		Maps: map[refine.Kind]*tensor.Dense{}, Thresholds: ev.model.Info.Calibration.PixelThreshold,
+		Maps: map[refine.Kind]*tensor.Dense{}, Thresholds: ev.model.thresholds(),
 	}
 	var err error
 	if c.Mask, err = mask(sc.item, sc.h, sc.w, ev.o.Limits); err != nil {

@@ -98,6 +98,11 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 	if !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > maxSide) {
 		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, maxSide)
 	}
+	if o.Refine != nil {
+		if _, err := refine.New(*o.Refine); err != nil {
+			return o, err
+		}
+	}
 	for _, r := range []struct {
 		name string
 		v    float64
@@ -142,7 +147,7 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 		}
 	}
 	m := &Model{backbone: bb, Info: ModelInfo{
-		Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
+		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
 		Train: len(train), HeldOut: len(held), TrainSHA256: hash, Executor: o.Executor.Info(),
 		Device: device.CPU,
 		Refine: refine.DefaultOptions(bb.Stride()),
@@ -440,7 +445,7 @@ func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item) (
 // each runs the model on images one by one and visits what it finds. The calibration is two such passes; before says how
 // many images went by in the first, for the progress.
 func (f *fitter) each(ctx context.Context, m *Model, o Options, items []dataset.Item, before int, visit func(*frame, found) error) error {
-	e, err := New(m, o)
+	e, err := newEngine(m, o)
 	if err != nil {
 		return err
 	}

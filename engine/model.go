@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,8 +47,14 @@ type Model struct {
 	hash     string
 }
 
+// Revision is that of ModelInfo and of a model's sections as a whole: one more when a field or a kind of section comes, goes or
+// means something else. infoOf then says what the older revisions mean by it. Methods, backbones and the refinement have
+// revisions of their own.
+const Revision = 1
+
 // ModelInfo is what a model records about itself.
 type ModelInfo struct {
+	Revision    int            `json:"revision"`
 	Program     string         `json:"program"` // version of f2pad that fitted it
 	Method      string         `json:"method"`
 	Profile     string         `json:"profile"`
@@ -72,6 +79,53 @@ type Calibration struct {
 	ImageThreshold float64                 `json:"image_threshold"`
 	PixelFPR       float64                 `json:"pixel_fpr"` // stated share of normal pixels above a pixel threshold
 	PixelThreshold map[refine.Kind]float64 `json:"pixel_threshold"`
+}
+
+// infoOf returns the defaults of a revision.
+func infoOf(int) *ModelInfo { return &ModelInfo{} }
+
+// ErrNoMap means that a model cannot make a map that it was asked for.
+var ErrNoMap = errors.New("the model does not make")
+
+// Kinds lists the maps that the model can make, in the order of the package's Kinds: those it has thresholds for. A model
+// whose refinement is older than the program's makes its base map only, since its thresholds are for other maps than the
+// program would make.
+func (m *Model) Kinds() []refine.Kind {
+	return slices.DeleteFunc(Kinds(), func(k refine.Kind) bool {
+		_, ok := m.Info.Calibration.PixelThreshold[k]
+		return !ok || k != refine.Base && !m.Info.Refine.Current()
+	})
+}
+
+// thresholds are those of Kinds.
+func (m *Model) thresholds() map[refine.Kind]float64 {
+	t := map[refine.Kind]float64{}
+	for _, k := range m.Kinds() {
+		t[k] = m.Info.Calibration.PixelThreshold[k]
+	}
+	return t
+}
+
+// Makes returns an error (ErrNoMap) that names the maps of kinds that the model cannot make, and says why.
+func (m *Model) Makes(kinds ...refine.Kind) error {
+	has := m.Kinds()
+	var lacks []string
+	for _, k := range kinds {
+		if !slices.Contains(Kinds(), k) {
+			return fmt.Errorf("engine: unknown map %q: want one of %v", k, Kinds())
+		}
+		if !slices.Contains(has, k) {
+			lacks = append(lacks, string(k))
+		}
+	}
+	if len(lacks) == 0 {
+		return nil
+	}
+	why := "it has no thresholds for them"
+	if !m.Info.Refine.Current() {
+		why = fmt.Sprintf("its refinement is of revision %d, this program's of revision %d", m.Info.Refine.Revision, refine.Revision)
+	}
+	return fmt.Errorf("engine: %w %s (it makes %v): %s; fit it again to get them", ErrNoMap, strings.Join(lacks, " and "), has, why)
 }
 
 // Describe returns the method's own account of its fitted state, for people (JSON-encodable).
@@ -104,7 +158,9 @@ const infoSection = "model/info"
 // Save writes the model file atomically and returns its SHA-256. The same model gives the same bytes.
 func (m *Model) Save(path string) (string, error) {
 	w := artifact.NewWriter()
-	if err := w.JSON(infoSection, m.Info); err != nil {
+	info := m.Info
+	info.Revision = Revision
+	if err := w.JSON(infoSection, info); err != nil {
 		return "", fmt.Errorf("engine: %s: %w", path, err)
 	}
 	if err := m.backbone.Save(w); err != nil {
@@ -128,8 +184,9 @@ func (m *Model) Save(path string) (string, error) {
 
 func memorySection(i int) string { return fmt.Sprintf("memory/%03d", i) }
 
-// Load reads a model file and, if its backbone is an ONNX file, that: where it was when the model was fitted, or beside
-// the model (ErrNoNetwork if neither). Errors name the file and the part that is broken.
+// Load reads a model file, also of an older program, and, if its backbone is an ONNX file, that: where it was when the
+// model was fitted, or beside the model (ErrNoNetwork if neither). Errors name the file and the part that is broken, or
+// made by a newer program (artifact.ErrNewer).
 func Load(path string) (*Model, error) { return LoadWith(path, "") }
 
 // LoadWith is Load with the path of the backbone's ONNX file, which has to be the one that the model was fitted with
@@ -176,13 +233,19 @@ func (m *Model) bind(path, network string) error {
 // run.
 func FromArtifact(f *artifact.File) (*Model, error) {
 	m := &Model{hash: f.SHA256()}
-	if err := f.JSON(infoSection, &m.Info); err != nil {
+	var info *ModelInfo
+	err := f.Options(infoSection, Revision, func(revision int) any {
+		info = infoOf(revision)
+		return info
+	})
+	if err != nil {
 		return nil, err
 	}
+	m.Info = *info
+	m.Info.Revision = Revision
 	if err := m.Info.check(); err != nil {
 		return nil, fmt.Errorf("section %q: %w", infoSection, err)
 	}
-	var err error
 	if m.backbone, err = backbone.Load(f); err != nil {
 		return nil, err
 	}
@@ -220,15 +283,22 @@ func (i *ModelInfo) check() error {
 	if !(i.Calibration.Q995 > i.Calibration.Q50) {
 		return fmt.Errorf("engine: calibration quantiles %g and %g are not in order", i.Calibration.Q50, i.Calibration.Q995)
 	}
-	for _, k := range Kinds() {
-		if _, ok := i.Calibration.PixelThreshold[k]; !ok {
-			return fmt.Errorf("engine: no threshold for the map %s", k)
+	if _, ok := i.Calibration.PixelThreshold[refine.Base]; !ok {
+		return fmt.Errorf("engine: no threshold for the map %s", refine.Base)
+	}
+	if i.Refine.Revision < 1 {
+		return errors.New("engine: no options of the refinement")
+	}
+	if !i.Refine.Current() { // its maps may have had other names
+		return nil
+	}
+	for _, k := range slices.Sorted(maps.Keys(i.Calibration.PixelThreshold)) {
+		if !slices.Contains(Kinds(), k) {
+			return fmt.Errorf("engine: threshold for an unknown map %q: want one of %v", k, Kinds())
 		}
 	}
-	if _, err := refine.New(i.Refine); err != nil {
-		return err
-	}
-	return nil
+	_, err := refine.New(i.Refine)
+	return err
 }
 
 // maxSide is the largest square that images are resized to.

@@ -40,5 +40,5 @@ func (p *program) demonstrate(ctx context.Context, dir string, o synth.Options) 
 	if err := p.fitModel(ctx, d.Train, engine.FitOptions{Method: "patchcore", Program: version()}, model); err != nil {
 		return err
 	}
-	return p.evaluate(ctx, evalOptions{data: data, model: model, maps: engine.Kinds(), report: filepath.Join(dir, "report.html")})
+	return p.evaluate(ctx, evalOptions{data: data, model: model, report: filepath.Join(dir, "report.html")})
 }

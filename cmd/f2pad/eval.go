@@ -23,18 +23,19 @@ import (
 // evalOptions are the flags of eval.
 type evalOptions struct {
 	data, model, backbone, report string
-	maps                          []refine.Kind
+	maps                          []refine.Kind // none: all that the model makes
 	limit                         int
 }
 
 func (p *program) eval() *cobra.Command {
-	o := evalOptions{maps: engine.Kinds()}
+	var o evalOptions
 	cmd := &cobra.Command{
 		Use:   "eval --data DIR --model MODEL",
 		Short: "Measure a model's maps against ground truth",
 		Long: `Measure a model's maps against ground truth, at the images' own size, side by side: the method's own map (none: "base"),
 the refinement without optimisation (residual: the control) and all of F2PAD. What f2pad adds over residual is the
-optimisation's merit; the rest of the gain is the control's.`,
+optimisation's merit; the rest of the gain is the control's. A model that does not make all of them is measured on those that
+it makes.`,
 		Example: `  f2pad eval --data mvtec/leather --model leather.f2pad
   f2pad eval --data mvtec/leather --model leather.f2pad --limit 10 --report leather.html
   f2pad eval --data mvtec/leather --model leather.f2pad --refine none,f2pad --json | tail -n 1`,
@@ -46,7 +47,7 @@ optimisation's merit; the rest of the gain is the control's.`,
 	f.StringVar(&o.data, "data", "", "`DIR` with a data set in MVTec AD's layout (required)")
 	f.StringVar(&o.model, "model", "", "`MODEL` file (required)")
 	backboneFile(f, &o.backbone)
-	f.Var(kinds{&o.maps}, "refine", "maps to measure")
+	f.Var(kinds{&o.maps}, "refine", "maps to measure, a list of "+strings.Join(refineNames, ", ")+" (default: all that the model makes)")
 	f.Var(number{&o.limit, 0, mostImages}, "limit", "images per class; 0: all")
 	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: table and gallery in one")
 	required(cmd, "data", "model")
@@ -61,7 +62,7 @@ type evaluation struct {
 	Report   *string      `json:"report"`
 	Executor exec.Info    `json:"executor"`
 	Device   device.Info  `json:"device"`
-	Notices  []string     `json:"notices,omitempty"` // where the work was done in another way than it began
+	Notices  []string     `json:"notices,omitempty"` // maps that the model does not make; where the work was done in another way than it began
 }
 
 func (evaluation) MessageType() string { return "summary" }
@@ -89,6 +90,12 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	}
 	m, err := load(o.model, o.backbone)
 	if err != nil {
+		return err
+	}
+	if len(o.maps) == 0 {
+		p.missing(m, engine.Kinds()...)
+		o.maps = m.Kinds()
+	} else if err := made(m, o.maps...); err != nil {
 		return err
 	}
 	data, err := dataset.MVTec(o.data)

@@ -145,6 +145,22 @@ func (k kinds) String() string {
 
 func (k kinds) Type() string { return "list" }
 
+// made returns an error unless a model makes all of kinds.
+func made(m *engine.Model, kinds ...refine.Kind) error {
+	err := m.Makes(kinds...)
+	if errors.Is(err, engine.ErrNoMap) {
+		return fmt.Errorf("%w; --refine none makes base", err)
+	}
+	return err
+}
+
+// missing says which of kinds a model does not make, and why; the verb goes on without them.
+func (p *program) missing(m *engine.Model, kinds ...refine.Kind) {
+	if err := m.Makes(kinds...); err != nil {
+		p.notice(err.Error())
+	}
+}
+
 var _ = []pflag.Value{choice{}, number{}, modelSize{}, kinds{}, deviceName{}}
 
 // backboneFile is the flag --backbone of verbs that use a model.

@@ -11,6 +11,7 @@ import (
 
 	"f2pad/engine"
 	"f2pad/engine/artifact"
+	"f2pad/engine/refine"
 
 	"github.com/spf13/cobra"
 )
@@ -60,9 +61,11 @@ type modelMessage struct {
 	Bytes    int64            `json:"bytes"`
 	SHA256   string           `json:"sha256"`
 	Info     engine.ModelInfo `json:"info"`
+	Kinds    []refine.Kind    `json:"kinds"` // the maps that it makes
 	State    any              `json:"state"` // the method's own account of what it learned
 	Backbone any              `json:"backbone"`
 	Sections []section        `json:"sections,omitempty"`
+	lacks    error            // the maps that it does not make, and why
 }
 
 type section struct {
@@ -77,7 +80,10 @@ func describe(path string, m *engine.Model) (modelMessage, error) {
 	if err != nil {
 		return modelMessage{}, err
 	}
-	return modelMessage{Path: path, Bytes: info.Size(), SHA256: m.SHA256(), Info: m.Info, State: m.Describe(), Backbone: m.DescribeBackbone()}, nil
+	return modelMessage{
+		Path: path, Bytes: info.Size(), SHA256: m.SHA256(), Info: m.Info, Kinds: m.Kinds(), State: m.Describe(),
+		Backbone: m.DescribeBackbone(), lacks: m.Makes(engine.Kinds()...),
+	}, nil
 }
 
 func (modelMessage) MessageType() string { return "model" }
@@ -102,8 +108,11 @@ func (m modelMessage) Text(w io.Writer) error {
 	fmt.Fprintf(&b, "made by      f2pad %s on %s (%s, %s), method and calibration on %s\n",
 		i.Program, i.Executor.Executor, i.Executor.Device, i.Executor.Precision, i.Device.Device)
 	fmt.Fprintf(&b, "image score  threshold %.5g: %s\n", c.ImageThreshold, imageRate(i))
-	for _, k := range engine.Kinds() {
+	for _, k := range m.Kinds {
 		fmt.Fprintf(&b, "%-12s threshold %.5g: %g %% of normal pixels lie above\n", string(k)+" map", c.PixelThreshold[k], 100*c.PixelFPR)
+	}
+	if m.lacks != nil {
+		fmt.Fprintf(&b, "lacks        %v\n", m.lacks)
 	}
 	if m.Sections != nil {
 		state, err := json.MarshalIndent(m.State, "", "  ")

@@ -49,7 +49,7 @@ it was when the same command is run again. docs/scripting.md describes the files
 	backboneFile(f, &o.backbone)
 	f.StringVar(&o.out, "out", "", "`DIR` to write to (required)")
 	f.Var(choice{&o.refine, refineNames}, "refine",
-		"map to make (default f2pad with --maps, --masks or --overlays, otherwise none)")
+		"map to make (default with --maps, --masks or --overlays: the most refined of the model; otherwise none)")
 	f.BoolVar(&o.maps, "maps", false, "write maps as float32 TIFF")
 	f.BoolVar(&o.masks, "masks", false, "write masks as PNG: what exceeds the label-free threshold in anomalous images")
 	f.BoolVar(&o.overlays, "overlays", false, "write overlays as PNG: image, heat map and the mask's outline")
@@ -59,17 +59,21 @@ it was when the same command is run again. docs/scripting.md describes the files
 	return cmd
 }
 
-// kind is the map to make, "" for none.
-func (o *scoreOptions) kind() refine.Kind {
+// kind is the map to make with a model, "" for none: unless it is named, the most refined that the model makes.
+func (p *program) kind(o scoreOptions, m *engine.Model) (refine.Kind, error) {
 	outputs := o.maps || o.masks || o.overlays
 	switch {
 	case o.refine == "" && outputs:
-		return refine.F2PAD
+		p.missing(m, last(engine.Kinds()))
+		return last(m.Kinds()), nil
 	case o.refine == "" || o.refine == "none" && !outputs:
-		return ""
+		return "", nil
 	}
-	return kindOf(o.refine)
+	kind := kindOf(o.refine)
+	return kind, made(m, kind)
 }
+
+func last(kinds []refine.Kind) refine.Kind { return kinds[len(kinds)-1] }
 
 // scoring is one run of score.
 type scoring struct {
@@ -126,11 +130,14 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if err != nil {
 		return err
 	}
+	kind, err := p.kind(o, m)
+	if err != nil {
+		return err
+	}
 	opts, err := p.computing()
 	if err != nil {
 		return err
 	}
-	kind := o.kind()
 	opts.Batch = o.batch
 	if kind != "" {
 		opts.Maps = []refine.Kind{kind}

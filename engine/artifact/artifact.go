@@ -22,6 +22,7 @@ var (
 	ErrNotModel = errors.New("not a model file")
 	ErrVersion  = errors.New("unknown format version")
 	ErrCorrupt  = errors.New("corrupt model file")
+	ErrNewer    = errors.New("made by a newer f2pad") // of options: see DecodeOptions
 )
 
 // fault is an error that says what is wrong in its own words and wraps a sentinel.

@@ -314,18 +314,13 @@ func (f *File) Sections() []Section {
 // Has reports whether the file has a section of that name.
 func (f *File) Has(name string) bool { return f.byName[name] != nil }
 
-// JSON decodes a section into v. Fields that v does not have are an error.
+// JSON decodes a section into v. Fields that v does not have are an error. What may gain fields is read by Options.
 func (f *File) JSON(name string, v any) error {
-	data, _, err := get[byte](f, name, kindJSON, nil)
-	if err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return f.fail(ErrCorrupt, "section %q: %v", name, err)
-	}
-	return nil
+	return f.decode(name, func(data []byte) error {
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.DisallowUnknownFields()
+		return dec.Decode(v)
+	})
 }
 
 // Float32 returns a section's values, all finite, and its shape. want gives the expected shape (-1: any extent; no want:

@@ -56,8 +56,12 @@ type ONNX struct {
 	shared map[string]*tensor.Dense // constants of the graphs made so far: those of all sizes share them
 }
 
+// onnxRevision is that of the section "backbone/onnx", as scatterRevision is of its own.
+const onnxRevision = 1
+
 // onnxInfo is the section "backbone/onnx" of a model.
 type onnxInfo struct {
+	Revision   int        `json:"revision"`
 	File       string     `json:"file"` // as it was named when the model was fitted
 	SHA256     string     `json:"sha256"`
 	Layers     []string   `json:"layers"`   // finest first
@@ -84,7 +88,9 @@ func OpenONNX(path string, layers []string, p Preprocess) (*ONNX, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &ONNX{net: net, info: onnxInfo{File: path, SHA256: net.SHA256(), Layers: slices.Clone(layers), Preprocess: p}}
+	b := &ONNX{net: net, info: onnxInfo{
+		Revision: onnxRevision, File: path, SHA256: net.SHA256(), Layers: slices.Clone(layers), Preprocess: p,
+	}}
 	if err := b.measure(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -258,10 +264,11 @@ func (b *ONNX) Save(w *artifact.Writer) error {
 // loadONNX reads what Save wrote.
 func loadONNX(f *artifact.File) (*ONNX, error) {
 	b := &ONNX{}
-	if err := f.JSON("backbone/onnx", &b.info); err != nil {
+	if err := f.Options("backbone/onnx", onnxRevision, func(int) any { return &b.info }); err != nil {
 		return nil, err
 	}
 	i := &b.info
+	i.Revision = onnxRevision
 	if i.Stride < 1 || i.Multiple < i.Stride || i.Multiple%i.Stride != 0 || i.MinSide < i.Multiple || i.Margin < 0 || i.Margin > Whole ||
 		len(i.Layers) == 0 || len(i.Features) != len(i.Layers) || i.SHA256 == "" {
 		return nil, fmt.Errorf("section %q: stride %d, multiple %d, least side %d, margin %d, layers %s, features %v do not go together",

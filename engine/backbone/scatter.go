@@ -54,9 +54,14 @@ type Scatter struct {
 	projection []float32 // [D,C], rows orthonormal
 }
 
+// scatterRevision is that of the section "backbone/scatter": one more when a field of it comes, goes or means something
+// else. loadScatter then says what the older revisions mean by it.
+const scatterRevision = 1
+
 // scatterInfo is the section "backbone/scatter" of a model.
 type scatterInfo struct {
-	Grey bool `json:"grey"`
+	Revision int  `json:"revision"`
+	Grey     bool `json:"grey"`
 }
 
 // NewScatter returns a backbone that is ready for Fit.
@@ -220,7 +225,7 @@ func (s *Scatter) Save(w *artifact.Writer) error {
 	}
 	return errors.Join(
 		w.JSON("backbone/info", info{Name: scatterName}),
-		w.JSON("backbone/scatter", scatterInfo{Grey: s.grey}),
+		w.JSON("backbone/scatter", scatterInfo{scatterRevision, s.grey}),
 		w.Float32("backbone/mean", s.mean, c),
 		w.Float32("backbone/deviation", s.deviation, c),
 		w.Float32("backbone/pca", s.projection, d, c),
@@ -230,7 +235,7 @@ func (s *Scatter) Save(w *artifact.Writer) error {
 // loadScatter reads what Save wrote.
 func loadScatter(f *artifact.File) (*Scatter, error) {
 	var stored scatterInfo
-	if err := f.JSON("backbone/scatter", &stored); err != nil {
+	if err := f.Options("backbone/scatter", scatterRevision, func(int) any { return &stored }); err != nil {
 		return nil, err
 	}
 	s := &Scatter{grey: stored.Grey}

@@ -459,7 +459,7 @@ func TestLoadRefusesBrokenSections(t *testing.T) {
 			put  func() error
 		}{
 			{"backbone/info", func() error { return w.JSON("backbone/info", info{"scatter"}) }},
-			{"backbone/scatter", func() error { return w.JSON("backbone/scatter", scatterInfo{Grey: true}) }},
+			{"backbone/scatter", func() error { return w.JSON("backbone/scatter", scatterInfo{scatterRevision, true}) }},
 			{"backbone/mean", func() error { return w.Float32("backbone/mean", ones(56), 56) }},
 			{"backbone/deviation", func() error { return w.Float32("backbone/deviation", ones(56), 56) }},
 			{"backbone/pca", func() error { return w.Float32("backbone/pca", ones(3*56), 3, 56) }},

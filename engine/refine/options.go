@@ -1,14 +1,30 @@
 package refine
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+
+	"f2pad/engine/artifact"
+)
+
+// A model records the revision of the refinement that its thresholds were measured with. Whoever changes Options, or makes
+// other maps of the same options, makes Revision one more. If the older options still give the same maps, optionsOf says
+// what they mean by the fields that are new; if not, sameMaps becomes Revision, too, and the models made before keep
+// their base map and their image scores only.
+const (
+	Revision = 1
+	sameMaps = 1 // the first revision whose options give the maps that they were calibrated for
 )
 
 // Options holds every constant of the refinement. Lengths that come from the grid's uncertainty about where things are,
 // are in grid cells and scale with the backbone's stride; lengths at which pixels differ from their neighbours are in
 // pixels (px) and do not. Sigmas are of Gaussians truncated at 4 sigma. z and u are calibrated scores.
+//
+// In JSON, options of an older revision become those of this one, and those of a newer one are an error
+// (artifact.ErrNewer). What is too old for this program to make the same maps is kept as it was: see Current.
 type Options struct {
+	Revision  int              `json:"revision"`
 	Stride    int              `json:"stride"` // pixels per grid cell
 	Region    RegionOptions    `json:"region"`
 	Fills     FillOptions      `json:"fills"`
@@ -16,7 +32,49 @@ type Options struct {
 	Optimiser OptimiserOptions `json:"optimiser"`
 	Contrast  ContrastOptions  `json:"contrast"`
 	Map       MapOptions       `json:"map"`
+
+	older string // the JSON of options that are not Current
 }
+
+// Current reports whether this program makes the maps residual and f2pad that the options stand for. Of options that are not
+// current, only Revision is set.
+func (o *Options) Current() bool { return o.Revision >= sameMaps }
+
+// plain is Options without its methods.
+type plain Options
+
+// UnmarshalJSON implements json.Unmarshaler. Fields that options of this revision do not have are an error.
+func (o *Options) UnmarshalJSON(data []byte) error { return o.decode(data, Revision, sameMaps) }
+
+func (o *Options) decode(data []byte, known, same int) error {
+	err := artifact.DecodeOptions(data, known, func(revision int) any {
+		if revision < same {
+			*o = Options{Revision: revision, older: string(data)}
+			return nil
+		}
+		*o = optionsOf(revision)
+		return (*plain)(o)
+	})
+	if err != nil {
+		return fmt.Errorf("refine: options: %w", err)
+	}
+	if o.older == "" {
+		o.Revision = known
+	}
+	return nil
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o Options) MarshalJSON() ([]byte, error) {
+	if o.older != "" {
+		return []byte(o.older), nil
+	}
+	return json.Marshal(plain(o))
+}
+
+// optionsOf returns the defaults of a revision from sameMaps on, without a stride. A field that came later gets the value
+// that means what the program did before.
+func optionsOf(int) Options { return DefaultOptions(0) }
 
 // RegionOptions say what is suspicious (step 1).
 type RegionOptions struct {
@@ -94,8 +152,9 @@ type MapOptions struct {
 // DefaultOptions returns the constants of the method for a backbone of the given stride.
 func DefaultOptions(stride int) Options {
 	return Options{
-		Stride: stride,
-		Region: RegionOptions{SmoothCells: 0.25, Suspect: 0.5, Certain: 1, KeepCells: 3, DilateCells: 2},
+		Revision: Revision,
+		Stride:   stride,
+		Region:   RegionOptions{SmoothCells: 0.25, Suspect: 0.5, Certain: 1, KeepCells: 3, DilateCells: 2},
 		Fills: FillOptions{
 			Count: 6, Shifts: 500, ShiftCells: 0.5, ClearPx: 1, RingCells: 1.25, RingPixels: 150, SmoothPx: 1,
 			MeanShare: 0.7, MemoryCost: 1.1, ApartCells: 1, OffsetCells: 0.75, OffsetDivisor: 2.5,
@@ -124,6 +183,7 @@ func (o *Options) check() error {
 		value       float64
 		least, most float64
 	}{
+		{"revision", float64(o.Revision), Revision, Revision},
 		{"stride", float64(o.Stride), 1, 256},
 		{"region.smooth_cells", g.SmoothCells, 0, long},
 		{"region.suspect", g.Suspect, 0, huge},

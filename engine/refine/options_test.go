@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"f2pad/engine/artifact"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,6 +19,9 @@ func TestOptionsAreChecked(t *testing.T) {
 	var visit func(v reflect.Value, name string, o *Options)
 	visit = func(v reflect.Value, name string, o *Options) {
 		for i := range v.NumField() {
+			if !v.Type().Field(i).IsExported() {
+				continue
+			}
 			f, tag := v.Field(i), v.Type().Field(i).Tag.Get("json")
 			require.NotEmpty(t, tag, "%s has no name in JSON", v.Type().Field(i).Name)
 			switch full := strings.TrimPrefix(name+"."+tag, "."); f.Kind() {
@@ -54,7 +59,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		_, err := New(o)
 		require.NoError(t, err)
 	}
-	_, err := New(Options{})
+	_, err := New(Options{Revision: Revision})
 	require.ErrorContains(t, err, "stride")
 }
 
@@ -74,11 +79,49 @@ func TestOptionsRefuseWhatContradicts(t *testing.T) {
 
 func TestOptionsSurviveJSON(t *testing.T) {
 	o := DefaultOptions(8)
+	o.Fills.Count, o.Optimiser.Lambda = 3, 0.25
 	blob, err := json.Marshal(o)
 	require.NoError(t, err)
 	var back Options
 	require.NoError(t, json.Unmarshal(blob, &back))
 	require.Equal(t, o, back)
+	require.True(t, back.Current())
+}
+
+func TestOptionsOfOtherRevisions(t *testing.T) {
+	// Today's: what was stored before there were revisions. What is missing has the default.
+	var o Options
+	require.NoError(t, o.decode([]byte(`{"stride":8,"fills":{"count":3}}`), 1, 1))
+	want := DefaultOptions(8)
+	want.Revision, want.Fills.Count = 1, 3
+	require.Equal(t, want, o)
+
+	// An older one of the same maps becomes one of this revision.
+	require.NoError(t, o.decode([]byte(`{"revision":2,"stride":8,"fills":{"count":3}}`), 3, 2))
+	want.Revision = 3
+	require.Equal(t, want, o)
+	require.ErrorContains(t, o.decode([]byte(`{"revision":2,"moonlight":{}}`), 3, 2), `refine: options: json: unknown field "moonlight"`)
+
+	// One of other maps is kept as it is, whatever its fields.
+	const old = `{"stride":8,"moonlight":{"grain":0.5}}`
+	require.NoError(t, o.decode([]byte(old), 3, 2))
+	require.Equal(t, 1, o.Revision)
+	blob, err := json.Marshal(struct{ O Options }{o})
+	require.NoError(t, err)
+	require.Equal(t, `{"O":`+old+`}`, string(blob))
+
+	err = json.Unmarshal(fmt.Appendf(nil, `{"revision":%d,"moonlight":{}}`, Revision+1), &o)
+	require.ErrorIs(t, err, artifact.ErrNewer)
+	require.EqualError(t, err, fmt.Sprintf(
+		"refine: options: made by a newer f2pad (revision %d, this program knows up to %d)", Revision+1, Revision))
+}
+
+// Options that this program cannot run are refused where they would be.
+func TestOptionsThatAreNotCurrentDoNotRun(t *testing.T) {
+	o := Options{Revision: sameMaps - 1, Stride: 4}
+	require.False(t, o.Current())
+	_, err := New(o)
+	require.ErrorContains(t, err, "refine: option revision is")
 }
 
 // Lengths that scale are those of the design at stride 4: 12, 8, 2, 5, 4, 3 and 8 px, and sigma 1.

@@ -244,7 +244,7 @@ func TestLoadRefuses(t *testing.T) {
 	o := profile(t, "f2pad")
 	o.Keep = 3
 	m := fitted(t, o, oneLayer)
-	info := stored{name, m.opts, m.widths, [2]int{m.h, m.w}}
+	info := stored{revision, name, m.opts, m.widths, [2]int{m.h, m.w}}
 	change := func(f func(*stored)) any {
 		c := info
 		c.Layers = slices.Clone(c.Layers)

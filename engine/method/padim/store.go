@@ -6,12 +6,17 @@ import (
 	"f2pad/engine/artifact"
 )
 
+// revision is that of the section "method/info" and its Options. A field that comes, goes or means something else makes it
+// one more, and Load then says what the older revisions mean by it.
+const revision = 1
+
 // stored is the section "method/info" of a model file.
 type stored struct {
-	Method  string  `json:"method"`
-	Options Options `json:"options"`
-	Layers  []int   `json:"layers"`
-	Grid    [2]int  `json:"grid"`
+	Revision int     `json:"revision"`
+	Method   string  `json:"method"`
+	Options  Options `json:"options"`
+	Layers   []int   `json:"layers"`
+	Grid     [2]int  `json:"grid"`
 }
 
 // maxExtent bounds stored sizes so that their products cannot overflow.
@@ -19,7 +24,7 @@ const maxExtent = 1 << 15
 
 // Save writes method/info (JSON), method/channels [K], method/mean [h*w,K] and method/factor [h*w,K(K+1)/2].
 func (m *Model) Save(w *artifact.Writer) error {
-	if err := w.JSON("method/info", stored{name, m.opts, m.widths, [2]int{m.h, m.w}}); err != nil {
+	if err := w.JSON("method/info", stored{revision, name, m.opts, m.widths, [2]int{m.h, m.w}}); err != nil {
 		return err
 	}
 	channels := make([]int32, len(m.channels))
@@ -39,7 +44,7 @@ func (m *Model) Save(w *artifact.Writer) error {
 // Load reads what Save wrote. Errors name the section that is wrong.
 func Load(f *artifact.File) (*Model, error) {
 	var info stored
-	if err := f.JSON("method/info", &info); err != nil {
+	if err := f.Options("method/info", revision, func(int) any { return &info }); err != nil {
 		return nil, err
 	}
 	m := &Model{opts: info.Options, widths: info.Layers, h: info.Grid[0], w: info.Grid[1]}

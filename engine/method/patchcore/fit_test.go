@@ -282,7 +282,7 @@ func TestImageScoreOfWhatIsNotANumber(t *testing.T) {
 
 func TestLoadRefuses(t *testing.T) {
 	m := fitted(t, profile(t, "f2pad"), oneLayer)
-	info := stored{name, m.opts, m.embed.widths}
+	info := stored{revision, name, m.opts, m.embed.widths}
 	change := func(f func(*stored)) any {
 		c := info
 		c.Layers = slices.Clone(c.Layers)

@@ -7,16 +7,21 @@ import (
 	"f2pad/engine/artifact"
 )
 
+// revision is that of the section "method/info" and its Options. A field that comes, goes or means something else makes it
+// one more, and Load then says what the older revisions mean by it.
+const revision = 1
+
 // stored is the section "method/info" of a model file.
 type stored struct {
-	Method  string  `json:"method"`
-	Options Options `json:"options"`
-	Layers  []int   `json:"layers"`
+	Revision int     `json:"revision"`
+	Method   string  `json:"method"`
+	Options  Options `json:"options"`
+	Layers   []int   `json:"layers"`
 }
 
 // Save writes method/info (JSON) and method/bank [M,D], in the order in which the coreset was chosen.
 func (m *Model) Save(w *artifact.Writer) error {
-	if err := w.JSON("method/info", stored{name, m.opts, m.embed.widths}); err != nil {
+	if err := w.JSON("method/info", stored{revision, name, m.opts, m.embed.widths}); err != nil {
 		return err
 	}
 	return w.Float32("method/bank", m.bank.rows, m.bank.size(), m.bank.d)
@@ -26,7 +31,7 @@ func (m *Model) Save(w *artifact.Writer) error {
 // that is wrong.
 func Load(f *artifact.File) (*Model, error) {
 	var info stored
-	if err := f.JSON("method/info", &info); err != nil {
+	if err := f.Options("method/info", revision, func(int) any { return &info }); err != nil {
 		return nil, err
 	}
 	if err := info.check(); err != nil {
