@@ -12,7 +12,7 @@ import (
 
 // Opsets that are read: what the supported operators mean is the same in them, up to differences that are dealt with.
 const (
-	minOpset = 11
+	minOpset = 9
 	maxOpset = 23
 )
 
@@ -28,6 +28,7 @@ type Model struct {
 	nodes    []*node // in an order in which every input precedes its use
 	tensors  map[string]*protoTensor
 	makers   map[string]*node
+	bytes    int64 // of the file and its external data
 	sha256   string
 }
 

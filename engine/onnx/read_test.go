@@ -67,7 +67,7 @@ func TestErrors(t *testing.T) {
 		f    file
 		want string
 	}{
-		{"old", file{10, []written{y}, nil, nil}, "opset 10; 11 to 23"},
+		{"old", file{8, []written{y}, nil, nil}, "opset 8; 9 to 23"},
 		{"new", file{99, []written{y}, nil, nil}, "opset 99"},
 		{"unknown operator", with(written{name: "odd", op: "Einsum", in: []string{"x"}, out: "y"}),
 			`node "odd" (Einsum): the operator is not supported`},

@@ -350,16 +350,8 @@ func readFlatten(x *importer, n *node, in []*value) []*value {
 	return []*value{x.shaped(v, want)}
 }
 
-// listed are the axes of a Squeeze, an Unsqueeze or a reduction, from the second input or the attribute.
-func listed(n *node, in []*value) []int {
-	if c := known(in, 1); c != nil {
-		return c.list()
-	}
-	return n.ints("axes")
-}
-
 func readSqueeze(x *importer, n *node, in []*value) []*value {
-	axes := listed(n, in)
+	axes := given(n, "axes", in, 1)
 	if axes == nil {
 		for a, d := range in[0].extents() {
 			if d == (dim{v: 1}) {
@@ -390,7 +382,7 @@ func (x *importer) squeezed(v *value, axes []int) *value {
 }
 
 func readUnsqueeze(x *importer, n *node, in []*value) []*value {
-	v, axes := in[0], listed(n, in)
+	v, axes := in[0], given(n, "axes", in, 1)
 	rank := v.rank() + len(axes)
 	if rank > maxRank {
 		fail("%d axes, at most %d are supported", rank, maxRank)
@@ -514,7 +506,7 @@ func readRange(x *importer, _ *node, in []*value) []*value {
 	if span := limit - start; span != 0 && (span > 0) == (delta > 0) {
 		n = (span + delta - sign(delta)) / delta
 	}
-	x.spend(n)
+	x.spend(n, true)
 	list := make([]int, n)
 	for i := range list {
 		list[i] = start + i*delta
