@@ -152,12 +152,13 @@ func (f field) numbers(to []uint64, kind protowire.Type) ([]uint64, error) {
 }
 
 // parse reads a ModelProto. The model keeps data.
-func parse(data []byte) (*Model, error) {
+func parse(data []byte) (_ *Model, err error) {
+	defer catch(&err)
 	m := &Model{tensors: map[string]*protoTensor{}, makers: map[string]*node{}}
 	var graphs [][]byte
 	var ir uint64
 	opsets := map[string]int{}
-	err := each(data, func(f field) error {
+	err = each(data, func(f field) error {
 		if err := f.want(protowire.BytesType, modelProducerName, modelProducerVersion, modelGraph, modelOpsets); err != nil {
 			return err
 		}

@@ -25,13 +25,13 @@ const maxSide = 1 << 15
 // become channels-first ones. Operators that graph does not have are spelled out in those that it has. A layer of tokens
 // [N,T,D] that a grid of h'*w' patches was flattened to becomes [N,D,h',w'] without the T - h'*w' tokens in front.
 // Errors name the node and its operator, and say so where the file was exported for images of another size.
-func (m *Model) Graph(h, w int, layers []string) (*graph.Graph, error) {
+func (m *Model) Graph(h, w int, layers []string) (_ *graph.Graph, err error) {
+	defer catch(&err)
 	if len(layers) == 0 {
 		return nil, errors.New("onnx: no layers are asked for")
 	}
 	tensors := make([]string, len(layers))
 	for i, layer := range layers {
-		var err error
 		if tensors[i], err = m.tensorOf(layer); err != nil {
 			return nil, err
 		}
@@ -589,7 +589,7 @@ func (x *importer) patches(v *value) string {
 }
 
 // errFault is what an importer's mistake ends in, which no file may be able to bring about.
-var errFault = errors.New("a fault of the importer")
+var errFault = errors.New("onnx: a fault of the importer")
 
 // catch turns a failure, and what nobody has foreseen, into an error.
 func catch(err *error) {

@@ -47,7 +47,8 @@ const maxListed = 512
 
 // Inspect summarises the model for images [N,3,h,w]. Parts that cannot be used are listed as unsupported and are no
 // error; that the model has no image input is one.
-func (m *Model) Inspect(h, w int) (*Summary, error) {
+func (m *Model) Inspect(h, w int) (_ *Summary, err error) {
+	defer catch(&err)
 	x, err := newImporter(m, h, w)
 	if err != nil {
 		return nil, err
