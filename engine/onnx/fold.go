@@ -35,6 +35,14 @@ func (c *constant) list() []int {
 	return list
 }
 
+// few is list where there is a number or two for every axis, or one for every part.
+func (c *constant) few() []int {
+	if c.len() > maxPieces {
+		fail("%d numbers, at most %d are supported", c.len(), maxPieces)
+	}
+	return c.list()
+}
+
 // number is the only element of a constant of floats.
 func (c *constant) number() float32 {
 	if c.isInts || len(c.floats) != 1 {

@@ -543,7 +543,7 @@ func known(in []*value, i int) *constant {
 // given is a list from input i or, as older opsets have it, from an attribute; nil where neither is set.
 func given(n *node, attr string, in []*value, i int) []int {
 	if c := known(in, i); c != nil {
-		return c.list()
+		return c.few()
 	}
 	return n.ints(attr)
 }

@@ -303,7 +303,7 @@ func readGather(x *importer, n *node, in []*value) []*value {
 	return []*value{y}
 }
 
-// maxPieces bounds the slices that a Gather is made of.
+// maxPieces bounds the slices that a Gather is made of, and lists of axes and of parts.
 const maxPieces = 1 << 10
 
 // gathered has the listed elements of an axis: slices of those that lie at equal steps, side by side.
@@ -437,7 +437,7 @@ func readExpand(x *importer, _ *node, in []*value) []*value {
 }
 
 func readTile(x *importer, _ *node, in []*value) []*value {
-	c, times := known(in, 0), known(in, 1).list()
+	c, times := known(in, 0), known(in, 1).few()
 	if len(times) != len(c.shape) {
 		fail("%d repeats of %d axes", len(times), len(c.shape))
 	}

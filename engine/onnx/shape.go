@@ -480,7 +480,7 @@ func readConstantOfShape(x *importer, n *node, in []*value) []*value {
 		}
 		element = element.reshaped()
 	}
-	shape := known(in, 0).list()
+	shape := known(in, 0).few()
 	for _, d := range shape {
 		if d < 0 {
 			fail("shape %v", shape)
@@ -492,7 +492,7 @@ func readConstantOfShape(x *importer, n *node, in []*value) []*value {
 func readRange(x *importer, _ *node, in []*value) []*value {
 	var v [3]int
 	for i := range v {
-		list := known(in, i).list()
+		list := known(in, i).few()
 		if len(list) != 1 || list[0] > maxInteger || list[0] < -maxInteger {
 			fail("input %d is not one small number", i)
 		}
