@@ -208,7 +208,7 @@ func (p *part) clone() *part {
 
 // Numbers and texts for what is written over.
 var (
-	fuzzInts = []int{0, 1, 2, 3, -1, 4, 5, -2, 8, -3, 6, 7, 16, 24, 48, 144, 1 << 10, 1 << 16, 1 << 20, 1 << 26, 1 << 31, math.MaxInt, math.MinInt}
+	fuzzInts = []int{0, 1, 2, 3, -1, 4, 5, -2, 8, -3, 6, 7, 16, 24, 48, 144, 1 << 10, 1 << 16, 1 << 20, 3 << 20, 15 << 20, 1 << 26, 1 << 31, math.MaxInt, math.MinInt}
 	fuzzReal = []float32{0, 1, 2, 0.5, -1, 1.5, 1e-6, 1e30, float32(math.Inf(1)), float32(math.NaN())}
 	fuzzText = []string{"", "x", "y", "reflect", "edge", "linear", "nearest", "asymmetric", "align_corners", "floor", "SAME_UPPER", "SAME_LOWER",
 		"VALID", "CRD", "tanh"}
@@ -240,7 +240,7 @@ func (p *part) edit(t *tape, more []*part) {
 		t.bytes = nil
 		return
 	}
-	how := t.next(8)
+	how := t.next(9)
 	where := places[t.next(min(len(places), 1<<16))]
 	q := where.parent.parts[where.at]
 	alike := func(from []*part) []*part {
@@ -271,7 +271,9 @@ func (p *part) edit(t *tape, more []*part) {
 		if others := alike(more); len(others) > 0 {
 			(*list)[where.at] = pick(t, others).clone()
 		}
-	case 7:
+	case 7: // all of a list
+		*list = slices.DeleteFunc(*list, func(r *part) bool { return r.number == q.number })
+	case 8:
 		if others := alike(more); len(others) > 0 && len(*list) < 1<<8 {
 			*list = slices.Insert(*list, where.at, pick(t, others).clone())
 		}

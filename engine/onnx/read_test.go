@@ -269,8 +269,20 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"unsupported":[]`)
 
+	m := open(t, "open_nsfw")
+	h, w := m.InputSize()
+	require.Equal(t, [2]int{224, 224}, [2]int{h, w})
+	s, err = m.Inspect(h, w)
+	require.NoError(t, err)
+	require.Equal(t, Port{"input:0", []int{-1, 3, 224, 224}}, s.Input, "the file has the channels last")
+	require.Equal(t, 9, s.Opset)
+	require.Empty(t, s.Unsupported)
+	require.Equal(t, []Layer{{"Relu:0", "Relu:0", []int{64, 112, 112}, 2}, {"Relu_9:0", "Relu_9:0", []int{128, 56, 56}, 4},
+		{"Relu_21:0", "Relu_21:0", []int{256, 28, 28}, 8}, {"Relu_39:0", "Relu_39:0", []int{512, 14, 14}, 16},
+		{"Relu_48:0", "Relu_48:0", []int{1024, 7, 7}, 32}}, s.Layers)
+
 	odd := written{name: "odd", op: "Einsum", in: []string{"a"}, out: "b"}
-	m, err := Read(file{17, []written{relu("x", "a"), odd, relu("b", "y")}, nil, nil}.bytes())
+	m, err = Read(file{17, []written{relu("x", "a"), odd, relu("b", "y")}, nil, nil}.bytes())
 	require.NoError(t, err)
 	s, err = m.Inspect(8, 8)
 	require.NoError(t, err)
