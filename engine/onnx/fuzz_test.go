@@ -93,6 +93,16 @@ func FuzzMessage(f *testing.F) {
 	for i := range models {
 		f.Add(uint16(i), uint16(i+1), []byte{})
 	}
+	file, err := os.ReadFile("testdata/messages.json")
+	require.NoError(f, err)
+	var seeds []struct {
+		Model, Other uint16
+		Edits        []byte
+	}
+	require.NoError(f, json.Unmarshal(file, &seeds))
+	for _, s := range seeds {
+		f.Add(s.Model, s.Other, s.Edits)
+	}
 	f.Fuzz(func(t *testing.T, model, other uint16, edits []byte) {
 		tree := decompose(models[int(model)%len(models)], "model")
 		more := decompose(models[int(other)%len(models)], "model").all()
