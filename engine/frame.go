@@ -20,6 +20,9 @@ type frame struct {
 	nativeH, nativeW int
 }
 
+// maxFrame bounds the pixels of a frame: thin images may grow to several times the largest that are read.
+const maxFrame = 4 * imageio.DefaultMaxPixels
+
 // newFrame brings an image into the model's space: its sides become multiples of multiple, at least least.
 func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error) {
 	y := im.RGB()
@@ -33,6 +36,10 @@ func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error)
 		y = imageio.Resize(y, f.height, f.width)
 	}
 	h, w := roundUp(max(f.height, least), multiple), roundUp(max(f.width, least), multiple)
+	if w > maxFrame/h {
+		return nil, fmt.Errorf("engine: %w: %d x %d pixels become %d x %d, at most %d are allowed", imageio.ErrTooLarge,
+			f.nativeW, f.nativeH, w, h, maxFrame)
+	}
 	if size.KeepAspect && !size.Native() {
 		h = roundUp(max(size.Px, least), multiple)
 		w = h

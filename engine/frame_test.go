@@ -84,3 +84,10 @@ func TestSeedsDependOnContentOnly(t *testing.T) {
 	nd.Data(b.y)[1700] += 0.1
 	require.NotEqual(t, a.seed(1), b.seed(1))
 }
+
+// TestFramesAreBounded: a network of large cells makes no huge frame of a thin image.
+func TestFramesAreBounded(t *testing.T) {
+	_, err := newFrame(ramp(8, 1<<17), Size{}, 1<<13, 1<<13)
+	require.ErrorIs(t, err, imageio.ErrTooLarge)
+	require.ErrorContains(t, err, "131072 x 8 pixels become 131072 x 8192")
+}

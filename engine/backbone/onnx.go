@@ -6,7 +6,6 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"f2pad/engine/artifact"
@@ -77,6 +76,13 @@ type onnxInfo struct {
 var ErrOtherNetwork = errors.New("not the network that the model was fitted with")
 
 const onnxName = "onnx"
+
+// Bounds of what a model may say about its network. A square of maxLeast pixels is half of what an image may have.
+const (
+	maxLeast    = 1 << 13
+	maxLayers   = 64
+	maxChannels = 1 << 16
+)
 
 // Whole is the Margin of a network whose features depend on the whole image: windows of it cannot stand for it.
 const Whole = 1 << 30
@@ -164,7 +170,7 @@ func (b *ONNX) measure() error {
 			break
 		}
 	}
-	return nil
+	return b.info.check()
 }
 
 // Name is the file's name without its folder: "resnet18.onnx".
@@ -267,17 +273,38 @@ func loadONNX(f *artifact.File) (*ONNX, error) {
 	if err := f.Options("backbone/onnx", onnxRevision, func(int) any { return &b.info }); err != nil {
 		return nil, err
 	}
-	i := &b.info
-	i.Revision = onnxRevision
-	if i.Stride < 1 || i.Multiple < i.Stride || i.Multiple%i.Stride != 0 || i.MinSide < i.Multiple || i.Margin < 0 || i.Margin > Whole ||
-		len(i.Layers) == 0 || len(i.Features) != len(i.Layers) || i.SHA256 == "" {
-		return nil, fmt.Errorf("section %q: stride %d, multiple %d, least side %d, margin %d, layers %s, features %v do not go together",
-			"backbone/onnx", i.Stride, i.Multiple, i.MinSide, i.Margin, strings.Join(i.Layers, ","), i.Features)
-	}
-	if err := i.Preprocess.check(); err != nil {
+	b.info.Revision = onnxRevision
+	if err := b.info.check(); err != nil {
 		return nil, fmt.Errorf("section %q: %w", "backbone/onnx", err)
 	}
 	return b, nil
+}
+
+// check refuses what no network is like, before images and maps of such sizes are allocated.
+func (i *onnxInfo) check() error {
+	for _, f := range []struct {
+		name           string
+		got, low, high int
+	}{
+		{"number of layers", len(i.Layers), 1, maxLayers},
+		{"number of features", len(i.Features), len(i.Layers), len(i.Layers)},
+		{"stride", i.Stride, 1, maxLeast},
+		{"multiple", i.Multiple, i.Stride, maxLeast},
+		{"multiple's remainder by the stride", i.Multiple % max(i.Stride, 1), 0, 0},
+		{"least side, min_side,", i.MinSide, i.Multiple, maxLeast},
+		{"margin", i.Margin, 0, Whole},
+		{"length of the hash, sha256,", len(i.SHA256), 1, 64},
+	} {
+		if f.got < f.low || f.got > f.high {
+			return fmt.Errorf("the %s is %d: want %d to %d", f.name, f.got, f.low, f.high)
+		}
+	}
+	for l, n := range i.Features {
+		if n < 1 || n > maxChannels {
+			return fmt.Errorf("the features of layer %q are %d: want 1 to %d", i.Layers[l], n, maxChannels)
+		}
+	}
+	return i.Preprocess.check()
 }
 
 // File implements External.

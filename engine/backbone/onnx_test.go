@@ -1,6 +1,7 @@
 package backbone
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,13 +152,23 @@ func TestLoadRefusesBrokenONNXSections(t *testing.T) {
 	b, err := OpenONNX(residual(t), backbonetest.Layers, ImageNet)
 	require.NoError(t, err)
 	for name, breaks := range map[string]func(i *onnxInfo){
-		"stride":     func(i *onnxInfo) { i.Stride = 0 },
-		"multiple":   func(i *onnxInfo) { i.Multiple = 6 },
-		"least side": func(i *onnxInfo) { i.MinSide = 4 },
-		"margin":     func(i *onnxInfo) { i.Margin = -1 },
-		"layers":     func(i *onnxInfo) { i.Layers = nil },
-		"features":   func(i *onnxInfo) { i.Features = i.Features[:1] },
-		"std":        func(i *onnxInfo) { i.Preprocess.Std[1] = 0 },
+		"stride":                        func(i *onnxInfo) { i.Stride = 0 },
+		"multiple":                      func(i *onnxInfo) { i.Multiple = 6 },
+		"least side":                    func(i *onnxInfo) { i.MinSide = 4 },
+		"margin":                        func(i *onnxInfo) { i.Margin = -1 },
+		"layers":                        func(i *onnxInfo) { i.Layers = nil },
+		"features":                      func(i *onnxInfo) { i.Features = i.Features[:1] },
+		"std":                           func(i *onnxInfo) { i.Preprocess.Std[1] = 0 },
+		"min_side, is 1048576":          func(i *onnxInfo) { i.MinSide = 1 << 20 },
+		"min_side, is 92233720":         func(i *onnxInfo) { i.MinSide = math.MaxInt },
+		"multiple is 1073741824":        func(i *onnxInfo) { i.Multiple, i.MinSide = 1<<30, 1<<30 },
+		"stride is 16384":               func(i *onnxInfo) { i.Stride, i.Multiple, i.MinSide = 1<<14, 1<<14, 1<<14 },
+		`layer "layer1" are 1073741824`: func(i *onnxInfo) { i.Features[0] = 1 << 30 },
+		`layer "layer1" are 0`:          func(i *onnxInfo) { i.Features[0] = 0 },
+		"number of layers is 65": func(i *onnxInfo) {
+			i.Layers, i.Features = make([]string, 65), slices.Repeat([]int{1}, 65)
+		},
+		"sha256": func(i *onnxInfo) { i.SHA256 = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			broken := b.info

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"f2pad/engine/graph"
@@ -128,8 +129,11 @@ func readGlobalPool(x *importer, n *node, in []*value) []*value {
 
 func readBatchNormalization(x *importer, n *node, in []*value) []*value {
 	v := computed(in, 0)
-	if n.int("training_mode", 0) != 0 {
+	if n.int("training_mode", 0) != 0 || x.m.opset < 14 && len(n.out) > 1 {
 		fail("the model is in training mode")
+	}
+	if n.int("spatial", 1) == 0 {
+		fail("statistics for every place are not supported")
 	}
 	if v.rank() < 2 || v.axis(1) != 1 {
 		v = x.exact(v)
@@ -189,7 +193,7 @@ func readSoftmax(x *importer, n *node, in []*value) []*value {
 
 // readReduce: ReduceMean, sums and 2-norms of values, products of constants.
 func readReduce(x *importer, n *node, in []*value) []*value {
-	v, axes := in[0], listed(n, in)
+	v, axes := in[0], given(n, "axes", in, 1)
 	if len(axes) == 0 && n.int("noop_with_empty_axes", 0) != 0 {
 		return []*value{v}
 	}
@@ -309,6 +313,25 @@ func readGemm(x *importer, n *node, in []*value) []*value {
 		args = append(args, c)
 	}
 	return x.result(v, graph.Gemm, attr, args...)
+}
+
+// readUpsample is for Resize of opset 10, too. ONNX leaves their coordinates open; ONNX Runtime divides by the scale and
+// takes what is below, when shrinking what is above.
+func readUpsample(x *importer, n *node, in []*value) []*value {
+	v, scales, mode := x.maps(in), known(in, 1), n.string("mode", "nearest")
+	if scales.isInts || len(scales.floats) != 4 {
+		fail("%d scales, want 4 real numbers", scales.len())
+	}
+	for _, s := range scales.floats {
+		if s < 1 && n.op == "Upsample" {
+			fail("a scale of %g: want at least 1", s)
+		}
+		if inverse := 1 / float64(s); s < 1 && mode == "nearest" && inverse != math.Trunc(inverse) {
+			fail("the nearest elements for a scale of %g are not the same everywhere", s)
+		}
+	}
+	return x.result(v, graph.Resize, graph.Attrs{"mode": mode, "coordinate_transformation_mode": "asymmetric",
+		"nearest_mode": "floor", "scales": slices.Clone(scales.floats)}, v.name)
 }
 
 func readResize(x *importer, n *node, in []*value) []*value {

@@ -12,7 +12,7 @@ import (
 
 // Opsets that are read: what the supported operators mean is the same in them, up to differences that are dealt with.
 const (
-	minOpset = 11
+	minOpset = 9
 	maxOpset = 23
 )
 
@@ -28,6 +28,7 @@ type Model struct {
 	nodes    []*node // in an order in which every input precedes its use
 	tensors  map[string]*protoTensor
 	makers   map[string]*node
+	bytes    int64 // of the file and its external data
 	sha256   string
 }
 
@@ -151,12 +152,13 @@ func (f field) numbers(to []uint64, kind protowire.Type) ([]uint64, error) {
 }
 
 // parse reads a ModelProto. The model keeps data.
-func parse(data []byte) (*Model, error) {
+func parse(data []byte) (_ *Model, err error) {
+	defer catch(&err)
 	m := &Model{tensors: map[string]*protoTensor{}, makers: map[string]*node{}}
 	var graphs [][]byte
 	var ir uint64
 	opsets := map[string]int{}
-	err := each(data, func(f field) error {
+	err = each(data, func(f field) error {
 		if err := f.want(protowire.BytesType, modelProducerName, modelProducerVersion, modelGraph, modelOpsets); err != nil {
 			return err
 		}

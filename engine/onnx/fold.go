@@ -35,6 +35,14 @@ func (c *constant) list() []int {
 	return list
 }
 
+// few is list where there is a number or two for every axis, or one for every part.
+func (c *constant) few() []int {
+	if c.len() > maxPieces {
+		fail("%d numbers, at most %d are supported", c.len(), maxPieces)
+	}
+	return c.list()
+}
+
 // number is the only element of a constant of floats.
 func (c *constant) number() float32 {
 	if c.isInts || len(c.floats) != 1 {
@@ -52,7 +60,7 @@ func (x *importer) pick(c *constant, shape []int, from func(index []int) int) *c
 	if len(shape) > maxRank {
 		fail("%d axes, at most %d are supported", len(shape), maxRank)
 	}
-	x.spend(n)
+	x.spend(n, c.isInts)
 	y := &constant{shape: slices.Clone(shape), isInts: c.isInts}
 	if c.isInts {
 		y.ints = make([]dim, n)
@@ -155,7 +163,7 @@ func (x *importer) constantBinary(op string, a, b *constant) *constant {
 	}
 	shape := broadcast(a.shape, b.shape)
 	a, b = x.expand(a, shape), x.expand(b, shape)
-	x.spend(a.len())
+	x.spend(a.len(), a.isInts)
 	y := &constant{shape: shape, isInts: a.isInts}
 	if !a.isInts {
 		f, ok := realBinary[op]
@@ -266,9 +274,10 @@ var realUnary = map[string]func(v float64) float64{
 }
 
 func (x *importer) constantUnary(op string, c *constant) *constant {
-	x.spend(c.len())
+	x.spend(c.len(), c.isInts)
 	y := &constant{shape: c.shape, isInts: c.isInts}
 	if c.isInts {
+		y.ints = make([]dim, 0, c.len())
 		for _, d := range c.ints {
 			switch {
 			case op == "Neg" && d.v > -maxInteger:
@@ -351,10 +360,15 @@ func (x *importer) joined(axis int, parts []*constant) *constant {
 	if err != nil {
 		fail("%w", err)
 	}
-	x.spend(n)
+	x.spend(n, parts[0].isInts)
 	y := &constant{shape: shape, isInts: parts[0].isInts}
 	if n == 0 {
 		return y
+	}
+	if y.isInts {
+		y.ints = make([]dim, 0, n)
+	} else {
+		y.floats = make([]float32, 0, n)
 	}
 	outer, inner := nd.Size(shape[:axis]...), nd.Size(shape[axis+1:]...)
 	for o := range outer {

@@ -19,17 +19,19 @@ const maxSide = 1 << 15
 // whatever batch size the file was exported with. A layer is the name of a tensor, a node or a module (as "layer2",
 // "features.16" or "blocks.11": what leaves the module last). The graph has one output per layer, in their order.
 //
+// A network that takes images [N,H,W,3] and begins with a Transpose to [N,3,H,W] is built without it.
+//
 // Everything that is known in advance is folded; what only moves values is dropped or put off: channels-last passages
 // become channels-first ones. Operators that graph does not have are spelled out in those that it has. A layer of tokens
 // [N,T,D] that a grid of h'*w' patches was flattened to becomes [N,D,h',w'] without the T - h'*w' tokens in front.
 // Errors name the node and its operator, and say so where the file was exported for images of another size.
-func (m *Model) Graph(h, w int, layers []string) (*graph.Graph, error) {
+func (m *Model) Graph(h, w int, layers []string) (_ *graph.Graph, err error) {
+	defer catch(&err)
 	if len(layers) == 0 {
 		return nil, errors.New("onnx: no layers are asked for")
 	}
 	tensors := make([]string, len(layers))
 	for i, layer := range layers {
-		var err error
 		if tensors[i], err = m.tensorOf(layer); err != nil {
 			return nil, err
 		}
@@ -130,7 +132,7 @@ type importer struct {
 	consts map[string]string // names of constants in the graph, by what they were made from
 	moved  map[string]string // transposed values, by value and permutation
 	grid   [2]int            // the patches that tokens were made from
-	budget int               // elements that constants may still take
+	budget int64             // bytes that constants may still take
 	at     *node
 	made   map[string]*node // of which node of the file a node of the graph is part
 }
@@ -145,21 +147,24 @@ func newImporter(m *Model, h, w int) (*importer, error) {
 	if h < 1 || w < 1 || h > maxSide || w > maxSide {
 		return nil, fmt.Errorf("onnx: images of %dx%d pixels: want 1 to %d on each side", h, w, maxSide)
 	}
-	image, err := m.image()
+	image, channelsLast, err := m.image()
 	if err != nil {
 		return nil, err
 	}
 	x := startImport(m)
 	x.batch = max(image.shape[0], 0)
-	return x, x.input(image.name, graph.Shape{graph.N, 3, h, w})
+	err = x.input(image.name, graph.Shape{graph.N, 3, h, w})
+	if channelsLast {
+		x.values[image.name].axes = [][]int{{0}, {2}, {3}, {1}}
+	}
+	return x, err
 }
 
 func startImport(m *Model) *importer {
 	x := &importer{m: m, b: graph.NewBuilder("backbone"), values: map[string]*value{}, taken: map[string]bool{},
-		consts: map[string]string{}, moved: map[string]string{}, made: map[string]*node{}, budget: 1 << 22}
-	for _, t := range m.tensors {
-		x.budget += 4 * (len(t.message) + len(t.raw)) // no less than the elements that it has
-		x.taken[t.name] = true
+		consts: map[string]string{}, moved: map[string]string{}, made: map[string]*node{}, budget: minBudget + perByte*m.bytes}
+	for name := range m.tensors {
+		x.taken[name] = true
 	}
 	for _, n := range m.nodes {
 		for _, out := range n.out {
@@ -176,22 +181,47 @@ func (x *importer) input(name string, shape graph.Shape) error {
 	return x.b.Recover()
 }
 
-// image is the input that the images go to.
-func (m *Model) image() (port, error) {
+// image is the input that the images go to, as [N,3,H,W]. channelsLast says that the file has it as [N,H,W,3].
+func (m *Model) image() (p port, channelsLast bool, err error) {
 	if len(m.inputs) != 1 {
-		return port{}, fmt.Errorf("onnx: the model has %d inputs, want one", len(m.inputs))
+		return p, false, fmt.Errorf("onnx: the model has %d inputs, want one", len(m.inputs))
 	}
-	p := m.inputs[0]
+	p = m.inputs[0]
+	if len(p.shape) == 4 && p.shape[1] != 3 && p.shape[3] == 3 {
+		if err := m.transposed(p.name); err != nil {
+			return p, false, err
+		}
+		p.shape, channelsLast = []int{p.shape[0], 3, p.shape[1], p.shape[2]}, true
+	}
 	if len(p.shape) != 4 || p.shape[1] != 3 && p.shape[1] != -1 || p.elem != elemFloat && p.elem != elemFloat16 {
-		return port{}, fmt.Errorf("onnx: the input %q has shape %v and element type %d, want float images [N,3,H,W]",
-			p.name, p.shape, p.elem)
+		return p, false, fmt.Errorf("onnx: the input %q has shape %v and element type %d, want float images [N,3,H,W]",
+			p.name, m.inputs[0].shape, p.elem)
 	}
-	return p, nil
+	return p, channelsLast, nil
+}
+
+// transposed checks that all that takes an input [N,H,W,3] makes it [N,3,H,W] first: only then it is sure to be images.
+func (m *Model) transposed(input string) error {
+	toFront := false
+	for _, n := range m.nodes {
+		if !slices.Contains(n.in, input) {
+			continue
+		}
+		if n.op != "Transpose" || !slices.Equal(n.ints("perm"), []int{0, 3, 1, 2}) {
+			return fmt.Errorf("onnx: %v takes the input %q, which is [N,H,W,3], as it is: want [N,3,H,W], or a Transpose to it first",
+				n, input)
+		}
+		toFront = true
+	}
+	if !toFront {
+		return fmt.Errorf("onnx: the input %q is [N,H,W,3], and nothing takes it: want [N,3,H,W]", input)
+	}
+	return nil
 }
 
 // InputSize is the height and width of the images that the file was exported for; 0 where it takes any, or says nothing.
 func (m *Model) InputSize() (h, w int) {
-	image, err := m.image()
+	image, _, err := m.image()
 	if err != nil {
 		return 0, 0
 	}
@@ -209,12 +239,12 @@ func single(rank int) [][]int {
 
 // explain adds what the file says about its images, where that differs from what is asked for.
 func (m *Model) explain(err error, h, w int) error {
-	was := m.inputs[0].shape
-	if was[2] <= 0 || was[3] <= 0 || was[2] == h && was[3] == w {
+	wasH, wasW := m.InputSize()
+	if wasH == 0 || wasW == 0 || wasH == h && wasW == w {
 		return err
 	}
 	return fmt.Errorf("%w (the model was exported for %dx%d pixels and %dx%d are asked for: export it for that size)",
-		err, was[3], was[2], w, h)
+		err, wasW, wasH, w, h)
 }
 
 // node translates one node.
@@ -229,14 +259,14 @@ func (x *importer) node(n *node) (err error) {
 	if n.domain != "" && n.domain != "ai.onnx" {
 		fail("the operator's domain %q is not supported", n.domain)
 	}
-	op, ok := operators[n.op]
-	if !ok {
-		fail("the operator is not supported")
-	}
+	op := x.m.operator(n.op)
 	for name, a := range n.attr {
 		want, ok := op.attrs[name]
 		if !ok || want != a.kind && a.kind != 0 {
 			fail("the attribute %q is not supported or not of type %d", name, want)
+		}
+		if want == attrTypeTensor && a.t == nil {
+			fail("the attribute %q holds no tensor", name)
 		}
 	}
 	if len(n.in) < op.min || len(n.in) > op.max {
@@ -280,7 +310,7 @@ func (x *importer) decode(t *protoTensor) *constant {
 	if err != nil {
 		fail("%q: %w", t.name, err)
 	}
-	x.spend(n)
+	x.spend(n, !t.elem.isFloat())
 	c, err := t.decode()
 	if err != nil {
 		fail("%q: %w", t.name, err)
@@ -288,12 +318,23 @@ func (x *importer) decode(t *protoTensor) *constant {
 	return c
 }
 
+// What constants may take in all: some for what is computed from shapes, and a multiple of what the file has, in which
+// decoding float16 takes 2 and every transposition as much again.
+const (
+	minBudget = 64 << 20
+	perByte   = 8
+)
+
 // spend refuses constants that grow out of proportion to the file.
-func (x *importer) spend(elements int) {
-	if elements > x.budget {
+func (x *importer) spend(elements int, isInts bool) {
+	bytes := 4 * int64(elements)
+	if isInts {
+		bytes = 16 * int64(elements)
+	}
+	if bytes > x.budget {
 		fail("computing in advance takes too much memory")
 	}
-	x.budget -= elements
+	x.budget -= bytes
 }
 
 // fresh is a name beginning with the tensor's that is being computed.
@@ -499,6 +540,14 @@ func known(in []*value, i int) *constant {
 	return in[i].c
 }
 
+// given is a list from input i or, as older opsets have it, from an attribute; nil where neither is set.
+func given(n *node, attr string, in []*value, i int) []int {
+	if c := known(in, i); c != nil {
+		return c.few()
+	}
+	return n.ints(attr)
+}
+
 // layer is the tensor as an output [N,C,H,W] of the graph.
 func (x *importer) layer(name string) (out string, err error) {
 	defer catch(&err)
@@ -539,13 +588,16 @@ func (x *importer) patches(v *value) string {
 	return x.op(graph.Reshape, graph.Attrs{"shape": []int{0, v.shape[2], x.grid[0], x.grid[1]}}, name)
 }
 
-// catch turns a failure into an error.
+// errFault is what an importer's mistake ends in, which no file may be able to bring about.
+var errFault = errors.New("onnx: a fault of the importer")
+
+// catch turns a failure, and what nobody has foreseen, into an error.
 func catch(err *error) {
 	switch r := recover().(type) {
 	case nil:
 	case failure:
 		*err = r.error
 	default:
-		panic(r)
+		*err = fmt.Errorf("%w: %v", errFault, r)
 	}
 }

@@ -12,7 +12,7 @@ type Summary struct {
 	Producer    string         `json:"producer"`
 	Opset       int            `json:"opset"`
 	SHA256      string         `json:"sha256"`
-	Input       Port           `json:"input"`
+	Input       Port           `json:"input"` // [N,3,H,W], also where the file has the channels last and a Transpose
 	Outputs     []Port         `json:"outputs"`
 	Parameters  int            `json:"parameters"` // elements of the initializers that are real numbers
 	Operators   map[string]int `json:"operators"`  // how often each occurs
@@ -47,12 +47,17 @@ const maxListed = 512
 
 // Inspect summarises the model for images [N,3,h,w]. Parts that cannot be used are listed as unsupported and are no
 // error; that the model has no image input is one.
-func (m *Model) Inspect(h, w int) (*Summary, error) {
+func (m *Model) Inspect(h, w int) (_ *Summary, err error) {
+	defer catch(&err)
 	x, err := newImporter(m, h, w)
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{Producer: m.producer, Opset: m.opset, SHA256: m.sha256, Input: Port{m.inputs[0].name, m.inputs[0].shape},
+	image, _, err := m.image()
+	if err != nil {
+		return nil, err
+	}
+	s := &Summary{Producer: m.producer, Opset: m.opset, SHA256: m.sha256, Input: Port{image.name, image.shape},
 		Outputs: []Port{}, Operators: map[string]int{}, Layers: []Layer{}, Unsupported: []Unsupported{}}
 	for _, out := range m.outputs {
 		s.Outputs = append(s.Outputs, Port{out.name, out.shape})
@@ -78,11 +83,11 @@ func (m *Model) Inspect(h, w int) (*Summary, error) {
 	}
 	for _, c := range x.candidates() {
 		out, err := x.layer(c.Tensor)
-		if err != nil {
+		if err != nil || out == image.name {
 			continue
 		}
 		c.Shape = slices.Clone([]int(x.b.Shape(out)[1:]))
-		if c.Shape[1]*c.Shape[2] == 1 { // no map
+		if min(c.Shape[1], c.Shape[2]) == 1 { // no map
 			continue
 		}
 		c.Stride = float64(h) / float64(c.Shape[1])

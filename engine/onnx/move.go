@@ -42,8 +42,13 @@ func (x *importer) cast(c *constant, to elemType) *constant {
 	if !c.isInts && to.isFloat() {
 		return c
 	}
-	x.spend(c.len())
+	x.spend(c.len(), !c.isInts)
 	y := &constant{shape: c.shape, isInts: !c.isInts}
+	if c.isInts {
+		y.floats = make([]float32, 0, c.len())
+	} else {
+		y.ints = make([]dim, 0, c.len())
+	}
 	for _, d := range c.ints {
 		if d.n {
 			fail("a real number depends on the number of images")
@@ -148,7 +153,7 @@ func readConcat(x *importer, n *node, in []*value) []*value {
 		}
 		if !placed {
 			count := nd.Size(sized(inside)...)
-			x.spend(count)
+			x.spend(count, false)
 			all = append(all, numbers(make([]float32, count), sized(inside)...))
 			placed = true
 		}
@@ -179,10 +184,7 @@ func readSplit(x *importer, n *node, in []*value) []*value {
 	if extent.n {
 		fail("axis %d holds the images", axis)
 	}
-	sizes := n.ints("split")
-	if c := known(in, 1); c != nil {
-		sizes = c.list()
-	}
+	sizes := given(n, "split", in, 1)
 	if sizes == nil {
 		parts := n.int("num_outputs", len(n.out))
 		if parts != len(n.out) {
@@ -242,17 +244,17 @@ func (x *importer) cut(v *value, axis, start, end, step int) *value {
 	return x.like(v, x.op(graph.Slice, attr, v.name))
 }
 
-func readSlice(x *importer, _ *node, in []*value) []*value {
-	starts, ends := known(in, 1).list(), known(in, 2).list()
-	axes, steps := make([]int, len(starts)), slices.Repeat([]int{1}, len(starts))
-	for i := range axes {
-		axes[i] = i
+func readSlice(x *importer, n *node, in []*value) []*value {
+	starts, ends := given(n, "starts", in, 1), given(n, "ends", in, 2)
+	axes, steps := given(n, "axes", in, 3), given(n, "steps", in, 4)
+	if axes == nil {
+		axes = make([]int, len(starts))
+		for i := range axes {
+			axes[i] = i
+		}
 	}
-	if c := known(in, 3); c != nil {
-		axes = c.list()
-	}
-	if c := known(in, 4); c != nil {
-		steps = c.list()
+	if steps == nil {
+		steps = slices.Repeat([]int{1}, len(starts))
 	}
 	if len(ends) != len(starts) || len(axes) != len(starts) || len(steps) != len(starts) {
 		fail("starts %v, ends %v, axes %v and steps %v differ in length", starts, ends, axes, steps)
@@ -301,7 +303,7 @@ func readGather(x *importer, n *node, in []*value) []*value {
 	return []*value{y}
 }
 
-// maxPieces bounds the slices that a Gather is made of.
+// maxPieces bounds the slices that a Gather is made of, and lists of axes and of parts.
 const maxPieces = 1 << 10
 
 // gathered has the listed elements of an axis: slices of those that lie at equal steps, side by side.
@@ -334,13 +336,12 @@ func (x *importer) gathered(v *value, axis int, list []int) *value {
 }
 
 func readPad(x *importer, n *node, in []*value) []*value {
-	v, pads := computed(in, 0), known(in, 1).list()
-	axes := make([]int, v.rank())
-	for a := range axes {
-		axes[a] = a
-	}
-	if c := known(in, 3); c != nil {
-		axes = c.list()
+	v, pads, axes := computed(in, 0), given(n, "pads", in, 1), given(n, "axes", in, 3)
+	if axes == nil {
+		axes = make([]int, v.rank())
+		for a := range axes {
+			axes[a] = a
+		}
 	}
 	if len(pads) != 2*len(axes) {
 		fail("pads %v for axes %v", pads, axes)
@@ -354,6 +355,9 @@ func readPad(x *importer, n *node, in []*value) []*value {
 		}
 		at := v.axis(a)
 		attr["pads"].([]int)[at], attr["pads"].([]int)[rank+at] = before, after
+	}
+	if n.attr["value"] != nil {
+		attr["value"] = n.float("value", 0)
 	}
 	if c := known(in, 2); c != nil {
 		attr["value"] = c.number()
@@ -370,9 +374,12 @@ func readTranspose(x *importer, n *node, in []*value) []*value {
 			perm = append(perm, rank-1-a)
 		}
 	}
+	if len(perm) != rank {
+		fail("perm %v of %d axes", perm, rank)
+	}
 	seen := make([]bool, rank)
 	for _, a := range perm {
-		if len(perm) != rank || a < 0 || a >= rank || seen[a] {
+		if a < 0 || a >= rank || seen[a] {
 			fail("perm %v of %d axes", perm, rank)
 		}
 		seen[a] = true
@@ -424,13 +431,13 @@ func readExpand(x *importer, _ *node, in []*value) []*value {
 	if same {
 		return []*value{v}
 	}
-	x.spend(n)
+	x.spend(n, false)
 	v = x.raised(v, len(shape))
 	return x.result(v, graph.Add, nil, v.name, x.against(numbers(make([]float32, n), shape...), v))
 }
 
 func readTile(x *importer, _ *node, in []*value) []*value {
-	c, times := known(in, 0), known(in, 1).list()
+	c, times := known(in, 0), known(in, 1).few()
 	if len(times) != len(c.shape) {
 		fail("%d repeats of %d axes", len(times), len(c.shape))
 	}

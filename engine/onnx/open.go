@@ -86,6 +86,7 @@ func readAll(f *os.File, most int64) ([]byte, error) {
 func (m *Model) load(data []byte, read func(name string, most int64) ([]byte, error)) error {
 	files := map[string][]byte{}
 	left := int64(maxExternal)
+	m.bytes = int64(len(data))
 	tensors := slices.Collect(maps.Values(m.tensors))
 	for _, n := range m.nodes {
 		for _, a := range n.attr {
@@ -107,6 +108,7 @@ func (m *Model) load(data []byte, read func(name string, most int64) ([]byte, er
 			}
 			files[name] = file
 			left -= int64(len(file))
+			m.bytes += int64(len(file))
 		}
 		if err := t.within(file); err != nil {
 			return fmt.Errorf("onnx: the data of %q in %q: %w", t.name, name, err)

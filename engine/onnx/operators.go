@@ -98,6 +98,51 @@ var operators = map[string]operator{
 	"Tile":            {2, 2, nil, readTile}, // of constants only
 }
 
+// former is the form that an operator had up to an opset; without read there was none yet.
+type former struct {
+	last int
+	operator
+}
+
+// formers has the operators that opsets 9 and 10 have in another form than later ones, oldest first. It is never written to.
+var formers = map[string][]former{
+	"MaxPool":     {{9, operator{1, 1, attributes("s:auto_pad I:kernel_shape,pads,strides i:storage_order"), readPool}}},
+	"AveragePool": {{9, operator{1, 1, attributes("s:auto_pad I:kernel_shape,pads,strides i:count_include_pad"), readPool}}},
+	"Slice":       {{9, operator{1, 1, attributes("I:axes,ends,starts"), readSlice}}},
+	"Upsample":    {{9, operator{2, 2, attributes("s:mode"), readUpsample}}},
+	"Resize":      {{9, operator{}}, {10, operator{2, 2, attributes("s:mode"), readUpsample}}},
+	"Clip":        {{10, operator{1, 1, attributes("f:min,max"), readClip}}},
+	"Pad":         {{10, operator{1, 1, attributes("s:mode I:pads f:value"), readPad}}},
+	"Gemm":        {{10, operator{3, 3, attributes("f:alpha,beta i:transA,transB"), readGemm}}},
+
+	"DepthToSpace":       {{10, operator{1, 1, attributes("i:blocksize"), readDepthToSpace}}},
+	"Mod":                {{9, operator{}}},
+	"Range":              {{10, operator{}}},
+	"LessOrEqual":        {{10, operator{}}},
+	"GreaterOrEqual":     {{10, operator{}}},
+	"HardSwish":          {{10, operator{}}},
+	"Gelu":               {{10, operator{}}},
+	"LayerNormalization": {{10, operator{}}},
+}
+
+// operator is the named one in the model's opset.
+func (m *Model) operator(name string) operator {
+	op := operators[name]
+	for _, f := range formers[name] {
+		if m.opset <= f.last {
+			op = f.operator
+			break
+		}
+	}
+	if op.read == nil && formers[name] != nil {
+		fail("the operator is not supported in opset %d", m.opset)
+	}
+	if op.read == nil {
+		fail("the operator is not supported")
+	}
+	return op
+}
+
 var (
 	window    = attributes("s:auto_pad I:dilations,kernel_shape,pads,strides i:group")
 	reduction = attributes("I:axes i:keepdims,noop_with_empty_axes")

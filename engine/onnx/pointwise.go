@@ -67,10 +67,13 @@ func readGelu(x *importer, n *node, in []*value) []*value {
 	return x.result(v, graph.Mul, nil, half, x.op(graph.Add, nil, gate, x.scalar(1)))
 }
 
-func readClip(x *importer, _ *node, in []*value) []*value {
+func readClip(x *importer, n *node, in []*value) []*value {
 	v, attr := in[0], graph.Attrs{}
 	for i, name := range []string{"min", "max"} {
 		c := known(in, 1+i)
+		if a := n.attr[name]; a != nil {
+			c = numbers([]float32{a.f})
+		}
 		if c == nil {
 			continue
 		}

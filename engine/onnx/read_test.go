@@ -2,8 +2,10 @@ package onnx
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -23,14 +25,20 @@ type file struct {
 	more    message // appended to the model
 }
 
-func (f file) bytes() []byte {
-	g := message(nil).text(graphName, "g").port(graphInputs, "x", graph.Shape{graph.N, 3, 8, 8}, false)
+func (f file) bytes() []byte { return f.taking(graph.N, 3, 8, 8) }
+
+// taking is the file with an input x of another shape.
+func (f file) taking(shape ...int) []byte {
+	g := message(nil).text(graphName, "g").port(graphInputs, "x", shape, false)
 	for _, n := range f.nodes {
 		var m message
 		for _, in := range n.in {
 			m = m.text(nodeIn, in)
 		}
-		m = m.text(nodeOut, n.out).text(nodeName, n.name).text(nodeOp, n.op)
+		for _, out := range strings.Split(n.out, ",") {
+			m = m.text(nodeOut, out)
+		}
+		m = m.text(nodeName, n.name).text(nodeOp, n.op)
 		g = g.sub(graphNodes, m.attributes(n.attr))
 	}
 	for _, t := range f.tensors {
@@ -67,7 +75,7 @@ func TestErrors(t *testing.T) {
 		f    file
 		want string
 	}{
-		{"old", file{10, []written{y}, nil, nil}, "opset 10; 11 to 23"},
+		{"old", file{8, []written{y}, nil, nil}, "opset 8; 9 to 23"},
 		{"new", file{99, []written{y}, nil, nil}, "opset 99"},
 		{"unknown operator", with(written{name: "odd", op: "Einsum", in: []string{"x"}, out: "y"}),
 			`node "odd" (Einsum): the operator is not supported`},
@@ -99,6 +107,30 @@ func TestErrors(t *testing.T) {
 			"the images' axis is not the first"},
 		{"across images", with(written{name: "n", op: "Softmax", in: []string{"x"}, out: "y", attr: graph.Attrs{"axis": 0}}),
 			"axis 0 holds the images"},
+		{"not of opset 9", file{9, []written{{name: "n", op: "TopK", in: []string{"x"}, out: "y"}}, nil, nil},
+			`node "n" (TopK): the operator is not supported`},
+		{"before its time", file{9, []written{{name: "n", op: "Resize", in: []string{"x", "s"}, out: "y"}}, []message{floats("s", 4)}, nil},
+			`node "n" (Resize): the operator is not supported in opset 9`},
+		{"after its time", file{10, []written{{name: "n", op: "Upsample", in: []string{"x", "s"}, out: "y"}}, []message{floats("s", 4)}, nil},
+			`node "n" (Upsample): the operator is not supported in opset 10`},
+		{"inputs of later opsets", file{10, []written{{name: "n", op: "Clip", in: []string{"x", "w"}, out: "y"}}, []message{floats("w")}, nil},
+			"2 inputs, want 1 to 1"},
+		{"attributes of later opsets", file{9, []written{{name: "n", op: "MaxPool", in: []string{"x"}, out: "y",
+			attr: graph.Attrs{"kernel_shape": []int{2, 2}, "ceil_mode": 1}}}, nil, nil}, `the attribute "ceil_mode" is not supported`},
+		{"attributes of earlier opsets", file{11, []written{{name: "n", op: "Clip", in: []string{"x"}, out: "y",
+			attr: graph.Attrs{"max": float32(1)}}}, nil, nil}, `the attribute "max" is not supported`},
+		{"shrinking Upsample", file{9, []written{{name: "n", op: "Upsample", in: []string{"x", "s"}, out: "y"}}, []message{floats("s", 4)}, nil},
+			"a scale of 0: want at least 1"},
+		{"nearest in between", file{10, []written{{name: "n", op: "Resize", in: []string{"x", "s"}, out: "y"}},
+			[]message{initializer{name: "s", dims: []int{4}, floats: []float32{1, 1, 0.75, 0.5}}.whole()}, nil},
+			"the nearest elements for a scale of 0.75 are not the same everywhere"},
+		{"negative pads", file{10, []written{{name: "n", op: "Pad", in: []string{"x"}, out: "y",
+			attr: graph.Attrs{"pads": []int{0, 0, -1, 0, 0, 0, 0, 0}}}}, nil, nil}, `node "n" (Pad): pads [0 0 -1 0 0 0 0 0]`},
+		{"no pads", file{10, []written{{name: "n", op: "Pad", in: []string{"x"}, out: "y"}}, nil, nil}, "pads [] for axes [0 1 2 3]"},
+		{"in training", file{9, []written{{name: "n", op: "BatchNormalization", in: []string{"x", "w", "w", "w", "w"}, out: "y,mean"}},
+			[]message{floats("w", 3)}, nil}, "the model is in training mode"},
+		{"perm of nothing", with(written{name: "n", op: "Transpose", in: []string{"x"}, out: "y", attr: graph.Attrs{"perm": []int{}}}),
+			"perm [] of 4 axes"},
 		{"more memory than the file", with(written{name: "n", op: "ConstantOfShape", in: []string{"w"}, out: "y"},
 			initializer{name: "w", dims: []int{2}, ints: []int{1 << 15, 1 << 15}}.whole()), "takes too much memory"},
 		{"no map", with(written{name: "n", op: "Flatten", in: []string{"x"}, out: "y"}), "its shape is [-1 192]"},
@@ -237,8 +269,20 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"unsupported":[]`)
 
+	m := open(t, "open_nsfw")
+	h, w := m.InputSize()
+	require.Equal(t, [2]int{224, 224}, [2]int{h, w})
+	s, err = m.Inspect(h, w)
+	require.NoError(t, err)
+	require.Equal(t, Port{"input:0", []int{-1, 3, 224, 224}}, s.Input, "the file has the channels last")
+	require.Equal(t, 9, s.Opset)
+	require.Empty(t, s.Unsupported)
+	require.Equal(t, []Layer{{"Relu:0", "Relu:0", []int{64, 112, 112}, 2}, {"Relu_9:0", "Relu_9:0", []int{128, 56, 56}, 4},
+		{"Relu_21:0", "Relu_21:0", []int{256, 28, 28}, 8}, {"Relu_39:0", "Relu_39:0", []int{512, 14, 14}, 16},
+		{"Relu_48:0", "Relu_48:0", []int{1024, 7, 7}, 32}}, s.Layers)
+
 	odd := written{name: "odd", op: "Einsum", in: []string{"a"}, out: "b"}
-	m, err := Read(file{17, []written{relu("x", "a"), odd, relu("b", "y")}, nil, nil}.bytes())
+	m, err = Read(file{17, []written{relu("x", "a"), odd, relu("b", "y")}, nil, nil}.bytes())
 	require.NoError(t, err)
 	s, err = m.Inspect(8, 8)
 	require.NoError(t, err)
@@ -298,4 +342,118 @@ func TestExternal(t *testing.T) {
 	require.NoError(t, err)
 	sum := sha256.Sum256(plain)
 	require.Equal(t, hex.EncodeToString(sum[:]), m.SHA256())
+}
+
+// TestChannelsLast: a network of images [N,H,W,3] that are transposed first is one of images [N,3,H,W]; others are refused.
+func TestChannelsLast(t *testing.T) {
+	front := func(in, out string) written {
+		return written{name: "the " + out, op: "Transpose", in: []string{in}, out: out, attr: graph.Attrs{"perm": []int{0, 3, 1, 2}}}
+	}
+	pool := func(in, out string) written {
+		return written{name: "the " + out, op: "MaxPool", in: []string{in}, out: out, attr: graph.Attrs{"kernel_shape": []int{2, 4}, "strides": []int{2, 4}}}
+	}
+	two := file{9, []written{front("x", "a"), front("x", "b"), pool("a", "c"), pool("b", "d"),
+		{name: "sum", op: "Add", in: []string{"c", "d"}, out: "y"}}, nil, nil}
+	m, err := Read(two.taking(graph.N, 12, 16, 3))
+	require.NoError(t, err)
+	h, w := m.InputSize()
+	require.Equal(t, [2]int{12, 16}, [2]int{h, w})
+	g, err := m.Graph(12, 16, []string{"y"})
+	require.NoError(t, err)
+	require.Equal(t, []graph.Value{{Name: "x", Shape: graph.Shape{graph.N, 3, 12, 16}}}, g.Inputs)
+	require.Len(t, g.Nodes, 3, "no Transpose is left")
+	shapes, err := g.Infer()
+	require.NoError(t, err)
+	require.Equal(t, graph.Shape{graph.N, 3, 6, 4}, shapes[g.Outputs[0]])
+	s, err := m.Inspect(12, 16)
+	require.NoError(t, err)
+	require.Equal(t, Port{"x", []int{-1, 3, 12, 16}}, s.Input)
+	require.Equal(t, []Layer{{"y", "y", []int{3, 6, 4}, 2}}, s.Layers, "the image itself is no layer")
+	m, err = Read(two.taking(graph.N, 3, 12, 16))
+	require.NoError(t, err)
+	h, w = m.InputSize()
+	require.Equal(t, [2]int{12, 16}, [2]int{h, w}, "three rows in front are channels")
+
+	back := written{name: "back", op: "Transpose", in: []string{"x"}, out: "b", attr: graph.Attrs{"perm": []int{0, 2, 1, 3}}}
+	for name, c := range map[string]struct {
+		nodes []written
+		want  string
+	}{
+		"as it is":            {[]written{relu("x", "y")}, `node "the y" (Relu) takes the input "x", which is [N,H,W,3], as it is`},
+		"also as it is":       {[]written{front("x", "a"), relu("a", "y"), relu("x", "z")}, `node "the z" (Relu) takes the input "x"`},
+		"another permutation": {[]written{back, relu("b", "y")}, `node "back" (Transpose) takes the input "x"`},
+		"untouched":           {[]written{{name: "c", op: "ConstantOfShape", in: []string{"w"}, out: "y"}}, "and nothing takes it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := Read(file{17, c.nodes, []message{floats("w", 1)}, nil}.taking(graph.N, 8, 8, 3))
+			require.NoError(t, err)
+			_, err = m.Graph(8, 8, []string{"y"})
+			require.ErrorContains(t, err, c.want)
+			_, err = m.Inspect(8, 8)
+			require.ErrorContains(t, err, c.want)
+			h, w := m.InputSize()
+			require.Equal(t, [2]int{}, [2]int{h, w})
+		})
+	}
+}
+
+// TestFaults: what nobody has foreseen is an error that names the node, too.
+func TestFaults(t *testing.T) {
+	for name, c := range map[string][2]string{
+		"a Constant of nothing":    {"CAg6WQoZEgFrIghDb25zdGFudCoKCgV2YWx1ZaABBAoOCgF4CgFrEgF5IgNNdWwSAWdaHgoBeBIZChcIARITCgMSAU4KAggDCgMSAWgKAxIBd2IJCgF5EgQKAggBQgQKABAR", `(Constant): the attribute "value" holds no tensor`},
+		"a Transpose without axes": {"CAg6XQocCgF4EgF0IglUcmFuc3Bvc2UqCQoEcGVybaABBwoPCgF0EgF5IgdTb2Z0bWF4EgFnWh4KAXgSGQoXCAESEwoDEgFOCgIIAwoDEgFoCgMSAXdiCQoBeRIECgIIAUIECgAQEQ==", "(Transpose): perm [] of 4 axes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, err := base64.StdEncoding.DecodeString(c[0])
+			require.NoError(t, err)
+			m, err := Read(data)
+			require.NoError(t, err)
+			_, err = m.Graph(16, 16, []string{"y"})
+			require.ErrorContains(t, err, c[1])
+			s, err := m.Inspect(16, 16)
+			require.NoError(t, err)
+			require.NotEmpty(t, s.Unsupported)
+		})
+	}
+	m := &Model{opset: 17}
+	err := startImport(m).node(&node{name: "odd", op: "LeakyRelu", in: []string{"x"}, out: []string{"y"}, attr: map[string]*attribute{"alpha": nil}})
+	require.ErrorIs(t, err, errFault)
+	require.ErrorContains(t, err, `onnx: node "odd" (LeakyRelu): `)
+	m.inputs = []port{{name: "x", elem: elemFloat, shape: []int{-1, 3, 8, 8}}}
+	m.nodes, m.makers = []*node{nil}, map[string]*node{"y": nil}
+	_, err = m.Graph(8, 8, []string{"y"})
+	require.ErrorIs(t, err, errFault)
+	_, err = m.Inspect(8, 8)
+	require.ErrorIs(t, err, errFault)
+}
+
+// TestBudget: initializers that share one place in a file do not make it larger, and integers take more than what they were
+// made from.
+func TestBudget(t *testing.T) {
+	var tensors []message
+	for i := range 400 {
+		w := message(nil).varint(tensorDims, 1<<18).varint(tensorType, 1).text(tensorName, fmt.Sprint("w", i)).varint(tensorDataLocation, 1)
+		tensors = append(tensors, w.sub(tensorExternal, message(nil).text(entryKey, "location").text(entryValue, "weights")))
+	}
+	all := written{name: "n", op: "Sum", in: []string{"x"}, out: "y"}
+	for i := range tensors {
+		all.in = append(all.in, fmt.Sprint("w", i))
+	}
+	number := func(name string, v int) message { return initializer{name: name, ints: []int{v}}.whole() }
+	tensors = append(tensors, number("zero", 0), number("one", 1), number("many", 4e8),
+		initializer{name: "shape", dims: []int{1}, ints: []int{4e8}}.whole())
+	for name, n := range map[string]written{
+		"one place":    all,
+		"real numbers": {name: "n", op: "ConstantOfShape", in: []string{"shape"}, out: "y"},
+		"integers":     {name: "n", op: "Range", in: []string{"zero", "many", "one"}, out: "y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := file{17, []written{n}, tensors, nil}.bytes()
+			m, err := parse(data)
+			require.NoError(t, err)
+			require.NoError(t, m.load(data, func(string, int64) ([]byte, error) { return make([]byte, 1<<20), nil }))
+			_, err = m.Graph(8, 8, []string{"y"})
+			require.ErrorContains(t, err, "computing in advance takes too much memory")
+		})
+	}
 }

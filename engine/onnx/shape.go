@@ -350,16 +350,8 @@ func readFlatten(x *importer, n *node, in []*value) []*value {
 	return []*value{x.shaped(v, want)}
 }
 
-// listed are the axes of a Squeeze, an Unsqueeze or a reduction, from the second input or the attribute.
-func listed(n *node, in []*value) []int {
-	if c := known(in, 1); c != nil {
-		return c.list()
-	}
-	return n.ints("axes")
-}
-
 func readSqueeze(x *importer, n *node, in []*value) []*value {
-	axes := listed(n, in)
+	axes := given(n, "axes", in, 1)
 	if axes == nil {
 		for a, d := range in[0].extents() {
 			if d == (dim{v: 1}) {
@@ -390,7 +382,7 @@ func (x *importer) squeezed(v *value, axes []int) *value {
 }
 
 func readUnsqueeze(x *importer, n *node, in []*value) []*value {
-	v, axes := in[0], listed(n, in)
+	v, axes := in[0], given(n, "axes", in, 1)
 	rank := v.rank() + len(axes)
 	if rank > maxRank {
 		fail("%d axes, at most %d are supported", rank, maxRank)
@@ -488,7 +480,7 @@ func readConstantOfShape(x *importer, n *node, in []*value) []*value {
 		}
 		element = element.reshaped()
 	}
-	shape := known(in, 0).list()
+	shape := known(in, 0).few()
 	for _, d := range shape {
 		if d < 0 {
 			fail("shape %v", shape)
@@ -500,7 +492,7 @@ func readConstantOfShape(x *importer, n *node, in []*value) []*value {
 func readRange(x *importer, _ *node, in []*value) []*value {
 	var v [3]int
 	for i := range v {
-		list := known(in, i).list()
+		list := known(in, i).few()
 		if len(list) != 1 || list[0] > maxInteger || list[0] < -maxInteger {
 			fail("input %d is not one small number", i)
 		}
@@ -514,7 +506,7 @@ func readRange(x *importer, _ *node, in []*value) []*value {
 	if span := limit - start; span != 0 && (span > 0) == (delta > 0) {
 		n = (span + delta - sign(delta)) / delta
 	}
-	x.spend(n)
+	x.spend(n, true)
 	list := make([]int, n)
 	for i := range list {
 		list[i] = start + i*delta

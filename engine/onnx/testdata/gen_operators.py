@@ -193,6 +193,57 @@ add("Tile", [("Tile", "c,t", "d", {}), ("Add", "x,d", "y", {})], c=w("c", 3, 1, 
 add("Constant", [const("c", w("c", 3, 1, 1)), ("Mul", "x,c", "y", {})])
 add("unsorted", [("Exp", "x", "a", {}), ("Tanh", "a", "y", {})])
 
+# opsets 9 and 10
+for auto in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+    one(f"{auto} opset 9", "Conv", 9, inputs="x,k,b", consts=k, auto_pad=auto, strides=[2, 2])
+    one(f"{auto} opset 9", "AveragePool", 9, kernel_shape=[3, 2], auto_pad=auto, strides=[2, 3])
+one("opset 9", "ConvTranspose", 9, inputs="x,k", consts={"k": w("k", 3, 4, 3, 3)}, strides=[2, 2], output_padding=[1, 0])
+one("opset 9", "MaxPool", 9, kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1])
+one("opset 9", "AveragePool", 9, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+one("opset 10", "MaxPool", 10, kernel_shape=[2, 2], strides=[2, 2], dilations=[2, 2], ceil_mode=1)
+one("opset 10", "AveragePool", 10, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+one("opset 9", "BatchNormalization", 9, inputs="x,s,b,m,v", consts=norm)
+one("opset 9", "InstanceNormalization", 9, inputs="x,s,b", consts={"s": norm["s"], "b": norm["b"]}, epsilon=1e-3)
+for opset in (9, 10):
+    one(f"both opset {opset}", "Clip", opset, min=-0.2, max=0.3)
+    one(f"opset {opset}", "Dropout", opset, ratio=0.3)
+    one(f"constant opset {opset}", "Pad", opset, pads=[0, 0, 1, 2, 0, 0, 0, 1], value=0.5)
+one("none opset 9", "Clip", 9)
+one("max opset 9", "Clip", 9, max=0.3)
+add("Clip constant opset 9", [("Clip", "c", "d", {"min": -0.2, "max": 0.3}), ("Mul", "x,d", "y", {})], 9, c=w("c", 3, 1, 1))
+one("reflect opset 9", "Pad", 9, pads=[0, 0, 1, 2, 0, 0, 0, 1], mode="reflect")
+one("edge opset 9", "Pad", 9, pads=[0, 1, 0, 1, 0, 2, 0, 0], mode="edge")
+one("opset 9", "Slice", 9, starts=[-3, 1], ends=[-1, 100], axes=[3, 2])
+one("all axes opset 9", "Slice", 9, starts=[0, 1], ends=[2**62, 3])
+one("opset 10", "Slice", 10, inputs="x,s,e,a,t", consts={"s": i64(1, 1), "e": i64(7, 100), "a": i64(3, 2), "t": i64(3, 2)})
+for op, opset in (("Upsample", 9), ("Resize", 10)):
+    for mode in ("nearest", "linear"):
+        one(mode, op, opset, inputs="x,s", consts={"s": np.float32([1, 1, 2, 3])}, mode=mode)
+        one(f"{mode} in part", op, opset, inputs="x,s", consts={"s": np.float32([1, 1, 1.5, 2.25])}, mode=mode)
+one("to half", "Resize", 10, inputs="x,s", consts={"s": np.float32([1, 1, 0.5, 0.25])}, mode="nearest")
+one("linear to less", "Resize", 10, inputs="x,s", consts={"s": np.float32([1, 1, 0.7, 0.5])}, mode="linear")
+add("Upsample computed scales", [("Constant", "", "two", {"value": numpy_helper.from_array(np.float32([2]))}), ("Concat", "o,o,two,two", "s", {"axis": 0}),
+                                 ("Upsample", "x,s", "y", {"mode": "nearest"})], 9, o=np.float32([1]))
+add("Gemm opset 9", [flat, ("Gemm", "f,c,b", "y", {"alpha": 0.5, "transB": 1})], 9, c=w("c", 5, 144, scale=0.1), b=w("b", 5))
+one("opset 9", "Softmax", 9, axis=3)
+add("Softmax of a matrix opset 9", [flat, ("Softmax", "f", "y", {})], 9)
+one("opset 9", "ReduceMean", 9, axes=[2, 3], keepdims=0)
+one("opset 9", "ReduceSum", 9, axes=[1])
+add("MatMul opset 9", [nhwc, ("MatMul", "t,c", "m", {}), ("Add", "m,b", "u", {}), nchw], 9, c=w("c", 3, 5), b=w("b", 5))
+add("Split opset 9", [("Split", "x", "a,b", {"axis": 2}), ("Concat", "b,a", "y", {"axis": 2})], 9)
+add("Squeeze opset 9", [("Unsqueeze", "x", "u", {"axes": [0, 3]}), ("Squeeze", "u", "y", {"axes": [0, 3]})], 9)
+add("DepthToSpace opset 9", [("Conv", "x,k", "c", {}), ("DepthToSpace", "c", "y", {"blocksize": 2})], 9, k=w("k", 8, 3, 1, 1))
+one("opset 9", "Gather", 9, inputs="x,i", consts={"i": i64(5, 1, 3)}, axis=2)
+add("Shape and friends opset 9", [
+    ("Shape", "x", "s", {}), ("Slice", "s", "hw", {"axes": [0], "starts": [2], "ends": [4]}), ("Cast", "hw", "f", {"to": TensorProto.FLOAT}),
+    ("Mul", "f,two", "g", {}), ("Floor", "g", "r", {}), ("Div", "r,f", "q", {}), ("Concat", "o,q", "v", {"axis": 0}), ("Upsample", "x,v", "y", {})],
+    9, two=np.float32(2), o=np.float32([1, 1]))
+add("Reshape tokens opset 9", [("Shape", "x", "s", {}), ("Gather", "s,zero", "n", {"axis": 0}), ("Unsqueeze", "n", "n1", {"axes": [0]}),
+                               ("Concat", "n1,rest", "t", {"axis": 0}), ("Reshape", "x,t", "y", {})], 9, zero=np.int64(0), rest=i64(3, -1))
+add("Where opset 9", [("Equal", "i,j", "e", {}), ("Where", "e,c,d", "k", {}), ("ConstantOfShape", "l", "z", {}), ("Add", "k,z", "m", {}),
+                      ("Expand", "m,l", "n", {}), ("Tile", "n,r", "o", {}), ("Mul", "x,o", "y", {})], 9,
+    i=i64(1, 2, 3).reshape(3, 1, 1), j=np.int64(2), c=w("c", 3, 1, 1), d=w("d", 3, 1, 1), l=i64(3, 1, 1), r=i64(1, 6, 8))
+
 with open("operators.json", "w") as f:
     f.write("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
 print(len(cases))
