@@ -18,9 +18,9 @@ import (
 // them, normal ones included, the same draws for every kind (paired, not stratified: the numbers of defective and of normal
 // images vary as they would in another sample). A resample without an anomalous pixel is drawn again.
 //
-// Of each image and kind only the pixels of each bin are kept, anomalous and normal ones apart: 3 to 4 bytes for each bin
-// that has any, which is 1 to 3 kB for a map of 256 by 256 pixels and at most some 16 kB, so 10^5 images of three kinds
-// take under 1 GB. Not for concurrent use. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+// Of each image and kind only the pixels of each bin are counted, anomalous and normal ones apart: 2 to 4 bytes for each bin
+// that has any, which is about 1 kB for an image of 256 by 256 pixels and 16 kB at most, so 10^5 images of three kinds take
+// some 300 MB. The draws go by the order in which the images were added. Not for concurrent use. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
 type Bootstrap struct {
 	bins   []*Bins
 	images []counted
@@ -37,7 +37,7 @@ type counted struct {
 func NewBootstrap(bins ...*Bins) *Bootstrap { return &Bootstrap{bins: bins} }
 
 // Add counts one image: its ground truth as for Pixels.Add, and a score map for each kind, all of one size. No tensor is
-// kept. About 10 ns per pixel and kind.
+// kept. Up to 40 ns per pixel and kind, less on smooth maps.
 func (b *Bootstrap) Add(mask *tensor.Dense, scores ...*tensor.Dense) error {
 	if len(scores) != len(b.bins) {
 		return fmt.Errorf("metric: %d score maps for %d kinds", len(scores), len(b.bins))
@@ -85,15 +85,26 @@ func (b *Bins) count(s, m []float32) []byte {
 	return slices.Clip(out)
 }
 
+// Defective is the number of images with an anomalous pixel.
+func (b *Bootstrap) Defective() int {
+	n := 0
+	for _, im := range b.images {
+		if im.defective {
+			n++
+		}
+	}
+	return n
+}
+
 // block is how many resamples are counted at once: the counts are unpacked once for all of them.
 const block = 16
 
 // AP returns the pooled pixel AP of every kind in each of n resamples, [kind][resample]; nil if no image has an anomalous
-// pixel. It is that of the binned scores: on real maps within 1e-3 of the exact one, and mostly within 1e-5. The
-// resamples depend on the seed and the number of images alone, the result on nothing beside them and the images' counts.
-// Runs on all cores. Time: some 0.5 ns for each resample and each bin that each image and kind has pixels in.
+// pixel. It is that of the binned scores, within 1e-3 of the exact one. A resample is a function of the seed, its number and
+// which images are defective; the number of threads changes nothing. Runs on all cores. Time: some 2 ns for each resample
+// and each bin that an image has pixels in; 1,000 resamples of 350 images of three kinds take half a second on one core.
 func (b *Bootstrap) AP(n int, seed uint64) [][]float64 {
-	if !slices.ContainsFunc(b.images, func(im counted) bool { return im.defective }) {
+	if b.Defective() == 0 {
 		return nil
 	}
 	ap := make([][]float64, len(b.bins))

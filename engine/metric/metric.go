@@ -1,8 +1,8 @@
 // Package metric measures anomaly maps against ground truth: image AUROC, pixel AUROC, AP and AUPRO, Dice and IoU at the
 // best and at a given threshold, a boundary F-score, and how far differences between maps owe to the choice of images.
 // Everything is computed at the images' own size, streams through bounded memory, and is exact: no binning, no sampling;
-// Bootstrap alone bins, and keeps a few kilobytes of each image. The results depend on the set of images only, not on the order
-// in which they were added, and are the same to the bit whether or not memory sufficed.
+// Bootstrap alone bins, draws, and keeps a kilobyte or so of each image. The other results depend on the set of images only,
+// not on the order in which they were added, and are the same to the bit whether or not memory sufficed.
 //
 // Two conventions hold throughout. A pixel is marked anomalous where score > threshold, as in the masks this program
 // writes. A metric that the data do not define, such as an AUROC with one class only, is a NaN Value and null in JSON.
