@@ -292,20 +292,8 @@ func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 			return nil, err
 		}
 		n := ev.images[c].Len()
-		resampled := map[refine.Kind][]float64{}
-		if len(ev.o.Maps) > 1 {
-			for i, ap := range boots[c].AP(resamples, resampleSeed) {
-				resampled[ev.o.Maps[i]] = ap
-			}
-		}
+		over := ev.intervals(boots[c])
 		ev.o.Progress(Progress{"intervals", i + 1, len(ev.categories)})
-		over := func(k, other refine.Kind) *metric.Interval {
-			a, b := slices.Index(Kinds(), k), slices.Index(Kinds(), other)
-			if a <= b || resampled[other] == nil {
-				return nil
-			}
-			return metric.Difference(resampled[k], resampled[other])
-		}
 		for _, k := range ev.o.Maps {
 			r := results[k][c]
 			rows = append(rows, metric.Row{
@@ -319,6 +307,23 @@ func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 		}
 	}
 	return rows, nil
+}
+
+// intervals resamples a category's images. What it returns gives the interval of what a map's pooled AP gains over that of
+// a less refined one, nil where that was not measured.
+func (ev *evaluation) intervals(b *metric.Bootstrap) func(k, over refine.Kind) *metric.Interval {
+	resampled := map[refine.Kind][]float64{}
+	if len(ev.o.Maps) > 1 {
+		for i, ap := range b.AP(resamples, resampleSeed) {
+			resampled[ev.o.Maps[i]] = ap
+		}
+	}
+	return func(k, over refine.Kind) *metric.Interval {
+		if slices.Index(Kinds(), k) <= slices.Index(Kinds(), over) || resampled[over] == nil {
+			return nil
+		}
+		return metric.Difference(resampled[k], resampled[over])
+	}
 }
 
 // read brings back an image's maps.

@@ -299,7 +299,7 @@ func TestLosses(t *testing.T) {
 }
 
 func BenchmarkBootstrap(b *testing.B) {
-	examples := realistic(60, 128)
+	examples := realistic(60, 256)
 	boot := bootstrap(b, examples)
 	bytes := 0
 	for _, im := range boot.images {
@@ -313,7 +313,7 @@ func BenchmarkBootstrap(b *testing.B) {
 			boot.images = boot.images[:59]
 			require.NoError(b, boot.Add(e.mask, e.maps...))
 		}
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*3*128*128), "ns/pixel")
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*3*256*256), "ns/pixel")
 	})
 	b.Run("resample", func(b *testing.B) {
 		for range b.N {
