@@ -153,7 +153,7 @@ func (b *run) progress(verb string) func(phase string, done, total int) {
 	}
 }
 
-// one fits and evaluates a combination and stores what came out. Its model, some 10 to 100 MB, is not kept.
+// one fits and evaluates a combination and stores what came out. Its model, of up to 350 MB, is not kept.
 func (b *run) one(c combination) (err error) {
 	key, err := b.key(c)
 	if err != nil {
