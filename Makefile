@@ -10,6 +10,7 @@ CUDA ?= $(if $(and $(filter linux,$(shell $(GO) env GOOS)),$(shell command -v $(
 include cgo/driver/cuda.mk
 include bench/gpu/gpu.mk
 include bench/cpu/cpu.mk
+include bench/accuracy/accuracy.mk
 include cgo/ort/ort.mk
 include engine/internal/gemm/gemm.mk
 

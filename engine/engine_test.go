@@ -16,6 +16,7 @@ import (
 	"f2pad/engine/compare"
 	"f2pad/engine/dataset"
 	"f2pad/engine/exec/goexec"
+	"f2pad/engine/metric"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 	"f2pad/engine/synth"
@@ -407,7 +408,52 @@ func TestEvalMeasuresTheGain(t *testing.T) {
 			require.Greater(t, float64(f2pad.PixelAP), float64(base.PixelAP))
 			require.Greater(t, float64(f2pad.DiceOracle), float64(base.DiceOracle))
 			require.Greater(t, float64(f2pad.BoundaryF), float64(base.BoundaryF))
+
+			require.Equal(t, 4*len(p.data.Test)/5, f2pad.Defective, "one class of five is normal")
+			require.False(t, base.Worse.Defined())
+			require.True(t, f2pad.Worse >= 0 && f2pad.Worse <= 1)
+			require.Nil(t, base.OverBase)
+			require.Nil(t, last[1].OverControl)
+			for _, c := range []struct {
+				over *metric.Interval
+				gain metric.Value
+			}{
+				{last[1].OverBase, last[1].PixelAP - base.PixelAP},
+				{f2pad.OverBase, f2pad.PixelAP - base.PixelAP},
+				{f2pad.OverControl, f2pad.PixelAP - last[1].PixelAP},
+			} {
+				require.True(t, c.over.Low <= float64(c.gain) && float64(c.gain) <= c.over.High, "%v in %v", c.gain, *c.over)
+			}
 		})
+	}
+}
+
+func TestLimitPerClass(t *testing.T) {
+	var items []dataset.Item
+	for i := range 10 {
+		items = append(items, dataset.Item{ID: fmt.Sprint(i), Class: "hole"}, dataset.Item{ID: fmt.Sprint(i), Class: "good"})
+	}
+	items = append(items, dataset.Item{ID: "0", Class: "stain"})
+	for _, c := range []struct {
+		n      int
+		spread bool
+		want   string
+	}{
+		{0, true, "0123456789"}, {1, false, "0"}, {3, false, "012"}, {10, false, "0123456789"}, {99, false, "0123456789"},
+		{1, true, "5"}, {2, true, "27"}, {3, true, "158"}, {5, true, "13579"}, {9, true, "012356789"}, {10, true, "0123456789"},
+		{99, true, "0123456789"},
+	} {
+		var got, stain string
+		for _, it := range limitPerClass(items, c.n, c.spread) {
+			switch it.Class {
+			case "hole":
+				got += it.ID
+			case "stain":
+				stain += it.ID
+			}
+		}
+		require.Equal(t, c.want, got, "%d, spread %v", c.n, c.spread)
+		require.Equal(t, "0", stain)
 	}
 }
 

@@ -19,10 +19,17 @@ import (
 // All is the category that pools every image of a data set.
 const All = "all"
 
+// The resamples that Eval's intervals come from.
+const (
+	resamples    = 1000
+	resampleSeed = 0
+)
+
 // EvalOptions configure Eval.
 type EvalOptions struct {
 	Options         // Maps: default all that the model makes
 	Limit    int    // images per class, the first by name; 0: all
+	Spread   bool   // Limit takes images at even distances by name, instead of the first
 	TempDir  string // parent of a folder for maps between the two passes (4 bytes per pixel and kind); "": the system's
 	Progress func(Progress)
 	// Failed is told of every image that could not be evaluated (file and reason).
@@ -47,8 +54,9 @@ type Case struct {
 // at the images' own size. A category is a defect type, measured on its images and all normal ones; All pools everything.
 // The image score is the method's and does not depend on the kind of map.
 //
-// Two passes: the first scores and counts, the second reads the maps back for what needs the best threshold. Memory does
-// not grow with the data set.
+// Two passes: the first scores and counts, the second reads the maps back for what needs the best threshold or common bins.
+// Memory does not grow with the data set but for what metric.Bootstrap keeps of an image, once for All and once for each
+// category that the image is in.
 func Eval(ctx context.Context, m *Model, test []dataset.Item, o EvalOptions) ([]metric.Row, error) {
 	if len(o.Maps) == 0 {
 		o.Maps = m.Kinds()
@@ -59,7 +67,7 @@ func Eval(ctx context.Context, m *Model, test []dataset.Item, o EvalOptions) ([]
 	if o.Failed == nil {
 		o.Failed = func(dataset.Item, error) {}
 	}
-	test = limitPerClass(test, o.Limit)
+	test = limitPerClass(test, o.Limit, o.Spread)
 	tmp, err := os.MkdirTemp(o.TempDir, "f2pad-eval-")
 	if err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
@@ -91,15 +99,26 @@ func Eval(ctx context.Context, m *Model, test []dataset.Item, o EvalOptions) ([]
 	return ev.rows(ctx)
 }
 
-// limitPerClass keeps the first n items of each class.
-func limitPerClass(items []dataset.Item, n int) []dataset.Item {
+// limitPerClass keeps n items of each class: the first, or those in the middle of n equal parts of the class.
+func limitPerClass(items []dataset.Item, n int, spread bool) []dataset.Item {
 	if n <= 0 {
 		return items
 	}
-	seen := map[string]int{}
+	total, seen, kept := map[string]int{}, map[string]int{}, map[string]int{}
+	for _, it := range items {
+		total[it.Class]++
+	}
 	return slices.DeleteFunc(slices.Clone(items), func(it dataset.Item) bool {
+		next := kept[it.Class]
+		if most := total[it.Class]; spread && most > n {
+			next = (2*next + 1) * most / (2 * n)
+		}
+		keep := seen[it.Class] == next && kept[it.Class] < n
 		seen[it.Class]++
-		return seen[it.Class] > n
+		if keep {
+			kept[it.Class]++
+		}
+		return !keep
 	})
 }
 
@@ -214,16 +233,26 @@ func (ev *evaluation) add(r *Result) error {
 func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 	results := map[refine.Kind]map[string]metric.PixelResult{}
 	contours := map[refine.Kind]map[string]*metric.Boundary{}
+	losses := map[refine.Kind]map[string]*metric.Losses{}
+	boots := map[string]*metric.Bootstrap{}
 	thresholds := ev.model.thresholds()
 	for _, k := range ev.o.Maps {
 		results[k], contours[k] = map[string]metric.PixelResult{}, map[string]*metric.Boundary{}
+		losses[k] = map[string]*metric.Losses{}
 		for _, c := range ev.categories {
 			r, err := ev.pixels[k][c].Result(thresholds[k])
 			if err != nil {
 				return nil, err
 			}
-			results[k][c], contours[k][c] = r, &metric.Boundary{}
+			results[k][c], contours[k][c], losses[k][c] = r, &metric.Boundary{}, &metric.Losses{}
 		}
+	}
+	for _, c := range ev.categories {
+		var bins []*metric.Bins
+		for _, k := range ev.o.Maps {
+			bins = append(bins, results[k][c].Bins)
+		}
+		boots[c] = metric.NewBootstrap(bins...)
 	}
 	for i, sc := range ev.cases {
 		if err := ctx.Err(); err != nil {
@@ -234,11 +263,21 @@ func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 		if err != nil {
 			return nil, err
 		}
+		var maps []*tensor.Dense
+		for _, k := range ev.o.Maps {
+			maps = append(maps, cs.Maps[k])
+		}
 		for c := range ev.in(sc.item) {
 			for _, k := range ev.o.Maps {
 				if err := contours[k][c].Add(cs.Maps[k], cs.Mask, results[k][c].Oracle.Threshold); err != nil {
 					return nil, err
 				}
+				if base, ok := cs.AP[refine.Base]; ok && k != refine.Base {
+					losses[k][c].Add(cs.AP[k], base)
+				}
+			}
+			if err := boots[c].Add(cs.Mask, maps...); err != nil {
+				return nil, err
 			}
 		}
 		if ev.o.Visit != nil {
@@ -248,20 +287,43 @@ func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 		}
 	}
 	var rows []metric.Row
-	for _, c := range ev.categories {
+	for i, c := range ev.categories {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		n := ev.images[c].Len()
+		over := ev.intervals(boots[c])
+		ev.o.Progress(Progress{"intervals", i + 1, len(ev.categories)})
 		for _, k := range ev.o.Maps {
 			r := results[k][c]
 			rows = append(rows, metric.Row{
-				Category: c, Map: string(k), Images: n,
+				Category: c, Map: string(k), Images: n, Defective: boots[c].Defective(),
 				ImageAUROC: ev.images[c].AUROC(), PixelAUROC: r.AUROC, PixelAP: r.AP, AUPRO: r.AUPRO,
 				DiceOracle: r.Oracle.Dice(), IoUOracle: r.Oracle.IoU(),
 				DiceLabelFree: r.LabelFree.Dice(), IoULabelFree: r.LabelFree.IoU(),
 				BoundaryF: contours[k][c].F(), SecondsPerImage: ev.seconds[k][c] / float64(max(n, 1)),
+				Worse: losses[k][c].Share(), OverBase: over(k, refine.Base), OverControl: over(k, refine.Residual),
 			})
 		}
 	}
 	return rows, nil
+}
+
+// intervals resamples a category's images. What it returns gives the interval of what a map's pooled AP gains over that of
+// a less refined one, nil where that was not measured.
+func (ev *evaluation) intervals(b *metric.Bootstrap) func(k, over refine.Kind) *metric.Interval {
+	resampled := map[refine.Kind][]float64{}
+	if len(ev.o.Maps) > 1 {
+		for i, ap := range b.AP(resamples, resampleSeed) {
+			resampled[ev.o.Maps[i]] = ap
+		}
+	}
+	return func(k, over refine.Kind) *metric.Interval {
+		if slices.Index(Kinds(), k) <= slices.Index(Kinds(), over) || resampled[over] == nil {
+			return nil
+		}
+		return metric.Difference(resampled[k], resampled[over])
+	}
 }
 
 // read brings back an image's maps.

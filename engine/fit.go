@@ -53,7 +53,7 @@ type FitOptions struct {
 
 // Progress is a step of long work. Phases come in order.
 type Progress struct {
-	Phase string // fit: "images", "backbone", "method", "coreset", "calibration"; Eval: "score", "boundaries"
+	Phase string // fit: "images", "backbone", "method", "coreset", "calibration"; Eval: "score", "boundaries", "intervals"
 	Done  int
 	Total int // 0: not known
 }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"f2pad/bench/internal/machine"
 	"f2pad/bench/internal/peer"
 	"f2pad/engine/artifact"
 )
@@ -127,7 +128,7 @@ func bench(o options, out io.Writer) (err error) {
 	}
 	m := &meter{
 		options: o, out: out, effort: thorough,
-		report: report{Date: time.Now(), Threads: o.threads, Machine: machine(), Quick: o.quick, LoadBefore: load()},
+		report: report{Date: time.Now(), Threads: o.threads, Machine: machine.Describe(), Quick: o.quick, LoadBefore: machine.Load()},
 	}
 	if o.quick {
 		m.effort = quick
@@ -155,7 +156,7 @@ func bench(o options, out io.Writer) (err error) {
 			m.failed = append(m.failed, j.name)
 		}
 		m.progress(fmt.Sprintf("%d/%d", i+1, len(todo)), r, time.Since(began))
-		m.LoadAfter = load()
+		m.LoadAfter = machine.Load()
 		if err := m.write(); err != nil { // after every row: a run that is ended has what it has
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"f2pad/engine/dataset"
 	"f2pad/engine/device"
 	"f2pad/engine/exec"
+	"f2pad/engine/imageio"
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
 	"f2pad/engine/report"
@@ -22,9 +24,10 @@ import (
 
 // evalOptions are the flags of eval.
 type evalOptions struct {
-	data, model, backbone, report string
-	maps                          []refine.Kind // none: all that the model makes
-	limit                         int
+	data, model, backbone, report, sheet string
+	maps                                 []refine.Kind // none: all that the model makes
+	limit                                int
+	spread                               bool
 }
 
 func (p *program) eval() *cobra.Command {
@@ -35,7 +38,10 @@ func (p *program) eval() *cobra.Command {
 		Long: `Measure a model's maps against ground truth, at the images' own size, side by side: the method's own map (none: "base"),
 the refinement without optimisation (residual: the control) and all of F2PAD. What f2pad adds over residual is the
 optimisation's merit; the rest of the gain is the control's. A model that does not make all of them is measured on those that
-it makes.`,
+it makes.
+
+"worse" is the share of the images with a defect on which a map's pixel AP is below the base map's by more than .01. The intervals of the
+differences hold with 95 %: they come from 1,000 resamples of the images, the same ones for all maps.`,
 		Example: `  f2pad eval --data mvtec/leather --model leather.f2pad
   f2pad eval --data mvtec/leather --model leather.f2pad --limit 10 --report leather.html
   f2pad eval --data mvtec/leather --model leather.f2pad --refine none,f2pad --json | tail -n 1`,
@@ -49,7 +55,9 @@ it makes.`,
 	backboneFile(f, &o.backbone)
 	f.Var(kinds{&o.maps}, "refine", "maps to measure, a list of "+strings.Join(refineNames, ", ")+" (default: all that the model makes)")
 	f.Var(number{&o.limit, 0, mostImages}, "limit", "images per class; 0: all")
+	f.BoolVar(&o.spread, "spread", false, "take the images of --limit at even distances by name, not the first")
 	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: table and gallery in one")
+	f.StringVar(&o.sheet, "sheet", "", "PNG `FILE` to write: the images that refining changed most, and typical ones, side by side with their maps")
 	required(cmd, "data", "model")
 	return cmd
 }
@@ -60,6 +68,7 @@ type evaluation struct {
 	Failed   int          `json:"failed"`
 	Model    string       `json:"model_sha256"`
 	Report   *string      `json:"report"`
+	Sheet    *string      `json:"sheet"`
 	Executor exec.Info    `json:"executor"`
 	Device   device.Info  `json:"device"`
 	Notices  []string     `json:"notices,omitempty"` // maps that the model does not make; where the work was done in another way than it began
@@ -76,8 +85,14 @@ func (e evaluation) Text(w io.Writer) error {
 			return err
 		}
 	}
-	if e.Report != nil {
-		if _, err := fmt.Fprintf(w, "report: %s\n", *e.Report); err != nil {
+	for _, file := range []struct {
+		name string
+		path *string
+	}{{"report", e.Report}, {"sheet", e.Sheet}} {
+		if file.path == nil {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%s: %s\n", file.name, *file.path); err != nil {
 			return err
 		}
 	}
@@ -85,7 +100,7 @@ func (e evaluation) Text(w io.Writer) error {
 }
 
 func (p *program) evaluate(ctx context.Context, o evalOptions) error {
-	if err := writable(o.report); err != nil {
+	if err := errors.Join(writable(o.report), writable(o.sheet)); err != nil {
 		return err
 	}
 	m, err := load(o.model, o.backbone)
@@ -111,11 +126,11 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	}
 	opts.Maps = o.maps
 	run := engine.EvalOptions{
-		Options: opts, Limit: o.limit, Progress: p.progress,
+		Options: opts, Limit: o.limit, Spread: o.spread, Progress: p.progress,
 		Failed: func(it dataset.Item, err error) { p.fail(it.Path, err) },
 	}
 	g := newGallery(m)
-	if o.report != "" {
+	if o.report != "" || o.sheet != "" {
 		run.Visit = g.add
 	}
 	rows, err := engine.Eval(ctx, m, data.Test, run)
@@ -134,6 +149,16 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 			return err
 		}
 		result.Report = &o.report
+	}
+	if o.sheet != "" {
+		m, err := report.Sheet(g.sheet())
+		if err != nil {
+			return err
+		}
+		if err := imageio.WritePNG(o.sheet, m); err != nil {
+			return err
+		}
+		result.Sheet = &o.sheet
 	}
 	return p.ui.Show(result)
 }

@@ -15,6 +15,7 @@ import (
 
 const (
 	perReason   = 4   // images of a category that a report shows for each reason
+	onSheet     = 2   // images of all categories that a sheet shows for each reason
 	pictureSide = 360 // pixels
 	// heatLimit times the label-free threshold is the hottest colour: all images share a map's scale.
 	heatLimit = 3
@@ -96,6 +97,22 @@ func (g *gallery) choose() []report.Entry {
 			e.Why = c.Why
 			chosen = append(chosen, e)
 		}
+	}
+	return chosen
+}
+
+// sheet returns what a sheet shows: of all classes together the images that refining changed most, and typical ones.
+func (g *gallery) sheet() []report.Entry {
+	var gains []metric.Value
+	var entries []report.Entry
+	for _, class := range g.classes {
+		gains, entries = append(gains, g.gains[class]...), append(entries, g.entries[class]...)
+	}
+	var chosen []report.Entry
+	for _, c := range report.Choose(gains, onSheet) {
+		e := entries[c.Index]
+		e.Why = c.Why
+		chosen = append(chosen, e)
 	}
 	return chosen
 }

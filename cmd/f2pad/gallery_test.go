@@ -57,4 +57,11 @@ func TestGalleryShowsBestAndWorstOfEveryClass(t *testing.T) {
 	require.Equal(t, []string{"base", "f2pad"}, []string{first.Maps[0].Name, first.Maps[1].Name}, "in the reports' order")
 	require.Equal(t, pictureSide, first.Truth.Height, "small")
 	require.NotEqual(t, first.Image.URI(), first.Truth.URI(), "the truth is outlined")
+
+	sheet := g.sheet()
+	require.Len(t, sheet, 3*onSheet)
+	require.Equal(t, "test/stain/000.png", sheet[0].ID, "the largest gain of both classes")
+	require.Equal(t, report.Median, sheet[2].Why)
+	require.Equal(t, "test/hole/000.png", sheet[5].ID)
+	require.Equal(t, report.WorstLoss, sheet[5].Why)
 }

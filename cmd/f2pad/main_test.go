@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"f2pad/cgo/ort"
+	"f2pad/engine/imageio"
 	"f2pad/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -307,12 +308,14 @@ func TestFitIsReproducible(t *testing.T) {
 func TestEvalEndsWithTheSummary(t *testing.T) {
 	setup(t)
 	page := filepath.Join(t.TempDir(), "report.html")
-	r := f2pad(t, "eval", "--data", data(), "--model", model(), "--limit", "1", "--report", page, "--json")
+	sheet := filepath.Join(t.TempDir(), "sheet.png")
+	r := f2pad(t, "eval", "--data", data(), "--model", model(), "--limit", "1", "--spread", "--report", page, "--sheet", sheet, "--json")
 	require.Equal(t, exitOK, r.code, r.out)
 	all := messages(t, r.out)
 	require.Equal(t, []string{"executor", "device", "summary"}, types(all))
 	last := all[len(all)-1]
 	require.Equal(t, page, last["report"])
+	require.Equal(t, sheet, last["sheet"])
 	var have []string
 	for _, row := range last["rows"].([]any) {
 		row := row.(map[string]any)
@@ -320,6 +323,7 @@ func TestEvalEndsWithTheSummary(t *testing.T) {
 		require.ElementsMatch(t, []string{
 			"category", "map", "images", "image_auroc", "pixel_auroc", "pixel_ap", "aupro", "dice_oracle", "iou_oracle",
 			"dice_labelfree", "iou_labelfree", "boundary_f", "seconds_per_image",
+			"defective", "worse", "pixel_ap_over_base", "pixel_ap_over_residual",
 		}, keys(row))
 		require.Positive(t, row["seconds_per_image"])
 	}
@@ -330,6 +334,10 @@ func TestEvalEndsWithTheSummary(t *testing.T) {
 		}
 	}
 	require.Equal(t, want, have)
+
+	im, err := imageio.Decode(sheet, imageio.Limits{})
+	require.NoError(t, err)
+	require.Greater(t, im.Pix.Shape()[1], 4*64, "four defects' rows")
 
 	html, err := os.ReadFile(page)
 	require.NoError(t, err)

@@ -98,6 +98,8 @@ type PixelResult struct {
 	Oracle Overlap
 	// LabelFree is the overlap at the threshold that Result was given.
 	LabelFree Overlap
+	// Bins part the scores, for a Bootstrap of the same images.
+	Bins *Bins
 }
 
 // Overlap counts the pixels of the mask score > Threshold against the ground truth.
@@ -129,6 +131,7 @@ func (p *Pixels) Result(threshold float64) (PixelResult, error) {
 		positives: float64(p.positives), negatives: float64(p.negatives), components: float64(p.components),
 		labelFree: Overlap{Threshold: threshold, FN: p.positives},
 		oracle:    Overlap{Threshold: math.NaN()},
+		bins:      binning{positives: p.positives},
 	}
 	err := p.tally.each(func(key, count uint64) error {
 		if r := ^uint32(key >> 32); r != s.rank {
@@ -153,6 +156,7 @@ func (p *Pixels) Result(threshold float64) (PixelResult, error) {
 		AUPRO:     Value(s.pro.area / (maxFPR * s.negatives * s.components)),
 		Oracle:    s.oracle,
 		LabelFree: s.labelFree,
+		Bins:      &s.bins.Bins,
 	}, nil
 }
 
@@ -173,6 +177,7 @@ type sweep struct {
 	bestDice  Value
 	oracle    Overlap
 	labelFree Overlap
+	bins      binning
 }
 
 // step lowers the threshold past the score in hand.
@@ -182,6 +187,7 @@ func (s *sweep) step() {
 	}
 	s.roc.step(float64(s.neg), float64(s.pos), s.negatives)
 	s.pro.step(float64(s.neg), s.cover, maxFPR*s.negatives)
+	s.bins.add(s.rank, s.pos, s.neg)
 	s.tp += s.pos
 	s.fp += s.neg
 	s.ap += float64(s.pos) * float64(s.tp) / float64(s.tp+s.fp)

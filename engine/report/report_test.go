@@ -120,6 +120,8 @@ func sample(t *testing.T) *Report {
 			entry("hole", "test/hole/4.png", WorstLoss, 0.5, 0.25, 0.125),
 		},
 	}
+	r.Rows[2].OverBase, r.Rows[2].OverControl = &metric.Interval{Low: -0.125, High: 0.5}, &metric.Interval{High: 0.25}
+	r.Rows[2].Worse = 0.0417
 	for i := range r.Gallery {
 		if i != 2 {
 			r.Gallery[i].Truth = picture(t, 32, 20)
@@ -138,9 +140,12 @@ func TestPageShowsEverything(t *testing.T) {
 
 	require.Equal(t, "MethodPaDiM Executorgoexec", strings.Join(strings.Fields(classed(page, "card facts")[0].text), " "))
 
-	require.Len(t, named(page, "tbody"), 2)
-	require.Len(t, named(page, "tr"), 1+2*6, "head; per category its name, three maps, two differences")
-	require.Len(t, named(page, "td"), 2*6*(1+len(columns)+1))
+	require.Len(t, named(page, "tbody"), 2+1)
+	require.Len(t, named(page, "tr"), 1+2*6+1+2, "head; per category its name, three maps, two differences; head and two intervals")
+	require.Len(t, named(page, "td"), 2*6*(1+len(columns)+2)+2*3)
+	require.Contains(t, strings.Join(strings.Fields(named(page, "table")[1].text), " "),
+		"f2pad − basehole+0.375−0.125 to +0.500 f2pad − residualhole+0.125±0.000 to +0.250")
+	require.Contains(t, named(page, "tbody")[0].text, "0.042")
 	require.Len(t, classed(page, "difference"), 4)
 	require.Contains(t, classed(page, "difference")[1].text, "f2pad − residual")
 	require.Contains(t, classed(page, "difference")[1].text, "+0.125", "AP .625 to .5")

@@ -49,6 +49,14 @@ var columns = [...]column{
 type Table struct {
 	Head   []Head
 	Groups []Group
+	Gains  []Gain
+}
+
+// Gain is by how much the pixel AP of two maps differs in a category, with its 95 % interval.
+type Gain struct {
+	Category, Name string
+	Value          Cell
+	Low, High      Cell
 }
 
 // Head is a column's heading.
@@ -65,7 +73,7 @@ type Line struct {
 	Name       string
 	Difference bool
 	Images     string // empty for differences
-	Cells      []Cell // one for each metric, then seconds per image
+	Cells      []Cell // one for each metric, then the share of images that are worse than base, and seconds per image
 }
 
 // Cell is a number of the table.
@@ -81,13 +89,14 @@ func NewTable(rows []metric.Row) Table {
 	for _, c := range columns {
 		t.Head = append(t.Head, Head{c.Short, c.Name})
 	}
-	t.Head = append(t.Head, Head{"s/image", "seconds per image"})
+	t.Head = append(t.Head, Head{"worse", "images worse than base"}, Head{"s/image", "seconds per image"})
 	for len(rows) > 0 {
 		n := 1
 		for n < len(rows) && rows[n].Category == rows[0].Category {
 			n++
 		}
 		t.Groups = append(t.Groups, newGroup(rows[:n]))
+		t.Gains = append(t.Gains, gains(rows[:n])...)
 		rows = rows[n:]
 	}
 	return t
@@ -100,7 +109,7 @@ func newGroup(rows []metric.Row) Group {
 		for _, c := range columns {
 			line.Cells = append(line.Cells, Cell{Text: show(c.of(r)), Best: best(c, r, rows)})
 		}
-		line.Cells = append(line.Cells, Cell{Text: fmt.Sprintf("%.3f", r.SecondsPerImage)})
+		line.Cells = append(line.Cells, worse(r), Cell{Text: fmt.Sprintf("%.3f", r.SecondsPerImage)})
 		g.Lines = append(g.Lines, line)
 	}
 	f, ok := find(rows, refined)
@@ -116,10 +125,41 @@ func newGroup(rows []metric.Row) Group {
 		for _, c := range columns {
 			line.Cells = append(line.Cells, difference(c.of(f)-c.of(r)))
 		}
-		line.Cells = append(line.Cells, Cell{Text: fmt.Sprintf("%+.3f", f.SecondsPerImage-r.SecondsPerImage)})
+		line.Cells = append(line.Cells, Cell{}, Cell{Text: fmt.Sprintf("%+.3f", f.SecondsPerImage-r.SecondsPerImage)})
 		g.Lines = append(g.Lines, line)
 	}
 	return g
+}
+
+// worse shows the share of images that are worse than base; nothing for base itself.
+func worse(r metric.Row) Cell {
+	if r.Map == base {
+		return Cell{}
+	}
+	return Cell{Text: show(r.Worse)}
+}
+
+// gains lists the differences of a category that have intervals.
+func gains(rows []metric.Row) []Gain {
+	var out []Gain
+	for _, of := range []struct {
+		name, over string
+		interval   func(metric.Row) *metric.Interval
+	}{
+		{refined, base, func(r metric.Row) *metric.Interval { return r.OverBase }},
+		{refined, control, func(r metric.Row) *metric.Interval { return r.OverControl }},
+		{control, base, func(r metric.Row) *metric.Interval { return r.OverBase }},
+	} {
+		r, _ := find(rows, of.name)
+		other, ok := find(rows, of.over)
+		if v := of.interval(r); ok && v != nil {
+			out = append(out, Gain{
+				Category: r.Category, Name: of.name + " − " + of.over, Value: difference(r.PixelAP - other.PixelAP),
+				Low: difference(metric.Value(v.Low)), High: difference(metric.Value(v.High)),
+			})
+		}
+	}
+	return out
 }
 
 // find returns the row of a map.
@@ -173,7 +213,7 @@ func difference(v metric.Value) Cell {
 	}
 }
 
-// Text lays the table out for a terminal, about 110 columns wide. The best values are marked by *.
+// Text lays the table out for a terminal, about 120 columns wide. The best values are marked by *. Below it are the gains.
 func (t Table) Text() string {
 	lines := [][]string{{"category", "map", "n"}}
 	for _, h := range t.Head {
@@ -196,18 +236,38 @@ func (t Table) Text() string {
 			lines = append(lines, line)
 		}
 	}
+	var b strings.Builder
+	align(&b, lines, 2)
+	if len(t.Gains) == 0 {
+		return b.String()
+	}
+	b.WriteString("\npixel AP: differences and their 95 % intervals over resamples of the images\n\n")
+	lines = nil
+	last := ""
+	for _, g := range t.Gains {
+		line := []string{"", g.Name, g.Value.Text, fmt.Sprintf("%s to %s", g.Low.Text, g.High.Text)}
+		if g.Category != last {
+			line[0], last = g.Category, g.Category
+		}
+		lines = append(lines, line)
+	}
+	align(&b, lines, 2)
+	return b.String()
+}
+
+// align writes lines in columns, the first ones aligned to the left and the others to the right.
+func align(b *strings.Builder, lines [][]string, left int) {
 	width := make([]int, len(lines[0]))
 	for _, line := range lines {
 		for i, s := range line {
 			width[i] = max(width[i], utf8.RuneCountInString(s))
 		}
 	}
-	var b strings.Builder
 	for _, line := range lines {
 		var l strings.Builder
 		for i, s := range line {
 			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(s))
-			if i < 2 { // names to the left, numbers to the right
+			if i < left {
 				l.WriteString(s + pad + " ")
 			} else {
 				l.WriteString(pad + s + " ")
@@ -215,5 +275,4 @@ func (t Table) Text() string {
 		}
 		b.WriteString(strings.TrimRight(l.String(), " ") + "\n")
 	}
-	return b.String()
 }

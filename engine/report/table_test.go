@@ -1,7 +1,6 @@
 package report
 
 import (
-	"strings"
 	"testing"
 
 	"f2pad/engine/metric"
@@ -12,17 +11,28 @@ import (
 func TestTextTable(t *testing.T) {
 	rows := []metric.Row{row("größe", "base", 0.25), row("größe", "residual", 0.5), row("größe", "f2pad", 0.75),
 		row("all", "base", 0.5)}
-	require.Equal(t, strings.TrimLeft(`
-category map              n imgAUC  pixAUC      AP   AUPRO    Dice     IoU  DiceLF   IoULF    bndF  s/image
+	rows[1].Worse, rows[2].Worse = 0.125, metric.Undefined()
+	table := `category map              n imgAUC  pixAUC      AP   AUPRO    Dice     IoU  DiceLF   IoULF    bndF  worse  s/image
 
-größe    base             7  0.900   0.800   0.250   0.125   0.250   0.143     n/a   0.100   0.750*   0.500
-         residual         7  0.900   0.800   0.500   0.250   0.500   0.333     n/a   0.100   0.500    0.750
-         f2pad            7  0.900   0.800   0.750*  0.375*  0.750*  0.600*    n/a   0.100   0.250    1.000
-         f2pad − base       ±0.000  ±0.000  +0.500  +0.250  +0.500  +0.457     n/a  ±0.000  −0.500   +0.500
-         f2pad − residual   ±0.000  ±0.000  +0.250  +0.125  +0.250  +0.267     n/a  ±0.000  −0.250   +0.250
+größe    base             7  0.900   0.800   0.250   0.125   0.250   0.143     n/a   0.100   0.750*          0.500
+         residual         7  0.900   0.800   0.500   0.250   0.500   0.333     n/a   0.100   0.500  0.125    0.750
+         f2pad            7  0.900   0.800   0.750*  0.375*  0.750*  0.600*    n/a   0.100   0.250    n/a    1.000
+         f2pad − base       ±0.000  ±0.000  +0.500  +0.250  +0.500  +0.457     n/a  ±0.000  −0.500          +0.500
+         f2pad − residual   ±0.000  ±0.000  +0.250  +0.125  +0.250  +0.267     n/a  ±0.000  −0.250          +0.250
 
-all      base             7  0.900   0.800   0.500   0.250   0.500   0.333     n/a   0.100   0.500    0.750
-`, "\n"), NewTable(rows).Text())
+all      base             7  0.900   0.800   0.500   0.250   0.500   0.333     n/a   0.100   0.500           0.750
+`
+	require.Equal(t, table, NewTable(rows).Text())
+
+	rows[2].OverBase, rows[2].OverControl = &metric.Interval{Low: 0.4, High: 0.6}, &metric.Interval{Low: -0.01, High: 0.5}
+	rows[1].OverBase = &metric.Interval{Low: 0.0001, High: 0.3}
+	require.Equal(t, table+`
+pixel AP: differences and their 95 % intervals over resamples of the images
+
+größe f2pad − base     +0.500 +0.400 to +0.600
+      f2pad − residual +0.250 −0.010 to +0.500
+      residual − base  +0.250 ±0.000 to +0.300
+`, NewTable(rows).Text())
 }
 
 func TestBestMarksWhatIsShownAsBest(t *testing.T) {

@@ -1,4 +1,5 @@
-package main
+// Package machine says what a benchmark ran on.
+package machine
 
 import (
 	"fmt"
@@ -7,8 +8,8 @@ import (
 	"strings"
 )
 
-// machine describes the processor in a line.
-func machine() string {
+// Describe describes the processor in a line.
+func Describe() string {
 	return fmt.Sprintf("%s, %d cores, %s/%s, %s", processor("/proc/cpuinfo"), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
@@ -35,8 +36,8 @@ func processor(cpuinfo string) string {
 	return name
 }
 
-// load is the load average of the last minute: a machine that others use tells here. "" where it is not known.
-func load() string {
+// Load is the load average of the last minute: a machine that others use tells here. "" where it is not known.
+func Load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return ""
