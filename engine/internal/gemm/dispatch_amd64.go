@@ -12,9 +12,9 @@ func native() (s []*ISA) {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		s = append(s, isa("avx512", true, avx512x8x32, avx512x8x48, avx512x4x32, avx2x1x64))
+		s = append(s, isa("avx512", true, avx512x8x32, avx512x8x48, avx512x4x32, 16))
 	}
-	return append(s, isa("avx2", true, avx2x4x24, avx2x4x24, avx2x4x24, avx2x1x64))
+	return append(s, isa("avx2", true, avx2x4x24, avx2x4x24, avx2x4x24, 8))
 }
 
 // tile computes a whole tile, as Part says; init is nil where it goes on from what is in c. The calls are direct, so that
@@ -32,10 +32,36 @@ func (k *Kernel) tile(steps int, a, b []float32, at []int, init, c []float32, ld
 		tile4x32AVX512(steps, a, b, at, init, c, ldc)
 	case avx2x4x24:
 		tile4x24AVX2(steps, a, b, at, init, c, ldc)
-	case avx2x1x64:
-		tile1x64AVX2(steps, a, b, at, init, c, ldc)
 	default:
 		tileGo(k.id, steps, a, b, at, init, c, ldc)
+	}
+}
+
+// planes is Plane for so many whole vectors of columns.
+func planes(lanes int, c []float32, ldc, rows, blocks int, w, b []float32, ldb int, at []int, init, lo, hi float32) {
+	for rows > 0 {
+		n := 1
+		switch {
+		case rows >= 8 && lanes == 16:
+			n = 8
+			plane8AVX512(w, b, ldb, at, init, lo, hi, c, ldc, blocks)
+		case rows >= 8:
+			n = 8
+			plane8AVX2(w, b, ldb, at, init, lo, hi, c, ldc, blocks)
+		case rows >= 3 && lanes == 16:
+			n = 3
+			plane3AVX512(w, b, ldb, at, init, lo, hi, c, ldc, blocks)
+		case rows >= 3:
+			n = 3
+			plane3AVX2(w, b, ldb, at, init, lo, hi, c, ldc, blocks)
+		case lanes == 16:
+			plane1AVX512(w, b, ldb, at, init, lo, hi, c, ldc, blocks)
+		default:
+			plane1AVX2(w, b, ldb, at, init, lo, hi, c, ldc, blocks)
+		}
+		if rows -= n; rows > 0 {
+			c, b = c[n*ldc:], b[n*ldb:]
+		}
 	}
 }
 

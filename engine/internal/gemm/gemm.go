@@ -18,7 +18,7 @@ type ISA struct {
 	Many  Kernel // for products
 	Wide  Kernel // for products of many columns, where the last panel weighs little
 	Few   Kernel // for products of a few rows, by wide rows of B that are not packed
-	One   Kernel // for one row, likewise
+	plane int    // lanes of Plane's widest vectors, 0 for none
 }
 
 // Best is the fastest that the processor has.

@@ -65,7 +65,7 @@ func transposed(k, n int, b []float32) []float32 {
 // each runs a test for every ISA and for each of its kernels.
 func each(t *testing.T, test func(t *testing.T, s *ISA, k *Kernel)) {
 	for _, s := range ISAs() {
-		for name, k := range map[string]*Kernel{"many": &s.Many, "wide": &s.Wide, "few": &s.Few, "one": &s.One} {
+		for name, k := range map[string]*Kernel{"many": &s.Many, "wide": &s.Wide, "few": &s.Few} {
 			t.Run(fmt.Sprintf("%s %s %dx%d", s.Name, name, k.Rows, k.Cols), func(t *testing.T) { test(t, s, k) })
 		}
 	}
@@ -243,7 +243,7 @@ func TestISAsAreInOrder(t *testing.T) {
 	require.Equal(t, "go", all[len(all)-1].Name)
 	for i, s := range all {
 		require.Equal(t, i < len(all)-1, s.Fused, s.Name)
-		for _, k := range []Kernel{s.Many, s.Wide, s.Few, s.One} {
+		for _, k := range []Kernel{s.Many, s.Wide, s.Few} {
 			require.LessOrEqual(t, k.Rows*k.Cols, largest)
 			require.LessOrEqual(t, k.Rows, len(zeros))
 		}

@@ -12,3 +12,6 @@ func (k *Kernel) tile(steps int, a, b []float32, at []int, init, c []float32, ld
 func gather(dst, src []float32, at []int, segments []Segment, stride int) {
 	gatherGo(dst, src, at, segments, stride)
 }
+
+// planes is never called: Plane does without vectors here.
+func planes(_ int, _ []float32, _, _, _ int, _, _ []float32, _ int, _ []int, _, _, _ float32) {}
