@@ -1,7 +1,6 @@
 package goexec
 
 import (
-	"math"
 	"slices"
 
 	"f2pad/engine/graph"
@@ -32,15 +31,15 @@ type conv struct {
 	after             []after
 
 	kernel      *gemm.Kernel
-	packed      bool    // panel by panel
-	plane       bool    // plane by plane: there is no kernel
-	lo, hi      float32 // plane by plane, bounds of the results
-	rows, bands int     // output rows of a phase in a band; bands
-	staged      bool    // the band is copied
-	sources     int     // floats of a staged band
-	pitch       int     // from the source row of one output row to that of the next
-	panel       int     // floats of a panel
-	block       int     // outputs of a channel that are summed at a time, panel by panel
+	packed      bool // panel by panel
+	plane       bool // plane by plane: there is no kernel
+	to          gemm.Bounds
+	rows, bands int  // output rows of a phase in a band; bands
+	staged      bool // the band is copied
+	sources     int  // floats of a staged band
+	pitch       int  // from the source row of one output row to that of the next
+	panel       int  // floats of a panel
+	block       int  // outputs of a channel that are summed at a time, panel by panel
 }
 
 // phaseTaps is one phase: its outputs and its taps, as offsets from the source of an output.
@@ -170,6 +169,7 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 		}
 	}
 	rows, cols := phases[0].rows, phases[0].cols // the largest phase
+	c.clip()
 
 	switch {
 	case c.outs <= oneOuts:
@@ -230,7 +230,6 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 	}
 	sums := c.outs * c.block // that are scattered
 	if c.plane {
-		c.clip()
 		c.block = c.rows * cols
 		sums = max(c.outs, 2) * c.block
 	}
@@ -303,9 +302,9 @@ func (c *conv) least() int {
 
 // clip takes over from the operators behind what only clips the results.
 func (c *conv) clip() {
-	c.lo, c.hi = float32(math.Inf(-1)), float32(math.Inf(1))
+	c.to = gemm.Unbounded
 	if len(c.after) > 0 && c.after[0].clips {
-		c.lo, c.hi, c.after = c.after[0].lo, c.after[0].hi, c.after[1:]
+		c.to, c.after = c.after[0].to, c.after[1:]
 	}
 }
 
@@ -407,7 +406,7 @@ func (c *conv) along(p *phaseTaps, y, src, scratch, w, bias []float32, rows int)
 			j := max(0, min(j, p.cols-k.Cols))
 			for m := 0; m < c.outs; m += k.Rows {
 				k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), min(k.Cols, p.cols), taps, w[m*taps:], src[i*c.pitch+j:], p.at,
-					bias[m:], false)
+					bias[m:], false, c.to)
 			}
 		}
 		if apart {
@@ -422,7 +421,7 @@ func (c *conv) planes(i int, y, src, scratch []float32, g int, bias []float32, r
 	size, pitch := c.y[0]*c.y[1], c.spread[0]*c.y[1]
 	sum := func(p *phaseTaps, m int, dst []float32, ldd int) {
 		w := p.w[g].floats[m*len(p.at):][:len(p.at)]
-		c.isa.Plane(dst, ldd, rows, p.cols, w, src, c.pitch, p.at, bias[m], c.lo, c.hi)
+		c.isa.Plane(dst, ldd, rows, p.cols, w, src, c.pitch, p.at, bias[m], c.to)
 	}
 	for m := range c.outs {
 		out := y[m*size:]
@@ -458,12 +457,16 @@ func (c *conv) panels(p *phaseTaps, y, src, scratch, w, bias []float32, rows int
 			dst, ldd = sums, c.block
 		}
 		for l := 0; l == 0 || l < taps; l += part {
-			steps := min(part, taps-l)
+			steps, to := min(part, taps-l), gemm.Unbounded
+			if l+steps == taps {
+				to = c.to
+			}
 			for j := 0; j < n; j += k.Cols {
 				cols := min(k.Cols, n-j)
 				k.Gather(panel, src, p.at[l:l+steps], c.segments(segments[:0], p, n0+j, cols))
 				for m := 0; m < c.outs; m += k.Rows {
-					k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), cols, steps, w[m*taps+l*k.Rows:], panel, nil, bias[m:], l > 0)
+					k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), cols, steps, w[m*taps+l*k.Rows:], panel, nil, bias[m:], l > 0,
+						to)
 				}
 			}
 		}

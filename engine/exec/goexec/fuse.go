@@ -4,14 +4,15 @@ import (
 	"math"
 
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
 	"f2pad/engine/internal/vec"
 )
 
 // after is an element-wise operator that a convolution applies to what it has just written.
 type after struct {
-	do     func(c *call, lo, hi int) // to c.out[lo:hi]
-	clips  bool                      // it does nothing but to clip at these, -Inf and +Inf where there is no bound
-	lo, hi float32
+	do    func(c *call, lo, hi int) // to c.out[lo:hi]
+	clips bool                      // it does nothing but to clip
+	to    gemm.Bounds
 }
 
 // chain is a node with the element-wise ones that are computed with it. It runs when the last of them would.
@@ -186,11 +187,11 @@ func (l link) lower(at int) after {
 	default:
 		f, _ := unary(l.Node)
 		a := after{do: func(c *call, lo, hi int) { f(c.out[lo:hi], c.out[lo:hi]) }}
-		a.lo, a.hi = stepBounds(l.Node)
+		a.to.Lo, a.to.Hi = stepBounds(l.Node)
 		if l.Op == graph.Relu {
-			a.lo = 0
+			a.to.Lo = 0
 		}
-		a.clips = l.Op == graph.Relu || l.Op == graph.Clip && a.lo <= a.hi
+		a.clips = l.Op == graph.Relu || l.Op == graph.Clip && a.to.Lo <= a.to.Hi
 		return a
 	}
 }

@@ -164,6 +164,10 @@ func TestPart(t *testing.T) {
 			for rows := 1; rows <= k.Rows; rows++ {
 				for cols := 1; cols <= k.Cols; cols++ {
 					for _, more := range []bool{false, true} {
+						to := Unbounded
+						if rows%2 == 0 {
+							to = Bounds{-0.3, 0.4}
+						}
 						ldc := k.Cols + 2
 						c, guards := guarded(rows * ldc)
 						want := make([]float32, rows*ldc)
@@ -177,8 +181,9 @@ func TestPart(t *testing.T) {
 							for l := 0; l < steps && j < cols; l++ {
 								want[i] = s.MulAdd(a[l*k.Rows+r], b[at[l]+j], want[i])
 							}
+							want[i] = min(max(want[i], to.Lo), to.Hi)
 						}
-						k.Part(c[:(rows-1)*ldc+cols], ldc, rows, cols, steps, a, b, at, init, more)
+						k.Part(c[:(rows-1)*ldc+cols], ldc, rows, cols, steps, a, b, at, init, more, to)
 						untouched(t, guards)
 						for i, v := range c {
 							if j := i % ldc; j >= cols {

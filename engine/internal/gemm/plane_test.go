@@ -9,14 +9,13 @@ import (
 
 // A plane's sums begin with init, are in the order of the taps and clipped, and keep to their rows and columns.
 func TestPlane(t *testing.T) {
-	inf := float32(math.Inf(1))
 	for _, s := range ISAs() {
 		t.Run(s.Name, func(t *testing.T) {
 			for _, taps := range []int{0, 1, 9, 25} {
-				for _, bounds := range [][2]float32{{-inf, inf}, {0, 0.7}} {
+				for _, bounds := range []Bounds{Unbounded, {0, 0.7}} {
 					for rows := 1; rows < 20; rows++ {
 						for cols := 1; cols < 40; cols++ {
-							s.checkPlane(t, taps, rows, cols, bounds[0], bounds[1])
+							s.checkPlane(t, taps, rows, cols, bounds)
 						}
 					}
 				}
@@ -25,7 +24,7 @@ func TestPlane(t *testing.T) {
 	}
 }
 
-func (s *ISA) checkPlane(t *testing.T, taps, rows, cols int, lo, hi float32) {
+func (s *ISA) checkPlane(t *testing.T, taps, rows, cols int, to Bounds) {
 	t.Helper()
 	w, at := wave(taps, 127), make([]int, taps)
 	for l := range at {
@@ -38,7 +37,7 @@ func (s *ISA) checkPlane(t *testing.T, taps, rows, cols int, lo, hi float32) {
 	}
 	c, guards := guarded(rows * ldc)
 	const init = 0.25
-	s.Plane(c, ldc, rows, cols, w, b, ldb, at, init, lo, hi)
+	s.Plane(c, ldc, rows, cols, w, b, ldb, at, init, to)
 	untouched(t, guards)
 	for i, v := range c {
 		r, j := i/ldc, i%ldc
@@ -50,10 +49,10 @@ func (s *ISA) checkPlane(t *testing.T, taps, rows, cols int, lo, hi float32) {
 		for l := range at {
 			want = s.MulAdd(w[l], b[r*ldb+at[l]+j], want)
 		}
-		if want < lo {
-			want = lo
-		} else if want > hi {
-			want = hi
+		if want < to.Lo {
+			want = to.Lo
+		} else if want > to.Hi {
+			want = to.Hi
 		}
 		if v != want && (v == v || want == want) {
 			t.Fatalf("%d taps, %dx%d, (%d,%d): %g, want %g", taps, rows, cols, r, j, v, want)
@@ -78,7 +77,7 @@ func BenchmarkPlane(b *testing.B) {
 				}
 				x, y, w := ramp(pitch*pitch+PlaneCols), make([]float32, n*n), ramp(len(at))
 				for b.Loop() {
-					s.Plane(y, n, n, n, w, x, pitch, at, 0, 0, 6)
+					s.Plane(y, n, n, n, w, x, pitch, at, 0, Bounds{0, 6})
 				}
 				b.ReportMetric(2*float64(n*n*len(at))*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})

@@ -36,9 +36,11 @@ var along = func() (at [kernels][]int) {
 var available = append(native(), isa("go", false, go2x4, go2x4, go1x64, 0))
 
 // tileGo is Kernel.tile for the portable kernels.
-func tileGo(i id, k int, a, b []float32, at []int, init, c []float32, ldc int) {
+func tileGo(i id, k int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
 	if i == go2x4 {
 		tile2x4(k, a, b, at, init, c, ldc)
+		to.clip(c[:4])
+		to.clip(c[ldc:][:4])
 		return
 	}
 	c = c[:sizes[i][1]]
@@ -51,6 +53,7 @@ func tileGo(i id, k int, a, b []float32, at []int, init, c []float32, ldc int) {
 		at = along[i]
 	}
 	axpy(c, b, at[:k], a[:k])
+	to.clip(c)
 }
 
 // tile2x4 is unrolled four deep where b is packed: the compiler moves the last addition of each chain to the end of the

@@ -5,22 +5,22 @@ package gemm
 // tile8x32AVX512 is Kernel.tile for 8 rows and 32 columns.
 //
 //go:noescape
-func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
 // tile8x48AVX512 is Kernel.tile for 8 rows and 48 columns.
 //
 //go:noescape
-func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
 // tile4x32AVX512 is Kernel.tile for 4 rows and 32 columns.
 //
 //go:noescape
-func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
 // tile4x24AVX2 is Kernel.tile for 4 rows and 24 columns.
 //
 //go:noescape
-func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
 // plane8AVX512 is ISA.Plane for 8 rows and blocks times 16 columns.
 //

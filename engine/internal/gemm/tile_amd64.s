@@ -2,16 +2,16 @@
 
 #include "textflag.h"
 
-// func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+// func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-136
+TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-144
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
 	MOVQ         at_base+56(FP), BX
 	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
 	TESTQ        SI, SI
 	JZ           load
@@ -98,42 +98,76 @@ step:
 	JNZ          step
 
 store:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, 64(DI)
+	VBROADCASTSS lo+104(FP), Z16
+	VBROADCASTSS hi+108(FP), Z17
+	VMAXPS       Z0, Z16, Z0
+	VMINPS       Z0, Z17, Z0
+	VMAXPS       Z1, Z16, Z1
+	VMINPS       Z1, Z17, Z1
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z2, Z16, Z2
+	VMINPS       Z2, Z17, Z2
+	VMAXPS       Z3, Z16, Z3
+	VMINPS       Z3, Z17, Z3
+	VMOVUPS      Z2, (DI)
+	VMOVUPS      Z3, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z4, Z16, Z4
+	VMINPS       Z4, Z17, Z4
+	VMAXPS       Z5, Z16, Z5
+	VMINPS       Z5, Z17, Z5
+	VMOVUPS      Z4, (DI)
+	VMOVUPS      Z5, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z6, Z16, Z6
+	VMINPS       Z6, Z17, Z6
+	VMAXPS       Z7, Z16, Z7
+	VMINPS       Z7, Z17, Z7
+	VMOVUPS      Z6, (DI)
+	VMOVUPS      Z7, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z8, Z16, Z8
+	VMINPS       Z8, Z17, Z8
+	VMAXPS       Z9, Z16, Z9
+	VMINPS       Z9, Z17, Z9
+	VMOVUPS      Z8, (DI)
+	VMOVUPS      Z9, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z10, Z16, Z10
+	VMINPS       Z10, Z17, Z10
+	VMAXPS       Z11, Z16, Z11
+	VMINPS       Z11, Z17, Z11
+	VMOVUPS      Z10, (DI)
+	VMOVUPS      Z11, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z12, Z16, Z12
+	VMINPS       Z12, Z17, Z12
+	VMAXPS       Z13, Z16, Z13
+	VMINPS       Z13, Z17, Z13
+	VMOVUPS      Z12, (DI)
+	VMOVUPS      Z13, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z14, Z16, Z14
+	VMINPS       Z14, Z17, Z14
+	VMAXPS       Z15, Z16, Z15
+	VMINPS       Z15, Z17, Z15
+	VMOVUPS      Z14, (DI)
+	VMOVUPS      Z15, 64(DI)
 	VZEROUPPER
 	RET
 
-// func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+// func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x48AVX512(SB), NOSPLIT, $0-136
+TEXT ·tile8x48AVX512(SB), NOSPLIT, $0-144
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
 	MOVQ         at_base+56(FP), BX
 	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
 	TESTQ        SI, SI
 	JZ           load
@@ -245,50 +279,100 @@ step:
 	JNZ          step
 
 store:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	VMOVUPS Z2, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z3, (DI)
-	VMOVUPS Z4, 64(DI)
-	VMOVUPS Z5, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	VMOVUPS Z8, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z9, (DI)
-	VMOVUPS Z10, 64(DI)
-	VMOVUPS Z11, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, 64(DI)
-	VMOVUPS Z14, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z15, (DI)
-	VMOVUPS Z16, 64(DI)
-	VMOVUPS Z17, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z18, (DI)
-	VMOVUPS Z19, 64(DI)
-	VMOVUPS Z20, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z21, (DI)
-	VMOVUPS Z22, 64(DI)
-	VMOVUPS Z23, 128(DI)
+	VBROADCASTSS lo+104(FP), Z24
+	VBROADCASTSS hi+108(FP), Z25
+	VMAXPS       Z0, Z24, Z0
+	VMINPS       Z0, Z25, Z0
+	VMAXPS       Z1, Z24, Z1
+	VMINPS       Z1, Z25, Z1
+	VMAXPS       Z2, Z24, Z2
+	VMINPS       Z2, Z25, Z2
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z2, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z3, Z24, Z3
+	VMINPS       Z3, Z25, Z3
+	VMAXPS       Z4, Z24, Z4
+	VMINPS       Z4, Z25, Z4
+	VMAXPS       Z5, Z24, Z5
+	VMINPS       Z5, Z25, Z5
+	VMOVUPS      Z3, (DI)
+	VMOVUPS      Z4, 64(DI)
+	VMOVUPS      Z5, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z6, Z24, Z6
+	VMINPS       Z6, Z25, Z6
+	VMAXPS       Z7, Z24, Z7
+	VMINPS       Z7, Z25, Z7
+	VMAXPS       Z8, Z24, Z8
+	VMINPS       Z8, Z25, Z8
+	VMOVUPS      Z6, (DI)
+	VMOVUPS      Z7, 64(DI)
+	VMOVUPS      Z8, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z9, Z24, Z9
+	VMINPS       Z9, Z25, Z9
+	VMAXPS       Z10, Z24, Z10
+	VMINPS       Z10, Z25, Z10
+	VMAXPS       Z11, Z24, Z11
+	VMINPS       Z11, Z25, Z11
+	VMOVUPS      Z9, (DI)
+	VMOVUPS      Z10, 64(DI)
+	VMOVUPS      Z11, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z12, Z24, Z12
+	VMINPS       Z12, Z25, Z12
+	VMAXPS       Z13, Z24, Z13
+	VMINPS       Z13, Z25, Z13
+	VMAXPS       Z14, Z24, Z14
+	VMINPS       Z14, Z25, Z14
+	VMOVUPS      Z12, (DI)
+	VMOVUPS      Z13, 64(DI)
+	VMOVUPS      Z14, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z15, Z24, Z15
+	VMINPS       Z15, Z25, Z15
+	VMAXPS       Z16, Z24, Z16
+	VMINPS       Z16, Z25, Z16
+	VMAXPS       Z17, Z24, Z17
+	VMINPS       Z17, Z25, Z17
+	VMOVUPS      Z15, (DI)
+	VMOVUPS      Z16, 64(DI)
+	VMOVUPS      Z17, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z18, Z24, Z18
+	VMINPS       Z18, Z25, Z18
+	VMAXPS       Z19, Z24, Z19
+	VMINPS       Z19, Z25, Z19
+	VMAXPS       Z20, Z24, Z20
+	VMINPS       Z20, Z25, Z20
+	VMOVUPS      Z18, (DI)
+	VMOVUPS      Z19, 64(DI)
+	VMOVUPS      Z20, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z21, Z24, Z21
+	VMINPS       Z21, Z25, Z21
+	VMAXPS       Z22, Z24, Z22
+	VMINPS       Z22, Z25, Z22
+	VMAXPS       Z23, Z24, Z23
+	VMINPS       Z23, Z25, Z23
+	VMOVUPS      Z21, (DI)
+	VMOVUPS      Z22, 64(DI)
+	VMOVUPS      Z23, 128(DI)
 	VZEROUPPER
 	RET
 
-// func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+// func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-136
+TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-144
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
 	MOVQ         at_base+56(FP), BX
 	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
 	TESTQ        SI, SI
 	JZ           load
@@ -343,30 +427,48 @@ step:
 	JNZ          step
 
 store:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
+	VBROADCASTSS lo+104(FP), Z8
+	VBROADCASTSS hi+108(FP), Z9
+	VMAXPS       Z0, Z8, Z0
+	VMINPS       Z0, Z9, Z0
+	VMAXPS       Z1, Z8, Z1
+	VMINPS       Z1, Z9, Z1
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z2, Z8, Z2
+	VMINPS       Z2, Z9, Z2
+	VMAXPS       Z3, Z8, Z3
+	VMINPS       Z3, Z9, Z3
+	VMOVUPS      Z2, (DI)
+	VMOVUPS      Z3, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z4, Z8, Z4
+	VMINPS       Z4, Z9, Z4
+	VMAXPS       Z5, Z8, Z5
+	VMINPS       Z5, Z9, Z5
+	VMOVUPS      Z4, (DI)
+	VMOVUPS      Z5, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z6, Z8, Z6
+	VMINPS       Z6, Z9, Z6
+	VMAXPS       Z7, Z8, Z7
+	VMINPS       Z7, Z9, Z7
+	VMOVUPS      Z6, (DI)
+	VMOVUPS      Z7, 64(DI)
 	VZEROUPPER
 	RET
 
-// func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+// func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile4x24AVX2(SB), NOSPLIT, $0-136
+TEXT ·tile4x24AVX2(SB), NOSPLIT, $0-144
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
 	MOVQ         at_base+56(FP), BX
 	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
 	TESTQ        SI, SI
 	JZ           load
@@ -434,21 +536,47 @@ step:
 	JNZ          step
 
 store:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Y3, (DI)
-	VMOVUPS Y4, 32(DI)
-	VMOVUPS Y5, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Y6, (DI)
-	VMOVUPS Y7, 32(DI)
-	VMOVUPS Y8, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Y9, (DI)
-	VMOVUPS Y10, 32(DI)
-	VMOVUPS Y11, 64(DI)
+	VBROADCASTSS lo+104(FP), Y12
+	VBROADCASTSS hi+108(FP), Y13
+	VMAXPS       Y0, Y12, Y0
+	VMINPS       Y0, Y13, Y0
+	VMAXPS       Y1, Y12, Y1
+	VMINPS       Y1, Y13, Y1
+	VMAXPS       Y2, Y12, Y2
+	VMINPS       Y2, Y13, Y2
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y1, 32(DI)
+	VMOVUPS      Y2, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Y3, Y12, Y3
+	VMINPS       Y3, Y13, Y3
+	VMAXPS       Y4, Y12, Y4
+	VMINPS       Y4, Y13, Y4
+	VMAXPS       Y5, Y12, Y5
+	VMINPS       Y5, Y13, Y5
+	VMOVUPS      Y3, (DI)
+	VMOVUPS      Y4, 32(DI)
+	VMOVUPS      Y5, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Y6, Y12, Y6
+	VMINPS       Y6, Y13, Y6
+	VMAXPS       Y7, Y12, Y7
+	VMINPS       Y7, Y13, Y7
+	VMAXPS       Y8, Y12, Y8
+	VMINPS       Y8, Y13, Y8
+	VMOVUPS      Y6, (DI)
+	VMOVUPS      Y7, 32(DI)
+	VMOVUPS      Y8, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Y9, Y12, Y9
+	VMINPS       Y9, Y13, Y9
+	VMAXPS       Y10, Y12, Y10
+	VMINPS       Y10, Y13, Y10
+	VMAXPS       Y11, Y12, Y11
+	VMINPS       Y11, Y13, Y11
+	VMOVUPS      Y9, (DI)
+	VMOVUPS      Y10, 32(DI)
+	VMOVUPS      Y11, 64(DI)
 	VZEROUPPER
 	RET
 

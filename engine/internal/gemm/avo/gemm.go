@@ -27,7 +27,7 @@ const ahead = 512
 // tile is a micro-kernel: rows x vectors of C are in registers while k goes up.
 func tile(s isa, rows, vectors int) {
 	function(fmt.Sprintf("tile%dx%d%s", rows, vectors*s.lanes, s.name),
-		"func(k int, a, b []float32, at []int, init, c []float32, ldc int)",
+		"func(k int, a, b []float32, at []int, init []float32, lo, hi float32, c []float32, ldc int)",
 		fmt.Sprintf("is Kernel.tile for %d rows and %d columns.", rows, vectors*s.lanes))
 	k, a, b, at := Load(Param("k"), GP64()), pointer("a"), pointer("b"), pointer("at")
 	init, c, ldc := pointer("init"), pointer("c"), Load(Param("ldc"), GP64())
@@ -87,9 +87,14 @@ func tile(s isa, rows, vectors int) {
 	JNZ(LabelRef("step"))
 
 	Label("store")
+	lo, hi := number(s, "lo"), number(s, "hi")
 	for r, v := range sum {
 		if r > 0 {
 			ADDQ(ldc, c)
+		}
+		for j := range vectors {
+			VMAXPS(v[j], lo, v[j]) // NaN stays
+			VMINPS(v[j], hi, v[j])
 		}
 		for j := range vectors {
 			VMOVUPS(v[j], Mem{Base: c, Disp: 4 * s.lanes * j})
@@ -99,6 +104,17 @@ func tile(s isa, rows, vectors int) {
 	RET()
 }
 
+// number is an argument in all lanes.
+func number(s isa, name string) reg.VecVirtual {
+	addr, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v := s.vector()
+	VBROADCASTSS(addr.Addr, v)
+	return v
+}
+
 // plane is a part of ISA.Plane: a vector of each row is in a register while the taps go by.
 func plane(s isa, rows int) {
 	function(fmt.Sprintf("plane%d%s", rows, s.name),
@@ -106,15 +122,7 @@ func plane(s isa, rows int) {
 		fmt.Sprintf("is ISA.Plane for %d rows and blocks times %d columns.", rows, s.lanes))
 	w, taps, b, at := pointer("w"), Load(Param("at").Len(), GP64()), pointer("b"), pointer("at")
 	ldb, c, ldc, blocks := Load(Param("ldb"), GP64()), pointer("c"), Load(Param("ldc"), GP64()), Load(Param("blocks"), GP64())
-	bound := map[string]reg.VecVirtual{}
-	for _, name := range []string{"init", "lo", "hi"} {
-		addr, err := Param(name).Resolve()
-		if err != nil {
-			panic(err)
-		}
-		bound[name] = s.vector()
-		VBROADCASTSS(addr.Addr, bound[name])
-	}
+	init, lo, hi := number(s, "init"), number(s, "lo"), number(s, "hi")
 	SHLQ(Imm(2), ldb)
 	SHLQ(Imm(2), ldc)
 	// Three rows are within reach of a base register: for eight there are three.
@@ -142,7 +150,7 @@ func plane(s isa, rows int) {
 
 	Label("block")
 	for r := range sum {
-		VMOVUPS(bound["init"], sum[r])
+		VMOVUPS(init, sum[r])
 	}
 	XORQ(l, l)
 	TESTQ(taps, taps)
@@ -163,8 +171,8 @@ func plane(s isa, rows int) {
 	MOVQ(c, bases[0])
 	walk(ldc)
 	for r := range sum {
-		VMAXPS(sum[r], bound["lo"], sum[r]) // NaN stays
-		VMINPS(sum[r], bound["hi"], sum[r])
+		VMAXPS(sum[r], lo, sum[r]) // NaN stays
+		VMINPS(sum[r], hi, sum[r])
 		VMOVUPS(sum[r], row(r, ldc))
 	}
 	ADDQ(Imm(uint64(4*s.lanes)), b)
