@@ -148,7 +148,7 @@ const (
 	oneOuts = 2 // up to which planes by themselves are faster than tiles of several rows
 
 	bandWork = 1 << 20 // multiply-adds in a band, where the rows allow it
-	bandSize = 8192    // outputs of a channel in a band, plane by plane: they and what they read stay in a core's first-level cache
+	bandSize = 4096    // outputs of a channel in a band, plane by plane: they and what they read stay in a core's first-level cache
 	block    = 512     // outputs of a channel: what stays in a core's private cache while the sums go on
 )
 
@@ -244,7 +244,7 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 		run: func(k *call, lo, hi int) {
 			var staged rowRange
 			for u := lo; u < hi; u++ {
-				c.band(k, u/c.bands, u%c.bands*c.rows, &staged)
+				c.band(k, u%c.groups, u/c.groups*c.rows, &staged) // neighbours have their zeros in the same places
 			}
 		},
 	}
