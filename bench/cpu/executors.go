@@ -44,8 +44,13 @@ func (m *meter) withoutORT(r *row) {
 	}
 }
 
-// layers of the networks.
+// layers of the ResNets.
 var layers = []string{"layer1", "layer2", "layer3"}
+
+// lite is the one network that is not a ResNet, with layers of its own.
+const lite = "efficientnet-lite0"
+
+var liteLayers = []string{"_blocks.2", "_blocks.4", "_blocks.10"}
 
 // size of the images, in pixels.
 const size = 256
@@ -75,7 +80,11 @@ func (m *meter) exported(arch string) (path string, g *graph.Graph, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	g, err = model.Graph(size, size, layers)
+	read := layers
+	if arch == lite {
+		read = liteLayers
+	}
+	g, err = model.Graph(size, size, read)
 	return path, g, err
 }
 

@@ -19,13 +19,17 @@ const (
 
 func networks() []job {
 	var all []job
-	for _, arch := range []string{"resnet18", "wide_resnet50_2"} {
+	for _, arch := range []string{"resnet18", lite, "wide_resnet50_2"} {
+		read := "layers 1-3"
+		if arch == lite {
+			read = "as far as block 10"
+		}
 		for _, batch := range []int{1, 8} {
 			for _, gradient := range []bool{false, true} {
 				what := map[bool]string{false: "forward", true: "forward and gradient"}[gradient]
 				all = append(all, job{
-					name: fmt.Sprintf("network %s, layers 1-3, %s, batch %d", arch, what, batch),
-					slow: arch != "resnet18",
+					name: fmt.Sprintf("network %s, %s, %s, batch %d", arch, read, what, batch),
+					slow: arch == "wide_resnet50_2",
 					do:   func(m *meter, r *row) error { return m.network(r, arch, batch, gradient) },
 				})
 			}

@@ -97,11 +97,32 @@ def fold(module):
     return module
 
 
+def pad(module):
+    """Padding that is a module of its own put into the convolution behind it, where that can have it: as much on both sides."""
+    from torch import nn
+
+    for m in module.modules():
+        zeros = getattr(m, "static_padding", None)
+        if isinstance(m, nn.Conv2d) and isinstance(zeros, nn.ZeroPad2d):
+            left, right, top, bottom = zeros.padding
+            if left == right and top == bottom:
+                m.padding, m.static_padding = (top, left), nn.Identity()
+    return module
+
+
 def net(arch):
     """The exported network in PyTorch."""
     import export
 
-    return fold(export.build(arch)[0]).requires_grad_(False)
+    need(*packages(arch))
+    return pad(fold(export.build(arch)[0])).requires_grad_(False)
+
+
+def packages(arch):
+    """Where a network comes from."""
+    import export
+
+    return ("torch", "efficientnet_lite_pytorch" if arch == export.LITE else "torchvision")
 
 
 def network(arch, onnx, batch, size, image, gradient, seeds=()):
@@ -120,7 +141,7 @@ def layouts(torch, way):
 
 
 def torch_network(arch, x, gradient, seeds):
-    torch, _ = need("torch", "torchvision")
+    torch = need("torch")
     plain = net(arch)
 
     def way(layout):
@@ -349,7 +370,7 @@ def versions():
     found = {"python": sys.version.split()[0]}
     from importlib import metadata
 
-    for name in ("torch", "torchvision", "onnxruntime", "faiss-cpu", "anomalib", "numpy", "scipy"):
+    for name in ("torch", "torchvision", "efficientnet-lite-pytorch", "onnxruntime", "faiss-cpu", "anomalib", "numpy", "scipy"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -358,7 +379,7 @@ def versions():
 
 
 def export_file(arch, path):
-    need("torch", "torchvision", "onnx", "onnxscript")
+    need(*packages(arch), "onnx", "onnxscript")
     import contextlib
 
     import export

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"f2pad/engine/exec"
+	"f2pad/engine/exec/exectest"
 	"f2pad/engine/exec/goexec"
 	"f2pad/engine/graph"
+	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )
@@ -21,10 +23,16 @@ import (
 // and GFLOP/s of the forward and ms of both, of which ratio is the forward's multiple; and how many times longer Go takes.
 func BenchmarkNetworks(b *testing.B) {
 	const size = 256
+	lite, err := exectest.Lite(size)
+	require.NoError(b, err)
+	graphs := []*graph.Graph{lite}
 	for _, a := range []architecture{resnet18, wide50} {
-		g, macs := a.build(b, size)
+		graphs = append(graphs, a.build(b, size))
+	}
+	for _, g := range graphs {
+		macs := multiplyAdds(b, g)
 		for _, images := range []int{1, 8} {
-			b.Run(fmt.Sprintf("%s of %d", a.name, images), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s of %d", g.Name, images), func(b *testing.B) {
 				data := newArrays(b, g, images)
 				fast, slow := compile(b, open(b, Options{}), g, true), compile(b, goexec.New(), g, true)
 				var forward, both, goForward, goBoth times
@@ -51,6 +59,18 @@ func BenchmarkNetworks(b *testing.B) {
 			})
 		}
 	}
+}
+
+// multiplyAdds counts those of a graph's convolutions.
+func multiplyAdds(t testing.TB, g *graph.Graph) (sum float64) {
+	shapes, err := g.Infer()
+	require.NoError(t, err)
+	for _, n := range g.Nodes {
+		if n.Op == graph.Conv {
+			sum += float64(shapes[n.Out].PerImage() * nd.Size(shapes[n.In[1]][1:]...))
+		}
+	}
+	return sum
 }
 
 type times []time.Duration

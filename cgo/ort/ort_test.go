@@ -89,7 +89,7 @@ func run(t testing.TB, n exec.Net, a arrays) [][]float32 {
 // The layers that the machine's time goes to have more channels than the suite's, and other code in ONNX Runtime.
 func TestResNetAgreesWithGo(t *testing.T) {
 	e := open(t, Options{})
-	g, _ := resnet18.build(t, 64)
+	g := resnet18.build(t, 64)
 	a := newArrays(t, g, 3)
 	want := run(t, compile(t, goexec.New(), g, true), a)
 	got := run(t, compile(t, e, g, true), a)
@@ -104,7 +104,7 @@ func TestResNetAgreesWithGo(t *testing.T) {
 
 // Each image's bits are the same in any company, on any number of cores, whether it has them to itself or not.
 func TestResNetIsInvariant(t *testing.T) {
-	g, _ := resnet18.build(t, 64)
+	g := resnet18.build(t, 64)
 	const images = 3
 	a := newArrays(t, g, images)
 	want := run(t, compile(t, open(t, Options{Threads: 1}), g, true), a)
@@ -261,7 +261,7 @@ func TestSpread(t *testing.T) {
 
 // A run stops at the step or the image where it learns of the cancellation, and leaves the net in order.
 func TestCancelledOnTheWay(t *testing.T) {
-	g, _ := resnet18.build(t, 32)
+	g := resnet18.build(t, 32)
 	n := compile(t, open(t, Options{Threads: 2}), g, true)
 	a := newArrays(t, g, 4)
 	want := run(t, n, a)

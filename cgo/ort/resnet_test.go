@@ -15,11 +15,10 @@ import (
 )
 
 // resnet builds the first three stages of ResNet-18 or of a Wide ResNet-50-2, BatchNormalizations folded, with random
-// weights, and counts multiply-adds.
+// weights.
 type resnet struct {
 	*graph.Builder
-	rng  *rand.Rand
-	macs float64
+	rng *rand.Rand
 }
 
 type architecture struct {
@@ -34,9 +33,9 @@ var (
 	wide50   = architecture{"WideResNet-50-2", [3]int{3, 4, 6}, (*resnet).bottleneck, 256}
 )
 
-// build returns the network for size x size images, and its multiply-adds for one.
-func (a architecture) build(t testing.TB, size int) (*graph.Graph, float64) {
-	r := &resnet{graph.NewBuilder(a.name), rand.New(rand.NewPCG(1, 2)), 0}
+// build returns the network for size x size images.
+func (a architecture) build(t testing.TB, size int) *graph.Graph {
+	r := &resnet{graph.NewBuilder(a.name), rand.New(rand.NewPCG(1, 2))}
 	x := r.relu(r.conv(r.Input("x", graph.N, 3, size, size), 64, 7, 2))
 	x = r.Op(graph.MaxPool, graph.Attrs{"kernel_shape": []int{3, 3}, "strides": []int{2, 2}, "pads": []int{1, 1, 1, 1}}, x)
 	var outs []string
@@ -52,7 +51,7 @@ func (a architecture) build(t testing.TB, size int) (*graph.Graph, float64) {
 	}
 	g, err := r.Graph(outs...)
 	require.NoError(t, err)
-	return g, r.macs
+	return g
 }
 
 func (r *resnet) conv(x string, to, k, stride int) string {
@@ -65,9 +64,7 @@ func (r *resnet) conv(x string, to, k, stride int) string {
 		nd.Data(bias)[i] = float32(r.rng.NormFloat64() / 10)
 	}
 	p := k / 2
-	y := r.Conv(x, r.Const(weights), r.Const(bias), graph.Attrs{"pads": []int{p, p, p, p}, "strides": []int{stride, stride}})
-	r.macs += float64(r.Shape(y).PerImage() * from * k * k)
-	return y
+	return r.Conv(x, r.Const(weights), r.Const(bias), graph.Attrs{"pads": []int{p, p, p, p}, "strides": []int{stride, stride}})
 }
 
 func (r *resnet) relu(x string) string { return r.Op(graph.Relu, nil, x) }

@@ -1,19 +1,23 @@
 package graph
 
 import (
+	"maps"
 	"math"
+	"slices"
 
 	"f2pad/engine/nd"
 )
 
 // Fold removes every BatchNormalization: y = x*a + b with a = scale/sqrt(var+epsilon), b = B - mean*a. Where x is the
 // output of a Conv that nobody else reads, a and b go into new weights of the Conv, which then defines y; elsewhere a Mul
-// and an Add remain. Other values keep their names. Constants that are no longer read are left to Prune.
+// and an Add remain. A Conv that reads what a Pad has put zeros around, in space, does so itself; the Pad goes with its last
+// reader. Other values keep their names. Constants that are no longer read are left to Prune.
 func (g *Graph) Fold() error {
 	shapes, err := g.Infer()
 	if err != nil {
 		return err
 	}
+	g.foldPads()
 	readers, makers := map[string]int{}, map[string]*Node{}
 	for _, name := range g.Outputs {
 		readers[name]++
@@ -56,6 +60,66 @@ func (g *Graph) Fold() error {
 	}
 	g.Nodes = nodes
 	return g.Validate()
+}
+
+// foldPads gives each Conv the zeros of the Pads before it.
+func (g *Graph) foldPads() {
+	pads, readers := map[string]*Node{}, map[string]int{}
+	for _, name := range g.Outputs {
+		readers[name]++
+	}
+	for _, n := range g.Nodes {
+		for _, name := range n.In {
+			readers[name]++
+		}
+	}
+	for _, n := range g.Nodes {
+		switch n.Op {
+		case Pad:
+			if _, ok := zeros(n); ok {
+				pads[n.Out] = n
+			}
+		case Conv:
+			for pad := pads[n.In[0]]; pad != nil && n.pad(pad); pad = pads[n.In[0]] {
+				readers[pad.Out]--
+				readers[pad.In[0]]++
+			}
+		}
+	}
+	for _, n := range slices.Backward(slices.Clone(g.Nodes)) {
+		if pads[n.Out] != nil && readers[n.Out] == 0 {
+			readers[n.In[0]]--
+			g.Nodes = slices.DeleteFunc(g.Nodes, func(m *Node) bool { return m == n })
+		}
+	}
+}
+
+// zeros returns the pads of a Pad that puts nothing but zeros around an image's planes, as a Conv has them.
+func zeros(n *Node) (pads [4]int, ok bool) {
+	all := n.Ints("pads", nil)
+	if len(all) != 8 || n.String("mode", "constant") != "constant" || n.Float("value", 0) != 0 {
+		return pads, false
+	}
+	return [4]int{all[2], all[3], all[6], all[7]}, all[0] == 0 && all[1] == 0 && all[4] == 0 && all[5] == 0
+}
+
+// pad makes a Conv read what a Pad reads, unless its own padding would be more than one may have.
+func (n *Node) pad(pad *Node) bool {
+	sum := slices.Clone(n.Ints("pads", []int{0, 0, 0, 0}))
+	more, _ := zeros(pad)
+	for i := range sum {
+		if sum[i] += more[i]; sum[i] > maxParameter {
+			return false
+		}
+	}
+	n.In = slices.Clone(n.In)
+	n.In[0] = pad.In[0]
+	n.Attr = maps.Clone(n.Attr)
+	if n.Attr == nil {
+		n.Attr = Attrs{}
+	}
+	n.Attr["pads"] = sum
+	return true
 }
 
 type folder struct {

@@ -80,6 +80,27 @@ func TestFold(t *testing.T) {
 		{"two axes", func(p parts, x string) []string {
 			return []string{p.norm(p.Op(graph.ReduceMean, attrs{"axes": ints(2, 3), "keepdims": 0}, x))}
 		}, []graph.Op{graph.ReduceMean, graph.Mul, graph.Add}},
+		{"padded conv", func(p parts, x string) []string {
+			zeros := p.Op(graph.Pad, attrs{"pads": ints(0, 0, 0, 2, 0, 0, 1, 3)}, x)
+			return []string{p.norm(p.conv(p.Op(graph.Pad, attrs{"pads": ints(0, 0, 1, 0, 0, 0, 0, 0)}, zeros), "bias"))}
+		}, []graph.Op{graph.Conv}},
+		{"padding that is read elsewhere", func(p parts, x string) []string {
+			zeros := p.Op(graph.Pad, attrs{"pads": ints(0, 0, 0, 2, 0, 0, 1, 3)}, x)
+			return []string{p.conv(zeros, ""), p.conv(zeros, "bias"), p.Op(graph.Relu, nil, zeros)}
+		}, []graph.Op{graph.Pad, graph.Conv, graph.Conv, graph.Relu}},
+		{"padding that is an output", func(p parts, x string) []string {
+			zeros := p.Op(graph.Pad, attrs{"pads": ints(0, 0, 0, 2, 0, 0, 1, 3)}, x)
+			return []string{zeros, p.conv(zeros, "")}
+		}, []graph.Op{graph.Pad, graph.Conv}},
+		{"padding with more than zeros", func(p parts, x string) []string {
+			ones := p.Op(graph.Pad, attrs{"pads": ints(0, 0, 0, 2, 0, 0, 1, 3), "value": float32(1)}, x)
+			mirrored := p.Op(graph.Pad, attrs{"pads": ints(0, 0, 0, 2, 0, 0, 1, 3), "mode": "reflect"}, ones)
+			return []string{p.conv(mirrored, "")}
+		}, []graph.Op{graph.Pad, graph.Pad, graph.Conv}},
+		{"padding of channels", func(p parts, x string) []string {
+			more := p.Op(graph.Slice, attrs{"starts": ints(0), "ends": ints(3), "axes": ints(1)}, x)
+			return []string{p.conv(p.Op(graph.Pad, attrs{"pads": ints(0, 1, 0, 0, 0, 0, 0, 0)}, more), "")}
+		}, []graph.Op{graph.Slice, graph.Pad, graph.Conv}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := graph.NewBuilder("fold")

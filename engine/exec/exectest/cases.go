@@ -230,6 +230,33 @@ var convolutions = []convolution{
 		attrs{"group": 3, "pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
 	{graph.Conv, "depthwise rows", ints{3, 4, 20}, ints{3, 1, 1, 15}, 0, attrs{"group": 3, "strides": ints{1, 2}}},
 	{graph.Conv, "depthwise columns", ints{3, 20, 4}, ints{3, 1, 15, 1}, 0, attrs{"group": 3, "strides": ints{4, 1}}},
+	{graph.Conv, "depthwise 5x5", ints{5, 9, 14}, ints{5, 1, 5, 5}, 5, attrs{"group": 5, "pads": ints{2, 2, 2, 2}}},
+	{graph.Conv, "depthwise 3x3 stride 2, same", ints{4, 16, 34}, ints{4, 1, 3, 3}, 4,
+		attrs{"group": 4, "pads": ints{0, 0, 1, 1}, "strides": ints{2, 2}}},
+	{graph.Conv, "depthwise 5x5 stride 2, same", ints{3, 18, 36}, ints{3, 1, 5, 5}, 3,
+		attrs{"group": 3, "pads": ints{1, 1, 2, 2}, "strides": ints{2, 2}}},
+	{graph.Conv, "depthwise 5x5 stride 2, odd", ints{3, 11, 37}, ints{3, 1, 5, 5}, 0,
+		attrs{"group": 3, "pads": ints{2, 1, 0, 3}, "strides": ints{2, 2}}},
+	{graph.Conv, "depthwise stride 2 across", ints{3, 7, 35}, ints{3, 1, 3, 5}, 3,
+		attrs{"group": 3, "pads": ints{1, 0, 0, 2}, "strides": ints{1, 2}}},
+	{graph.Conv, "depthwise stride 2 down", ints{3, 13, 19}, ints{3, 1, 5, 3}, 3,
+		attrs{"group": 3, "pads": ints{2, 0, 1, 2}, "strides": ints{2, 1}}},
+	{graph.Conv, "depthwise stride 3", ints{2, 14, 23}, ints{2, 1, 4, 5}, 2,
+		attrs{"group": 2, "pads": ints{1, 2, 0, 0}, "strides": ints{3, 3}}},
+	{graph.Conv, "depthwise dilated", ints{3, 12, 20}, ints{3, 1, 3, 3}, 3,
+		attrs{"group": 3, "pads": ints{2, 1, 0, 2}, "dilations": ints{2, 2}}},
+	{graph.Conv, "depthwise stride 2, dilated", ints{3, 12, 40}, ints{3, 1, 3, 3}, 3,
+		attrs{"group": 3, "pads": ints{2, 3, 0, 2}, "strides": ints{2, 2}, "dilations": ints{2, 3}}},
+	{graph.Conv, "depthwise of a pixel", ints{4, 1, 1}, ints{4, 1, 5, 5}, 4, attrs{"group": 4, "pads": ints{2, 2, 2, 2}}},
+	{graph.Conv, "depthwise, padding wider than the kernel", ints{2, 3, 9}, ints{2, 1, 2, 2}, 2,
+		attrs{"group": 2, "pads": ints{3, 4, 5, 3}}},
+	{graph.Conv, "depthwise, two of each", ints{4, 9, 21}, ints{8, 1, 5, 5}, 8,
+		attrs{"group": 4, "pads": ints{1, 2, 2, 1}}},
+	{graph.Conv, "depthwise, three of each, stride 2", ints{3, 9, 33}, ints{9, 1, 3, 3}, 9,
+		attrs{"group": 3, "pads": ints{0, 1, 1, 0}, "strides": ints{2, 2}}},
+	{graph.Conv, "depthwise, large", ints{2, 100, 130}, ints{2, 1, 5, 5}, 2, attrs{"group": 2, "pads": ints{2, 2, 2, 2}}},
+	{graph.Conv, "depthwise, large, stride 2", ints{2, 101, 128}, ints{2, 1, 3, 3}, 2,
+		attrs{"group": 2, "pads": ints{0, 0, 1, 1}, "strides": ints{2, 2}}},
 	{graph.Conv, "many to one", ints{12, 10, 11}, ints{1, 12, 3, 3}, 1, attrs{"pads": ints{1, 1, 1, 1}}},
 	{graph.Conv, "large", ints{8, 18, 23}, ints{19, 8, 3, 3}, 19, attrs{"pads": ints{1, 1, 1, 1}}},
 	{graph.Conv, "large direct", ints{1, 60, 56}, ints{1, 1, 9, 9}, 1, attrs{"pads": ints{4, 4, 4, 4}}},
@@ -240,6 +267,12 @@ var convolutions = []convolution{
 		attrs{"group": 2, "pads": ints{1, 0, 2, 1}, "strides": ints{3, 2}, "dilations": ints{1, 2}, "output_padding": ints{2, 0}}},
 	{graph.ConvTranspose, "depthwise", ints{3, 4, 5}, ints{3, 1, 1, 7}, 0,
 		attrs{"group": 3, "strides": ints{1, 4}, "pads": ints{0, 2, 0, 1}}},
+	{graph.ConvTranspose, "depthwise 5x5 stride 2", ints{3, 7, 18}, ints{3, 1, 5, 5}, 3,
+		attrs{"group": 3, "strides": ints{2, 2}, "pads": ints{1, 2, 2, 1}, "output_padding": ints{0, 1}}},
+	{graph.ConvTranspose, "depthwise, two of each, stride 2", ints{3, 6, 17}, ints{3, 2, 3, 3}, 6,
+		attrs{"group": 3, "strides": ints{2, 2}, "pads": ints{1, 1, 1, 1}}},
+	{graph.ConvTranspose, "depthwise to a column", ints{3, 4, 1}, ints{3, 1, 3, 1}, 0,
+		attrs{"group": 3, "strides": ints{2, 2}, "pads": ints{1, 0, 0, 0}}},
 	{graph.ConvTranspose, "stride beyond the kernel", ints{2, 3, 3}, ints{2, 3, 1, 2}, 3,
 		attrs{"strides": ints{2, 3}, "output_padding": ints{1, 2}}},
 }
@@ -248,6 +281,7 @@ var convolutions = []convolution{
 func networks() []network {
 	return []network{
 		{"residual", -1, 1, []ints{{3, 16, 20}}, residual},
+		{"mobile", -1, 1, []ints{{3, 33, 38}}, mobile},
 		{"inception", -1, 1, []ints{{4, 9, 10}}, inception},
 		{"scatter", 0, 1, []ints{{3, 24, 20}}, scatter},
 		{"attention", -1, 1, []ints{{4, 6, 8}}, attention},
@@ -286,6 +320,38 @@ func residual(b *builder, x []string) []string {
 	c := block(a, 6, 8, 2)
 	pooled := b.Op(graph.Reshape, attrs{"shape": ints{0, -1}}, b.Op(graph.GlobalAveragePool, nil, c))
 	return []string{a, c, b.Op(graph.Gemm, attrs{"transB": 1}, pooled, b.constant(-1, 1, 5, 8), b.constant(-1, 1, 5))}
+}
+
+// mobile has the blocks of an EfficientNet-Lite: 1x1, depthwise and 1x1, clipped between, "same" padding a Pad of its own.
+func mobile(b *builder, x []string) []string {
+	clip := func(x string) string {
+		return b.Op(graph.Clip, attrs{"min": float32(0), "max": float32(0.6)}, x)
+	}
+	conv := func(x string, to, k, stride, group int) string {
+		shape := b.Shape(x)
+		pads := make(ints, 8)
+		for _, a := range []int{2, 3} {
+			all := max(0, (shape[a]-1)/stride*stride+k-shape[a])
+			pads[a], pads[4+a] = all/2, all-all/2
+		}
+		if k > 1 {
+			x = b.Op(graph.Pad, attrs{"pads": pads}, x)
+		}
+		return b.normalized(b.Conv(x, b.constant(-0.6, 0.6, to, shape[1]/group, k, k), "",
+			attrs{"strides": ints{stride, stride}, "group": group}), to)
+	}
+	block := func(x string, to, k, stride int) string {
+		from := b.Shape(x)[1]
+		y := clip(conv(clip(conv(x, 3*from, 1, 1, 1)), 3*from, k, stride, 3*from))
+		y = conv(y, to, 1, 1, 1)
+		if stride == 1 && from == to {
+			y = b.Op(graph.Add, nil, y, x)
+		}
+		return y
+	}
+	y := block(clip(conv(x[0], 6, 3, 2, 1)), 6, 3, 1)
+	z := block(block(y, 8, 5, 2), 8, 5, 1)
+	return []string{y, z, block(z, 9, 3, 2)}
 }
 
 func inception(b *builder, x []string) []string {

@@ -1,8 +1,11 @@
 package goexec
 
 import (
+	"slices"
+
 	"f2pad/engine/graph"
 	"f2pad/engine/internal/gemm"
+	"f2pad/engine/internal/vec"
 )
 
 // conv computes Conv and ConvTranspose. Both are sums over taps: output (row + i*spread, col + j*spread) of a phase is
@@ -14,8 +17,8 @@ import (
 // input rows of the band are first copied to scratch, with zeros around them and columns sorted by remainder: then
 // neighbouring outputs read neighbouring floats for every tap.
 //
-// The sums are products of the weights, packed once, and the taps' sources: either read where they lie, along rows, or
-// packed panel by panel, where a panel's columns are outputs of any rows.
+// The sums are products of the weights, packed once, and the taps' sources: either read where they lie, along rows or for
+// one output channel plane by plane, or packed panel by panel, where a panel's columns are outputs of any rows.
 type conv struct {
 	groups, ins, outs int // channels per group
 	x, y              [2]int
@@ -29,6 +32,8 @@ type conv struct {
 
 	kernel      *gemm.Kernel
 	packed      bool // panel by panel
+	plane       bool // plane by plane: there is no kernel
+	to          gemm.Bounds
 	rows, bands int  // output rows of a phase in a band; bands
 	staged      bool // the band is copied
 	sources     int  // floats of a staged band
@@ -140,9 +145,10 @@ const (
 	// Where a group has few outputs, packing costs much of what the sums cost, and sums along rows are faster unless the
 	// rows are short.
 	fewOuts = 16
-	oneOuts = 2 // up to which rows by themselves are faster than tiles of several
+	oneOuts = 2 // up to which planes by themselves are faster than tiles of several rows
 
 	bandWork = 1 << 20 // multiply-adds in a band, where the rows allow it
+	bandSize = 4096    // outputs of a channel in a band, plane by plane: they and what they read stay in a core's first-level cache
 	block    = 512     // outputs of a channel: what stays in a core's private cache while the sums go on
 )
 
@@ -163,17 +169,18 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 		}
 	}
 	rows, cols := phases[0].rows, phases[0].cols // the largest phase
+	c.clip()
 
 	switch {
 	case c.outs <= oneOuts:
-		c.kernel = &c.isa.One
+		c.plane = true
 	case c.outs <= fewOuts && 2*cols >= c.isa.Few.Cols:
 		c.kernel = &c.isa.Few
 	default:
 		c.kernel, c.packed = &c.isa.Many, true
 	}
 	c.staged = c.staged || c.step[1] > 1 || c.low[0] < 0 || c.low[1] < 0 ||
-		(rows-1)*c.step[0]+c.high[0] >= c.x[0] || (cols-1)+c.high[1] >= c.x[1] || (!c.packed && cols < c.kernel.Cols)
+		(rows-1)*c.step[0]+c.high[0] >= c.x[0] || (cols-1)+c.high[1] >= c.x[1] || cols < c.least()
 
 	reach := c.high[0] - c.low[0] + 1 // input rows that an output row reads
 	perRow := cols * most * c.outs * len(phases)
@@ -187,7 +194,10 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 				break
 			}
 		}
-	case c.staged: // let no more than a third of the copied rows be copied by two bands
+	case c.plane:
+		c.rows = max(min(c.rows, bandSize/cols), 1)
+	}
+	if c.staged && !c.packed { // let no more than a third of the copied rows be copied by two bands
 		c.rows = max(c.rows, 2*reach/c.step[0]+1)
 	}
 	c.rows = min(c.rows, rows)
@@ -198,10 +208,7 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 	offset := func(t tap) int { return (t.channel*c.x[0]+t.dy)*c.x[1] + t.dx }
 	if c.staged {
 		height := (c.rows-1)*c.step[0] + reach
-		part := cols
-		if !c.packed {
-			part = max(cols, c.kernel.Cols)
-		}
+		part := max(cols, c.least())
 		part += (c.high[1] - c.low[1]) / c.step[1] // columns of one remainder
 		width := part * c.step[1]
 		c.pitch = c.step[0] * width
@@ -221,8 +228,13 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 	} else {
 		c.block = cols
 	}
+	sums := c.outs * c.block // that are scattered
+	if c.plane {
+		c.block = c.rows * cols
+		sums = max(c.outs, 2) * c.block
+	}
 	if c.spread != unspread {
-		scratch += c.outs * c.block
+		scratch += sums
 	}
 	return kernel{
 		units:   c.groups * c.bands,
@@ -230,8 +242,9 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 		scratch: scratch,
 		packed:  true,
 		run: func(k *call, lo, hi int) {
+			var staged rowRange
 			for u := lo; u < hi; u++ {
-				c.band(k, u/c.bands, u%c.bands*c.rows)
+				c.band(k, u%c.groups, u/c.groups*c.rows, &staged) // neighbours have their zeros in the same places
 			}
 		},
 	}
@@ -253,13 +266,20 @@ func (c *conv) pack(phases []phaseTaps, taps [][]tap, offset func(tap) int, weig
 					w = append(w, weight(g, m, t))
 				}
 			}
+			if c.plane { // row by row
+				p.w = append(p.w, c.store.keep(slices.Clone(w)))
+				continue
+			}
 			packed := make([]float32, c.kernel.SizeA(c.outs, n))
 			c.kernel.PackA(packed, c.outs, n, w)
 			p.w = append(p.w, c.store.keep(packed))
 		}
 	}
 	c.phases = phases
-	padded := c.kernel.SizeA(c.outs, 1)
+	padded := c.outs
+	if !c.plane {
+		padded = c.kernel.SizeA(c.outs, 1)
+	}
 	bias := make([]float32, c.groups*padded)
 	for g := range c.groups {
 		if c.bias != nil {
@@ -269,12 +289,31 @@ func (c *conv) pack(phases []phaseTaps, taps [][]tap, offset func(tap) int, weig
 	c.bias = bias
 }
 
-// band computes the rows from i0 of each phase of group g.
-func (c *conv) band(k *call, g, i0 int) {
+// least is how many columns of a row the sums read at least.
+func (c *conv) least() int {
+	switch {
+	case c.packed:
+		return 1
+	case c.plane:
+		return gemm.PlaneCols
+	}
+	return c.kernel.Cols
+}
+
+// clip takes over from the operators behind what only clips the results.
+func (c *conv) clip() {
+	c.to = gemm.Unbounded
+	if len(c.after) > 0 && c.after[0].clips {
+		c.to, c.after = c.after[0].to, c.after[1:]
+	}
+}
+
+// band computes the rows from i0 of each phase of group g. staged says what the scratch holds from the band before.
+func (c *conv) band(k *call, g, i0 int, staged *rowRange) {
 	src := k.in[0][g*c.ins*c.x[0]*c.x[1]:]
 	scratch := k.scratch
 	if c.staged {
-		c.stage(scratch[:c.sources], src[:c.ins*c.x[0]*c.x[1]], i0*c.step[0]+c.low[0])
+		c.stage(scratch[:c.sources], src[:c.ins*c.x[0]*c.x[1]], i0*c.step[0]+c.low[0], staged)
 		src, scratch = scratch[:c.sources+gemm.Slack], scratch[c.sources+gemm.Slack:]
 	} else {
 		src = src[i0*c.pitch:]
@@ -289,9 +328,12 @@ func (c *conv) band(k *call, g, i0 int) {
 			continue
 		}
 		out := y[(p.row+i0*c.spread[0])*c.y[1]:]
-		if c.packed {
+		switch {
+		case c.packed:
 			c.panels(p, out, src, scratch, p.w[g].floats, bias, rows)
-		} else {
+		case c.plane:
+			c.planes(i, out, src, scratch, g, bias, rows)
+		default:
 			c.along(p, out, src, scratch, p.w[g].floats, bias, rows)
 		}
 	}
@@ -302,39 +344,49 @@ func (c *conv) band(k *call, g, i0 int) {
 	for m := range c.outs {
 		lo := (g*c.outs+m)*size + from
 		for _, f := range c.after {
-			f(k, lo, lo+n)
+			f.do(k, lo, lo+n)
 		}
 	}
 }
 
-// stage copies the rows from y0 of each channel to dst; there is zero wherever there is no input.
-func (c *conv) stage(dst, x []float32, y0 int) {
+// rowRange are the rows of a staged band that there is input for.
+type rowRange struct{ from, to int }
+
+// stage copies the rows from y0 of each channel to dst; there is zero wherever there is no input: the same places as in the
+// band before, if that had the same rows.
+func (c *conv) stage(dst, x []float32, y0 int, last *rowRange) {
 	step := c.step[1]
 	height := (c.rows-1)*c.step[0] + c.high[0] - c.low[0] + 1
-	part := len(dst) / (c.ins * height * step)
+	width := len(dst) / (c.ins * height)
+	part := width / step
+	var r rowRange
+	r.from = min(max(0, -y0), height)
+	r.to = max(r.from, min(height, c.x[0]-y0))
+	if *last != r || r.from == r.to {
+		clear(dst)
+		*last = r
+	}
+	x0 := max(0, c.low[1]) // the first column that is read; at is where a column goes
+	at := func(col int) int { return (col-c.low[1])%step*part + (col-c.low[1])/step }
+	cols := min(c.x[1]-x0, width-(x0-c.low[1]))
+	if r.from == r.to || cols <= 0 {
+		return
+	}
 	for ch := range c.ins {
-		for r := range height {
-			row := dst[:part*step]
-			dst = dst[part*step:]
-			if y0+r < 0 || y0+r >= c.x[0] {
-				clear(row)
-				continue
-			}
-			from := x[(ch*c.x[0]+y0+r)*c.x[1]:][:c.x[1]]
-			for s := range step {
-				to := row[s*part:][:part]
-				// to[j] is from[j*step+x0]; lo <= j < hi are the j for which it exists.
-				x0 := c.low[1] + s
-				lo := min(max(0, -floorDiv(x0, step)), part)
-				hi := min(max(lo, -floorDiv(x0-len(from), step)), part)
-				clear(to[:lo])
-				clear(to[hi:])
-				if step == 1 {
-					copy(to[lo:hi], from[min(lo+x0, len(from)):])
-					continue
-				}
-				for j := lo; j < hi; j++ {
-					to[j] = from[j*step+x0]
+		to, from := dst[(ch*height+r.from)*width:], x[(ch*c.x[0]+y0+r.from)*c.x[1]+x0:]
+		switch step {
+		case 1:
+			vec.CopyRows(to[at(x0):], width, from, c.x[1], r.to-r.from, cols)
+		case 2:
+			vec.UnzipRows(to[at(x0):], to[at(x0+1):], width, from, c.x[1], r.to-r.from, cols)
+		default:
+			for i := range r.to - r.from {
+				row := from[i*c.x[1]:][:cols]
+				for s := range min(step, cols) {
+					to := to[i*width+at(x0+s):]
+					for j := s; j < cols; j += step {
+						to[j/step] = row[j]
+					}
 				}
 			}
 		}
@@ -354,12 +406,41 @@ func (c *conv) along(p *phaseTaps, y, src, scratch, w, bias []float32, rows int)
 			j := max(0, min(j, p.cols-k.Cols))
 			for m := 0; m < c.outs; m += k.Rows {
 				k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), min(k.Cols, p.cols), taps, w[m*taps:], src[i*c.pitch+j:], p.at,
-					bias[m:], false)
+					bias[m:], false, c.to)
 			}
 		}
 		if apart {
 			c.scatter(p, y, scratch, i*p.cols, p.cols)
 		}
+	}
+}
+
+// planes sums plane by plane, for two phases at once where their columns take turns.
+func (c *conv) planes(i int, y, src, scratch []float32, g int, bias []float32, rows int) {
+	p := &c.phases[i]
+	size, pitch := c.y[0]*c.y[1], c.spread[0]*c.y[1]
+	sum := func(p *phaseTaps, m int, dst []float32, ldd int) {
+		w := p.w[g].floats[m*len(p.at):][:len(p.at)]
+		c.isa.Plane(dst, ldd, rows, p.cols, w, src, c.pitch, p.at, bias[m], c.to)
+	}
+	for m := range c.outs {
+		out := y[m*size:]
+		switch {
+		case c.spread[1] == 1:
+			sum(p, m, out, pitch)
+		case c.spread[1] == 2 && c.y[1] > 1: // the second of a pair goes with the first
+			if p.col == 0 {
+				q, other := &c.phases[i+1], scratch[c.block:]
+				sum(p, m, scratch, p.cols)
+				sum(q, m, other, q.cols)
+				vec.ZipRows(out, pitch, scratch, p.cols, other, q.cols, rows, c.y[1])
+			}
+		default:
+			sum(p, m, scratch[m*c.block:], p.cols)
+		}
+	}
+	if c.spread[1] > 2 || c.spread[1] == 2 && c.y[1] == 1 {
+		c.scatter(p, y, scratch, 0, rows*p.cols)
 	}
 }
 
@@ -376,12 +457,16 @@ func (c *conv) panels(p *phaseTaps, y, src, scratch, w, bias []float32, rows int
 			dst, ldd = sums, c.block
 		}
 		for l := 0; l == 0 || l < taps; l += part {
-			steps := min(part, taps-l)
+			steps, to := min(part, taps-l), gemm.Unbounded
+			if l+steps == taps {
+				to = c.to
+			}
 			for j := 0; j < n; j += k.Cols {
 				cols := min(k.Cols, n-j)
 				k.Gather(panel, src, p.at[l:l+steps], c.segments(segments[:0], p, n0+j, cols))
 				for m := 0; m < c.outs; m += k.Rows {
-					k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), cols, steps, w[m*taps+l*k.Rows:], panel, nil, bias[m:], l > 0)
+					k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), cols, steps, w[m*taps+l*k.Rows:], panel, nil, bias[m:], l > 0,
+						to)
 				}
 			}
 		}

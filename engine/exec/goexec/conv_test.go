@@ -169,6 +169,30 @@ func TestConvTransposeLastBand(t *testing.T) {
 	c.check(t, rand.New(rand.NewPCG(3, 1)))
 }
 
+// Planes that are cut into bands, whose zeros lie in other places.
+func TestConvPlanesInBands(t *testing.T) {
+	for _, isa := range gemm.ISAs() {
+		for _, c := range []struct {
+			op     graph.Op
+			x      []int
+			kernel int
+			attr   graph.Attrs
+		}{
+			{graph.Conv, []int{3, 120, 70}, 3, graph.Attrs{"pads": []int{1, 1, 1, 1}}},
+			{graph.Conv, []int{3, 121, 130}, 5, graph.Attrs{"pads": []int{1, 2, 2, 0}, "strides": []int{1, 2}}},
+			{graph.Conv, []int{3, 240, 131}, 5, graph.Attrs{"pads": []int{3, 1, 2, 2}, "strides": []int{2, 2}}},
+			{graph.ConvTranspose, []int{3, 90, 70}, 3, graph.Attrs{"pads": []int{0, 1, 1, 0}, "strides": []int{2, 2}}},
+			{graph.ConvTranspose, []int{3, 90, 67}, 5, graph.Attrs{"pads": []int{2, 2, 1, 1}, "strides": []int{2, 3}}},
+		} {
+			c.attr["group"] = 3
+			n, err := newConvCase(isa, c.op, c.x, []int{3, 1, c.kernel, c.kernel}, []float32{1, 2, -3}, c.attr)
+			require.NoError(t, err)
+			require.Greater(t, n.k.units, 3, "%s %v", c.op, c.x)
+			n.check(t, rand.New(rand.NewPCG(3, 3)))
+		}
+	}
+}
+
 // Sums that are longer than a micro-kernel goes through at once.
 func TestConvOfManyTaps(t *testing.T) {
 	for _, isa := range gemm.ISAs() {

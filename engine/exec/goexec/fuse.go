@@ -4,11 +4,16 @@ import (
 	"math"
 
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
 	"f2pad/engine/internal/vec"
 )
 
-// after is an element-wise operator that a convolution applies to what it has just written: c.out[lo:hi].
-type after func(c *call, lo, hi int)
+// after is an element-wise operator that a convolution applies to what it has just written.
+type after struct {
+	do    func(c *call, lo, hi int) // to c.out[lo:hi]
+	clips bool                      // it does nothing but to clip
+	to    gemm.Bounds
+}
 
 // chain is a node with the element-wise ones that are computed with it. It runs when the last of them would.
 type chain struct {
@@ -175,13 +180,19 @@ func lowerGate(o *operation) (kernel, error) {
 func (l link) lower(at int) after {
 	switch l.Op {
 	case graph.Add:
-		return func(c *call, lo, hi int) { vec.Add(c.out[lo:hi], c.out[lo:hi], c.in[at][lo:hi]) }
+		return after{do: func(c *call, lo, hi int) { vec.Add(c.out[lo:hi], c.out[lo:hi], c.in[at][lo:hi]) }}
 	case gate:
 		min1, max1 := stepBounds(l.Node)
-		return func(c *call, lo, hi int) { vec.Gate(c.out[lo:hi], c.out[lo:hi], c.in[at][lo:hi], min1, max1) }
+		return after{do: func(c *call, lo, hi int) { vec.Gate(c.out[lo:hi], c.out[lo:hi], c.in[at][lo:hi], min1, max1) }}
 	default:
 		f, _ := unary(l.Node)
-		return func(c *call, lo, hi int) { f(c.out[lo:hi], c.out[lo:hi]) }
+		a := after{do: func(c *call, lo, hi int) { f(c.out[lo:hi], c.out[lo:hi]) }}
+		a.to.Lo, a.to.Hi = stepBounds(l.Node)
+		if l.Op == graph.Relu {
+			a.to.Lo = 0
+		}
+		a.clips = l.Op == graph.Relu || l.Op == graph.Clip && a.to.Lo <= a.to.Hi
+		return a
 	}
 }
 

@@ -12,30 +12,56 @@ func native() (s []*ISA) {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		s = append(s, isa("avx512", true, avx512x8x32, avx512x8x48, avx512x4x32, avx2x1x64))
+		s = append(s, isa("avx512", true, avx512x8x32, avx512x8x48, avx512x4x32, 16))
 	}
-	return append(s, isa("avx2", true, avx2x4x24, avx2x4x24, avx2x4x24, avx2x1x64))
+	return append(s, isa("avx2", true, avx2x4x24, avx2x4x24, avx2x4x24, 8))
 }
 
 // tile computes a whole tile, as Part says; init is nil where it goes on from what is in c. The calls are direct, so that
 // nothing escapes.
-func (k *Kernel) tile(steps int, a, b []float32, at []int, init, c []float32, ldc int) {
+func (k *Kernel) tile(steps int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
 	if at == nil && k.id > go1x64 {
 		at = along[k.id]
 	}
 	switch k.id {
 	case avx512x8x32:
-		tile8x32AVX512(steps, a, b, at, init, c, ldc)
+		tile8x32AVX512(steps, a, b, at, init, to.Lo, to.Hi, c, ldc)
 	case avx512x8x48:
-		tile8x48AVX512(steps, a, b, at, init, c, ldc)
+		tile8x48AVX512(steps, a, b, at, init, to.Lo, to.Hi, c, ldc)
 	case avx512x4x32:
-		tile4x32AVX512(steps, a, b, at, init, c, ldc)
+		tile4x32AVX512(steps, a, b, at, init, to.Lo, to.Hi, c, ldc)
 	case avx2x4x24:
-		tile4x24AVX2(steps, a, b, at, init, c, ldc)
-	case avx2x1x64:
-		tile1x64AVX2(steps, a, b, at, init, c, ldc)
+		tile4x24AVX2(steps, a, b, at, init, to.Lo, to.Hi, c, ldc)
 	default:
-		tileGo(k.id, steps, a, b, at, init, c, ldc)
+		tileGo(k.id, steps, a, b, at, init, to, c, ldc)
+	}
+}
+
+// planes is Plane for so many whole vectors of columns.
+func planes(lanes int, c []float32, ldc, rows, blocks int, w, b []float32, ldb int, at []int, init float32, to Bounds) {
+	for rows > 0 {
+		n := 1
+		switch {
+		case rows >= 8 && lanes == 16:
+			n = 8
+			plane8AVX512(w, b, ldb, at, init, to.Lo, to.Hi, c, ldc, blocks)
+		case rows >= 8:
+			n = 8
+			plane8AVX2(w, b, ldb, at, init, to.Lo, to.Hi, c, ldc, blocks)
+		case rows >= 3 && lanes == 16:
+			n = 3
+			plane3AVX512(w, b, ldb, at, init, to.Lo, to.Hi, c, ldc, blocks)
+		case rows >= 3:
+			n = 3
+			plane3AVX2(w, b, ldb, at, init, to.Lo, to.Hi, c, ldc, blocks)
+		case lanes == 16:
+			plane1AVX512(w, b, ldb, at, init, to.Lo, to.Hi, c, ldc, blocks)
+		default:
+			plane1AVX2(w, b, ldb, at, init, to.Lo, to.Hi, c, ldc, blocks)
+		}
+		if rows -= n; rows > 0 {
+			c, b = c[n*ldc:], b[n*ldb:]
+		}
 	}
 }
 

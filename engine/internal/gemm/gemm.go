@@ -11,6 +11,26 @@ package gemm
 
 import "math"
 
+// Bounds are where results are clipped: to Lo where they are less, to Hi where they are more. NaN stays.
+type Bounds struct{ Lo, Hi float32 }
+
+// Unbounded clips nothing.
+var Unbounded = Bounds{float32(math.Inf(-1)), float32(math.Inf(1))}
+
+// clip is for the portable kernels.
+func (b Bounds) clip(x []float32) {
+	if b == Unbounded {
+		return
+	}
+	for i, v := range x {
+		if v < b.Lo {
+			x[i] = b.Lo
+		} else if v > b.Hi {
+			x[i] = b.Hi
+		}
+	}
+}
+
 // ISA is a set of micro-kernels for one instruction set. All its kernels round alike. It is immutable.
 type ISA struct {
 	Name  string
@@ -18,7 +38,7 @@ type ISA struct {
 	Many  Kernel // for products
 	Wide  Kernel // for products of many columns, where the last panel weighs little
 	Few   Kernel // for products of a few rows, by wide rows of B that are not packed
-	One   Kernel // for one row, likewise
+	plane int    // lanes of Plane's widest vectors, 0 for none
 }
 
 // Best is the fastest that the processor has.
@@ -128,7 +148,7 @@ func (k *Kernel) Mul(dst []float32, ldd, m, n, depth int, a, b []float32) {
 					panel := b[j*depth+l*k.Cols:][:steps*k.Cols]
 					for i := i0; i < min(i0+rows, m); i += k.Rows {
 						k.Part(dst[i*ldd+j:], ldd, min(k.Rows, m-i), min(k.Cols, n-j), steps, a[i*depth+l*k.Rows:], panel,
-							nil, zeros[:], l > 0)
+							nil, zeros[:], l > 0, Unbounded)
 					}
 				}
 			}
@@ -141,13 +161,13 @@ var zeros [16]float32
 // Part computes the first rows and cols of a tile: c, its rows ldc apart, begins with init, one number for each of Rows, or
 // with more goes on from what it is; then c[r][j] += a[l*Rows+r] * b[at[l]+j] for each l < steps in ascending order.
 // b must reach to Cols after each of at, whatever cols is; what is there does not matter. With at nil, b is a packed panel,
-// and steps at most Depth.
-func (k *Kernel) Part(c []float32, ldc, rows, cols, steps int, a, b []float32, at []int, init []float32, more bool) {
+// and steps at most Depth. The sums are clipped in the end.
+func (k *Kernel) Part(c []float32, ldc, rows, cols, steps int, a, b []float32, at []int, init []float32, more bool, to Bounds) {
 	if more {
 		init = nil
 	}
 	if rows == k.Rows && cols == k.Cols {
-		k.tile(steps, a, b, at, init, c, ldc)
+		k.tile(steps, a, b, at, init, to, c, ldc)
 		return
 	}
 	var whole [largest]float32
@@ -156,7 +176,7 @@ func (k *Kernel) Part(c []float32, ldc, rows, cols, steps int, a, b []float32, a
 			copy(whole[r*k.Cols:][:cols], c[r*ldc:])
 		}
 	}
-	k.tile(steps, a, b, at, init, whole[:], k.Cols)
+	k.tile(steps, a, b, at, init, to, whole[:], k.Cols)
 	for r := range rows {
 		copy(c[r*ldc:][:cols], whole[r*k.Cols:])
 	}

@@ -7,19 +7,18 @@ const (
 	go2x4 id = iota
 	go1x64
 	avx2x4x24
-	avx2x1x64
 	avx512x8x32
 	avx512x8x48
 	avx512x4x32
 	kernels
 )
 
-var sizes = [kernels][2]int{{2, 4}, {1, 64}, {4, 24}, {1, 64}, {8, 32}, {8, 48}, {4, 32}}
+var sizes = [kernels][2]int{{2, 4}, {1, 64}, {4, 24}, {8, 32}, {8, 48}, {4, 32}}
 
 func kernel(i id) Kernel { return Kernel{sizes[i][0], sizes[i][1], i} }
 
-func isa(name string, fused bool, many, wide, few, one id) *ISA {
-	return &ISA{name, fused, kernel(many), kernel(wide), kernel(few), kernel(one)}
+func isa(name string, fused bool, many, wide, few id, plane int) *ISA {
+	return &ISA{name, fused, kernel(many), kernel(wide), kernel(few), plane}
 }
 
 // along holds, for each kernel, where in a packed panel its rows begin.
@@ -34,12 +33,14 @@ var along = func() (at [kernels][]int) {
 
 // available are the processor's ISAs. The portable one does not fuse: Go has no fused float32 multiply-add, and its
 // products are converted, which keeps a compiler from fusing them of its own accord.
-var available = append(native(), isa("go", false, go2x4, go2x4, go1x64, go1x64))
+var available = append(native(), isa("go", false, go2x4, go2x4, go1x64, 0))
 
 // tileGo is Kernel.tile for the portable kernels.
-func tileGo(i id, k int, a, b []float32, at []int, init, c []float32, ldc int) {
+func tileGo(i id, k int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
 	if i == go2x4 {
 		tile2x4(k, a, b, at, init, c, ldc)
+		to.clip(c[:4])
+		to.clip(c[ldc:][:4])
 		return
 	}
 	c = c[:sizes[i][1]]
@@ -52,6 +53,7 @@ func tileGo(i id, k int, a, b []float32, at []int, init, c []float32, ldc int) {
 		at = along[i]
 	}
 	axpy(c, b, at[:k], a[:k])
+	to.clip(c)
 }
 
 // tile2x4 is unrolled four deep where b is packed: the compiler moves the last addition of each chain to the end of the

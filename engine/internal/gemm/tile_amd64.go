@@ -5,27 +5,52 @@ package gemm
 // tile8x32AVX512 is Kernel.tile for 8 rows and 32 columns.
 //
 //go:noescape
-func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
 // tile8x48AVX512 is Kernel.tile for 8 rows and 48 columns.
 //
 //go:noescape
-func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
 // tile4x32AVX512 is Kernel.tile for 4 rows and 32 columns.
 //
 //go:noescape
-func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
 // tile4x24AVX2 is Kernel.tile for 4 rows and 24 columns.
 //
 //go:noescape
-func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
-// tile1x64AVX2 is Kernel.tile for 1 rows and 64 columns.
+// plane8AVX512 is ISA.Plane for 8 rows and blocks times 16 columns.
 //
 //go:noescape
-func tile1x64AVX2(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+func plane8AVX512(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+
+// plane3AVX512 is ISA.Plane for 3 rows and blocks times 16 columns.
+//
+//go:noescape
+func plane3AVX512(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+
+// plane1AVX512 is ISA.Plane for 1 rows and blocks times 16 columns.
+//
+//go:noescape
+func plane1AVX512(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+
+// plane8AVX2 is ISA.Plane for 8 rows and blocks times 8 columns.
+//
+//go:noescape
+func plane8AVX2(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+
+// plane3AVX2 is ISA.Plane for 3 rows and blocks times 8 columns.
+//
+//go:noescape
+func plane3AVX2(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+
+// plane1AVX2 is ISA.Plane for 1 rows and blocks times 8 columns.
+//
+//go:noescape
+func plane1AVX2(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
 
 // gatherAVX2 is gatherGo; each segment is three numbers.
 //

@@ -2,16 +2,16 @@
 
 #include "textflag.h"
 
-// func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+// func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-136
+TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-144
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
 	MOVQ         at_base+56(FP), BX
 	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
 	TESTQ        SI, SI
 	JZ           load
@@ -98,42 +98,76 @@ step:
 	JNZ          step
 
 store:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z10, (DI)
-	VMOVUPS Z11, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z14, (DI)
-	VMOVUPS Z15, 64(DI)
+	VBROADCASTSS lo+104(FP), Z16
+	VBROADCASTSS hi+108(FP), Z17
+	VMAXPS       Z0, Z16, Z0
+	VMINPS       Z0, Z17, Z0
+	VMAXPS       Z1, Z16, Z1
+	VMINPS       Z1, Z17, Z1
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z2, Z16, Z2
+	VMINPS       Z2, Z17, Z2
+	VMAXPS       Z3, Z16, Z3
+	VMINPS       Z3, Z17, Z3
+	VMOVUPS      Z2, (DI)
+	VMOVUPS      Z3, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z4, Z16, Z4
+	VMINPS       Z4, Z17, Z4
+	VMAXPS       Z5, Z16, Z5
+	VMINPS       Z5, Z17, Z5
+	VMOVUPS      Z4, (DI)
+	VMOVUPS      Z5, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z6, Z16, Z6
+	VMINPS       Z6, Z17, Z6
+	VMAXPS       Z7, Z16, Z7
+	VMINPS       Z7, Z17, Z7
+	VMOVUPS      Z6, (DI)
+	VMOVUPS      Z7, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z8, Z16, Z8
+	VMINPS       Z8, Z17, Z8
+	VMAXPS       Z9, Z16, Z9
+	VMINPS       Z9, Z17, Z9
+	VMOVUPS      Z8, (DI)
+	VMOVUPS      Z9, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z10, Z16, Z10
+	VMINPS       Z10, Z17, Z10
+	VMAXPS       Z11, Z16, Z11
+	VMINPS       Z11, Z17, Z11
+	VMOVUPS      Z10, (DI)
+	VMOVUPS      Z11, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z12, Z16, Z12
+	VMINPS       Z12, Z17, Z12
+	VMAXPS       Z13, Z16, Z13
+	VMINPS       Z13, Z17, Z13
+	VMOVUPS      Z12, (DI)
+	VMOVUPS      Z13, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z14, Z16, Z14
+	VMINPS       Z14, Z17, Z14
+	VMAXPS       Z15, Z16, Z15
+	VMINPS       Z15, Z17, Z15
+	VMOVUPS      Z14, (DI)
+	VMOVUPS      Z15, 64(DI)
 	VZEROUPPER
 	RET
 
-// func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+// func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x48AVX512(SB), NOSPLIT, $0-136
+TEXT ·tile8x48AVX512(SB), NOSPLIT, $0-144
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
 	MOVQ         at_base+56(FP), BX
 	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
 	TESTQ        SI, SI
 	JZ           load
@@ -245,50 +279,100 @@ step:
 	JNZ          step
 
 store:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	VMOVUPS Z2, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z3, (DI)
-	VMOVUPS Z4, 64(DI)
-	VMOVUPS Z5, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
-	VMOVUPS Z8, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z9, (DI)
-	VMOVUPS Z10, 64(DI)
-	VMOVUPS Z11, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z12, (DI)
-	VMOVUPS Z13, 64(DI)
-	VMOVUPS Z14, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z15, (DI)
-	VMOVUPS Z16, 64(DI)
-	VMOVUPS Z17, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z18, (DI)
-	VMOVUPS Z19, 64(DI)
-	VMOVUPS Z20, 128(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z21, (DI)
-	VMOVUPS Z22, 64(DI)
-	VMOVUPS Z23, 128(DI)
+	VBROADCASTSS lo+104(FP), Z24
+	VBROADCASTSS hi+108(FP), Z25
+	VMAXPS       Z0, Z24, Z0
+	VMINPS       Z0, Z25, Z0
+	VMAXPS       Z1, Z24, Z1
+	VMINPS       Z1, Z25, Z1
+	VMAXPS       Z2, Z24, Z2
+	VMINPS       Z2, Z25, Z2
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z2, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z3, Z24, Z3
+	VMINPS       Z3, Z25, Z3
+	VMAXPS       Z4, Z24, Z4
+	VMINPS       Z4, Z25, Z4
+	VMAXPS       Z5, Z24, Z5
+	VMINPS       Z5, Z25, Z5
+	VMOVUPS      Z3, (DI)
+	VMOVUPS      Z4, 64(DI)
+	VMOVUPS      Z5, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z6, Z24, Z6
+	VMINPS       Z6, Z25, Z6
+	VMAXPS       Z7, Z24, Z7
+	VMINPS       Z7, Z25, Z7
+	VMAXPS       Z8, Z24, Z8
+	VMINPS       Z8, Z25, Z8
+	VMOVUPS      Z6, (DI)
+	VMOVUPS      Z7, 64(DI)
+	VMOVUPS      Z8, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z9, Z24, Z9
+	VMINPS       Z9, Z25, Z9
+	VMAXPS       Z10, Z24, Z10
+	VMINPS       Z10, Z25, Z10
+	VMAXPS       Z11, Z24, Z11
+	VMINPS       Z11, Z25, Z11
+	VMOVUPS      Z9, (DI)
+	VMOVUPS      Z10, 64(DI)
+	VMOVUPS      Z11, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z12, Z24, Z12
+	VMINPS       Z12, Z25, Z12
+	VMAXPS       Z13, Z24, Z13
+	VMINPS       Z13, Z25, Z13
+	VMAXPS       Z14, Z24, Z14
+	VMINPS       Z14, Z25, Z14
+	VMOVUPS      Z12, (DI)
+	VMOVUPS      Z13, 64(DI)
+	VMOVUPS      Z14, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z15, Z24, Z15
+	VMINPS       Z15, Z25, Z15
+	VMAXPS       Z16, Z24, Z16
+	VMINPS       Z16, Z25, Z16
+	VMAXPS       Z17, Z24, Z17
+	VMINPS       Z17, Z25, Z17
+	VMOVUPS      Z15, (DI)
+	VMOVUPS      Z16, 64(DI)
+	VMOVUPS      Z17, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z18, Z24, Z18
+	VMINPS       Z18, Z25, Z18
+	VMAXPS       Z19, Z24, Z19
+	VMINPS       Z19, Z25, Z19
+	VMAXPS       Z20, Z24, Z20
+	VMINPS       Z20, Z25, Z20
+	VMOVUPS      Z18, (DI)
+	VMOVUPS      Z19, 64(DI)
+	VMOVUPS      Z20, 128(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z21, Z24, Z21
+	VMINPS       Z21, Z25, Z21
+	VMAXPS       Z22, Z24, Z22
+	VMINPS       Z22, Z25, Z22
+	VMAXPS       Z23, Z24, Z23
+	VMINPS       Z23, Z25, Z23
+	VMOVUPS      Z21, (DI)
+	VMOVUPS      Z22, 64(DI)
+	VMOVUPS      Z23, 128(DI)
 	VZEROUPPER
 	RET
 
-// func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+// func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-136
+TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-144
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
 	MOVQ         at_base+56(FP), BX
 	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
 	TESTQ        SI, SI
 	JZ           load
@@ -343,30 +427,48 @@ step:
 	JNZ          step
 
 store:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z2, (DI)
-	VMOVUPS Z3, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z4, (DI)
-	VMOVUPS Z5, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Z6, (DI)
-	VMOVUPS Z7, 64(DI)
+	VBROADCASTSS lo+104(FP), Z8
+	VBROADCASTSS hi+108(FP), Z9
+	VMAXPS       Z0, Z8, Z0
+	VMINPS       Z0, Z9, Z0
+	VMAXPS       Z1, Z8, Z1
+	VMINPS       Z1, Z9, Z1
+	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z1, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z2, Z8, Z2
+	VMINPS       Z2, Z9, Z2
+	VMAXPS       Z3, Z8, Z3
+	VMINPS       Z3, Z9, Z3
+	VMOVUPS      Z2, (DI)
+	VMOVUPS      Z3, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z4, Z8, Z4
+	VMINPS       Z4, Z9, Z4
+	VMAXPS       Z5, Z8, Z5
+	VMINPS       Z5, Z9, Z5
+	VMOVUPS      Z4, (DI)
+	VMOVUPS      Z5, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Z6, Z8, Z6
+	VMINPS       Z6, Z9, Z6
+	VMAXPS       Z7, Z8, Z7
+	VMINPS       Z7, Z9, Z7
+	VMOVUPS      Z6, (DI)
+	VMOVUPS      Z7, 64(DI)
 	VZEROUPPER
 	RET
 
-// func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
+// func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile4x24AVX2(SB), NOSPLIT, $0-136
+TEXT ·tile4x24AVX2(SB), NOSPLIT, $0-144
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
 	MOVQ         at_base+56(FP), BX
 	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
 	TESTQ        SI, SI
 	JZ           load
@@ -434,87 +536,417 @@ step:
 	JNZ          step
 
 store:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Y3, (DI)
-	VMOVUPS Y4, 32(DI)
-	VMOVUPS Y5, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Y6, (DI)
-	VMOVUPS Y7, 32(DI)
-	VMOVUPS Y8, 64(DI)
-	ADDQ    R8, DI
-	VMOVUPS Y9, (DI)
-	VMOVUPS Y10, 32(DI)
-	VMOVUPS Y11, 64(DI)
+	VBROADCASTSS lo+104(FP), Y12
+	VBROADCASTSS hi+108(FP), Y13
+	VMAXPS       Y0, Y12, Y0
+	VMINPS       Y0, Y13, Y0
+	VMAXPS       Y1, Y12, Y1
+	VMINPS       Y1, Y13, Y1
+	VMAXPS       Y2, Y12, Y2
+	VMINPS       Y2, Y13, Y2
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y1, 32(DI)
+	VMOVUPS      Y2, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Y3, Y12, Y3
+	VMINPS       Y3, Y13, Y3
+	VMAXPS       Y4, Y12, Y4
+	VMINPS       Y4, Y13, Y4
+	VMAXPS       Y5, Y12, Y5
+	VMINPS       Y5, Y13, Y5
+	VMOVUPS      Y3, (DI)
+	VMOVUPS      Y4, 32(DI)
+	VMOVUPS      Y5, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Y6, Y12, Y6
+	VMINPS       Y6, Y13, Y6
+	VMAXPS       Y7, Y12, Y7
+	VMINPS       Y7, Y13, Y7
+	VMAXPS       Y8, Y12, Y8
+	VMINPS       Y8, Y13, Y8
+	VMOVUPS      Y6, (DI)
+	VMOVUPS      Y7, 32(DI)
+	VMOVUPS      Y8, 64(DI)
+	ADDQ         R8, DI
+	VMAXPS       Y9, Y12, Y9
+	VMINPS       Y9, Y13, Y9
+	VMAXPS       Y10, Y12, Y10
+	VMINPS       Y10, Y13, Y10
+	VMAXPS       Y11, Y12, Y11
+	VMINPS       Y11, Y13, Y11
+	VMOVUPS      Y9, (DI)
+	VMOVUPS      Y10, 32(DI)
+	VMOVUPS      Y11, 64(DI)
 	VZEROUPPER
 	RET
 
-// func tile1x64AVX2(k int, a []float32, b []float32, at []int, init []float32, c []float32, ldc int)
-// Requires: AVX, FMA3
-TEXT ·tile1x64AVX2(SB), NOSPLIT, $0-136
-	MOVQ         k+0(FP), AX
-	MOVQ         a_base+8(FP), CX
-	MOVQ         b_base+32(FP), DX
+// func plane8AVX512(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·plane8AVX512(SB), NOSPLIT, $0-136
+	MOVQ         w_base+0(FP), AX
+	MOVQ         at_len+64(FP), CX
+	MOVQ         b_base+24(FP), DX
 	MOVQ         at_base+56(FP), BX
-	MOVQ         init_base+80(FP), SI
-	MOVQ         c_base+104(FP), DI
-	MOVQ         ldc+128(FP), R8
+	MOVQ         ldb+48(FP), SI
+	MOVQ         c_base+96(FP), DI
+	MOVQ         ldc+120(FP), R8
+	MOVQ         blocks+128(FP), R9
+	VBROADCASTSS init+80(FP), Z0
+	VBROADCASTSS lo+84(FP), Z1
+	VBROADCASTSS hi+88(FP), Z2
+	SHLQ         $0x02, SI
 	SHLQ         $0x02, R8
-	TESTQ        SI, SI
-	JZ           load
-	VBROADCASTSS (SI), Y0
-	VMOVUPS      Y0, Y1
-	VMOVUPS      Y0, Y2
-	VMOVUPS      Y0, Y3
-	VMOVUPS      Y0, Y4
-	VMOVUPS      Y0, Y5
-	VMOVUPS      Y0, Y6
-	VMOVUPS      Y0, Y7
-	JMP          sum
 
-load:
-	MOVQ    DI, SI
-	VMOVUPS (SI), Y0
-	VMOVUPS 32(SI), Y1
-	VMOVUPS 64(SI), Y2
-	VMOVUPS 96(SI), Y3
-	VMOVUPS 128(SI), Y4
-	VMOVUPS 160(SI), Y5
-	VMOVUPS 192(SI), Y6
-	VMOVUPS 224(SI), Y7
+block:
+	VMOVUPS Z0, Z3
+	VMOVUPS Z0, Z4
+	VMOVUPS Z0, Z5
+	VMOVUPS Z0, Z6
+	VMOVUPS Z0, Z7
+	VMOVUPS Z0, Z8
+	VMOVUPS Z0, Z9
+	VMOVUPS Z0, Z10
+	XORQ    R13, R13
+	TESTQ   CX, CX
+	JZ      store
 
-sum:
-	TESTQ AX, AX
-	JZ    store
-
-step:
-	MOVQ         (BX), SI
-	VBROADCASTSS (CX), Y8
-	VFMADD231PS  (DX)(SI*4), Y8, Y0
-	VFMADD231PS  32(DX)(SI*4), Y8, Y1
-	VFMADD231PS  64(DX)(SI*4), Y8, Y2
-	VFMADD231PS  96(DX)(SI*4), Y8, Y3
-	VFMADD231PS  128(DX)(SI*4), Y8, Y4
-	VFMADD231PS  160(DX)(SI*4), Y8, Y5
-	VFMADD231PS  192(DX)(SI*4), Y8, Y6
-	VFMADD231PS  224(DX)(SI*4), Y8, Y7
-	ADDQ         $0x08, BX
-	ADDQ         $0x04, CX
-	DECQ         AX
-	JNZ          step
+tap:
+	MOVQ         (BX)(R13*8), R10
+	LEAQ         (DX)(R10*4), R10
+	LEAQ         (R10)(SI*2), R11
+	ADDQ         SI, R11
+	LEAQ         (R11)(SI*2), R12
+	ADDQ         SI, R12
+	VBROADCASTSS (AX)(R13*4), Z11
+	VFMADD231PS  (R10), Z11, Z3
+	VFMADD231PS  (R10)(SI*1), Z11, Z4
+	VFMADD231PS  (R10)(SI*2), Z11, Z5
+	VFMADD231PS  (R11), Z11, Z6
+	VFMADD231PS  (R11)(SI*1), Z11, Z7
+	VFMADD231PS  (R11)(SI*2), Z11, Z8
+	VFMADD231PS  (R12), Z11, Z9
+	VFMADD231PS  (R12)(SI*1), Z11, Z10
+	INCQ         R13
+	CMPQ         R13, CX
+	JLT          tap
 
 store:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	VMOVUPS Y4, 128(DI)
-	VMOVUPS Y5, 160(DI)
-	VMOVUPS Y6, 192(DI)
-	VMOVUPS Y7, 224(DI)
+	MOVQ    DI, R10
+	LEAQ    (R10)(R8*2), R11
+	ADDQ    R8, R11
+	LEAQ    (R11)(R8*2), R12
+	ADDQ    R8, R12
+	VMAXPS  Z3, Z1, Z3
+	VMINPS  Z3, Z2, Z3
+	VMOVUPS Z3, (R10)
+	VMAXPS  Z4, Z1, Z4
+	VMINPS  Z4, Z2, Z4
+	VMOVUPS Z4, (R10)(R8*1)
+	VMAXPS  Z5, Z1, Z5
+	VMINPS  Z5, Z2, Z5
+	VMOVUPS Z5, (R10)(R8*2)
+	VMAXPS  Z6, Z1, Z6
+	VMINPS  Z6, Z2, Z6
+	VMOVUPS Z6, (R11)
+	VMAXPS  Z7, Z1, Z7
+	VMINPS  Z7, Z2, Z7
+	VMOVUPS Z7, (R11)(R8*1)
+	VMAXPS  Z8, Z1, Z8
+	VMINPS  Z8, Z2, Z8
+	VMOVUPS Z8, (R11)(R8*2)
+	VMAXPS  Z9, Z1, Z9
+	VMINPS  Z9, Z2, Z9
+	VMOVUPS Z9, (R12)
+	VMAXPS  Z10, Z1, Z10
+	VMINPS  Z10, Z2, Z10
+	VMOVUPS Z10, (R12)(R8*1)
+	ADDQ    $0x40, DX
+	ADDQ    $0x40, DI
+	DECQ    R9
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func plane3AVX512(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·plane3AVX512(SB), NOSPLIT, $0-136
+	MOVQ         w_base+0(FP), AX
+	MOVQ         at_len+64(FP), CX
+	MOVQ         b_base+24(FP), DX
+	MOVQ         at_base+56(FP), BX
+	MOVQ         ldb+48(FP), SI
+	MOVQ         c_base+96(FP), DI
+	MOVQ         ldc+120(FP), R8
+	MOVQ         blocks+128(FP), R9
+	VBROADCASTSS init+80(FP), Z0
+	VBROADCASTSS lo+84(FP), Z1
+	VBROADCASTSS hi+88(FP), Z2
+	SHLQ         $0x02, SI
+	SHLQ         $0x02, R8
+
+block:
+	VMOVUPS Z0, Z3
+	VMOVUPS Z0, Z4
+	VMOVUPS Z0, Z5
+	XORQ    R11, R11
+	TESTQ   CX, CX
+	JZ      store
+
+tap:
+	MOVQ         (BX)(R11*8), R10
+	LEAQ         (DX)(R10*4), R10
+	VBROADCASTSS (AX)(R11*4), Z6
+	VFMADD231PS  (R10), Z6, Z3
+	VFMADD231PS  (R10)(SI*1), Z6, Z4
+	VFMADD231PS  (R10)(SI*2), Z6, Z5
+	INCQ         R11
+	CMPQ         R11, CX
+	JLT          tap
+
+store:
+	MOVQ    DI, R10
+	VMAXPS  Z3, Z1, Z3
+	VMINPS  Z3, Z2, Z3
+	VMOVUPS Z3, (R10)
+	VMAXPS  Z4, Z1, Z4
+	VMINPS  Z4, Z2, Z4
+	VMOVUPS Z4, (R10)(R8*1)
+	VMAXPS  Z5, Z1, Z5
+	VMINPS  Z5, Z2, Z5
+	VMOVUPS Z5, (R10)(R8*2)
+	ADDQ    $0x40, DX
+	ADDQ    $0x40, DI
+	DECQ    R9
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func plane1AVX512(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·plane1AVX512(SB), NOSPLIT, $0-136
+	MOVQ         w_base+0(FP), AX
+	MOVQ         at_len+64(FP), CX
+	MOVQ         b_base+24(FP), DX
+	MOVQ         at_base+56(FP), BX
+	MOVQ         ldb+48(FP), SI
+	MOVQ         c_base+96(FP), DI
+	MOVQ         ldc+120(FP), R8
+	MOVQ         blocks+128(FP), R9
+	VBROADCASTSS init+80(FP), Z0
+	VBROADCASTSS lo+84(FP), Z1
+	VBROADCASTSS hi+88(FP), Z2
+	SHLQ         $0x02, SI
+	SHLQ         $0x02, R8
+
+block:
+	VMOVUPS Z0, Z3
+	XORQ    R8, R8
+	TESTQ   CX, CX
+	JZ      store
+
+tap:
+	MOVQ         (BX)(R8*8), SI
+	LEAQ         (DX)(SI*4), SI
+	VBROADCASTSS (AX)(R8*4), Z4
+	VFMADD231PS  (SI), Z4, Z3
+	INCQ         R8
+	CMPQ         R8, CX
+	JLT          tap
+
+store:
+	MOVQ    DI, SI
+	VMAXPS  Z3, Z1, Z3
+	VMINPS  Z3, Z2, Z3
+	VMOVUPS Z3, (SI)
+	ADDQ    $0x40, DX
+	ADDQ    $0x40, DI
+	DECQ    R9
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func plane8AVX2(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+// Requires: AVX, FMA3
+TEXT ·plane8AVX2(SB), NOSPLIT, $0-136
+	MOVQ         w_base+0(FP), AX
+	MOVQ         at_len+64(FP), CX
+	MOVQ         b_base+24(FP), DX
+	MOVQ         at_base+56(FP), BX
+	MOVQ         ldb+48(FP), SI
+	MOVQ         c_base+96(FP), DI
+	MOVQ         ldc+120(FP), R8
+	MOVQ         blocks+128(FP), R9
+	VBROADCASTSS init+80(FP), Y0
+	VBROADCASTSS lo+84(FP), Y1
+	VBROADCASTSS hi+88(FP), Y2
+	SHLQ         $0x02, SI
+	SHLQ         $0x02, R8
+
+block:
+	VMOVUPS Y0, Y3
+	VMOVUPS Y0, Y4
+	VMOVUPS Y0, Y5
+	VMOVUPS Y0, Y6
+	VMOVUPS Y0, Y7
+	VMOVUPS Y0, Y8
+	VMOVUPS Y0, Y9
+	VMOVUPS Y0, Y10
+	XORQ    R13, R13
+	TESTQ   CX, CX
+	JZ      store
+
+tap:
+	MOVQ         (BX)(R13*8), R10
+	LEAQ         (DX)(R10*4), R10
+	LEAQ         (R10)(SI*2), R11
+	ADDQ         SI, R11
+	LEAQ         (R11)(SI*2), R12
+	ADDQ         SI, R12
+	VBROADCASTSS (AX)(R13*4), Y11
+	VFMADD231PS  (R10), Y11, Y3
+	VFMADD231PS  (R10)(SI*1), Y11, Y4
+	VFMADD231PS  (R10)(SI*2), Y11, Y5
+	VFMADD231PS  (R11), Y11, Y6
+	VFMADD231PS  (R11)(SI*1), Y11, Y7
+	VFMADD231PS  (R11)(SI*2), Y11, Y8
+	VFMADD231PS  (R12), Y11, Y9
+	VFMADD231PS  (R12)(SI*1), Y11, Y10
+	INCQ         R13
+	CMPQ         R13, CX
+	JLT          tap
+
+store:
+	MOVQ    DI, R10
+	LEAQ    (R10)(R8*2), R11
+	ADDQ    R8, R11
+	LEAQ    (R11)(R8*2), R12
+	ADDQ    R8, R12
+	VMAXPS  Y3, Y1, Y3
+	VMINPS  Y3, Y2, Y3
+	VMOVUPS Y3, (R10)
+	VMAXPS  Y4, Y1, Y4
+	VMINPS  Y4, Y2, Y4
+	VMOVUPS Y4, (R10)(R8*1)
+	VMAXPS  Y5, Y1, Y5
+	VMINPS  Y5, Y2, Y5
+	VMOVUPS Y5, (R10)(R8*2)
+	VMAXPS  Y6, Y1, Y6
+	VMINPS  Y6, Y2, Y6
+	VMOVUPS Y6, (R11)
+	VMAXPS  Y7, Y1, Y7
+	VMINPS  Y7, Y2, Y7
+	VMOVUPS Y7, (R11)(R8*1)
+	VMAXPS  Y8, Y1, Y8
+	VMINPS  Y8, Y2, Y8
+	VMOVUPS Y8, (R11)(R8*2)
+	VMAXPS  Y9, Y1, Y9
+	VMINPS  Y9, Y2, Y9
+	VMOVUPS Y9, (R12)
+	VMAXPS  Y10, Y1, Y10
+	VMINPS  Y10, Y2, Y10
+	VMOVUPS Y10, (R12)(R8*1)
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, DI
+	DECQ    R9
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func plane3AVX2(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+// Requires: AVX, FMA3
+TEXT ·plane3AVX2(SB), NOSPLIT, $0-136
+	MOVQ         w_base+0(FP), AX
+	MOVQ         at_len+64(FP), CX
+	MOVQ         b_base+24(FP), DX
+	MOVQ         at_base+56(FP), BX
+	MOVQ         ldb+48(FP), SI
+	MOVQ         c_base+96(FP), DI
+	MOVQ         ldc+120(FP), R8
+	MOVQ         blocks+128(FP), R9
+	VBROADCASTSS init+80(FP), Y0
+	VBROADCASTSS lo+84(FP), Y1
+	VBROADCASTSS hi+88(FP), Y2
+	SHLQ         $0x02, SI
+	SHLQ         $0x02, R8
+
+block:
+	VMOVUPS Y0, Y3
+	VMOVUPS Y0, Y4
+	VMOVUPS Y0, Y5
+	XORQ    R11, R11
+	TESTQ   CX, CX
+	JZ      store
+
+tap:
+	MOVQ         (BX)(R11*8), R10
+	LEAQ         (DX)(R10*4), R10
+	VBROADCASTSS (AX)(R11*4), Y6
+	VFMADD231PS  (R10), Y6, Y3
+	VFMADD231PS  (R10)(SI*1), Y6, Y4
+	VFMADD231PS  (R10)(SI*2), Y6, Y5
+	INCQ         R11
+	CMPQ         R11, CX
+	JLT          tap
+
+store:
+	MOVQ    DI, R10
+	VMAXPS  Y3, Y1, Y3
+	VMINPS  Y3, Y2, Y3
+	VMOVUPS Y3, (R10)
+	VMAXPS  Y4, Y1, Y4
+	VMINPS  Y4, Y2, Y4
+	VMOVUPS Y4, (R10)(R8*1)
+	VMAXPS  Y5, Y1, Y5
+	VMINPS  Y5, Y2, Y5
+	VMOVUPS Y5, (R10)(R8*2)
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, DI
+	DECQ    R9
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func plane1AVX2(w []float32, b []float32, ldb int, at []int, init float32, lo float32, hi float32, c []float32, ldc int, blocks int)
+// Requires: AVX, FMA3
+TEXT ·plane1AVX2(SB), NOSPLIT, $0-136
+	MOVQ         w_base+0(FP), AX
+	MOVQ         at_len+64(FP), CX
+	MOVQ         b_base+24(FP), DX
+	MOVQ         at_base+56(FP), BX
+	MOVQ         ldb+48(FP), SI
+	MOVQ         c_base+96(FP), DI
+	MOVQ         ldc+120(FP), R8
+	MOVQ         blocks+128(FP), R9
+	VBROADCASTSS init+80(FP), Y0
+	VBROADCASTSS lo+84(FP), Y1
+	VBROADCASTSS hi+88(FP), Y2
+	SHLQ         $0x02, SI
+	SHLQ         $0x02, R8
+
+block:
+	VMOVUPS Y0, Y3
+	XORQ    R8, R8
+	TESTQ   CX, CX
+	JZ      store
+
+tap:
+	MOVQ         (BX)(R8*8), SI
+	LEAQ         (DX)(SI*4), SI
+	VBROADCASTSS (AX)(R8*4), Y4
+	VFMADD231PS  (SI), Y4, Y3
+	INCQ         R8
+	CMPQ         R8, CX
+	JLT          tap
+
+store:
+	MOVQ    DI, SI
+	VMAXPS  Y3, Y1, Y3
+	VMINPS  Y3, Y2, Y3
+	VMOVUPS Y3, (SI)
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, DI
+	DECQ    R9
+	JNZ     block
 	VZEROUPPER
 	RET
 

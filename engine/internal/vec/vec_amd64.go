@@ -71,3 +71,18 @@ func lowerTransposedAVX2(x [][8]float32, z [][8]float32, m []float32)
 //
 //go:noescape
 func nearerAVX2(dist []float32, x []float32, z []float32)
+
+// copyRowsAVX2 is CopyRows for a vector's columns at least.
+//
+//go:noescape
+func copyRowsAVX2(dst []float32, ldd int, src []float32, lds int, rows int, cols int)
+
+// unzipRowsAVX2 is UnzipRows for an even number of columns, two vectors' at least.
+//
+//go:noescape
+func unzipRowsAVX2(even []float32, odd []float32, lde int, src []float32, lds int, rows int, cols int)
+
+// zipRowsAVX2 is ZipRows for an even number of columns, two vectors' at least.
+//
+//go:noescape
+func zipRowsAVX2(dst []float32, ldd int, even []float32, lde int, odd []float32, ldo int, rows int, cols int)

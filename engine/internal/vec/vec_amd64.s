@@ -779,3 +779,137 @@ next:
 done:
 	VZEROUPPER
 	RET
+
+// func copyRowsAVX2(dst []float32, ldd int, src []float32, lds int, rows int, cols int)
+// Requires: AVX
+TEXT ·copyRowsAVX2(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ ldd+24(FP), CX
+	SHLQ $0x02, CX
+	MOVQ src_base+32(FP), DX
+	MOVQ lds+56(FP), BX
+	SHLQ $0x02, BX
+	MOVQ rows+64(FP), SI
+	MOVQ cols+72(FP), DI
+	SUBQ $0x08, DI
+
+row:
+	XORQ R8, R8
+
+block:
+	CMPQ    R8, DI
+	JGE     last
+	VMOVUPS (DX)(R8*4), Y0
+	VMOVUPS Y0, (AX)(R8*4)
+	ADDQ    $0x08, R8
+	JMP     block
+
+last:
+	MOVQ    DI, R8
+	VMOVUPS (DX)(R8*4), Y0
+	VMOVUPS Y0, (AX)(R8*4)
+	ADDQ    CX, AX
+	ADDQ    BX, DX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func unzipRowsAVX2(even []float32, odd []float32, lde int, src []float32, lds int, rows int, cols int)
+// Requires: AVX, AVX2
+TEXT ·unzipRowsAVX2(SB), NOSPLIT, $0-104
+	MOVQ odd_base+24(FP), AX
+	MOVQ even_base+0(FP), CX
+	SUBQ CX, AX
+	MOVQ even_base+0(FP), CX
+	MOVQ lde+48(FP), DX
+	SHLQ $0x02, DX
+	MOVQ src_base+56(FP), BX
+	MOVQ lds+80(FP), SI
+	SHLQ $0x02, SI
+	MOVQ rows+88(FP), DI
+	MOVQ cols+96(FP), R8
+	SUBQ $0x10, R8
+
+row:
+	XORQ R9, R9
+
+block:
+	CMPQ    R9, R8
+	JGE     last
+	VMOVUPS (BX)(R9*4), Y0
+	VMOVUPS 32(BX)(R9*4), Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y0
+	VPERMPD $0xd8, Y2, Y2
+	VPERMPD $0xd8, Y0, Y0
+	LEAQ    (CX)(R9*2), R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y0, (R10)(AX*1)
+	ADDQ    $0x10, R9
+	JMP     block
+
+last:
+	MOVQ    R8, R9
+	VMOVUPS (BX)(R9*4), Y0
+	VMOVUPS 32(BX)(R9*4), Y1
+	VSHUFPS $0x88, Y1, Y0, Y2
+	VSHUFPS $0xdd, Y1, Y0, Y0
+	VPERMPD $0xd8, Y2, Y2
+	VPERMPD $0xd8, Y0, Y0
+	LEAQ    (CX)(R9*2), R9
+	VMOVUPS Y2, (R9)
+	VMOVUPS Y0, (R9)(AX*1)
+	ADDQ    DX, CX
+	ADDQ    SI, BX
+	DECQ    DI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func zipRowsAVX2(dst []float32, ldd int, even []float32, lde int, odd []float32, ldo int, rows int, cols int)
+// Requires: AVX, AVX2
+TEXT ·zipRowsAVX2(SB), NOSPLIT, $0-112
+	MOVQ dst_base+0(FP), AX
+	MOVQ ldd+24(FP), CX
+	SHLQ $0x02, CX
+	MOVQ even_base+32(FP), DX
+	MOVQ lde+56(FP), BX
+	SHLQ $0x02, BX
+	MOVQ odd_base+64(FP), SI
+	MOVQ ldo+88(FP), DI
+	SHLQ $0x02, DI
+	MOVQ rows+96(FP), R8
+	MOVQ cols+104(FP), R9
+	SUBQ $0x10, R9
+
+row:
+	XORQ R10, R10
+
+block:
+	CMPQ      R10, R9
+	JGE       last
+	VPERMPD   $0xd8, (DX)(R10*2), Y0
+	VPERMPD   $0xd8, (SI)(R10*2), Y1
+	VUNPCKLPS Y1, Y0, Y2
+	VUNPCKHPS Y1, Y0, Y0
+	VMOVUPS   Y2, (AX)(R10*4)
+	VMOVUPS   Y0, 32(AX)(R10*4)
+	ADDQ      $0x10, R10
+	JMP       block
+
+last:
+	MOVQ      R9, R10
+	VPERMPD   $0xd8, (DX)(R10*2), Y0
+	VPERMPD   $0xd8, (SI)(R10*2), Y1
+	VUNPCKLPS Y1, Y0, Y2
+	VUNPCKHPS Y1, Y0, Y0
+	VMOVUPS   Y2, (AX)(R10*4)
+	VMOVUPS   Y0, 32(AX)(R10*4)
+	ADDQ      CX, AX
+	ADDQ      BX, DX
+	ADDQ      DI, SI
+	DECQ      R8
+	JNZ       row
+	VZEROUPPER
+	RET

@@ -13,7 +13,11 @@ func generateGemm() {
 	tile(avx512, 8, 3)
 	tile(avx512, 4, 2)
 	tile(avx2, 4, 3)
-	tile(avx2, 1, 8)
+	for _, s := range []isa{avx512, avx2} {
+		for _, rows := range []int{8, 3, 1} {
+			plane(s, rows)
+		}
+	}
 	gather()
 }
 
@@ -23,7 +27,7 @@ const ahead = 512
 // tile is a micro-kernel: rows x vectors of C are in registers while k goes up.
 func tile(s isa, rows, vectors int) {
 	function(fmt.Sprintf("tile%dx%d%s", rows, vectors*s.lanes, s.name),
-		"func(k int, a, b []float32, at []int, init, c []float32, ldc int)",
+		"func(k int, a, b []float32, at []int, init []float32, lo, hi float32, c []float32, ldc int)",
 		fmt.Sprintf("is Kernel.tile for %d rows and %d columns.", rows, vectors*s.lanes))
 	k, a, b, at := Load(Param("k"), GP64()), pointer("a"), pointer("b"), pointer("at")
 	init, c, ldc := pointer("init"), pointer("c"), Load(Param("ldc"), GP64())
@@ -64,25 +68,17 @@ func tile(s isa, rows, vectors int) {
 	from := GP64()
 	MOVQ(Mem{Base: at}, from)
 	source := func(j int) Mem { return Mem{Base: b, Index: from, Scale: 4, Disp: 4 * s.lanes * j} }
-	if rows == 1 { // each vector of b serves once: it can be the instruction's operand
+	x := make([]reg.VecVirtual, vectors)
+	for j := range x {
+		x[j] = s.vector()
+		VMOVUPS(source(j), x[j])
+	}
+	PREFETCHT0(Mem{Base: a, Disp: ahead}) // of the second-level cache
+	for r := range rows {
 		w := s.vector()
-		VBROADCASTSS(Mem{Base: a}, w)
+		VBROADCASTSS(Mem{Base: a, Disp: 4 * r}, w)
 		for j := range vectors {
-			VFMADD231PS(source(j), w, sum[0][j])
-		}
-	} else {
-		x := make([]reg.VecVirtual, vectors)
-		for j := range x {
-			x[j] = s.vector()
-			VMOVUPS(source(j), x[j])
-		}
-		PREFETCHT0(Mem{Base: a, Disp: ahead}) // of the second-level cache
-		for r := range rows {
-			w := s.vector()
-			VBROADCASTSS(Mem{Base: a, Disp: 4 * r}, w)
-			for j := range vectors {
-				VFMADD231PS(x[j], w, sum[r][j])
-			}
+			VFMADD231PS(x[j], w, sum[r][j])
 		}
 	}
 	ADDQ(Imm(8), at)
@@ -91,14 +87,98 @@ func tile(s isa, rows, vectors int) {
 	JNZ(LabelRef("step"))
 
 	Label("store")
+	lo, hi := number(s, "lo"), number(s, "hi")
 	for r, v := range sum {
 		if r > 0 {
 			ADDQ(ldc, c)
 		}
 		for j := range vectors {
+			VMAXPS(v[j], lo, v[j]) // NaN stays
+			VMINPS(v[j], hi, v[j])
+		}
+		for j := range vectors {
 			VMOVUPS(v[j], Mem{Base: c, Disp: 4 * s.lanes * j})
 		}
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// number is an argument in all lanes.
+func number(s isa, name string) reg.VecVirtual {
+	addr, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v := s.vector()
+	VBROADCASTSS(addr.Addr, v)
+	return v
+}
+
+// plane is a part of ISA.Plane: a vector of each row is in a register while the taps go by.
+func plane(s isa, rows int) {
+	function(fmt.Sprintf("plane%d%s", rows, s.name),
+		"func(w, b []float32, ldb int, at []int, init, lo, hi float32, c []float32, ldc, blocks int)",
+		fmt.Sprintf("is ISA.Plane for %d rows and blocks times %d columns.", rows, s.lanes))
+	w, taps, b, at := pointer("w"), Load(Param("at").Len(), GP64()), pointer("b"), pointer("at")
+	ldb, c, ldc, blocks := Load(Param("ldb"), GP64()), pointer("c"), Load(Param("ldc"), GP64()), Load(Param("blocks"), GP64())
+	init, lo, hi := number(s, "init"), number(s, "lo"), number(s, "hi")
+	SHLQ(Imm(2), ldb)
+	SHLQ(Imm(2), ldc)
+	// Three rows are within reach of a base register: for eight there are three.
+	bases := make([]reg.Register, (rows+2)/3)
+	for i := range bases {
+		bases[i] = GP64()
+	}
+	walk := func(ld reg.Register) { // to the bases behind the first
+		for i := 1; i < len(bases); i++ {
+			LEAQ(Mem{Base: bases[i-1], Index: ld, Scale: 2}, bases[i])
+			ADDQ(ld, bases[i])
+		}
+	}
+	row := func(r int, ld reg.Register) Mem {
+		if r%3 == 0 {
+			return Mem{Base: bases[r/3]}
+		}
+		return Mem{Base: bases[r/3], Index: ld, Scale: uint8(r % 3)}
+	}
+	sum := make([]reg.VecVirtual, rows)
+	for r := range sum {
+		sum[r] = s.vector()
+	}
+	l, v := GP64(), s.vector()
+
+	Label("block")
+	for r := range sum {
+		VMOVUPS(init, sum[r])
+	}
+	XORQ(l, l)
+	TESTQ(taps, taps)
+	JZ(LabelRef("store"))
+	Label("tap")
+	MOVQ(Mem{Base: at, Index: l, Scale: 8}, bases[0])
+	LEAQ(Mem{Base: b, Index: bases[0], Scale: 4}, bases[0])
+	walk(ldb)
+	VBROADCASTSS(Mem{Base: w, Index: l, Scale: 4}, v)
+	for r := range sum {
+		VFMADD231PS(row(r, ldb), v, sum[r])
+	}
+	INCQ(l)
+	CMPQ(l, taps)
+	JLT(LabelRef("tap"))
+
+	Label("store")
+	MOVQ(c, bases[0])
+	walk(ldc)
+	for r := range sum {
+		VMAXPS(sum[r], lo, sum[r]) // NaN stays
+		VMINPS(sum[r], hi, sum[r])
+		VMOVUPS(sum[r], row(r, ldc))
+	}
+	ADDQ(Imm(uint64(4*s.lanes)), b)
+	ADDQ(Imm(uint64(4*s.lanes)), c)
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
 	VZEROUPPER()
 	RET()
 }

@@ -69,6 +69,9 @@ func generateVec() {
 	lower()
 	lowerTransposed()
 	nearer()
+	copyRows()
+	unzipRows()
+	zipRows()
 }
 
 // inside is 1 where k[0] < x < k[1], else 0.
