@@ -154,7 +154,9 @@ func TestRecipesAgreeWithPyTorch(t *testing.T) {
 // TestRealNetworks compares the networks that make backbones has fetched on this machine.
 func TestRealNetworks(t *testing.T) {
 	cache, err := os.UserCacheDir()
-	require.NoError(t, err)
+	if err != nil {
+		t.Skipf("SKIPPED: the real networks are not tested: %v", err)
+	}
 	for _, want := range goldens(t, "real") {
 		t.Run(want.Name, func(t *testing.T) {
 			n, ok := Find(Networks(), want.Name)
