@@ -19,7 +19,8 @@ func (p *program) demo() *cobra.Command {
 		Use:   "demo",
 		Short: "Make a data set, fit a detector, refine its maps and show the gain",
 		Long: `Make a data set of a woven texture, fit PatchCore on its normal images, score and refine its test images, and write a
-report with pictures. It takes a minute or two.`,
+report with pictures. It takes a minute or two. The network is scatter, which is built in and made for textures; --backbone
+names another one, the report and the model say which it was.`,
 		Example: "  f2pad demo\n  f2pad demo --backbone efficientnet-lite0\n  f2pad demo --out /tmp/f2pad-demo --json",
 		Args:    cobra.NoArgs,
 		RunE:    p.verb(func(ctx context.Context, _ []string) error { return p.demonstrate(ctx, out, network, o) }),
