@@ -12,6 +12,7 @@ include bench/gpu/gpu.mk
 include bench/cpu/cpu.mk
 include bench/accuracy/accuracy.mk
 include cgo/ort/ort.mk
+include engine/backbone/pretrained/pretrained.mk
 include engine/internal/gemm/gemm.mk
 
 ifeq ($(CUDA),1)

@@ -195,6 +195,19 @@ func TestLoadFindsTheNetwork(t *testing.T) {
 	require.NoError(t, os.Rename(beside+".new", beside))
 	require.ErrorIs(t, load(""), backbone.ErrOtherNetwork)
 
+	folders := []string{filepath.Join(dir, "gone"), t.TempDir(), t.TempDir()}
+	require.NoError(t, os.WriteFile(filepath.Join(folders[2], "net.onnx"), data, 0o600))
+	_, err = LoadWith(path, "", folders[:2]...)
+	require.ErrorIs(t, err, backbone.ErrOtherNetwork)
+	_, err = LoadWith(path, "", folders...)
+	require.NoError(t, err, "in a folder; the other network beside the model is passed over")
+	require.NoError(t, os.Remove(beside))
+	_, err = LoadWith(path, "", folders[:2]...)
+	require.ErrorIs(t, err, ErrNoNetwork)
+	for _, place := range []string{net, beside, filepath.Join(folders[0], "net.onnx"), filepath.Join(folders[1], "net.onnx")} {
+		require.ErrorContains(t, err, place)
+	}
+
 	_, err = New(&Model{Info: m.Info, backbone: unbound(t, path), method: m.method}, Options{})
 	require.ErrorContains(t, err, "not loaded")
 

@@ -190,15 +190,15 @@ func memorySection(i int) string { return fmt.Sprintf("memory/%03d", i) }
 func Load(path string) (*Model, error) { return LoadWith(path, "") }
 
 // LoadWith is Load with the path of the backbone's ONNX file, which has to be the one that the model was fitted with
-// (backbone.ErrOtherNetwork).
-func LoadWith(path, network string) (*Model, error) {
+// (backbone.ErrOtherNetwork). Without one ("") a file of its name is looked for in the folders, too, after the model's.
+func LoadWith(path, network string, folders ...string) (*Model, error) {
 	f, err := artifact.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	m, err := FromArtifact(f)
 	if err == nil {
-		err = m.bind(path, network)
+		err = m.bind(path, network, folders)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -206,11 +206,11 @@ func LoadWith(path, network string) (*Model, error) {
 	return m, nil
 }
 
-// ErrNoNetwork means that the file of a model's backbone is not where it was, nor beside the model.
+// ErrNoNetwork means that the file of a model's backbone is not where it was, nor beside the model, nor in the folders given.
 var ErrNoNetwork = errors.New("the backbone's file is missing")
 
-// bind reads the backbone's own file, if it has one.
-func (m *Model) bind(path, network string) error {
+// bind reads the backbone's own file, if it has one: the first with the right hash.
+func (m *Model) bind(path, network string, folders []string) error {
 	bb, ok := m.backbone.(backbone.External)
 	switch {
 	case !ok && network != "":
@@ -221,12 +221,26 @@ func (m *Model) bind(path, network string) error {
 		return bb.Bind(network)
 	}
 	places := []string{bb.File(), filepath.Join(filepath.Dir(path), bb.Name())}
+	for _, folder := range folders {
+		places = append(places, filepath.Join(folder, bb.Name()))
+	}
+	var other error
 	for _, p := range places {
-		if _, err := os.Stat(p); err == nil {
-			return bb.Bind(p)
+		if _, err := os.Stat(p); err != nil {
+			continue
+		}
+		err := bb.Bind(p)
+		if !errors.Is(err, backbone.ErrOtherNetwork) {
+			return err
+		}
+		if other == nil {
+			other = err
 		}
 	}
-	return fmt.Errorf("engine: %w: it is neither %s nor %s", ErrNoNetwork, places[0], places[1])
+	if other != nil {
+		return other
+	}
+	return fmt.Errorf("engine: %w: there is no %s", ErrNoNetwork, strings.Join(places, ", nor "))
 }
 
 // FromArtifact reads a model from an opened artifact, without the file of an External backbone: it can be looked at, but not

@@ -103,7 +103,7 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if err := errors.Join(writable(o.report), writable(o.sheet)); err != nil {
 		return err
 	}
-	m, err := load(o.model, o.backbone)
+	m, err := p.load(o.model, o.backbone)
 	if err != nil {
 		return err
 	}

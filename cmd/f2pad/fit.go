@@ -10,6 +10,7 @@ import (
 
 	"f2pad/engine"
 	"f2pad/engine/backbone"
+	"f2pad/engine/backbone/pretrained"
 	"f2pad/engine/dataset"
 
 	"github.com/spf13/cobra"
@@ -31,13 +32,16 @@ takes part. Images that cannot be used are reported and left out (exit code 3).
 --size native runs every image at its own size, which keeps defects that shrinking would lose: choose it where they are
 only a few pixels wide. PaDiM then shares one Gaussian among all locations.
 
---backbone takes any network as an ONNX file. From torchvision, for example:
+--backbone takes the name of a network ('f2pad backbones' lists them): scatter, which is built in and serves textures, or a
+trained one, which 'make backbones' fetches and which is the choice for real work. It also takes any network as an ONNX file.
+From torchvision, for example:
 
   net = torchvision.models.resnet18(weights="DEFAULT").eval()
   torch.onnx.export(net, torch.zeros(1, 3, 256, 256), "resnet18.onnx", dynamo=False)
 
 The model remembers where the file is, and its hash; score and eval look for it there and beside the model.`,
 		Example: `  f2pad fit --data mvtec/leather --method patchcore --out leather.f2pad
+  f2pad fit --data mvtec/leather --method patchcore --backbone efficientnet-lite0 --out leather.f2pad
   f2pad fit --images photos/good --method padim --size native --out part.f2pad
   f2pad fit --data mvtec/tile --method padim --profile anomalib --seed 7 --out tile.f2pad
   f2pad fit --data mvtec/tile --method padim --backbone resnet18.onnx --layers layer1,layer2,layer3 --out deep.f2pad`,
@@ -47,11 +51,15 @@ The model remembers where the file is, and its hash; score and eval look for it 
 				return errors.New("--keep-aspect needs --size PX: native images keep their aspect anyway")
 			}
 			builtIn := slices.Contains(engine.Backbones(), o.Backbone)
+			_, known := pretrained.Find(p.networks, o.Backbone)
 			switch {
+			case known && pre.given(cmd.Flags()):
+				return fmt.Errorf("what the network expects is for ONNX files; of --backbone %s it is known", o.Backbone)
+			case known:
 			case builtIn && (len(o.Layers) > 0 || pre.given(cmd.Flags())):
 				return fmt.Errorf("--layers and what the network expects are for ONNX files, not for --backbone %s", o.Backbone)
 			case !builtIn && filepath.Ext(o.Backbone) != ".onnx":
-				return fmt.Errorf("--backbone must be %s or a file FILE.onnx", alternatives(engine.Backbones()))
+				return fmt.Errorf("--backbone must be %s", alternatives(append(p.knownBackbones(), "a file FILE.onnx")))
 			case !builtIn && len(o.Layers) == 0:
 				return fmt.Errorf("--backbone %s needs --layers: f2pad inspect %s lists them", o.Backbone, o.Backbone)
 			case !builtIn:
@@ -75,8 +83,8 @@ The model remembers where the file is, and its hash; score and eval look for it 
 	f.StringVar(&data, "data", "", "`DIR` with a data set in MVTec AD's layout: train/good is used")
 	f.StringVar(&images, "images", "", "`DIR` with normal images")
 	f.Var(choice{&o.Method, engine.Methods()}, "method", "detector (required)")
-	f.StringVar(&o.Backbone, "backbone", o.Backbone, "network that makes the features: scatter (built in), or an ONNX `FILE.onnx`")
-	f.StringSliceVar(&o.Layers, "layers", nil, "`NAMES` of an ONNX file's layers that make the features; f2pad inspect lists them")
+	f.StringVar(&o.Backbone, "backbone", o.Backbone, "network that makes the features: a `NAME` of f2pad backbones, or an ONNX file FILE.onnx")
+	f.StringSliceVar(&o.Layers, "layers", nil, "`NAMES` of the network's layers that make the features; f2pad inspect lists an ONNX file's")
 	pre.flags(f)
 	f.Var(choice{&o.Profile, engine.Profiles()}, "profile", "tradition whose conventions the method follows")
 	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
@@ -102,7 +110,10 @@ func trainingImages(data, images string) ([]dataset.Item, error) {
 
 // fitModel fits a model, writes it to path and says what was learned.
 func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, path string) error {
-	var err error
+	err := p.resolve(&o)
+	if err != nil {
+		return err
+	}
 	if o.Options, err = p.computing(); err != nil {
 		return err
 	}

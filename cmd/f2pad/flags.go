@@ -165,14 +165,5 @@ var _ = []pflag.Value{choice{}, number{}, modelSize{}, kinds{}, deviceName{}}
 
 // backboneFile is the flag --backbone of verbs that use a model.
 func backboneFile(f *pflag.FlagSet, path *string) {
-	f.StringVar(path, "backbone", "", "the model's ONNX `FILE`, if it is neither where it was nor beside the model")
-}
-
-// load reads a model and its backbone, which network names if it is not "".
-func load(model, network string) (*engine.Model, error) {
-	m, err := engine.LoadWith(model, network)
-	if errors.Is(err, engine.ErrNoNetwork) {
-		return nil, fmt.Errorf("%w; --backbone says where it is", err)
-	}
-	return m, err
+	f.StringVar(path, "backbone", "", "the model's ONNX `FILE`, if it is neither where it was, nor beside the model, nor among 'f2pad backbones'")
 }

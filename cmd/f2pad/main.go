@@ -17,6 +17,7 @@ import (
 	"f2pad/cmd/f2pad/ui/json"
 	"f2pad/cmd/f2pad/ui/text"
 	"f2pad/engine"
+	"f2pad/engine/backbone/pretrained"
 	"f2pad/engine/exec"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ const (
 )
 
 func main() {
-	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, networks: pretrained.Networks()}
 	os.Exit(p.run(os.Args[1:]))
 }
 
@@ -42,10 +43,11 @@ type program struct {
 	in       io.Reader
 	out, err io.Writer
 	json     bool
-	device   string       // --device
-	gpu      *cuda.Device // opened by the first step that computes on it
-	on       chosen       // where the last step computed
-	notices  []string     // what the engine did in another way than asked
+	networks []pretrained.Network // that --backbone takes by name
+	device   string               // --device
+	gpu      *cuda.Device         // opened by the first step that computes on it
+	on       chosen               // where the last step computed
+	notices  []string             // what the engine did in another way than asked
 
 	executorName, ortLib, ortProvider string        // --executor, --ort-lib, --ort-provider
 	executor                          exec.Executor // what they stand for, once it is asked for
@@ -103,7 +105,7 @@ func (p *program) command() *cobra.Command {
 		Long: `f2pad learns what normal images look like, scores new images against that, and draws
 pixel-accurate maps of what is not normal. It needs no labels, and runs on the CPU or an NVIDIA GPU.`,
 		Example: `  f2pad demo
-  f2pad fit --data mvtec/leather --method patchcore --out leather.f2pad
+  f2pad fit --data mvtec/leather --method patchcore --backbone efficientnet-lite0 --out leather.f2pad
   f2pad score --model leather.f2pad --out results --masks --overlays photos/
   f2pad eval --data mvtec/leather --model leather.f2pad --report leather.html`,
 		Version:       version(),
@@ -120,7 +122,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", or what 'make ort' fetched")
 	root.PersistentFlags().Var(choice{&p.ortProvider, ortProviders}, "ort-provider",
 		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take --device's GPU")
-	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.devices(), p.version())
+	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.backbones(), p.devices(), p.version())
 	return root
 }
 

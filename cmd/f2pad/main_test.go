@@ -138,7 +138,7 @@ func keys(m map[string]any) []string {
 }
 
 func TestEveryVerbExplainsItself(t *testing.T) {
-	for _, verb := range []string{"demo", "synth", "fit", "score", "eval", "inspect", "version"} {
+	for _, verb := range []string{"demo", "synth", "fit", "score", "eval", "inspect", "backbones", "version"} {
 		r := f2pad(t, verb, "--help")
 		require.Equal(t, exitOK, r.code, verb)
 		require.Contains(t, r.out, "Examples:\n  f2pad "+verb, verb)
@@ -152,12 +152,16 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --method cflow":         `"cflow" for "--method" flag: must be padim or patchcore`,
 		"fit --data d --out m":       `required flag(s) "method" not set`,
 		"fit --method padim --out m": `[data images] is required`,
-		"fit --method padim --out m --data d --images i":                  `[data images] were all set`,
-		"fit --method padim --out m --data d --size 31":                   `"--size" flag: must be native or a number of pixels from 32 to 8192`,
-		"fit --method padim --out m --data d --executor tpu":              `"--executor" flag: must be auto, go or ort`,
-		"fit --method padim --out m --data d --ort-provider tpu":          `"--ort-provider" flag: must be cpu, cuda or tensorrt`,
-		"fit --method padim --out m --data d --backbone vgg":              `--backbone must be scatter or a file FILE.onnx`,
-		"fit --method padim --out m --data d --backbone a.onnx":           `--backbone a.onnx needs --layers: f2pad inspect a.onnx lists them`,
+		"fit --method padim --out m --data d --images i":                                `[data images] were all set`,
+		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or a number of pixels from 32 to 8192`,
+		"fit --method padim --out m --data d --executor tpu":                            `"--executor" flag: must be auto, go or ort`,
+		"fit --method padim --out m --data d --ort-provider tpu":                        `"--ort-provider" flag: must be cpu, cuda or tensorrt`,
+		"fit --method padim --out m --data d --backbone vgg":                            `--backbone must be scatter, efficientnet-lite0, efficientnet-lite1, efficientnet-lite2 or a file FILE.onnx`,
+		"fit --method padim --out m --data d --backbone a.onnx":                         `--backbone a.onnx needs --layers: f2pad inspect a.onnx lists them`,
+		"fit --method padim --out m --data d --backbone efficientnet-lite0 --std 1,1,1": `of --backbone efficientnet-lite0 it is known`,
+		"demo --backbone vgg": `"--backbone" flag: must be scatter, efficientnet-lite0, efficientnet-lite1 or efficientnet-lite2`,
+		"backbones list":      `unknown command "list"`,
+		"backbones add vgg":   `accepts 2 arg(s), received 1`,
 		"fit --method padim --out m --data d --layers layer1":             `for ONNX files, not for --backbone scatter`,
 		"fit --method padim --out m --data d --mean 0,0,0":                `for ONNX files, not for --backbone scatter`,
 		"fit --method padim --out m --data d --std 1,0,1":                 `"--std" flag: must be three numbers R,G,B above 0`,
@@ -378,7 +382,7 @@ func TestDemoMakesFitsAndEvaluates(t *testing.T) {
 		p := &program{out: &out, err: &out, json: true, device: cpuDevice}
 		p.ui = p.newUI()
 		o := synth.Options{Texture: "weave", Train: 8, Test: 5, Size: 64}
-		require.NoError(t, p.demonstrate(t.Context(), dir, o))
+		require.NoError(t, p.demonstrate(t.Context(), dir, "scatter", o))
 		all := messages(t, out.String())
 		require.Equal(t, []string{"dataset", "executor", "device", "model", "summary"}, types(all))
 		require.Len(t, all[len(all)-1]["rows"], 15, "3 maps of 4 defects and all")

@@ -126,7 +126,7 @@ type input struct {
 
 func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string) error {
 	began := time.Now()
-	m, err := load(o.model, o.backbone)
+	m, err := p.load(o.model, o.backbone)
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,6 @@ package onnx
 import (
 	"slices"
 	"strings"
-
-	"f2pad/engine/graph"
 )
 
 // Summary says what a model holds and what of it can be used, for images of one size.
@@ -98,7 +96,9 @@ func (m *Model) Inspect(h, w int) (_ *Summary, err error) {
 		if err != nil {
 			return nil, err
 		}
-		s.FLOPs = flops(g)
+		if s.FLOPs, err = g.FLOPs(); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -157,26 +157,4 @@ func (x *importer) candidates() []Layer {
 func stage(path string) bool {
 	parts := strings.Split(path, ".")
 	return len(parts) < 3 || len(parts) == 3 && slices.Contains([]string{"layers", "blocks", "stages"}, parts[1])
-}
-
-// flops counts what convolutions and products take for one image.
-func flops(g *graph.Graph) int {
-	shapes, err := g.Infer()
-	if err != nil {
-		return 0
-	}
-	sum := 0
-	for _, n := range g.Nodes {
-		y := shapes[n.Out].PerImage()
-		switch n.Op {
-		case graph.Conv:
-			sum += 2 * y * shapes[n.In[1]].PerImage()
-		case graph.ConvTranspose:
-			sum += 2 * shapes[n.In[0]].PerImage() * shapes[n.In[1]].PerImage()
-		case graph.MatMul, graph.Gemm:
-			a := shapes[n.In[0]]
-			sum += 2 * y * a[len(a)-1]
-		}
-	}
-	return sum
 }

@@ -14,6 +14,7 @@ type weights struct{ floats []float32 }
 type store struct {
 	mu  sync.Mutex
 	all map[storeKey][]weak.Pointer[weights]
+	due int // keys at which the next sweep is worth its time: it visits all
 }
 
 type storeKey struct {
@@ -37,13 +38,25 @@ func (s *store) keep(w []float32) *weights {
 	if s.all == nil {
 		s.all = map[storeKey][]weak.Pointer[weights]{}
 	}
+	if len(s.all) >= s.due {
+		s.sweep()
+		s.due = 2*len(s.all) + leastSweep
+	}
+	kept := &weights{w}
+	s.all[k] = append(s.all[k], weak.Make(kept))
+	return kept
+}
+
+// leastSweep is the number of keys that are not worth a sweep.
+const leastSweep = 64
+
+// sweep forgets what no net uses any more. A network of depthwise convolutions keeps thousands of weights: sweeping for each of
+// them would take the time of their square.
+func (s *store) sweep() {
 	for key, list := range s.all {
 		list = slices.DeleteFunc(list, func(p weak.Pointer[weights]) bool { return p.Value() == nil })
 		if s.all[key] = list; len(list) == 0 {
 			delete(s.all, key)
 		}
 	}
-	kept := &weights{w}
-	s.all[k] = append(s.all[k], weak.Make(kept))
-	return kept
 }

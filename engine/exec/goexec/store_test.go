@@ -20,9 +20,30 @@ func TestStoreKeepsEqualWeightsOnce(t *testing.T) {
 	require.Equal(t, []float32{1, 2, 3}, a.floats)
 	runtime.KeepAlive(a)
 	runtime.GC() // nobody uses them any more
+	s.due = 0
 	b := s.keep([]float32{5})
 	require.Len(t, s.all, 1, "what is not in use goes")
 	runtime.KeepAlive(b)
+}
+
+// Sweeps become due as often as the number of weights doubles, also where most of them go.
+func TestStoreSweepsSeldom(t *testing.T) {
+	const kept, gone = 1000, 10_000
+	var s store
+	var use []*weights
+	for i := range kept {
+		use = append(use, s.keep([]float32{float32(i)}))
+	}
+	require.Len(t, s.all, kept)
+	require.Greater(t, s.due, kept)
+	for i := range gone {
+		s.keep([]float32{float32(i), 1})
+		if i%kept == 0 {
+			runtime.GC()
+		}
+	}
+	require.Less(t, len(s.all), 4*kept)
+	runtime.KeepAlive(use)
 }
 
 // Nets for several sizes, forward and backward, hold one copy of the weights, and none of what they were packed from.
