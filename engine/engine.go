@@ -290,6 +290,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	if err := c.maps(nd.Data(s), N, h, w, H, W, bases); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
+	rank := scale{cal.MapQ50, cal.MapQ995}
 	out := make([]found, N)
 	in := make([]refine.Input, N)
 	par.For(N, func(i int) {
@@ -305,7 +306,11 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		for v, sv := range out[i].s {
 			nd.Data(z)[v] = float32(sc.scale.z(sv))
 		}
-		in[i] = refine.Input{Y: f.y, Z: z, Base: base, Seed: f.seed(e.model.Info.Seed), Memory: e.model.memory}
+		v := nd.New(H, W)
+		for p, b := range nd.Data(base) {
+			nd.Data(v)[p] = float32(rank.z(b))
+		}
+		in[i] = refine.Input{Y: f.y, Z: z, V: v, Base: base, Seed: f.seed(e.model.Info.Seed), Memory: e.model.memory}
 	})
 	scored := time.Since(start).Seconds() / float64(N)
 	if len(e.opts.Maps) == 0 {

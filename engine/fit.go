@@ -387,18 +387,19 @@ func conformal(scores []float64, fpr float64) float64 {
 
 // calibrate measures the scale of the scores and the thresholds on held-out normal images.
 func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item) (Calibration, error) {
-	c := Calibration{Q50: 0, Q995: 1, ImageFPR: f.o.ImageFPR, PixelFPR: f.o.PixelFPR, PixelThreshold: map[refine.Kind]float64{}}
+	c := Calibration{Q50: 0, Q995: 1, MapQ50: 0, MapQ995: 1, ImageFPR: f.o.ImageFPR, PixelFPR: f.o.PixelFPR, PixelThreshold: map[refine.Kind]float64{}}
 	m.Info.Calibration = c
 	o := f.o.Options
-	o.Maps = nil
-	cells := metric.NewQuantiles(metric.Options{})
+	o.Maps = []refine.Kind{refine.Base}
+	cells, pixels := metric.NewQuantiles(metric.Options{}), metric.NewQuantiles(metric.Options{})
 	defer cells.Close()
+	defer pixels.Close()
 	var images []float64
 	err := f.each(ctx, m, o, held, 0, func(fr *frame, r found) error {
 		images = append(images, r.image)
 		var vals []float32
 		fr.cells(m.backbone.Stride(), func(v int) { vals = append(vals, r.s[v]) })
-		return cells.Add(vals)
+		return errors.Join(cells.Add(vals), pixels.Add(nd.Data(r.maps[refine.Base])))
 	})
 	if err != nil {
 		return c, err
@@ -408,7 +409,11 @@ func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item) (
 		return c, err
 	}
 	c.Q50, c.Q995 = q[0], q[1]
-	if !(c.Q995 > c.Q50) {
+	if q, err = pixels.At(0.5, 0.995); err != nil {
+		return c, err
+	}
+	c.MapQ50, c.MapQ995 = q[0], q[1]
+	if !(c.Q995 > c.Q50 && c.MapQ995 > c.MapQ50) {
 		return c, fmt.Errorf("the scores of the held-out normal images do not vary (median %g, 99.5 %% quantile %g): "+
 			"the images may be blank or all the same", c.Q50, c.Q995)
 	}

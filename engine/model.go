@@ -75,6 +75,9 @@ type Calibration struct {
 	Q50  float64 `json:"q50"`  // median of the location scores s
 	Q995 float64 `json:"q995"` // their 99.5 % quantile; z = (s - Q50)/(Q995 - Q50)
 
+	MapQ50  float64 `json:"map_q50"`  // likewise of the pixels of the method's own map
+	MapQ995 float64 `json:"map_q995"` // v = (base - MapQ50)/(MapQ995 - MapQ50)
+
 	ImageFPR       float64                 `json:"image_fpr"` // stated false-positive rate of the image threshold
 	ImageThreshold float64                 `json:"image_threshold"`
 	PixelFPR       float64                 `json:"pixel_fpr"` // stated share of normal pixels above a pixel threshold

@@ -67,7 +67,7 @@ func (s *stepper) begin(j *job, penalty pixel.GroupLog) {
 	for k, i := range s.images {
 		p := &s.problems[i]
 		y = append(y, p.Y[:3*pixels]...)
-		scale[k] = float32(p.Scale)
+		scale[k] = 1 // WIP
 		s.each(i, func(st *pixel.State, at, q int) {
 			mask[k*pixels+q] = 1
 			for c := range 3 {

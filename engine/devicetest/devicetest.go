@@ -243,7 +243,7 @@ func (s *suite) compare(t *testing.T) {
 func problems(rng *rand.Rand, h, w int, o *pixel.StepOptions) []refine.Problem {
 	ps := make([]refine.Problem, 3)
 	for n := range ps {
-		ps[n] = refine.Problem{Y: normal(rng, 3*h*w), H: h, W: w, Scale: 0.3 + 0.1*float64(n)}
+		ps[n] = refine.Problem{Y: normal(rng, 3*h*w), H: h, W: w}
 	}
 	reach := max(o.Share.Radius(), o.Norm.Radius())
 	add := func(n int, region pixel.Box) {

@@ -81,7 +81,10 @@ type RegionOptions struct {
 	SmoothCells float64 `json:"smooth_cells"` // sigma of u, the upsampled scores
 	Suspect     float64 `json:"suspect"`      // u above which a pixel may belong to the region
 	Certain     float64 `json:"certain"`      // u that a component of such pixels must exceed somewhere
-	KeepCells   float64 `json:"keep_cells"`   // distance to u > Certain within which it is kept
+	PeakCells   float64 `json:"peak_cells"`   // a pixel's neighbourhood reaches so many cells up, down, left and right
+	PeakShare   float64 `json:"peak_share"`   // share of the neighbourhood's peak that a pixel must exceed to belong to the region
+	TopShare    float64 `json:"top_share"`    // share of the image's highest peak that a component must exceed somewhere
+	KeepCells   float64 `json:"keep_cells"`   // distance to such pixels within which it is kept
 	DilateCells float64 `json:"dilate_cells"` // radius of its dilation
 }
 
@@ -101,37 +104,39 @@ type FillOptions struct {
 	OffsetDivisor float64 `json:"offset_divisor"` // else sqrt(area)/OffsetDivisor pixels
 }
 
-// ResidualOptions measure the image against its fills (step 3).
+// ResidualOptions measure the image against its fills (step 3). The residual and the optimisation are in units of c, which is
+// how much normal fills differ at the place, plus Floor.
 type ResidualOptions struct {
 	SmoothPx float64 `json:"smooth_px"` // sigma of the residual
-	Quantile float64 `json:"quantile"`  // of the residual over the region, which is scaled to 1
-	Floor    float64 `json:"floor"`     // added to that quantile
+	Quantile float64 `json:"quantile"`  // over the fills of their distance to the nearest other one: what they differ by
+	SpreadPx float64 `json:"spread_px"` // sigma of that
+	Floor    float64 `json:"floor"`     // least difference that counts, of pixels in [0,1]
+	Low      float64 `json:"low"`       // residual/c up to which a pixel is no evidence
+	High     float64 `json:"high"`      // residual/c from which it is full evidence
 }
 
 // OptimiserOptions are the constants of the optimisation (step 4).
 type OptimiserOptions struct {
-	Iterations    int     `json:"iterations"`
-	Averaged      int     `json:"averaged"`       // last iterations whose mean is the result
-	StartPx       float64 `json:"start_px"`       // sigma of the squared residual that chooses the fill to start from
-	NearCells     float64 `json:"near_cells"`     // the data term's cells: those with a pixel this near the region
-	DataWeight    float64 `json:"data_weight"`    // of the data term
-	Margin        float64 `json:"margin"`         // the data term is 0 for z <= -Margin
-	Lambda        float64 `json:"lambda"`         // weight of the penalty
-	Eps           float64 `json:"eps"`            // of the penalty log(1 + n/eps)
-	ScaleQuantile float64 `json:"scale_quantile"` // of ||A|| over the region: the image's scale c
-	ScaleFloor    float64 `json:"scale_floor"`    // added to c
-	SharePx       float64 `json:"share_px"`       // sigma of the gradient's sharing
-	NormPx        float64 `json:"norm_px"`        // sigma of the squared norm in the proximal step
-	Momentum      float64 `json:"momentum"`       // of Adam's first moment
-	Decay         float64 `json:"decay"`          // of Adam's second moment
-	Rate          float64 `json:"rate"`           // step eta = Rate/(sqrt(v) + Lambda)
-	SmoothPx      float64 `json:"smooth_px"`      // sigma of the result
-	Quantile      float64 `json:"quantile"`       // of the result over the region, which is scaled to 1
-	Floor         float64 `json:"floor"`          // least value of that quantile
+	Iterations int     `json:"iterations"`
+	Averaged   int     `json:"averaged"`    // last iterations whose mean is the result
+	StartPx    float64 `json:"start_px"`    // sigma of the squared residual that chooses the fill to start from
+	NearCells  float64 `json:"near_cells"`  // the data term's cells: those with a pixel this near the region
+	DataWeight float64 `json:"data_weight"` // of the data term
+	Margin     float64 `json:"margin"`      // the data term is 0 for z <= -Margin
+	Lambda     float64 `json:"lambda"`      // weight of the penalty
+	Eps        float64 `json:"eps"`         // of the penalty log(1 + n/eps)
+	SharePx    float64 `json:"share_px"`    // sigma of the gradient's sharing
+	NormPx     float64 `json:"norm_px"`     // sigma of the squared norm in the proximal step
+	Momentum   float64 `json:"momentum"`    // of Adam's first moment
+	Decay      float64 `json:"decay"`       // of Adam's second moment
+	Rate       float64 `json:"rate"`        // step eta = Rate/(sqrt(v) + Lambda)
+	SmoothPx   float64 `json:"smooth_px"`   // sigma of the result
+	Full       float64 `json:"full"`        // ||A/c|| from which a pixel is full evidence
 }
 
 // ContrastOptions are the constants of the random walker (step 6).
 type ContrastOptions struct {
+	Share         float64 `json:"share"`
 	DilatePx      float64 `json:"dilate_px"`      // the walk's domain: the region dilated
 	BackgroundPx  float64 `json:"background_px"`  // pixels further from the region than this are background
 	Foreground    float64 `json:"foreground"`     // evidence P min(sqrt(u), EvidenceCap) from which a pixel is foreground
@@ -143,10 +148,13 @@ type ContrastOptions struct {
 	MaxIterations int     `json:"max_iterations"` // of the solver; the diary shows where they did not suffice
 }
 
-// MapOptions join the parts (step 7): S = sqrt(u) (PosteriorFloor + P)(ContrastFloor + (1-ContrastFloor) RW).
+// MapOptions join the detector's ranking and the evidence (step 5): S = g(v) (Floor + e)/(Floor + mean of e near by), with
+// g(v) = v^Power from Knee on.
 type MapOptions struct {
-	PosteriorFloor float64 `json:"posterior_floor"`
-	ContrastFloor  float64 `json:"contrast_floor"`
+	Power     float64 `json:"power"`
+	Knee      float64 `json:"knee"`
+	Floor     float64 `json:"floor"`
+	MeanCells float64 `json:"mean_cells"` // sigma of the mean
 }
 
 // DefaultOptions returns the constants of the method for a backbone of the given stride.
@@ -154,22 +162,21 @@ func DefaultOptions(stride int) Options {
 	return Options{
 		Revision: Revision,
 		Stride:   stride,
-		Region:   RegionOptions{SmoothCells: 0.25, Suspect: 0.5, Certain: 1, KeepCells: 3, DilateCells: 2},
+		Region:   RegionOptions{SmoothCells: 0.25, Suspect: 0.5, Certain: 1, PeakCells: 8, PeakShare: 0.5, TopShare: 0.4, KeepCells: 3, DilateCells: 2},
 		Fills: FillOptions{
 			Count: 6, Shifts: 500, ShiftCells: 0.5, ClearPx: 1, RingCells: 1.25, RingPixels: 150, SmoothPx: 1,
 			MeanShare: 0.7, MemoryCost: 1.1, ApartCells: 1, OffsetCells: 0.75, OffsetDivisor: 2.5,
 		},
-		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.95, Floor: 0.001},
+		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.9, SpreadPx: 3, Floor: 0.01, Low: 1, High: 3},
 		Optimiser: OptimiserOptions{
 			Iterations: 12, Averaged: 6, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
-			ScaleQuantile: 0.9, ScaleFloor: 0.001, SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1,
-			SmoothPx: 1, Quantile: 0.95, Floor: 0.001,
+			SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1, SmoothPx: 1, Full: 1,
 		},
 		Contrast: ContrastOptions{
 			DilatePx: 4, BackgroundPx: 2, Foreground: 0.9, Background: 0.3, EvidenceCap: 1.5, Beta: 1000, EdgeFloor: 1e-6,
 			Tolerance: 1e-8, MaxIterations: 2000,
 		},
-		Map: MapOptions{PosteriorFloor: 0.05, ContrastFloor: 0.1},
+		Map: MapOptions{Power: 2, Knee: 0.25, Floor: 0.5, MeanCells: 3},
 	}
 }
 
@@ -188,6 +195,9 @@ func (o *Options) check() error {
 		{"region.smooth_cells", g.SmoothCells, 0, long},
 		{"region.suspect", g.Suspect, 0, huge},
 		{"region.certain", g.Certain, g.Suspect, huge},
+		{"region.peak_cells", g.PeakCells, 0, long},
+		{"region.peak_share", g.PeakShare, 0, 1},
+		{"region.top_share", g.TopShare, 0, 1},
 		{"region.keep_cells", g.KeepCells, 0, long},
 		{"region.dilate_cells", g.DilateCells, 0, long},
 		{"fills.count", float64(f.Count), 1, 64},
@@ -204,7 +214,10 @@ func (o *Options) check() error {
 		{"fills.offset_divisor", f.OffsetDivisor, tiny, huge},
 		{"residual.smooth_px", r.SmoothPx, 0, long},
 		{"residual.quantile", r.Quantile, 0, 1},
+		{"residual.spread_px", r.SpreadPx, 0, long},
 		{"residual.floor", r.Floor, tiny, huge},
+		{"residual.low", r.Low, 0, huge},
+		{"residual.high", r.High, r.Low + tiny, huge},
 		{"optimiser.iterations", float64(p.Iterations), 1, 10000},
 		{"optimiser.averaged", float64(p.Averaged), 1, float64(p.Iterations)},
 		{"optimiser.start_px", p.StartPx, 0, long},
@@ -213,16 +226,13 @@ func (o *Options) check() error {
 		{"optimiser.margin", p.Margin, -huge, huge},
 		{"optimiser.lambda", p.Lambda, tiny, huge},
 		{"optimiser.eps", p.Eps, tiny, huge},
-		{"optimiser.scale_quantile", p.ScaleQuantile, 0, 1},
-		{"optimiser.scale_floor", p.ScaleFloor, tiny, huge},
 		{"optimiser.share_px", p.SharePx, 0, long},
 		{"optimiser.norm_px", p.NormPx, 0, long},
 		{"optimiser.momentum", p.Momentum, 0, 1 - tiny},
 		{"optimiser.decay", p.Decay, 0, 1 - tiny},
 		{"optimiser.rate", p.Rate, 0, huge},
 		{"optimiser.smooth_px", p.SmoothPx, 0, long},
-		{"optimiser.quantile", p.Quantile, 0, 1},
-		{"optimiser.floor", p.Floor, tiny, huge},
+		{"optimiser.full", p.Full, tiny, huge},
 		{"contrast.background_px", c.BackgroundPx, 0, long},
 		{"contrast.dilate_px", c.DilatePx, c.BackgroundPx, long},
 		{"contrast.background", c.Background, 0, huge},
@@ -232,8 +242,10 @@ func (o *Options) check() error {
 		{"contrast.edge_floor", c.EdgeFloor, 1e-8, 1},
 		{"contrast.tolerance", c.Tolerance, tiny, 1},
 		{"contrast.max_iterations", float64(c.MaxIterations), 1, huge},
-		{"map.posterior_floor", m.PosteriorFloor, 0, huge},
-		{"map.contrast_floor", m.ContrastFloor, 0, 1},
+		{"map.power", m.Power, tiny, 16},
+		{"map.knee", m.Knee, tiny, huge},
+		{"map.floor", m.Floor, tiny, huge},
+		{"map.mean_cells", m.MeanCells, 0, long},
 	} {
 		if !(v.value >= v.least && v.value <= v.most) || math.IsNaN(v.value) {
 			return fmt.Errorf("refine: option %s is %g, want %g to %g", v.field, v.value, v.least, v.most)

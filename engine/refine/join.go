@@ -1,0 +1,61 @@
+package refine
+
+import (
+	"math"
+
+	"f2pad/engine/pixel"
+)
+
+// join makes the map of the evidence e [h,w] (step 5). Away from Omega, and where nothing is suspicious, it is g(v).
+func (r *Refiner) join(s *scene, e []float32) []float32 {
+	o := &r.opts.Map
+	out := make([]float32, s.h*s.w)
+	for i, v := range s.v {
+		out[i] = float32(o.rank(float64(v)))
+	}
+	if s.omega == nil {
+		return out
+	}
+	mean := r.localMean(s, e)
+	for i, in := range s.omega {
+		if in {
+			out[i] *= (float32(o.Floor) + e[i]) / (float32(o.Floor) + mean[i])
+		}
+	}
+	return out
+}
+
+// rank is g(v), the detector's own ranking: v^Power, continued by an exponential below Knee, where it would no longer
+// grow. It is positive and grows with v everywhere.
+func (o *MapOptions) rank(v float64) float64 {
+	if v >= o.Knee {
+		return math.Pow(v, o.Power)
+	}
+	return math.Pow(o.Knee, o.Power) * math.Exp(o.Power*(v/o.Knee-1))
+}
+
+// localMean is the mean of e over Omega near each pixel, with a Gaussian of MeanCells: on the grid, then enlarged.
+func (r *Refiner) localMean(s *scene, e []float32) []float32 {
+	st := r.opts.Stride
+	h, w := s.h/st, s.w/st
+	sum, count := make([]float32, h*w), make([]float32, h*w)
+	for i, in := range s.omega {
+		if in {
+			v := i/s.w/st*w + i%s.w/st
+			sum[v] += e[i]
+			count[v]++
+		}
+	}
+	blur := pixel.NewGaussian(r.opts.Map.MeanCells)
+	scratch := make([]float32, blur.Scratch(h, w))
+	blur.Blur(sum, h, w, scratch)
+	blur.Blur(count, h, w, scratch)
+	for v, n := range count {
+		if n > 0 {
+			sum[v] /= n
+		}
+	}
+	mean := make([]float32, s.h*s.w)
+	pixel.Upsample(sum, h, w, st, mean)
+	return mean
+}
