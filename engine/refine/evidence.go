@@ -47,10 +47,7 @@ func planes(scenes []*scene, value func(is *island, p int32) float32) [][]float3
 type residual struct{}
 
 func (residual) measure(_ context.Context, r *Refiner, _ Scorer, scenes []*scene) ([][]float32, error) {
-	o := &r.opts.Residual
-	return planes(scenes, func(is *island, p int32) float32 {
-		return clip01((is.residual[p]/is.state.C[p] - float32(o.Low)) / float32(o.High-o.Low))
-	}), nil
+	return planes(scenes, func(is *island, p int32) float32 { return r.grade(is.residual[p] / is.state.C[p]) }), nil
 }
 
 // optimised is the evidence of step 4: how far the pixel had to move for the detector to find nothing wrong.
@@ -68,8 +65,14 @@ func (optimised) measure(ctx context.Context, r *Refiner, sc Scorer, scenes []*s
 			smooth.Blur(is.state.Sum, h, w, make([]float32, smooth.Scratch(h, w)))
 		}
 	}
-	k := 1 / (float32(o.Averaged) * float32(o.Full))
-	return planes(scenes, func(is *island, p int32) float32 { return clip01(k * is.state.Sum[p]) }), nil
+	k := 1 / float32(o.Averaged)
+	return planes(scenes, func(is *island, p int32) float32 { return r.grade(k * is.state.Sum[p]) }), nil
+}
+
+// grade turns an anomaly's size in units of c into evidence: none up to Low/High, full from 1.
+func (r *Refiner) grade(n float32) float32 {
+	least := float32(r.opts.Residual.Low / r.opts.Residual.High)
+	return min(max((n-least)/(1-least), 0), 1)
 }
 
 func clip01(v float32) float32 { return min(max(v, 0), 1) }

@@ -164,7 +164,8 @@ func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]f
 	return nil
 }
 
-// unit turns the fills' spread in State.C into the unit c of the anomaly: blurred over the island, plus the floor.
+// unit turns the fills' spread in State.C into the unit c of the anomaly, which is full evidence: High times the spread,
+// blurred over the island, and the floor.
 func (is *island) unit(o *Options) {
 	h, w := is.state.Box.H(), is.state.Box.W()
 	blur := pixel.NewGaussian(o.Residual.SpreadPx)
@@ -176,7 +177,7 @@ func (is *island) unit(o *Options) {
 	blur.Blur(is.state.C, h, w, scratch)
 	blur.Blur(cover, h, w, scratch)
 	for _, p := range is.state.Pixels {
-		is.state.C[p] = is.state.C[p]/cover[p] + float32(o.Residual.Floor)
+		is.state.C[p] = float32(o.Residual.High) * (is.state.C[p]/cover[p] + float32(o.Residual.Floor))
 	}
 }
 
