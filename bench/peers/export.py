@@ -82,7 +82,7 @@ def export(arch, path, seed=SEED, size=256):
     image = torch.zeros(2, 3, size, size)
     beside = path + ".tmp.onnx"
     axes = {0: "batch", 2: "height", 3: "width"}
-    if arch == LITE:  # as networks for phones are exported
+    if arch == LITE:  # the newer exporter does not write this opset
         how = {"dynamo": False, "opset_version": 13, "dynamic_axes": {"image": axes}}
     else:
         how = {"dynamo": True, "external_data": False, "dynamic_shapes": {"image": axes}}

@@ -302,7 +302,7 @@ func (c *conv) least() int {
 
 // clip takes over from the operators behind what only clips the results.
 func (c *conv) clip() {
-	c.to = gemm.Unbounded
+	c.to = gemm.Unbounded()
 	if len(c.after) > 0 && c.after[0].clips {
 		c.to, c.after = c.after[0].to, c.after[1:]
 	}
@@ -457,7 +457,7 @@ func (c *conv) panels(p *phaseTaps, y, src, scratch, w, bias []float32, rows int
 			dst, ldd = sums, c.block
 		}
 		for l := 0; l == 0 || l < taps; l += part {
-			steps, to := min(part, taps-l), gemm.Unbounded
+			steps, to := min(part, taps-l), gemm.Unbounded()
 			if l+steps == taps {
 				to = c.to
 			}

@@ -15,11 +15,11 @@ import "math"
 type Bounds struct{ Lo, Hi float32 }
 
 // Unbounded clips nothing.
-var Unbounded = Bounds{float32(math.Inf(-1)), float32(math.Inf(1))}
+func Unbounded() Bounds { return Bounds{float32(math.Inf(-1)), float32(math.Inf(1))} }
 
 // clip is for the portable kernels.
 func (b Bounds) clip(x []float32) {
-	if b == Unbounded {
+	if b == Unbounded() {
 		return
 	}
 	for i, v := range x {
@@ -148,7 +148,7 @@ func (k *Kernel) Mul(dst []float32, ldd, m, n, depth int, a, b []float32) {
 					panel := b[j*depth+l*k.Cols:][:steps*k.Cols]
 					for i := i0; i < min(i0+rows, m); i += k.Rows {
 						k.Part(dst[i*ldd+j:], ldd, min(k.Rows, m-i), min(k.Cols, n-j), steps, a[i*depth+l*k.Rows:], panel,
-							nil, zeros[:], l > 0, Unbounded)
+							nil, zeros[:], l > 0, Unbounded())
 					}
 				}
 			}

@@ -164,7 +164,7 @@ func TestPart(t *testing.T) {
 			for rows := 1; rows <= k.Rows; rows++ {
 				for cols := 1; cols <= k.Cols; cols++ {
 					for _, more := range []bool{false, true} {
-						to := Unbounded
+						to := Unbounded()
 						if rows%2 == 0 {
 							to = Bounds{-0.3, 0.4}
 						}

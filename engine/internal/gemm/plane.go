@@ -4,7 +4,8 @@ package gemm
 const PlaneCols = 8
 
 // Plane sums up one output channel of a convolution: c[r*ldc+j] = sum over l, in ascending order, of
-// w[l] * b[r*ldb+at[l]+j], begun with init and clipped in the end, for r < rows and j < cols. b must reach to PlaneCols after each of r*ldb+at[l], whatever cols is.
+// w[l] * b[r*ldb+at[l]+j], begun with init and clipped in the end, for r < rows and j < cols, of which there are some. b must
+// reach to PlaneCols after each of r*ldb+at[l], whatever cols is.
 func (s *ISA) Plane(c []float32, ldc, rows, cols int, w, b []float32, ldb int, at []int, init float32, to Bounds) {
 	if s.plane == 0 {
 		planeGo(c, ldc, rows, cols, w, b, ldb, at, init, to)

@@ -12,7 +12,7 @@ func TestPlane(t *testing.T) {
 	for _, s := range ISAs() {
 		t.Run(s.Name, func(t *testing.T) {
 			for _, taps := range []int{0, 1, 9, 25} {
-				for _, bounds := range []Bounds{Unbounded, {0, 0.7}} {
+				for _, bounds := range []Bounds{Unbounded(), {0, 0.7}} {
 					for rows := 1; rows < 20; rows++ {
 						for cols := 1; cols < 40; cols++ {
 							s.checkPlane(t, taps, rows, cols, bounds)
