@@ -257,7 +257,9 @@ func problems(rng *rand.Rand, h, w int, o *pixel.StepOptions) []refine.Problem {
 			}
 		}
 		st := pixel.NewState(box, pixels, o)
+		st.C = nans(len(st.C)) // off the region nothing may be seen of it
 		for _, p := range pixels {
+			st.C[p] = 0.2 + rng.Float32()
 			for c := range 3 {
 				st.A[c*box.H()*box.W()+int(p)] = float32(0.7 * rng.NormFloat64())
 			}
