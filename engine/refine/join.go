@@ -6,7 +6,8 @@ import (
 	"f2pad/engine/pixel"
 )
 
-// join makes the map of the evidence e [h,w] (step 5). Away from Omega, and where nothing is suspicious, it is g(v).
+// join makes the map of the evidence e [h,w] (step 5): S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v)
+// away from it and where nothing is suspicious.
 func (r *Refiner) join(s *scene, e []float32) []float32 {
 	o := &r.opts.Map
 	out := make([]float32, s.h*s.w)
@@ -16,13 +17,30 @@ func (r *Refiner) join(s *scene, e []float32) []float32 {
 	if s.omega == nil {
 		return out
 	}
-	mean := r.localMean(s, e)
+	mean, trust := r.localMean(s, e), o.trust(s, e, out)
 	for i, in := range s.omega {
 		if in {
-			out[i] *= (float32(o.Floor) + e[i]) / (float32(o.Floor) + mean[i])
+			out[i] *= float32(math.Pow((o.Floor+float64(e[i]))/(o.Floor+float64(mean[i])), trust))
 		}
 	}
 	return out
+}
+
+// trust says how far the evidence agrees with the detector in an image: the mean of e over Omega weighted with the
+// detector's ranking g, over the plain mean. Where normal parts are as unlike their fills as the defect is (a part that is worn in
+// another way than those learned from), that is about 1, and the evidence has little say.
+func (o *MapOptions) trust(s *scene, e, g []float32) float64 {
+	var weighted, weight, sum, n float64
+	for i, in := range s.omega {
+		if in {
+			weighted += float64(g[i]) * float64(e[i])
+			weight += float64(g[i])
+			sum += float64(e[i])
+			n++
+		}
+	}
+	agreement := weighted / weight / (sum/n + o.TrustFloor)
+	return min(max(o.TrustSlope*(agreement-1), o.TrustLeast), o.TrustMost)
 }
 
 // rank is g(v), the detector's own ranking: v^Power, continued by an exponential below Knee, where it would no longer

@@ -148,13 +148,17 @@ type ContrastOptions struct {
 	MaxIterations int     `json:"max_iterations"` // of the solver; the diary shows where they did not suffice
 }
 
-// MapOptions join the detector's ranking and the evidence (step 5): S = g(v) (Floor + e)/(Floor + mean of e near by), with
-// g(v) = v^Power from Knee on.
+// MapOptions join the detector's ranking and the evidence (step 5): log S = log g(v) + trust log((Floor + e)/(Floor + mean of
+// e near by)), with g(v) = v^Power from Knee on.
 type MapOptions struct {
-	Power     float64 `json:"power"`
-	Knee      float64 `json:"knee"`
-	Floor     float64 `json:"floor"`
-	MeanCells float64 `json:"mean_cells"` // sigma of the mean
+	Power      float64 `json:"power"`
+	Knee       float64 `json:"knee"`
+	Floor      float64 `json:"floor"`
+	MeanCells  float64 `json:"mean_cells"`  // sigma of the mean
+	TrustFloor float64 `json:"trust_floor"` // added to the mean evidence of the region that the agreement is measured against
+	TrustSlope float64 `json:"trust_slope"` // trust = TrustSlope (agreement - 1), within
+	TrustLeast float64 `json:"trust_least"`
+	TrustMost  float64 `json:"trust_most"`
 }
 
 // DefaultOptions returns the constants of the method for a backbone of the given stride.
@@ -176,7 +180,9 @@ func DefaultOptions(stride int) Options {
 			DilatePx: 4, BackgroundPx: 2, Foreground: 0.9, Background: 0.3, EvidenceCap: 1.5, Beta: 1000, EdgeFloor: 1e-6,
 			Tolerance: 1e-8, MaxIterations: 2000,
 		},
-		Map: MapOptions{Power: 2, Knee: 0.25, Floor: 0.5, MeanCells: 3},
+		Map: MapOptions{
+			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 3, TrustFloor: 0.02, TrustSlope: 1.5, TrustLeast: 0.2, TrustMost: 1.5,
+		},
 	}
 }
 
@@ -246,6 +252,10 @@ func (o *Options) check() error {
 		{"map.knee", m.Knee, tiny, huge},
 		{"map.floor", m.Floor, tiny, huge},
 		{"map.mean_cells", m.MeanCells, 0, long},
+		{"map.trust_floor", m.TrustFloor, tiny, huge},
+		{"map.trust_slope", m.TrustSlope, 0, huge},
+		{"map.trust_least", m.TrustLeast, 0, 16},
+		{"map.trust_most", m.TrustMost, m.TrustLeast, 16},
 	} {
 		if !(v.value >= v.least && v.value <= v.most) || math.IsNaN(v.value) {
 			return fmt.Errorf("refine: option %s is %g, want %g to %g", v.field, v.value, v.least, v.most)
