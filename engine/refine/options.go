@@ -181,7 +181,7 @@ func DefaultOptions(stride int) Options {
 			Tolerance: 1e-8, MaxIterations: 2000,
 		},
 		Map: MapOptions{
-			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 3, TrustFloor: 0.02, TrustSlope: 1.5, TrustLeast: 0.2, TrustMost: 1.5,
+			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 4, TrustFloor: 0.02, TrustSlope: 2, TrustLeast: 0.2, TrustMost: 3,
 		},
 	}
 }
