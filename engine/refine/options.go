@@ -13,8 +13,8 @@ import (
 // what they mean by the fields that are new; if not, sameMaps becomes Revision, too, and the models made before keep
 // their base map and their image scores only.
 const (
-	Revision = 1
-	sameMaps = 1 // the first revision whose options give the maps that they were calibrated for
+	Revision = 2
+	sameMaps = 2 // the first revision whose options give the maps that they were calibrated for
 )
 
 // Options holds every constant of the refinement. Lengths that come from the grid's uncertainty about where things are,
@@ -164,7 +164,7 @@ func DefaultOptions(stride int) Options {
 		},
 		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.9, SpreadPx: 3, Floor: 0.01, Low: 1, High: 3},
 		Optimiser: OptimiserOptions{
-			Iterations: 12, Averaged: 6, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
+			Iterations: 6, Averaged: 3, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
 			SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1, SmoothPx: 1,
 		},
 		Looks: LooksOptions{ShiftCells: 0.5},
