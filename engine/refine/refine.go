@@ -14,9 +14,9 @@
 //  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (Energy) plus
 //     Lambda times a penalty on ||A_p/c_p|| (Penalty). What had to move is evidence.
 //  5. Looks: v is averaged with the maps of the image moved by less than a cell.
-//  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector: the detector's own ranking stands, and within what
-//     it finds suspicious the score moves to the pixels that the evidence speaks for. Without evidence, or with as much
-//     everywhere, S = g(v), which ranks pixels as the method's own map does.
+//  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector: the
+//     detector's own ranking stands, and within what it finds suspicious the score moves to the pixels that the evidence
+//     speaks for. Without evidence, or with as much everywhere, S = g(v), which ranks pixels as the method's own map does.
 package refine
 
 import (
@@ -38,7 +38,7 @@ type Kind string
 
 const (
 	Base     Kind = "base"     // the method's own map: scores, upsampled and blurred
-	Residual Kind = "residual" // the control: no steps 4 and 5: the network is not asked again)
+	Residual Kind = "residual" // the control: no steps 4 and 5: the network is not asked again
 	F2PAD    Kind = "f2pad"    // all steps
 )
 
@@ -273,7 +273,7 @@ func (r *Refiner) check(sc Scorer, in []Input, kinds []Kind) error {
 			most float32
 		}{{"y", nd.Data(x.Y), maxPixel}, {"z", nd.Data(x.Z), maxScore}, {"v", v, maxScore}} {
 			for p, v := range t.v {
-				if !(v >= -t.most && v <= t.most) { // refuses NaN, too
+				if !bounded(v, t.most) {
 					return fail(fmt.Errorf("%s[%d] is %g, want at most %g", t.name, p, v, t.most))
 				}
 			}
@@ -286,3 +286,6 @@ func (r *Refiner) check(sc Scorer, in []Input, kinds []Kind) error {
 		return nil
 	})
 }
+
+// bounded refuses NaN, too.
+func bounded(v, most float32) bool { return v >= -most && v <= most }
