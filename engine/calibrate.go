@@ -177,9 +177,12 @@ func trials(held []dataset.Item, seed uint64) []trial {
 	kinds, r := synth.Paints(), rand.New(rand.NewPCG(seed, 3))
 	count := min(max(n, leastPainted), mostPainted)
 	for p := range count {
-		i, kind := p%n, p%n+p/n // p/n: the next time, an image gets another kind
+		i, kind := p%n, p
 		if n > count {
-			i, kind = p*n/count, p
+			i = p * n / count
+		}
+		if n%len(kinds) == 0 {
+			kind += p / n // or an image would get the same kind every time
 		}
 		all = append(all, trial{held[i], kinds[kind%len(kinds)], r.Uint64()})
 	}
