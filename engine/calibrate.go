@@ -81,8 +81,8 @@ func (f *fitter) scale(ctx context.Context, m *Model, held []trial, step func(),
 func (f *fitter) pixelThresholds(ctx context.Context, m *Model, all []trial, step func(), c *Calibration) error {
 	samples := map[refine.Kind]*sample{}
 	for _, k := range Kinds() {
-		samples[k] = &sample{metric.NewPixels(metric.Options{}), metric.NewQuantiles(metric.Options{})}
-		defer samples[k].close()
+		samples[k] = newSample()
+		defer samples[k].normal.Close()
 	}
 	err := f.each(ctx, m, Kinds(), all, step, func(s seen) error {
 		if s.mask != nil {
@@ -111,45 +111,37 @@ func (f *fitter) pixelThresholds(ctx context.Context, m *Model, all []trial, ste
 	return nil
 }
 
-// sample holds the pixels of the maps of one kind.
+// sample is what the maps of one kind are like.
 type sample struct {
-	all    *metric.Pixels
-	normal *metric.Quantiles // of the images without a defect
+	painted *metric.MeanDice
+	normal  *metric.Quantiles // of the pixels of images without a defect
 }
 
-func (s *sample) close() {
-	s.all.Close()
-	s.normal.Close()
+func newSample() *sample {
+	return &sample{metric.NewMeanDice(), metric.NewQuantiles(metric.Options{})}
 }
 
 // add counts a map and the mask of its defect, nil for an image as it is.
 func (s *sample) add(m, mask *tensor.Dense) error {
 	if mask == nil {
-		if err := s.normal.Add(nd.Data(m)); err != nil {
-			return err
-		}
+		return s.normal.Add(nd.Data(m))
 	}
-	return s.all.Add(m, mask)
+	return s.painted.Add(m, mask)
 }
 
-// threshold is the one that marks the painted defects best, by the Dice of all pixels together, but none that more than a
-// share of fpr of the pixels of images without a defect exceed: where the map does not see the defects, marking everything
-// would be best.
+// threshold is the one that marks the painted defects best, but none that more than a share of fpr of the pixels of images
+// without a defect exceed: where the map does not see the defects, marking everything would be best.
 func (s *sample) threshold(fpr float64) (float64, Promise, error) {
 	q, err := s.normal.At(1 - fpr)
 	if err != nil {
 		return 0, Promise{}, err
 	}
-	r, err := s.all.Result(q[0])
-	if err != nil {
-		return 0, Promise{}, err
+	rule, t := ByRate, q[0]
+	if best, _ := s.painted.Best(); best > t {
+		rule, t = BySimulation, best
 	}
-	rule, at := ByRate, r.LabelFree
-	if r.Oracle.Threshold > q[0] {
-		rule, at = BySimulation, r.Oracle
-	}
-	above, err := s.normal.Above(at.Threshold)
-	return at.Threshold, Promise{Rule: rule, Above: above, Dice: at.Dice()}, err
+	above, err := s.normal.Above(t)
+	return t, Promise{Rule: rule, Above: above, Dice: s.painted.At(t)}, err
 }
 
 // trial is a held-out normal image, as it is or with a simulated defect.

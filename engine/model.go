@@ -93,14 +93,14 @@ type Calibration struct {
 type Promise struct {
 	Rule  Rule         `json:"rule"`
 	Above float64      `json:"above"` // share of the pixels above it in the held-out images without a defect
-	Dice  metric.Value `json:"dice"`  // at the threshold, of all pixels of the images with and without painted defects; null without painted ones
+	Dice  metric.Value `json:"dice"`  // mean over the images with a painted defect, at the threshold; null without such images
 }
 
 // Rule names how a pixel threshold was chosen: as the higher one of two.
 type Rule string
 
 const (
-	BySimulation Rule = "simulation" // it marks the painted defects best: the highest Dice
+	BySimulation Rule = "simulation" // it marks the painted defects best: the highest mean of their Dice (metric.MeanDice)
 	ByRate       Rule = "rate"       // a share of PixelFPR of the normal pixels lies above
 )
 

@@ -106,9 +106,9 @@ func pixelPromise(c engine.Calibration, k refine.Kind) string {
 	case !ok: // of a model of revision 1
 		return fmt.Sprintf("%g %% of normal pixels lie above", 100*c.PixelFPR)
 	case p.Rule == engine.BySimulation:
-		return fmt.Sprintf("marks simulated defects best (Dice %.2f); %s", p.Dice, above)
+		return fmt.Sprintf("marks simulated defects best (mean Dice %.2f); %s", p.Dice, above)
 	case p.Dice.Defined():
-		return fmt.Sprintf("%s, the most allowed: a lower one would mark simulated defects better (Dice %.2f)", above, p.Dice)
+		return fmt.Sprintf("%s, the most allowed: a lower one would mark simulated defects better (mean Dice %.2f)", above, p.Dice)
 	}
 	return above + ", the most allowed"
 }

@@ -24,9 +24,9 @@ func TestInspectSaysWhatPixelThresholdsPromise(t *testing.T) {
 		refine.Residual: {Rule: engine.ByRate, Above: 0.001, Dice: 0.28},
 		refine.F2PAD:    {Rule: engine.ByRate, Above: 0.001, Dice: metric.Undefined()},
 	}}
-	require.Equal(t, "marks simulated defects best (Dice 0.53); 0.025 % of the pixels of held-out normal images lie above", pixelPromise(c, refine.Base))
+	require.Equal(t, "marks simulated defects best (mean Dice 0.53); 0.025 % of the pixels of held-out normal images lie above", pixelPromise(c, refine.Base))
 	const above = "0.1 % of the pixels of held-out normal images lie above, the most allowed"
-	require.Equal(t, above+": a lower one would mark simulated defects better (Dice 0.28)", pixelPromise(c, refine.Residual))
+	require.Equal(t, above+": a lower one would mark simulated defects better (mean Dice 0.28)", pixelPromise(c, refine.Residual))
 	require.Equal(t, above, pixelPromise(c, refine.F2PAD))
 	require.Equal(t, "18 held-out images and 24 simulated defects on them (hole, stain): one normal image in 19 goes beyond all of them",
 		support(engine.ModelInfo{HeldOut: 18, Calibration: c}))
