@@ -276,7 +276,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		norms[i] = e.model.backbone.Normalize(f.y)
 	}
 	cal := e.model.Info.Calibration
-	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, norms: norms}
+	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps, norms: norms}
 	image := make([]float32, N)
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
@@ -290,7 +290,6 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	if err := c.maps(nd.Data(s), N, h, w, H, W, bases); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
-	rank := scale{cal.MapQ50, cal.MapQ995}
 	out := make([]found, N)
 	in := make([]refine.Input, N)
 	par.For(N, func(i int) {
@@ -308,7 +307,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		}
 		v := nd.New(H, W)
 		for p, b := range nd.Data(base) {
-			nd.Data(v)[p] = float32(rank.z(b))
+			nd.Data(v)[p] = float32(sc.rank.z(b))
 		}
 		in[i] = refine.Input{Y: f.y, Z: z, V: v, Base: base, Seed: f.seed(e.model.Info.Seed), Memory: e.model.memory}
 	})

@@ -15,13 +15,14 @@ type evidence interface {
 	measure(ctx context.Context, r *Refiner, sc Scorer, scenes []*scene) ([][]float32, error)
 }
 
-// recipes says what evidence makes which map. A map's evidence is the mean of its parts.
+// recipes says what makes which map. A map's evidence is the mean of its parts.
 var recipes = []struct {
 	kind  Kind
 	parts []evidence
+	looks bool // v is averaged over looks
 }{
-	{Residual, []evidence{residual{}}},
-	{F2PAD, []evidence{residual{}, optimised{}}},
+	{kind: Residual, parts: []evidence{residual{}}},
+	{kind: F2PAD, parts: []evidence{residual{}, optimised{}}, looks: true},
 }
 
 // planes assembles a value of each pixel of the islands into a plane per scene.

@@ -6,12 +6,12 @@ import (
 	"f2pad/engine/pixel"
 )
 
-// join makes the map of the evidence e [h,w] (step 5): S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v)
+// join makes the map of the evidence e [h,w] (step 6): S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v)
 // away from it and where nothing is suspicious.
-func (r *Refiner) join(s *scene, e []float32) []float32 {
+func (r *Refiner) join(s *scene, v, e []float32) []float32 {
 	o := &r.opts.Map
 	out := make([]float32, s.h*s.w)
-	for i, v := range s.v {
+	for i, v := range v {
 		out[i] = float32(o.rank(float64(v)))
 	}
 	if s.omega == nil {

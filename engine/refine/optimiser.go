@@ -11,8 +11,7 @@ import (
 
 // Diary is what happened while an image was refined.
 type Diary struct {
-	Iterations []Iteration   `json:"iterations"` // of the optimisation; empty where it did not run
-	Walks      map[Kind]Walk `json:"walks"`
+	Iterations []Iteration `json:"iterations"` // of the optimisation; empty where it did not run
 }
 
 // Iteration is one iteration of the optimisation: the energy and support of the A it started from, and the step it took.

@@ -13,8 +13,8 @@ import (
 // what they mean by the fields that are new; if not, sameMaps becomes Revision, too, and the models made before keep
 // their base map and their image scores only.
 const (
-	Revision = 1
-	sameMaps = 1 // the first revision whose options give the maps that they were calibrated for
+	Revision = 2
+	sameMaps = 2 // the first revision whose options give the maps that they were calibrated for
 )
 
 // Options holds every constant of the refinement. Lengths that come from the grid's uncertainty about where things are,
@@ -30,7 +30,7 @@ type Options struct {
 	Fills     FillOptions      `json:"fills"`
 	Residual  ResidualOptions  `json:"residual"`
 	Optimiser OptimiserOptions `json:"optimiser"`
-	Contrast  ContrastOptions  `json:"contrast"`
+	Looks     LooksOptions     `json:"looks"`
 	Map       MapOptions       `json:"map"`
 
 	older string // the JSON of options that are not Current
@@ -134,21 +134,12 @@ type OptimiserOptions struct {
 	Full       float64 `json:"full"`        // ||A/c|| from which a pixel is full evidence
 }
 
-// ContrastOptions are the constants of the random walker (step 6).
-type ContrastOptions struct {
-	Share         float64 `json:"share"`
-	DilatePx      float64 `json:"dilate_px"`      // the walk's domain: the region dilated
-	BackgroundPx  float64 `json:"background_px"`  // pixels further from the region than this are background
-	Foreground    float64 `json:"foreground"`     // evidence P min(sqrt(u), EvidenceCap) from which a pixel is foreground
-	Background    float64 `json:"background"`     // evidence up to which it is background
-	EvidenceCap   float64 `json:"evidence_cap"`   // most that sqrt(u) counts for
-	Beta          float64 `json:"beta"`           // edge weight exp(-Beta |dY|^2) + EdgeFloor
-	EdgeFloor     float64 `json:"edge_floor"`     // keeps the equations solvable across hard edges
-	Tolerance     float64 `json:"tolerance"`      // of the solver: ||residual|| / ||right-hand side||
-	MaxIterations int     `json:"max_iterations"` // of the solver; the diary shows where they did not suffice
+// LooksOptions say where else the detector looks (step 5).
+type LooksOptions struct {
+	ShiftCells float64 `json:"shift_cells"` // how far the image is moved each way; 0: no further looks
 }
 
-// MapOptions join the detector's ranking and the evidence (step 5): log S = log g(v) + trust log((Floor + e)/(Floor + mean of
+// MapOptions join the detector's ranking and the evidence (step 6): log S = log g(v) + trust log((Floor + e)/(Floor + mean of
 // e near by)), with g(v) = v^Power from Knee on.
 type MapOptions struct {
 	Power      float64 `json:"power"`
@@ -173,13 +164,10 @@ func DefaultOptions(stride int) Options {
 		},
 		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.9, SpreadPx: 3, Floor: 0.01, Low: 1, High: 3},
 		Optimiser: OptimiserOptions{
-			Iterations: 12, Averaged: 6, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
-			SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1, SmoothPx: 1, Full: 1,
+			Iterations: 6, Averaged: 3, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
+			SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1, SmoothPx: 1,
 		},
-		Contrast: ContrastOptions{
-			DilatePx: 4, BackgroundPx: 2, Foreground: 0.9, Background: 0.3, EvidenceCap: 1.5, Beta: 1000, EdgeFloor: 1e-6,
-			Tolerance: 1e-8, MaxIterations: 2000,
-		},
+		Looks: LooksOptions{ShiftCells: 0.5},
 		Map: MapOptions{
 			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 4, TrustFloor: 0.02, TrustSlope: 2, TrustLeast: 0.2, TrustMost: 3,
 		},
@@ -190,7 +178,7 @@ func DefaultOptions(stride int) Options {
 func (o *Options) check() error {
 	const tiny, huge = 1e-12, 1e6
 	const long = 64 // of lengths, in cells or pixels: bounds what a model from a stranger can cost
-	g, f, r, p, c, m := &o.Region, &o.Fills, &o.Residual, &o.Optimiser, &o.Contrast, &o.Map
+	g, f, r, p, l, m := &o.Region, &o.Fills, &o.Residual, &o.Optimiser, &o.Looks, &o.Map
 	for _, v := range []struct {
 		field       string
 		value       float64
@@ -238,16 +226,7 @@ func (o *Options) check() error {
 		{"optimiser.decay", p.Decay, 0, 1 - tiny},
 		{"optimiser.rate", p.Rate, 0, huge},
 		{"optimiser.smooth_px", p.SmoothPx, 0, long},
-		{"optimiser.full", p.Full, tiny, huge},
-		{"contrast.background_px", c.BackgroundPx, 0, long},
-		{"contrast.dilate_px", c.DilatePx, c.BackgroundPx, long},
-		{"contrast.background", c.Background, 0, huge},
-		{"contrast.foreground", c.Foreground, c.Background, huge},
-		{"contrast.evidence_cap", c.EvidenceCap, 0, huge},
-		{"contrast.beta", c.Beta, 0, huge},
-		{"contrast.edge_floor", c.EdgeFloor, 1e-8, 1},
-		{"contrast.tolerance", c.Tolerance, tiny, 1},
-		{"contrast.max_iterations", float64(c.MaxIterations), 1, huge},
+		{"looks.shift_cells", l.ShiftCells, 0, 1},
 		{"map.power", m.Power, tiny, 16},
 		{"map.knee", m.Knee, tiny, huge},
 		{"map.floor", m.Floor, tiny, huge},

@@ -13,9 +13,10 @@
 //     that is evidence; a residual that normal images have, too, is none.
 //  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (Energy) plus
 //     Lambda times a penalty on ||A_p/c_p|| (Penalty). What had to move is evidence.
-//  5. Map: S = g(v) (f + e)/(f + mean of e near by), e the evidence: the detector's own ranking stands, and within what
-//     it finds suspicious the score moves to the pixels that the evidence speaks for. Without evidence, or with as much
-//     everywhere, S = g(v), which ranks pixels as the method's own map does.
+//  5. Looks: v is averaged with the maps of the image moved by less than a cell.
+//  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector. The
+//     detector's own ranking stands, and within what it finds suspicious the score moves to the pixels that the evidence
+//     speaks for. Without evidence, or with as much everywhere, S = g(v), which ranks pixels as the method's own map does.
 package refine
 
 import (
@@ -37,7 +38,7 @@ type Kind string
 
 const (
 	Base     Kind = "base"     // the method's own map: scores, upsampled and blurred
-	Residual Kind = "residual" // the control: no optimisation (all steps but 4)
+	Residual Kind = "residual" // the control: all steps but 4 and 5, in which the network is asked again
 	F2PAD    Kind = "f2pad"    // all steps
 )
 
@@ -45,8 +46,9 @@ const (
 // pixels out. z = (s - q50)/(q99.5 - q50), quantiles of held-out normal images: one scale for every method.
 type Scorer interface {
 	Stride() int
-	// Score fills z [N,h,w] for the images x [N,3,H,W] in [0,1]; H and W are multiples of Stride.
-	Score(ctx context.Context, x, z *tensor.Dense) error
+	// Map fills v [K,H,W] with the method's own maps of the images x [K,3,H,W] in [0,1], calibrated like Input.V. Image k of x is
+	// a variant of input images[k] of the Run.
+	Map(ctx context.Context, images []int, x, v *tensor.Dense) error
 	// Gradient computes, for each image n, energy[n] = sum of e(z_v) over the grid cells with where[n*h*w+v], and its
 	// gradient dx [N,3,H,W] w.r.t. x. Images with no such cell cost nothing and get zeros. In a Run, image n of x is
 	// input n, whether or not it has such cells.
@@ -154,25 +156,35 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 			}
 			took[e] = lap() / float64(max(refined, 1))
 		}
+		looked := 0.0
+		if recipe.looks {
+			if err := r.look(ctx, sc, scenes); err != nil {
+				return nil, err
+			}
+			looked = lap() / float64(max(refined, 1))
+		}
 		made := make([][]float32, len(in))
 		par.For(len(in), func(i int) {
-			var e []float32
+			v, e := scenes[i].v, []float32(nil)
 			if out[i].Refined {
+				if recipe.looks && scenes[i].looked != nil {
+					v = scenes[i].looked
+				}
 				e = make([]float32, scenes[i].h*scenes[i].w)
 				for _, part := range recipe.parts {
 					for p, v := range measured[part][i] {
 						e[p] += v / float32(len(recipe.parts))
 					}
 				}
-				e = r.contrast(scenes[i], recipe.kind, e)
 			}
-			made[i] = r.join(scenes[i], e)
+			made[i] = r.join(scenes[i], v, e)
 		})
 		joined := lap() / float64(len(in))
 		for i, m := range made {
 			out[i].Maps[recipe.kind] = nd.Wrap(m, scenes[i].h, scenes[i].w)
 			out[i].Seconds[recipe.kind] = prepared + joined
 			if out[i].Refined {
+				out[i].Seconds[recipe.kind] += looked
 				for _, part := range recipe.parts {
 					out[i].Seconds[recipe.kind] += took[part]
 				}

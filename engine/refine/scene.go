@@ -17,9 +17,10 @@ type scene struct {
 	diary *Diary
 
 	// Below: set where something is suspicious.
-	omega    []bool  // [h,w]; nil: nothing is suspicious
-	distance []int32 // [h,w] squared distance to Omega
-	area     int     // pixels of Omega
+	omega    []bool    // [h,w]; nil: nothing is suspicious
+	looked   []float32 // [h,w] v averaged over looks
+	distance []int32   // [h,w] squared distance to Omega
+	area     int       // pixels of Omega
 	islands  []*island
 	filled   bool // some region has a fill
 }
@@ -36,7 +37,7 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 	o := &r.opts
 	s := &scene{y: nd.Data(in.Y), h: in.Y.Shape()[1], w: in.Y.Shape()[2], v: nd.Data(in.V)}
 	if in.Diary {
-		s.diary = &Diary{Walks: map[Kind]Walk{}}
+		s.diary = &Diary{}
 	}
 	u := make([]float32, s.h*s.w)
 	smooth := pixel.NewGaussian(o.px(o.Region.SmoothCells))
