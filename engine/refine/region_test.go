@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"f2pad/engine/nd"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -191,6 +193,29 @@ func TestSuspiciousRegion(t *testing.T) {
 		u[p] = 1 // not above 1
 	}
 	require.Nil(t, suspicious(u, flat, h, w, &o))
+}
+
+// A suspicion of less than half the peak counts where that is more than 8 cells away.
+func TestNeighbourhoodIsEightCells(t *testing.T) {
+	const h, w, stride = 12, 24, 4
+	r := newRefiner(t)
+	r.Fills = given{}
+	for _, first := range []int{9, 10} { // column of the peak; the weaker cells are in columns 1 to 3
+		z := make([]float32, h*w)
+		for v := range z {
+			switch x := v % w; {
+			case x >= 1 && x <= 3:
+				z[v] = 4.5
+			case x >= first && x < first+3:
+				z[v] = 10
+			}
+		}
+		in := Input{Y: nd.New(3, h*stride, w*stride), Z: nd.Wrap(z, h, w), V: nd.New(h*stride, w*stride)}
+		s, err := r.prepare(&in)
+		require.NoError(t, err)
+		require.True(t, s.omega[(first+1)*stride])
+		require.Equal(t, first == 10, s.omega[0])
+	}
 }
 
 func TestCellsNear(t *testing.T) {
