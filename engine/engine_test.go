@@ -233,12 +233,12 @@ func TestGradientOfTheWholeChain(t *testing.T) {
 				where[v] = true
 			}
 			energy := func(x []float32) float64 {
-				z := nd.New(1, H/4, W/4)
-				require.NoError(t, sc.Score(t.Context(), nd.Wrap(x, 1, 3, H, W), z))
+				raw, err := sc.start(t.Context(), nd.Wrap(x, 1, 3, H, W), nil)
+				require.NoError(t, err)
 				sum := 0.0
 				for v, on := range where {
 					if on {
-						sum += square{}.Value(float64(nd.Data(z)[v]))
+						sum += square{}.Value(sc.scale.z(nd.Data(raw)[v]))
 					}
 				}
 				return sum

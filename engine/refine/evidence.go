@@ -2,7 +2,6 @@ package refine
 
 import (
 	"context"
-	"math"
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/pixel"
@@ -75,6 +74,3 @@ func (r *Refiner) grade(n float32) float32 {
 	least := float32(r.opts.Residual.Low / r.opts.Residual.High)
 	return min(max((n-least)/(1-least), 0), 1)
 }
-
-func clip01(v float32) float32 { return min(max(v, 0), 1) }
-func sqrt32(v float32) float32 { return float32(math.Sqrt(float64(v))) }

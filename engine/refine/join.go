@@ -10,31 +10,34 @@ import (
 // away from it and where nothing is suspicious.
 func (r *Refiner) join(s *scene, v, e []float32) []float32 {
 	o := &r.opts.Map
-	out := make([]float32, s.h*s.w)
+	g := make([]float64, s.h*s.w)
 	for i, v := range v {
-		out[i] = float32(o.rank(float64(v)))
+		g[i] = o.rank(float64(v))
 	}
-	if s.omega == nil {
-		return out
-	}
-	mean, trust := r.localMean(s, e), o.trust(s, e, out)
-	for i, in := range s.omega {
-		if in {
-			out[i] *= float32(math.Pow((o.Floor+float64(e[i]))/(o.Floor+float64(mean[i])), trust))
+	if s.omega != nil {
+		mean, trust := r.localMean(s, e), o.trust(s, e, g)
+		for i, in := range s.omega {
+			if in {
+				g[i] *= math.Pow((o.Floor+float64(e[i]))/(o.Floor+float64(mean[i])), trust)
+			}
 		}
+	}
+	out := make([]float32, len(g))
+	for i, v := range g {
+		out[i] = float32(min(v, math.MaxFloat32))
 	}
 	return out
 }
 
 // trust says how far the evidence agrees with the detector in an image: the mean of e over Omega weighted with the
-// detector's ranking g, over the plain mean. Where normal parts are as unlike their fills as the defect is (a part that is worn in
-// another way than those learned from), that is about 1, and the evidence has little say.
-func (o *MapOptions) trust(s *scene, e, g []float32) float64 {
+// detector's ranking g, over the plain mean. Where normal parts are as unlike their fills as the defect is (a part that is
+// worn in another way than those learned from), that is about 1, and the evidence has little say.
+func (o *MapOptions) trust(s *scene, e []float32, g []float64) float64 {
 	var weighted, weight, sum, n float64
 	for i, in := range s.omega {
 		if in {
-			weighted += float64(g[i]) * float64(e[i])
-			weight += float64(g[i])
+			weighted += g[i] * float64(e[i])
+			weight += g[i]
 			sum += float64(e[i])
 			n++
 		}
@@ -44,12 +47,13 @@ func (o *MapOptions) trust(s *scene, e, g []float32) float64 {
 }
 
 // rank is g(v), the detector's own ranking: v^Power, continued by an exponential below Knee, where it would no longer
-// grow. It is positive and grows with v everywhere.
+// grow, and by a hyperbola below 0, where that would underflow. It is positive and grows with v everywhere.
 func (o *MapOptions) rank(v float64) float64 {
 	if v >= o.Knee {
 		return math.Pow(v, o.Power)
 	}
-	return math.Pow(o.Knee, o.Power) * math.Exp(o.Power*(v/o.Knee-1))
+	g := math.Pow(o.Knee, o.Power) * math.Exp(o.Power*(max(v, 0)/o.Knee-1))
+	return g / (1 - o.Power*min(v, 0)/o.Knee)
 }
 
 // localMean is the mean of e over Omega near each pixel, with a Gaussian of MeanCells: on the grid, then enlarged.

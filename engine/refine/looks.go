@@ -2,6 +2,7 @@ package refine
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"f2pad/engine/internal/par"
@@ -33,6 +34,11 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 		})
 		if err := sc.Map(ctx, which, x, v); err != nil {
 			return err
+		}
+		for p, b := range nd.Data(v) {
+			if !bounded(b, maxScore) {
+				return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of a look", which[p/(h*w)], b, p%(h*w))
+			}
 		}
 		par.For(len(which), func(k int) {
 			back := make([]float32, h*w)

@@ -108,7 +108,7 @@ type FillOptions struct {
 // how much normal fills differ at the place, plus Floor.
 type ResidualOptions struct {
 	SmoothPx float64 `json:"smooth_px"` // sigma of the residual
-	Quantile float64 `json:"quantile"`  // over the fills of their distance to the nearest other one: what they differ by
+	Quantile float64 `json:"quantile"`  // over the fills of their squared distance to the nearest other one: what they differ by
 	SpreadPx float64 `json:"spread_px"` // sigma of that
 	Floor    float64 `json:"floor"`     // least difference that counts, of pixels in [0,1]
 	Low      float64 `json:"low"`       // residual/c up to which a pixel is no evidence
@@ -131,7 +131,6 @@ type OptimiserOptions struct {
 	Decay      float64 `json:"decay"`       // of Adam's second moment
 	Rate       float64 `json:"rate"`        // step eta = Rate/(sqrt(v) + Lambda)
 	SmoothPx   float64 `json:"smooth_px"`   // sigma of the result
-	Full       float64 `json:"full"`        // ||A/c|| from which a pixel is full evidence
 }
 
 // LooksOptions say where else the detector looks (step 5).
@@ -145,7 +144,7 @@ type MapOptions struct {
 	Power      float64 `json:"power"`
 	Knee       float64 `json:"knee"`
 	Floor      float64 `json:"floor"`
-	MeanCells  float64 `json:"mean_cells"`  // sigma of the mean
+	MeanCells  float64 `json:"mean_cells"`  // sigma of the mean; it reaches the next cell at least
 	TrustFloor float64 `json:"trust_floor"` // added to the mean evidence of the region that the agreement is measured against
 	TrustSlope float64 `json:"trust_slope"` // trust = TrustSlope (agreement - 1), within
 	TrustLeast float64 `json:"trust_least"`
@@ -227,10 +226,10 @@ func (o *Options) check() error {
 		{"optimiser.rate", p.Rate, 0, huge},
 		{"optimiser.smooth_px", p.SmoothPx, 0, long},
 		{"looks.shift_cells", l.ShiftCells, 0, 1},
-		{"map.power", m.Power, tiny, 16},
+		{"map.power", m.Power, tiny, 8},
 		{"map.knee", m.Knee, tiny, huge},
 		{"map.floor", m.Floor, tiny, huge},
-		{"map.mean_cells", m.MeanCells, 0, long},
+		{"map.mean_cells", m.MeanCells, 0.25, long},
 		{"map.trust_floor", m.TrustFloor, tiny, huge},
 		{"map.trust_slope", m.TrustSlope, 0, huge},
 		{"map.trust_least", m.TrustLeast, 0, 16},

@@ -273,7 +273,7 @@ func (r *Refiner) check(sc Scorer, in []Input, kinds []Kind) error {
 			most float32
 		}{{"y", nd.Data(x.Y), maxPixel}, {"z", nd.Data(x.Z), maxScore}, {"v", v, maxScore}} {
 			for p, v := range t.v {
-				if !(v >= -t.most && v <= t.most) { // refuses NaN, too
+				if !bounded(v, t.most) {
 					return fail(fmt.Errorf("%s[%d] is %g, want at most %g", t.name, p, v, t.most))
 				}
 			}
@@ -286,3 +286,6 @@ func (r *Refiner) check(sc Scorer, in []Input, kinds []Kind) error {
 		return nil
 	})
 }
+
+// bounded refuses NaN, too.
+func bounded(v, most float32) bool { return v >= -most && v <= most }

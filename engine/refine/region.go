@@ -17,7 +17,7 @@ func suspicious(u, peak []float32, h, w int, o *Options) []bool {
 	for p, v := range u {
 		near := float64(peak[p/w/o.Stride*(w/o.Stride)+p%w/o.Stride])
 		suspect[p] = float64(v) > max(o.Region.Suspect, o.Region.PeakShare*near)
-		if float64(v) > certainly {
+		if suspect[p] && float64(v) > certainly {
 			certain[p], reached[p] = true, true
 			queue = append(queue, int32(p))
 		}

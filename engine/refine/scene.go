@@ -2,6 +2,7 @@ package refine
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"f2pad/engine/internal/par"
@@ -186,9 +187,9 @@ func (is *island) unit(o *Options) {
 // evidence.
 const unknownSpread = 1
 
-// variation is how much normal fills differ among themselves, per pixel of a region of n: the share-quantile over the
-// fills [3,n] of their distance to the nearest other one. It is measured as the image is: by the least distance to fills that were
-// chosen and offset by the same ring.
+// variation is how much normal fills differ among themselves, per pixel of a region of n: the root of the share-quantile
+// over the fills [3,n] of their squared distance to the nearest other one, which counts as unknownSpread at most. It is
+// measured as the image is: by the least distance to fills that were chosen and offset by the same ring.
 func variation(fills [][]float32, n int, share float64) []float32 {
 	out := make([]float32, n)
 	K := len(fills)
@@ -220,10 +221,7 @@ func variation(fills [][]float32, n int, share float64) []float32 {
 		}
 	}
 	for j := range out {
-		out[j] = float32(pixel.Quantile(least[j*K:(j+1)*K], share)) // of squares: sqrt is monotone
-	}
-	for j, v := range out {
-		out[j] = sqrt32(v)
+		out[j] = float32(math.Sqrt(pixel.Quantile(least[j*K:(j+1)*K], share)))
 	}
 	return out
 }
