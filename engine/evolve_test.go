@@ -233,6 +233,7 @@ func TestLoadRefusesOtherRevisionsByName(t *testing.T) {
 		{func(i map[string]any) { delete(i, "refine") }, nil, "no options of the refinement"},
 		{func(i map[string]any) { delete(in(i, "calibration", "pixel_threshold"), "base") }, nil, "no threshold for the map base"},
 		{func(i map[string]any) { delete(in(i, "calibration"), "pixel_threshold") }, nil, "no threshold for the map base"},
+		{func(i map[string]any) { in(i, "calibration")["map_q50"] = 2 }, nil, "the map's calibration quantiles 2 and 1 are not in order"},
 	} {
 		_, err := changed(t, c.change)
 		require.ErrorContains(t, err, c.text)

@@ -40,7 +40,7 @@ type FitOptions struct {
 	Seed       uint64          // of every random choice
 	HoldOut    float64         // share of the normal images kept back for the calibration; default 0.2
 	ImageFPR   float64         // false-positive rate of the image threshold on normal images; default 0.05
-	PixelFPR   float64         // the largest share of the pixels of normal images above a pixel threshold; default 0.001
+	PixelFPR   float64         // the largest share of the pixels of normal images above a pixel threshold; default 0.01, what a painted defect covers on average
 	Remember   int             // normal images that the model keeps as fills for the refinement; default 24, negative: none
 	Refine     *refine.Options // default: refine.DefaultOptions of the backbone's stride
 	Options                    // how the network runs; Maps is not used
@@ -80,7 +80,7 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 	}
 	set(&o.HoldOut, 0.2)
 	set(&o.ImageFPR, 0.05)
-	set(&o.PixelFPR, 0.001)
+	set(&o.PixelFPR, 0.01)
 	if o.Remember == 0 {
 		o.Remember = 24
 	}

@@ -29,7 +29,7 @@ func (p *program) fit() *cobra.Command {
 takes part. Images that cannot be used are reported and left out (exit code 3).
 
 Defects are simulated on 24 to 48 of the images kept back. The threshold of each map is the one that marks them best, unless
-more than 0.1 % of normal pixels lie above it: then it is as high as that takes. What each threshold stands for, and how many
+more than 1 % of normal pixels lie above it: then it is as high as that takes. What each threshold stands for, and how many
 images it rests on, is said at the end and by inspect.
 
 --size PX stretches every image to a square, as the literature does; with --keep-aspect it is padded by reflection instead.

@@ -1,6 +1,7 @@
 package synth
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -85,6 +86,43 @@ func TestPaintedMasksAreExact(t *testing.T) {
 			}
 		}
 		require.Equal(t, given, nd.Data(img), "the image itself stays")
+	}
+}
+
+// A pixel shows its shares of the image and of the defect; the mask begins at one half.
+func TestPaintBlendsByCoverage(t *testing.T) {
+	const h, w = 64, 100
+	for _, texture := range []string{"grain", "weave"} {
+		img := canvas(t, texture, h, w)
+		pix := nd.Data(img)
+		for _, defect := range Paints() {
+			painted, mask := paint(t, img, defect, 2)
+			s := photo{pix, h, w}
+			f := s.flaw(defect, rand.New(rand.NewPCG(2, streamDefect)))
+			soft := 0
+			for i, m := range mask {
+				x, y := float64(i%w), float64(i/w)
+				share := f.coverage(x, y)
+				require.Equal(t, share >= 0.5, m == 1, "%s: coverage %g", defect, share)
+				if share <= 0 {
+					for c := range 3 {
+						require.Equal(t, pix[c*h*w+i], painted[c*h*w+i], "%s: pixel %d", defect, i)
+					}
+					continue
+				}
+				if share < 0.5 {
+					soft++
+				}
+				if texture == "weave" { // what is grey mixes the channels
+					look := f.look(x, y, s.at(x, y))
+					for c := range 3 {
+						want := min(max((1-share)*float64(pix[c*h*w+i])+share*look[c], 0), 1)
+						require.InDelta(t, want, painted[c*h*w+i], 1e-6, "%s: pixel %d", defect, i)
+					}
+				}
+			}
+			require.NotZero(t, soft, "%s: no soft outline", defect)
+		}
 	}
 }
 
