@@ -141,7 +141,7 @@ type Result struct {
 	Device    string  // that computed it: "cpu", "cuda:0"
 
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
-	PixelThreshold map[refine.Kind]float64       // label-free, at the model's false-positive rate; of Model.Kinds
+	PixelThreshold map[refine.Kind]float64       // label-free; of Model.Kinds
 	Seconds        map[refine.Kind]float64       // wall time from features to that map; Base: scores alone. Decoding left out
 }
 
@@ -276,7 +276,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		norms[i] = e.model.backbone.Normalize(f.y)
 	}
 	cal := e.model.Info.Calibration
-	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, norms: norms}
+	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps, norms: norms}
 	image := make([]float32, N)
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
@@ -305,7 +305,11 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		for v, sv := range out[i].s {
 			nd.Data(z)[v] = float32(sc.scale.z(sv))
 		}
-		in[i] = refine.Input{Y: f.y, Z: z, Base: base, Seed: f.seed(e.model.Info.Seed), Memory: e.model.memory}
+		v := nd.New(H, W)
+		for p, b := range nd.Data(base) {
+			nd.Data(v)[p] = float32(sc.rank.z(b))
+		}
+		in[i] = refine.Input{Y: f.y, Z: z, V: v, Base: base, Seed: f.seed(e.model.Info.Seed), Memory: e.model.memory}
 	})
 	scored := time.Since(start).Seconds() / float64(N)
 	if len(e.opts.Maps) == 0 {

@@ -210,6 +210,41 @@ func TestWindowsAreSeamless(t *testing.T) {
 	}
 }
 
+// The scorer's map of an image is the method's own, calibrated, whichever image of the batch it is a variant of.
+func TestMapIsTheMethodsOwn(t *testing.T) {
+	p := fixture(t)
+	for _, name := range names() {
+		t.Run(name, func(t *testing.T) {
+			m := p.model(t, name)
+			e, err := New(m, Options{})
+			require.NoError(t, err)
+			defer e.Close()
+			c, _ := e.current()
+			cal := m.Info.Calibration
+			sc := &scorer{net: e.net, meth: c.method, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps}
+			var y [][]float32
+			var H, W int
+			for i := range 2 {
+				f := e.decode(p.data.Test[i]).frame
+				require.NotNil(t, f)
+				H, W = f.size()
+				y, sc.norms = append(y, nd.Data(f.y)), append(sc.norms, m.backbone.Normalize(f.y))
+				sc.norms[i].Shift[0] += float32(i) // not every backbone looks at the image
+			}
+			require.Len(t, y[1], len(y[0]))
+			x, want, v := nd.New(2, 3, H, W), nd.New(2, H, W), nd.New(1, H, W)
+			copy(nd.Data(x), slices.Concat(y...))
+			s, err := sc.start(t.Context(), x, nil)
+			require.NoError(t, err)
+			require.NoError(t, c.maps(nd.Data(s), 2, H/e.stride, W/e.stride, H, W, nd.Data(want)))
+			require.NoError(t, sc.Map(t.Context(), []int{1}, nd.Wrap(y[1], 1, 3, H, W), v))
+			for p, got := range nd.Data(v) {
+				require.Equal(t, float32((float64(nd.Data(want)[H*W+p])-cal.MapQ50)/(cal.MapQ995-cal.MapQ50)), got)
+			}
+		})
+	}
+}
+
 // gradientTolerance: central differences of float32 scores with a step of 1/4096. PatchCore's nearest neighbour may change
 // within the step, where the score has a kink.
 var gradientTolerance = compare.Tolerance{Abs: 0.005, Rel: 0.005}
@@ -233,12 +268,12 @@ func TestGradientOfTheWholeChain(t *testing.T) {
 				where[v] = true
 			}
 			energy := func(x []float32) float64 {
-				z := nd.New(1, H/4, W/4)
-				require.NoError(t, sc.Score(t.Context(), nd.Wrap(x, 1, 3, H, W), z))
+				raw, err := sc.start(t.Context(), nd.Wrap(x, 1, 3, H, W), nil)
+				require.NoError(t, err)
 				sum := 0.0
 				for v, on := range where {
 					if on {
-						sum += square{}.Value(float64(nd.Data(z)[v]))
+						sum += square{}.Value(sc.scale.z(nd.Data(raw)[v]))
 					}
 				}
 				return sum

@@ -169,7 +169,7 @@ func TestOptionsOfOneRevisionHaveTheSameFields(t *testing.T) {
 // changed is a committed model with another section "model/info".
 func changed(t *testing.T, change func(info map[string]any)) (*Model, error) {
 	t.Helper()
-	f, err := artifact.Open("testdata/r1/padim.f2pad")
+	f, err := artifact.Open(filepath.Join("testdata", fmt.Sprintf("r%d", Revision), "padim.f2pad"))
 	require.NoError(t, err)
 	w := artifact.NewWriter()
 	for _, s := range f.Sections() {
@@ -233,6 +233,7 @@ func TestLoadRefusesOtherRevisionsByName(t *testing.T) {
 		{func(i map[string]any) { delete(i, "refine") }, nil, "no options of the refinement"},
 		{func(i map[string]any) { delete(in(i, "calibration", "pixel_threshold"), "base") }, nil, "no threshold for the map base"},
 		{func(i map[string]any) { delete(in(i, "calibration"), "pixel_threshold") }, nil, "no threshold for the map base"},
+		{func(i map[string]any) { in(i, "calibration")["map_q50"] = 1e9 }, nil, "the map's calibration quantiles 1e+09 and"},
 	} {
 		_, err := changed(t, c.change)
 		require.ErrorContains(t, err, c.text)

@@ -22,7 +22,6 @@ import (
 	"f2pad/engine/method"
 	"f2pad/engine/method/padim"
 	"f2pad/engine/method/patchcore"
-	"f2pad/engine/metric"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 
@@ -41,7 +40,7 @@ type FitOptions struct {
 	Seed       uint64          // of every random choice
 	HoldOut    float64         // share of the normal images kept back for the calibration; default 0.2
 	ImageFPR   float64         // false-positive rate of the image threshold on normal images; default 0.05
-	PixelFPR   float64         // share of the pixels of normal images above the pixel thresholds; default 0.001
+	PixelFPR   float64         // the largest share of the pixels of normal images above a pixel threshold; default 0.01, what a painted defect covers on average
 	Remember   int             // normal images that the model keeps as fills for the refinement; default 24, negative: none
 	Refine     *refine.Options // default: refine.DefaultOptions of the backbone's stride
 	Options                    // how the network runs; Maps is not used
@@ -81,7 +80,7 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 	}
 	set(&o.HoldOut, 0.2)
 	set(&o.ImageFPR, 0.05)
-	set(&o.PixelFPR, 0.001)
+	set(&o.PixelFPR, 0.01)
 	if o.Remember == 0 {
 		o.Remember = 24
 	}
@@ -118,7 +117,9 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 // left out; Fit fails with ErrFewImages if too few remain. The same images, options and seed give the same model, bit for bit.
 //
 // A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
-// that the model has not seen. Memory: the method's own (see padim and patchcore) and a few images; images are read once
+// that the model has not seen. For the pixel thresholds some of them are scored once more with a simulated defect painted on
+// them (synth.Paint): see Promise. That costs making all maps of the held-out images, and of 24 to 48 images that have
+// something to refine, a second or so each on a processor. Memory: the method's own (see padim and patchcore) and a few images; images are read once
 // for each pass over them.
 func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(dataset.Item, error)) (*Model, error) {
 	o, err := o.withDefaults()
@@ -375,92 +376,4 @@ func (f *fitter) remember(ctx context.Context, train []dataset.Item) ([]*refine.
 		return nil
 	})
 	return memory, err
-}
-
-// conformal returns the ceil((n+1)(1-fpr))-th smallest of n scores of normal images: a new one exceeds it with a
-// probability of at most fpr. Where n is too small for the rate it is the largest. It sorts scores.
-func conformal(scores []float64, fpr float64) float64 {
-	slices.Sort(scores)
-	n := len(scores)
-	return scores[min(int(math.Ceil(float64(n+1)*(1-fpr))), n)-1]
-}
-
-// calibrate measures the scale of the scores and the thresholds on held-out normal images.
-func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item) (Calibration, error) {
-	c := Calibration{Q50: 0, Q995: 1, ImageFPR: f.o.ImageFPR, PixelFPR: f.o.PixelFPR, PixelThreshold: map[refine.Kind]float64{}}
-	m.Info.Calibration = c
-	o := f.o.Options
-	o.Maps = nil
-	cells := metric.NewQuantiles(metric.Options{})
-	defer cells.Close()
-	var images []float64
-	err := f.each(ctx, m, o, held, 0, func(fr *frame, r found) error {
-		images = append(images, r.image)
-		var vals []float32
-		fr.cells(m.backbone.Stride(), func(v int) { vals = append(vals, r.s[v]) })
-		return cells.Add(vals)
-	})
-	if err != nil {
-		return c, err
-	}
-	q, err := cells.At(0.5, 0.995)
-	if err != nil {
-		return c, err
-	}
-	c.Q50, c.Q995 = q[0], q[1]
-	if !(c.Q995 > c.Q50) {
-		return c, fmt.Errorf("the scores of the held-out normal images do not vary (median %g, 99.5 %% quantile %g): "+
-			"the images may be blank or all the same", c.Q50, c.Q995)
-	}
-	c.ImageThreshold = conformal(images, c.ImageFPR)
-
-	m.Info.Calibration = c
-	o.Maps = Kinds()
-	quantiles := map[refine.Kind]*metric.Quantiles{}
-	for _, k := range o.Maps {
-		quantiles[k] = metric.NewQuantiles(metric.Options{})
-		defer quantiles[k].Close()
-	}
-	err = f.each(ctx, m, o, held, len(held), func(fr *frame, r found) error {
-		for _, k := range o.Maps {
-			if err := quantiles[k].Add(nd.Data(fr.native(nd.Data(r.maps[k])))); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return c, err
-	}
-	for _, k := range o.Maps {
-		t, err := quantiles[k].At(1 - c.PixelFPR)
-		if err != nil {
-			return c, err
-		}
-		c.PixelThreshold[k] = t[0]
-	}
-	return c, nil
-}
-
-// each runs the model on images one by one and visits what it finds. The calibration is two such passes; before says how
-// many images went by in the first, for the progress.
-func (f *fitter) each(ctx context.Context, m *Model, o Options, items []dataset.Item, before int, visit func(*frame, found) error) error {
-	e, err := newEngine(m, o)
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	type seen struct {
-		fr *frame
-		r  found
-	}
-	quiet := *f
-	quiet.o.Progress = func(p Progress) { f.o.Progress(Progress{p.Phase, before + p.Done, 2 * len(items)}) }
-	return stream(ctx, &quiet, "calibration", items, func(fr *frame) (seen, error) {
-		r, err := e.run(ctx, []*frame{fr})
-		if err != nil {
-			return seen{}, err
-		}
-		return seen{fr, r[0]}, r[0].err
-	}, func(s seen) error { return visit(s.fr, s.r) })
 }

@@ -16,6 +16,7 @@ import (
 	"f2pad/engine/method"
 	"f2pad/engine/method/padim"
 	"f2pad/engine/method/patchcore"
+	"f2pad/engine/metric"
 	"f2pad/engine/refine"
 )
 
@@ -50,7 +51,7 @@ type Model struct {
 // Revision is that of ModelInfo and of a model's sections as a whole: one more when a field or a kind of section comes, goes or
 // means something else. infoOf then says what the older revisions mean by it. Methods, backbones and the refinement have
 // revisions of their own.
-const Revision = 1
+const Revision = 2
 
 // ModelInfo is what a model records about itself.
 type ModelInfo struct {
@@ -75,14 +76,43 @@ type Calibration struct {
 	Q50  float64 `json:"q50"`  // median of the location scores s
 	Q995 float64 `json:"q995"` // their 99.5 % quantile; z = (s - Q50)/(Q995 - Q50)
 
-	ImageFPR       float64                 `json:"image_fpr"` // stated false-positive rate of the image threshold
-	ImageThreshold float64                 `json:"image_threshold"`
-	PixelFPR       float64                 `json:"pixel_fpr"` // stated share of normal pixels above a pixel threshold
+	MapQ50  float64 `json:"map_q50"`  // likewise of the pixels of the method's own map
+	MapQ995 float64 `json:"map_q995"` // v = (base - MapQ50)/(MapQ995 - MapQ50)
+
+	ImageFPR       float64 `json:"image_fpr"` // stated false-positive rate of the image threshold
+	ImageThreshold float64 `json:"image_threshold"`
+
+	PixelFPR       float64                 `json:"pixel_fpr"` // the largest share of normal pixels that may lie above a pixel threshold
 	PixelThreshold map[refine.Kind]float64 `json:"pixel_threshold"`
+	Promises       map[refine.Kind]Promise `json:"pixel_promise"`   // of the pixel thresholds
+	Painted        int                     `json:"painted_images"`  // held-out images with a simulated defect painted on them
+	Paints         []string                `json:"painted_defects"` // kinds of these defects (synth.Paints), sorted
 }
 
-// infoOf returns the defaults of a revision.
-func infoOf(int) *ModelInfo { return &ModelInfo{} }
+// Promise is how a pixel threshold was chosen, and what it did in the calibration.
+type Promise struct {
+	Rule  Rule         `json:"rule"`
+	Above float64      `json:"above"` // share of the pixels above it in the held-out images without a defect
+	Dice  metric.Value `json:"dice"`  // mean over the images with a painted defect, at the threshold; null without such images
+}
+
+// Rule names how a pixel threshold was chosen: as the higher one of two.
+type Rule string
+
+const (
+	BySimulation Rule = "simulation" // it marks the painted defects best: the highest mean of their Dice (metric.MeanDice)
+	ByRate       Rule = "rate"       // a share of PixelFPR of the normal pixels lies above
+)
+
+// infoOf returns the defaults of a revision. The first had no scale of maps, with which no refinement of today goes, and took
+// all pixel thresholds by rate.
+func infoOf(revision int) *ModelInfo {
+	i := &ModelInfo{}
+	if revision == 1 {
+		i.Calibration.MapQ995 = 1
+	}
+	return i
+}
 
 // ErrNoMap means that a model cannot make a map that it was asked for.
 var ErrNoMap = errors.New("the model does not make")
@@ -296,6 +326,9 @@ func (i *ModelInfo) check() error {
 	}
 	if !(i.Calibration.Q995 > i.Calibration.Q50) {
 		return fmt.Errorf("engine: calibration quantiles %g and %g are not in order", i.Calibration.Q50, i.Calibration.Q995)
+	}
+	if !(i.Calibration.MapQ995 > i.Calibration.MapQ50) {
+		return fmt.Errorf("engine: the map's calibration quantiles %g and %g are not in order", i.Calibration.MapQ50, i.Calibration.MapQ995)
 	}
 	if _, ok := i.Calibration.PixelThreshold[refine.Base]; !ok {
 		return fmt.Errorf("engine: no threshold for the map %s", refine.Base)

@@ -26,7 +26,9 @@ func (c scale) slope() float64      { return 1 / (c.q995 - c.q50) }
 type scorer struct {
 	net   *network
 	meth  method.Method
-	scale scale
+	scale scale                                                     // of scores
+	rank  scale                                                     // of the method's own maps
+	maps  func(s []float32, n, h, w, H, W int, dst []float32) error // makes those of scores
 	norms []backbone.Affine
 
 	given    *tensor.Dense   // [N,3,H,W] the images as they were given, with
@@ -59,9 +61,13 @@ func (s *scorer) score(ctx context.Context, x *tensor.Dense, f []*tensor.Dense, 
 	return r.S, nil
 }
 
-// Score implements refine.Scorer.
-func (s *scorer) Score(ctx context.Context, x, z *tensor.Dense) error {
-	f, err := s.net.features(ctx, x, s.norms)
+// Map implements refine.Scorer.
+func (s *scorer) Map(ctx context.Context, images []int, x, v *tensor.Dense) error {
+	norms := make([]backbone.Affine, len(images))
+	for k, i := range images {
+		norms[k] = s.norms[i]
+	}
+	f, err := s.net.features(ctx, x, norms)
 	if err != nil {
 		return err
 	}
@@ -69,9 +75,12 @@ func (s *scorer) Score(ctx context.Context, x, z *tensor.Dense) error {
 	if err != nil {
 		return err
 	}
-	out := nd.Data(z)
-	for i, v := range nd.Data(raw) {
-		out[i] = float32(s.scale.z(v))
+	N, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
+	if err := s.maps(nd.Data(raw), N, H/s.Stride(), W/s.Stride(), H, W, nd.Data(v)); err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	for p, b := range nd.Data(v) {
+		nd.Data(v)[p] = float32(s.rank.z(b))
 	}
 	return nil
 }

@@ -2,17 +2,17 @@
 //
 //   out = gain (Y - c A) + shift on the region Omega, gain Y + shift elsewhere
 //
-// Y, A [N,3,H,W] float32, A in units of c [N]; mask [N,H,W] bytes (not 0: Omega); gain, shift [N,3], or null: 1 and 0. out is
-// [N,3,H,W], or, with pixels of `packed` = 3 or 4 values, [N,H,W,packed], the fourth 0. With a list of tiles (as pixel_step's)
-// only pixels of Omega are written, and only those tiles looked at; without one, all.
+// Y, A [N,3,H,W], c (scale) [N,H,W] float32, A in units of c; mask [N,H,W] bytes (not 0: Omega); gain, shift [N,3], or null: 1
+// and 0. out is [N,3,H,W], or, with pixels of `packed` = 3 or 4 values, [N,H,W,packed], the fourth 0. With a list of tiles (as
+// pixel_step's) only pixels of Omega are written, and only those tiles looked at; without one, all.
 //
 // Geometry: 256 threads, a tile of 64 x 32 pixels per block, grid of any size; a warp has 4 rows, a lane a pixel: whatever the
 // width, a warp reads and writes 128 bytes in a row. Three values per pixel go through the warp's shared memory for that.
-// Bytes per pixel: 12 Y + 4 x 3 (or 4) out + 1 mask, and on Omega 12 A. 4 operations per value. Deterministic.
+// Bytes per pixel: 12 Y + 4 x 3 (or 4) out + 1 mask, and on Omega 12 A + 4 c. 4 operations per value. Deterministic.
 //
 // compose_start sets the A that the optimisation starts from, for some pixels of a window of one image: A = (Y - N*)/c, where
 // N* is fill best[p] of fills [K,3,h,w]; best [h,w]; pixels are indices into the window, each once; c may be null: 1. A
-// thread per pixel. Bytes per pixel: 8 indices, 12 Y, 12 fill, 12 A. The rest of A is left alone.
+// thread per pixel. Bytes per pixel: 8 indices, 12 Y, 12 fill, 4 c, 12 A. The rest of A is left alone.
 #include "f2pad.cuh"
 
 enum { tileW = 64, tileH = 32, threads = 256 };
@@ -27,13 +27,13 @@ KERNEL(threads) compose(const int32_t* RESTRICT tiles, int32_t N, int32_t H, int
         int32_t number = tiles ? tiles[N + 1 + i] : i, n = number / columns / rows;
         int32_t top = number / columns % rows * tileH + warpOf(threadX()) * 4, left = number % columns * tileW;
         uint64_t image = (uint64_t)n * plane;
-        float c = scale[n], k[3], b[3];
+        float k[3], b[3];
         UNROLL for (int32_t ch = 0; ch < 3; ch++) k[ch] = gain ? gain[3 * n + ch] : 1, b[ch] = shift ? shift[3 * n + ch] : 0;
         UNROLL for (int32_t part = 0; part < 8; part++) {
             int32_t y = top + part / 2, x0 = left + part % 2 * 32, at = y * W + x0;
             bool inside = y < H && x0 + lane < W, omega = inside && mask[image + at + lane];
             bool write = tiles ? omega : inside;
-            float v[3];
+            float c = omega ? scale[image + at + lane] : 0, v[3];
             UNROLL for (int32_t ch = 0; ch < 3; ch++) {
                 uint64_t p = 3 * image + ch * plane + at + lane;
                 float x = 0;
@@ -62,9 +62,10 @@ KERNEL(256) compose_start(const int32_t* RESTRICT pixels, int32_t count, const i
     int32_t i = blockX() * threadsX() + threadX();
     if (i >= count) return;
     int32_t p = pixels[i], plane = H * W;
-    uint64_t at = (uint64_t)n * 3 * plane + (top + p / w) * W + left + p % w;
+    int32_t inImage = (top + p / w) * W + left + p % w;
+    uint64_t at = (uint64_t)n * 3 * plane + inImage;
     const float* fill = fills + (uint64_t)best[p] * 3 * h * w + p;
-    float c = scale ? scale[n] : 1;
+    float c = scale ? scale[(uint64_t)n * plane + inImage] : 1;
     UNROLL for (int32_t ch = 0; ch < 3; ch++) A[at + ch * plane] = (Y[at + ch * plane] - fill[ch * h * w]) / c;
 }
 EMULATE(compose_start)

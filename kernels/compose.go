@@ -11,7 +11,7 @@ type Compose struct {
 	N, H, W int
 
 	Y, A  Ptr // [N,3,H,W]; A in units of c
-	Scale Ptr // [N] c
+	Scale Ptr // [N,H,W] c
 	Mask  Ptr // uint8 [N,H,W], not 0 on Omega
 
 	Gain, Shift Ptr // [N,3]; 0: 1 and 0
@@ -67,7 +67,7 @@ func (c Compose) Cost(active int) Cost {
 	if c.Tiles == 0 {
 		written = int64(c.N) * int64(c.H) * int64(c.W)
 	}
-	return Cost{Bytes: written*int64(13+4*max(c.Packed, 3)) + 12*int64(active), Flops: 6 * (written + int64(active))}
+	return Cost{Bytes: written*int64(13+4*max(c.Packed, 3)) + 16*int64(active), Flops: 6 * (written + int64(active))}
 }
 
 // ComposeStart sets the anomaly that the optimisation starts from on some pixels of one image: A = (Y - N*)/c, N* being the
@@ -83,7 +83,7 @@ type ComposeStart struct {
 	Best   Ptr // int32 [h,w], each the number of a fill
 	Fills  Ptr // [K,3,h,w]
 	Y, A   Ptr // [N,3,H,W]
-	Scale  Ptr // [N] c; 0: 1
+	Scale  Ptr // [N,H,W] c; 0: 1
 }
 
 // Enqueue launches the kernel.
@@ -117,4 +117,10 @@ func (s ComposeStart) Enqueue(q Queue) error {
 }
 
 // Cost is that of one launch.
-func (s ComposeStart) Cost() Cost { return Cost{Bytes: 44 * int64(s.Count), Flops: 6 * int64(s.Count)} }
+func (s ComposeStart) Cost() Cost {
+	bytes := 44
+	if s.Scale != 0 {
+		bytes += 4
+	}
+	return Cost{Bytes: int64(bytes) * int64(s.Count), Flops: 6 * int64(s.Count)}
+}

@@ -1,5 +1,5 @@
 // pixel_step is iteration t of the optimiser (pixel.Step) for a batch of images, whose state stays on the device. With
-// everything 0 off the region Omega, in units of each image's scale c:
+// everything 0 off the region Omega, A in a unit c of its own at each pixel:
 //
 //   g     = G_share * (-c dx)
 //   m, v <- keepM m + (1-keepM) g,  keepV v + (1-keepV) ||g||^2
@@ -8,9 +8,9 @@
 //   n     = sqrt(G_norm * ||b||^2)
 //   A    <- b prox(n; eta lambda)/n,   Sum += ||A|| if iteration t counts
 //
-// Planes are dense: dx, A, M [N,3,H,W], V, Sum, SQ [N,H,W] float32, mask [N,H,W] bytes (not 0: Omega). Off Omega nothing is
-// used and, but for SQ (scratch), nothing changed. Beyond an image's edges the blurs reflect, the edge repeated; their taps
-// [radius+1] are pixel.Gaussian's, radius at most 16.
+// Planes are dense: dx, A, M [N,3,H,W], c (scale), V, Sum, SQ [N,H,W] float32, mask [N,H,W] bytes (not 0: Omega). Off Omega
+// nothing is used and, but for SQ (scratch), nothing changed. Beyond an image's edges the blurs reflect, the edge repeated;
+// their taps [radius+1] are pixel.Gaussian's, radius at most 16.
 //
 // The work is a list of tiles of 64 x 32 pixels, those with a pixel of Omega: N+1 bounds (image n's are those from bound n to
 // bound n+1), then the tiles' numbers (n rows + row) columns + column, ascending. Other tiles cost nothing. What changes from
@@ -23,12 +23,12 @@
 //   pixel_step_prox      n, A, Sum, and the tile's sums. b and eta are computed again: less to move than b stored and read.
 //   pixel_step_stats     adds up each image's tiles in the list's order: one block, a warp per image.
 //
-// Bytes per pixel of Omega: gradient 12 dx + 1 mask + 12 A + 24 M + 8 V + 4 SQ = 61; prox 4 SQ + 1 mask + 24 A + 12 M + 4 V +
-// 8 Sum = 53; together 114. (A single pass with a halo for both blurs would move 77, with second copies of A, M and V to write
-// to, and compute 1.4 times as much.) Halos come from the caches: with radius 6 a tile asks for 1.7 times its dx (80 x 44
-// values; 32 x 32 pixels would ask for 2.1 times, 64 x 64 for 1.5, with half the blocks to hide latency behind), with radius 4
-// for 1.4 times its SQ. Shared: 41.3 KiB with radius 6, 11.4 KiB with radius 4 (72 and 24 KiB with 16). Registers: at most 128
-// and 96, so that a multiprocessor runs 4 blocks of the gradient and 5 of prox.
+// Bytes per pixel of Omega: gradient 12 dx + 4 c + 1 mask + 12 A + 24 M + 8 V + 4 SQ = 65; prox 4 SQ + 1 mask + 24 A + 12 M +
+// 4 V + 8 Sum = 53; together 118. (A single pass with a halo for both blurs would move 81, with second copies of A, M and V to
+// write to, and compute 1.4 times as much.) Halos come from the caches: with radius 6 a tile asks for 1.7 times its dx and c
+// (80 x 44 pixels; 32 x 32 pixels would ask for 2.1 times, 64 x 64 for 1.5, with half the blocks to hide latency behind), with
+// radius 4 for 1.4 times its SQ. Shared: 41.3 KiB with radius 6, 11.4 KiB with radius 4 (72 and 24 KiB with 16). Registers: at
+// most 128 and 96, so that a multiprocessor runs 4 blocks of the gradient and 5 of prox.
 // Operations per pixel: gradient 12 (2 radius + 1) + 40, prox 4 (2 radius + 1) + 110.
 //
 // Deterministic; nothing depends on the rest of the batch. A gradient that is not finite makes its image's `moved` NaN.
@@ -101,10 +101,10 @@ template <int planes> DEVICE Window windowOf(int32_t radius, const float* taps) 
     return w;
 }
 
-// fill brings k src, 0 off Omega, into the window. src has the tile's image's planes.
-template <int planes>
-DEVICE void fill(const Window& w, Tile t, const float* RESTRICT src, const uint8_t* RESTRICT mask, float k, int32_t H,
-        int32_t W) {
+// fill brings src, or if scaled -scale src, into the window, 0 off Omega. All are the tile's image's; scale has one plane.
+template <int planes, bool scaled>
+DEVICE void fill(const Window& w, Tile t, const float* RESTRICT src, const float* RESTRICT scale,
+        const uint8_t* RESTRICT mask, int32_t H, int32_t W) {
     int32_t row = threadX() / w.across, q = threadX() % w.across;
     while (row < w.rows) {
         int32_t y = t.y - w.radius + row, x = t.x - w.reach + 4 * q;
@@ -113,15 +113,21 @@ DEVICE void fill(const Window& w, Tile t, const float* RESTRICT src, const uint8
             y = mirror(y, H);
             if (W % 4 == 0 && x >= 0 && x < W) {
                 uint32_t omega = loadOmega<true>(mask + y * W + x, 4);
+                Quad k = {};
+                if (scaled) k = load<true>(scale + y * W + x, omega);
                 UNROLL for (int32_t c = 0; c < planes; c++) {
                     Quad s = load<true>(src + c * H * W + y * W + x, omega);
-                    UNROLL for (int32_t e = 0; e < 4; e++) v[c].v[e] = k * floatOf(bitsOf(s.v[e]) & (on(omega, e) ? ~0u : 0));
+                    UNROLL for (int32_t e = 0; e < 4; e++) {
+                        float value = scaled ? -k.v[e] * s.v[e] : s.v[e];
+                        v[c].v[e] = floatOf(bitsOf(value) & (on(omega, e) ? ~0u : 0));
+                    }
                 }
             } else {
                 UNROLL for (int32_t e = 0; e < 4; e++) {
                     if (x + e < -w.radius || x + e >= W + w.radius) continue;
                     int32_t at = y * W + mirror(x + e, W);
                     if (!mask[at]) continue;
+                    float k = scaled ? -scale[at] : 1;
                     UNROLL for (int32_t c = 0; c < planes; c++) v[c].v[e] = k * src[c * H * W + at];
                 }
             }
@@ -198,7 +204,7 @@ KERNEL(threads, 4) pixel_step_gradient(const int32_t* RESTRICT tiles, int32_t N,
         Tile t = tileAt(tiles[N + 1 + i], H, W);
         uint64_t image = (uint64_t)t.n * plane;
         sync(); // the window is free
-        fill<3>(w, t, dx + 3 * image, mask + image, -scale[t.n], H, W);
+        fill<3, true>(w, t, dx + 3 * image, scale + image, mask + image, H, W);
         sync();
         blurRows(w, 3 * w.rows);
         sync();
@@ -284,7 +290,7 @@ KERNEL(threads, 5) pixel_step_prox(const int32_t* RESTRICT tiles, int32_t N, int
     for (int32_t i = blockX(); i < tiles[N]; i += gridX()) {
         Tile t = tileAt(tiles[N + 1 + i], H, W);
         uint64_t image = (uint64_t)t.n * plane;
-        fill<1>(w, t, SQ + image, mask + image, 1, H, W);
+        fill<1, false>(w, t, SQ + image, nullptr, mask + image, H, W);
         sync();
         blurRows(w, w.rows);
         sync();

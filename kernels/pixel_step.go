@@ -31,11 +31,11 @@ type PixelStep struct {
 	Mask   Ptr // uint8 [N,H,W], not 0 on Omega
 
 	DX    Ptr // [N,3,H,W] gradient of the data term w.r.t. the image
-	Scale Ptr // [N] c
-	A     Ptr // [N,3,H,W] anomaly in units of c
+	Scale Ptr // [N,H,W] c: the unit of the anomaly at each pixel
+	A     Ptr // [N,3,H,W] A/c: the anomaly in that unit
 	M     Ptr // [N,3,H,W] first moment
 	V     Ptr // [N,H,W] second moment
-	Sum   Ptr // [N,H,W] sum of ||A||/c over the iterations that count
+	Sum   Ptr // [N,H,W] sum of ||A/c|| over the iterations that count
 
 	SQ      Ptr // [N,H,W] scratch
 	Partial Ptr // [active tiles,3] scratch, 4-byte values
@@ -226,7 +226,7 @@ func checkImages(kernel string, n, h, w int) error {
 // Cost is that of one iteration that counts, with so many pixels of Omega: what its two passes cannot do without.
 func (s PixelStep) Cost(active int) Cost {
 	return Cost{
-		Bytes: int64(active) * (61 + 53),
+		Bytes: int64(active) * (65 + 53),
 		Flops: int64(active) * int64(12*(2*s.ShareRadius+1)+40+4*(2*s.NormRadius+1)+110),
 	}
 }

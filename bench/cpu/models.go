@@ -169,9 +169,12 @@ func (f *fitted) open(path string) error {
 		return err
 	}
 	f.norm = f.backbone.Normalize(y)
+	c, m := f.Info.Calibration, f.method.Map()
 	text, err := json.Marshal(map[string]any{
 		"method": f.Info.Method, "scale": f.norm.Scale, "shift": f.norm.Shift, "refine": f.Info.Refine, "arrays": arrays,
-		"q50": f.Info.Calibration.Q50, "q995": f.Info.Calibration.Q995,
+		"q50": c.Q50, "q995": c.Q995, "map": map[string]any{
+			"nearest": m.Nearest, "sigma": m.Sigma, "radius": m.Radius, "reflect101": m.Reflect101, "q50": c.MapQ50, "q995": c.MapQ995,
+		},
 	})
 	if err != nil {
 		return err

@@ -45,9 +45,9 @@ type plan struct{ images, few, many int }
 
 func (m *meter) plan() plan {
 	if m.quick {
-		return plan{2, 1, 4}
+		return plan{2, 1, 6}
 	}
-	return plan{batch, 2, 12}
+	return plan{batch, 2, 6}
 }
 
 // refinement measures the refinement of images with a defect: all steps, or one iteration of the optimisation.

@@ -16,13 +16,19 @@ import (
 
 // whole scores batches of whole images of one size, as the engine's scorer does, whose diary it does not show.
 type whole struct {
-	stride    int
-	norm      backbone.Affine
-	method    method.Method
-	q50, q995 float64
-	net       exec.Net
-	outputs   []graph.Shape
+	stride  int
+	norm    backbone.Affine
+	method  method.Method
+	scores  scale // of the method's scores
+	maps    scale // of its maps
+	net     exec.Net
+	outputs []graph.Shape
 }
+
+// scale puts quantiles of held-out normal images at 0 and 1.
+type scale struct{ q50, q995 float64 }
+
+func (c scale) of(s float32) float64 { return (float64(s) - c.q50) / (c.q995 - c.q50) }
 
 var _ refine.Scorer = (*whole)(nil)
 
@@ -36,7 +42,10 @@ func newWhole(f *fitted, e executor) (*whole, error) {
 		return nil, err
 	}
 	c := f.Info.Calibration
-	w := &whole{stride: f.backbone.Stride(), norm: f.norm, method: f.method, q50: c.Q50, q995: c.Q995}
+	w := &whole{
+		stride: f.backbone.Stride(), norm: f.norm, method: f.method,
+		scores: scale{c.Q50, c.Q995}, maps: scale{c.MapQ50, c.MapQ995},
+	}
 	for _, out := range g.Outputs {
 		w.outputs = append(w.outputs, shapes[out])
 	}
@@ -62,21 +71,34 @@ func (w *whole) features(ctx context.Context, x *tensor.Dense) (f, df []*tensor.
 	return f, df, w.net.Forward(ctx, []*tensor.Dense{in}, f)
 }
 
-func (w *whole) z(s float32) float64 { return (float64(s) - w.q50) / (w.q995 - w.q50) }
-
-func (w *whole) Score(ctx context.Context, x, z *tensor.Dense) error {
+// score returns the scores [N,h,w] of x as the method gives them.
+func (w *whole) score(ctx context.Context, x *tensor.Dense) (*tensor.Dense, error) {
 	f, _, err := w.features(ctx, x)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r := &method.Result{S: z}
-	if err := w.method.Score(ctx, f, r); err != nil {
-		return err
+	sh := x.Shape()
+	r := &method.Result{S: nd.New(sh[0], sh[2]/w.stride, sh[3]/w.stride)}
+	return r.S, w.method.Score(ctx, f, r)
+}
+
+// rank fills v [N,H,W] with the calibrated maps of the scores s [N,h,w].
+func (w *whole) rank(s, v *tensor.Dense) {
+	h, width, H, W := s.Shape()[1], s.Shape()[2], v.Shape()[1], v.Shape()[2]
+	for i := range s.Shape()[0] {
+		method.BaseMap(nd.Data(s)[i*h*width:(i+1)*h*width], h, width, H, W, w.method.Map(), nd.Data(v)[i*H*W:(i+1)*H*W])
 	}
-	for i, s := range nd.Data(z) {
-		nd.Data(z)[i] = float32(w.z(s))
+	for p, b := range nd.Data(v) {
+		nd.Data(v)[p] = float32(w.maps.of(b))
 	}
-	return nil
+}
+
+func (w *whole) Map(ctx context.Context, _ []int, x, v *tensor.Dense) error {
+	s, err := w.score(ctx, x)
+	if err == nil {
+		w.rank(s, v)
+	}
+	return err
 }
 
 func (w *whole) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e refine.Energy, energy []float64, dx *tensor.Dense) error {
@@ -93,9 +115,9 @@ func (w *whole) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e r
 	clear(energy)
 	for i, on := range where {
 		if on {
-			z := w.z(nd.Data(r.S)[i])
+			z := w.scores.of(nd.Data(r.S)[i])
 			energy[i/(h*width)] += e.Value(z)
-			nd.Data(dS)[i] = float32(e.Slope(z) / (w.q995 - w.q50))
+			nd.Data(dS)[i] = float32(e.Slope(z) / (w.scores.q995 - w.scores.q50))
 		}
 	}
 	if err := w.method.Grad(ctx, f, r, dS, df); err != nil {
@@ -121,14 +143,22 @@ func (w *whole) first(ctx context.Context, f *fitted, y []*tensor.Dense) ([]refi
 	for i, t := range y {
 		copy(nd.Data(x)[i*3*size*size:], nd.Data(t))
 	}
-	g := size / w.stride
-	z := nd.New(len(y), g, g)
-	if err := w.Score(ctx, x, z); err != nil {
+	s, err := w.score(ctx, x)
+	if err != nil {
 		return nil, err
 	}
+	v := nd.New(len(y), size, size)
+	w.rank(s, v)
+	for i, raw := range nd.Data(s) {
+		nd.Data(s)[i] = float32(w.scores.of(raw))
+	}
 	in := make([]refine.Input, len(y))
+	g := size / w.stride
 	for i, t := range y {
-		in[i] = refine.Input{Y: t, Z: nd.Wrap(nd.Data(z)[i*g*g:(i+1)*g*g], g, g), Seed: f.seed(t), Memory: f.memory, Diary: true}
+		in[i] = refine.Input{
+			Y: t, Z: nd.Wrap(nd.Data(s)[i*g*g:(i+1)*g*g], g, g), V: nd.Wrap(nd.Data(v)[i*size*size:(i+1)*size*size], size, size),
+			Seed: f.seed(t), Memory: f.memory, Diary: true,
+		}
 	}
 	out, err := r.Run(ctx, w, in, []refine.Kind{refine.F2PAD})
 	if err != nil {

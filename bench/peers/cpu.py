@@ -271,7 +271,7 @@ def refiner_ways(arch, state, images, batch, size, iterations, seeds):
     grid, widths = tuple(features[0].shape[2:]), [f.shape[1] for f in features]
     method = f2pad_torch.METHODS[model["method"]](arrays, grid, widths)
     scorer = f2pad_torch.Scorer(
-        nets[best], method, model["scale"], model["shift"], model["q50"], model["q995"], size // grid[0]
+        nets[best], method, model["scale"], model["shift"], model["q50"], model["q995"], size // grid[0], model["map"]
     )
     refiner = f2pad_torch.Refiner(scorer, model["refine"], memory, size, size, threads)
     seeds = [int(s) for s in seeds]

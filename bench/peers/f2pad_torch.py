@@ -2,9 +2,8 @@
 compares the engine's refinement with. It follows engine/refine step by step, with the constants that a model records, on a
 network of PyTorch and the fitted state of that model, so that its maps can be compared with the engine's.
 
-The images of a batch are optimised together; everything in the loop is a tensor operation. The regions, fills and
-random walks differ from image to image and run in a pool of threads: SciPy's distance transforms and labels, fills as
-matrix products, walks by SuperLU.
+The images of a batch are optimised together; everything in the loop is a tensor operation. The regions and fills differ
+from image to image and run in a pool of threads: SciPy's distance transforms and labels, fills as matrix products.
 """
 
 import math
@@ -14,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage, signal, sparse
-from scipy.sparse.linalg import splu
+from scipy import ndimage, signal
 
 EIGHT = np.ones((3, 3), bool)
 
@@ -23,47 +21,40 @@ EIGHT = np.ones((3, 3), bool)
 # Planes
 
 
-def taps(sigma):
-    r = int(4 * sigma + 0.5)
+def taps(sigma, radius=None):
+    r = int(4 * sigma + 0.5) if radius is None else radius
     w = np.exp(-np.arange(-r, r + 1) ** 2 / (2 * sigma * sigma)) if sigma > 0 else np.ones(1)
     return w / w.sum()
 
 
-def mirrored(n, r):
-    """Indices of an axis of n with r more at each end, reflected with the edge repeated."""
-    i = np.arange(-r, n + r) % (2 * n)
-    return np.where(i >= n, 2 * n - 1 - i, i)
+def mirrored(n, r, repeat=True):
+    """Indices of an axis of n with r more at each end, reflected with the edge repeated or not."""
+    period = 2 * n if repeat else 2 * n - 2
+    i = np.arange(-r, n + r) % period
+    return np.where(i >= n, period - int(repeat) - i, i)
 
 
 class Blur:
     """A Gaussian on [..., h, w], edges reflected: as a matrix along each axis, which on CPUs beats a convolution of single
     channels at these sizes."""
 
-    def __init__(self, sigma, h, w):
-        self.sigma = sigma
+    def __init__(self, sigma, h, w, radius=None, repeat=True):
+        self.taps, self.repeat = taps(sigma, radius), repeat
         self.rows, self.cols = self.matrix(h), self.matrix(w)
 
     def matrix(self, n):
-        t = taps(self.sigma)
         m = np.zeros((n, n))
-        for k, weight in enumerate(t):
-            np.add.at(m, (np.arange(n), mirrored(n, len(t) // 2)[k : k + n]), weight)
+        indices = mirrored(n, len(self.taps) // 2, self.repeat)
+        for k, weight in enumerate(self.taps):
+            np.add.at(m, (np.arange(n), indices[k : k + n]), weight)
         return torch.from_numpy(m.astype(np.float32))
 
     def __call__(self, x):
         return self.rows @ (x @ self.cols.T)
 
 
-def quantile(values, share):
-    """NumPy's linear quantile, from two order statistics."""
-    if len(values) == 0:
-        return 0.0
-    h = share * (len(values) - 1)
-    i = int(h)
-    j = min(i + 1, len(values) - 1)
-    v = np.partition(values, (i, j))
-    a, b = float(v[i]), float(v[j])
-    return a + (b - a) * (h - i)
+def enlarged(grid, size):
+    return F.interpolate(grid[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def distance(mask):
@@ -171,17 +162,35 @@ METHODS = {"padim": Padim, "patchcore": Patchcore}
 
 
 class Scorer:
-    """Network and method: images [N,3,H,W] in [0,1] to calibrated scores. scale and shift [3] normalise the pixels."""
+    """Network and method: images [N,3,H,W] in [0,1] to scores and maps. scale and shift [3] normalise the pixels; own says how
+    the method makes its map."""
 
-    def __init__(self, net, method, scale, shift, q50, q995, stride):
-        self.net, self.method, self.stride = net, method, stride
+    def __init__(self, net, method, scale, shift, q50, q995, stride, own):
+        self.net, self.method, self.stride, self.own = net, method, stride, own
         self.scale = torch.tensor(scale).view(1, 3, 1, 1)
         self.shift = torch.tensor(shift).view(1, 3, 1, 1)
         self.q50, self.width = q50, q995 - q50
+        self.blur = None
+
+    def raw(self, cells=None, wanted=None):
+        score = self.method.at(cells, wanted)
+        return lambda x: score(self.net(x * self.scale + self.shift))
+
+    def z(self, raw):
+        return (raw - self.q50) / self.width
 
     def at(self, cells=None, wanted=None):
-        score = self.method.at(cells, wanted)
-        return lambda x: (score(self.net(x * self.scale + self.shift)) - self.q50) / self.width
+        score = self.raw(cells, wanted)
+        return lambda x: self.z(score(x))
+
+    def maps(self, raw, H, W):
+        """The method's own maps [N,H,W] of raw scores [N,h,w], calibrated."""
+        o = self.own
+        if self.blur is None:
+            self.blur = Blur(o["sigma"], H, W, o["radius"], not o["reflect101"])
+        how = {"mode": "nearest"} if o["nearest"] else {"mode": "bilinear", "align_corners": False}
+        up = F.interpolate(raw[:, None], size=(H, W), **how)[:, 0]
+        return (self.blur(up) - o["q50"]) / (o["q995"] - o["q50"])
 
 
 # Steps 1 to 3
@@ -190,21 +199,33 @@ class Scorer:
 class Scene:
     """One image on its way through the steps."""
 
-    def __init__(self, y, u):
-        self.y, self.u = y, u  # [3,H,W], [H,W]
-        self.omega = self.fills = None
+    def __init__(self, y, v):
+        self.y, self.v = y, v  # [3,H,W], [H,W]
+        self.omega = None
 
 
-def suspicious(u, o):
+def suspicious(u, z, o):
     """Omega, or None."""
     g, stride = o["region"], o["stride"]
-    certain = u > g["certain"]
+    peak = ndimage.maximum_filter(z, 2 * int(g["peak_cells"]) + 1, mode="nearest")
+    peak = np.kron(peak, np.ones((stride, stride), np.float32))
+    suspect = u > np.maximum(g["suspect"], g["peak_share"] * peak)
+    certain = suspect & (u > max(g["certain"], g["top_share"] * z.max()))
     if not certain.any():
         return None
-    label, _ = ndimage.label(u > g["suspect"], EIGHT)
+    label, _ = ndimage.label(suspect, EIGHT)
     keep = np.isin(label, np.unique(label[certain])) & (label > 0)
     keep &= distance(certain) <= g["keep_cells"] * stride + NEAR
     return distance(keep) <= g["dilate_cells"] * stride + NEAR
+
+
+def variation(fills, share):
+    """What normal fills [K,3,n] differ by [n]: each is compared with the others."""
+    if len(fills) < 2:
+        return np.ones(fills.shape[2], np.float32)
+    d = np.square(fills[:, None] - fills).sum(2)
+    d[np.arange(len(d)), np.arange(len(d))] = np.inf
+    return np.sqrt(np.quantile(np.minimum(d.min(1), 1), share, axis=0))
 
 
 class Choice:
@@ -346,44 +367,23 @@ class Fills:
         return ((e * e).mean(2) - e.mean(2) ** 2 * share * (2 - share)).mean(0)
 
 
-# Step 6
+# Steps 5 and 6
 
 
-def walk(y, domain, foreground, background, o):
-    """The probability of meeting foreground before background, 0 where one of them lacks."""
-    rw = np.zeros(domain.shape, np.float32)
-    label, count = ndimage.label(domain)
-    both = np.isin(np.arange(count + 1), label[foreground]) & np.isin(np.arange(count + 1), label[background])
-    both[0] = False
-    domain = both[label]
-    fg = foreground & domain
-    free = domain & ~foreground & ~background
-    rw[fg] = 1
-    n = int(free.sum())
-    if n == 0:
-        return rw
-    at = np.full(domain.shape, -1)
-    at[free] = np.arange(n)
-    diagonal, rhs, parts = np.zeros(n), np.zeros(n), []
-    y = y.astype(np.float64)
-    for p, q in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        joined = domain[p] & domain[q]
-        d = (y[:, *p] if isinstance(p, tuple) else y[:, p]) - (y[:, *q] if isinstance(q, tuple) else y[:, q])
-        weight = (np.exp(-o["beta"] * (d * d).sum(0)) + o["edge_floor"])[joined]
-        for one, other in ((p, q), (q, p)):
-            a, b, lit = at[one][joined], at[other][joined], fg[other][joined]
-            mine = a >= 0
-            diagonal += np.bincount(a[mine], weight[mine], n)
-            rhs += np.bincount(a[mine & lit], weight[mine & lit], n)
-            inner = mine & (b >= 0)
-            parts.append((a[inner], b[inner], -weight[inner]))
-    i, j, w = (np.concatenate(v) for v in zip(*parts))
-    system = sparse.csc_matrix(
-        (np.r_[w, diagonal], (np.r_[i, np.arange(n)], np.r_[j, np.arange(n)])), shape=(n, n)
-    )
-    solver = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0, options={"SymmetricMode": True})
-    rw[free] = np.clip(solver.solve(rhs), 0, 1)
-    return rw
+def moved(x, dy, dx):
+    """x [...,H,W] at pixels dy and dx further, continued beyond its border."""
+    rows = (torch.arange(x.shape[-2]) + dy).clamp(0, x.shape[-2] - 1)
+    cols = (torch.arange(x.shape[-1]) + dx).clamp(0, x.shape[-1] - 1)
+    return x.index_select(-2, rows).index_select(-1, cols)
+
+
+def rank(v, o):
+    """The detector's ranking."""
+    power, knee = o["power"], o["knee"]
+    v = v.astype(np.float64)
+    low = np.minimum(v, 0)
+    below = knee**power * np.exp(power * ((np.minimum(v, knee) - low) / knee - 1)) / (1 - power * low / knee)
+    return np.where(v >= knee, np.maximum(v, knee) ** power, below)
 
 
 class Refiner:
@@ -397,7 +397,8 @@ class Refiner:
         self.coarse = blur(options["region"]["smooth_cells"] * stride)
         self.compare, self.start = blur(options["residual"]["smooth_px"]), blur(p["start_px"])
         self.share, self.norm, self.result = blur(p["share_px"]), blur(p["norm_px"]), blur(p["smooth_px"])
-        self.smooth = blur(options["fills"]["smooth_px"])
+        self.smooth, self.spread = blur(options["fills"]["smooth_px"]), blur(options["residual"]["spread_px"])
+        self.cells = Blur(options["map"]["mean_cells"], H // stride, W // stride)
         self.memory = []
         for m in memory:
             m = (m / np.float32(255)).astype(np.float32)
@@ -405,42 +406,47 @@ class Refiner:
                 raise ValueError(f"a remembered image of {m.shape[1:]}, want {(H, W)}")
             self.memory.append((m, self.smooth(torch.from_numpy(m)).numpy()))
 
-    def prepare(self, y, z, seed, like_go):
-        """Steps 1 to 3 of one image y [3,H,W] with scores z [h,w]."""
-        o = self.o
-        up = F.interpolate(z[None, None], size=(self.H, self.W), mode="bilinear", align_corners=False)[0, 0]
-        s = Scene(y, self.coarse(up).numpy())
-        s.omega = suspicious(s.u, o)
+    def prepare(self, y, z, v, seed, like_go):
+        """Steps 1 to 3 of one image y [3,H,W] with scores z [h,w] and the map v [H,W]."""
+        o, size = self.o, (self.H, self.W)
+        s = Scene(y, v.numpy())
+        s.omega = suspicious(self.coarse(enlarged(z, size)).numpy(), z.numpy(), o)
         if s.omega is None:
             return s
         source = Fills(s, self.memory, self.smooth, o, seed, like_go)
         label, count = ndimage.label(s.omega, EIGHT)
         per = [source.of(label == i + 1, i) for i in range(count)]
         fills = np.repeat(y[None], max(len(f) for f in per), 0)
+        spread = np.zeros(size, np.float32)
+        r = o["residual"]
         for i, f in enumerate(per):
+            spread[label == i + 1] = variation(f, r["quantile"])
             for k in range(len(fills)):
                 fills[k][:, label == i + 1] = f[k % len(f)]
+        omega = torch.from_numpy(s.omega)
+        cover = self.spread(omega.float()).clamp_min(1e-30)
+        s.c = torch.where(omega, r["high"] * (self.spread(torch.from_numpy(spread)) / cover + r["floor"]), 1)
         n = torch.from_numpy(fills)
         sq = (torch.from_numpy(y) - n).square().sum(1)
-        residual = self.compare(sq.amin(0).sqrt()).numpy()
+        s.residual = self.grade(self.compare(sq.amin(0).sqrt()) / s.c).numpy() * s.omega
         best = self.start(sq).argmin(0)
-        s.a = torch.from_numpy(y) - n.gather(0, best.expand(1, 3, -1, -1))[0]
-        size = torch.linalg.vector_norm(s.a, dim=0).numpy()
-        s.c = quantile(size[s.omega], o["optimiser"]["scale_quantile"]) + o["optimiser"]["scale_floor"]
-        s.a /= s.c
-        s.residual = residual / np.float32(quantile(residual[s.omega], o["residual"]["quantile"]) + o["residual"]["floor"])
-        s.away = distance(s.omega)
+        s.a = (torch.from_numpy(y) - n.gather(0, best.expand(1, 3, -1, -1))[0]) / s.c
         stride = o["stride"]
-        near = s.away <= o["optimiser"]["near_cells"] * stride + NEAR
+        near = distance(s.omega) <= o["optimiser"]["near_cells"] * stride + NEAR
         s.where = near.reshape(self.H // stride, stride, self.W // stride, stride).any((1, 3)).ravel()
         return s
 
+    def grade(self, n):
+        """Evidence of what is n units."""
+        least = self.o["residual"]["low"] / self.o["residual"]["high"]
+        return ((n - least) / (1 - least)).clamp(0, 1)
+
     def optimise(self, scenes, iterations, diary=None):
-        """Step 4 of all images at once. Returns the mean of ||A||/c [N,H,W] and the seconds of the loop."""
+        """Step 4 of all images at once. Returns the mean of ||A/c|| [N,H,W] and the seconds of the loop."""
         p = self.o["optimiser"]
         y = torch.from_numpy(np.stack([s.y for s in scenes]))
         a = torch.stack([s.a for s in scenes])
-        c = torch.tensor([s.c for s in scenes]).view(-1, 1, 1, 1)
+        c = torch.stack([s.c for s in scenes])[:, None]
         omega = torch.from_numpy(np.stack([s.omega for s in scenes]))[:, None].float()
         where = torch.from_numpy(np.stack([s.where for s in scenes]))
         cells = torch.nonzero(where.any(0))[:, 0]
@@ -483,35 +489,49 @@ class Refiner:
                     mean += torch.linalg.vector_norm(a, dim=1) / averaged
         return mean, time.perf_counter() - began
 
-    def finish(self, s, p):
-        """Steps 6 and 7."""
-        o = self.o
-        root = np.sqrt(np.maximum(s.u, 0))
-        floor, contrast = o["map"]["posterior_floor"], o["map"]["contrast_floor"]
+    def looks(self, y, v):
+        """Step 5: the mean of v [N,H,W] and of the maps of y [N,3,H,W] moved by less than a cell."""
+        stride = self.o["stride"]
+        d = round(self.o["looks"]["shift_cells"] * stride)
+        if d == 0:
+            return v
+        total, score = v.clone(), self.scorer.raw()
+        for dy in (-d, d):
+            for dx in (-d, d):
+                raw = score(moved(y, dy, dx)).view(len(y), self.H // stride, self.W // stride)
+                total += moved(self.scorer.maps(raw, self.H, self.W), -dy, -dx)
+        return total / 5
+
+    def finish(self, s, v, e):
+        """Step 6 for one image with the map v and the evidence e [H,W]."""
+        o, stride = self.o["map"], self.o["stride"]
+        g = rank(v, o)
         if s.omega is None:
-            return root * np.float32(floor * contrast)
-        k = o["contrast"]
-        domain = s.away <= k["dilate_px"] + NEAR
-        evidence = p * np.minimum(root, k["evidence_cap"])
-        background = domain & ((s.away > k["background_px"] + NEAR) | (evidence <= k["background"]))
-        foreground = domain & ~background & (evidence >= k["foreground"])
-        rw = walk(s.y, domain, foreground, background, k)
-        return root * (floor + p) * (contrast + (1 - contrast) * rw)
+            return g
+        sums = [x.reshape(self.H // stride, stride, -1, stride).sum((1, 3)) for x in (e, s.omega.astype(np.float32))]
+        total, count = (self.cells(torch.from_numpy(x)) for x in sums)
+        near = enlarged(torch.where(count > 0, total / count, 0), (self.H, self.W)).numpy()
+        inside = g[s.omega]
+        e, near = e[s.omega].astype(np.float64), near[s.omega].astype(np.float64)
+        agreement = (inside * e).sum() / inside.sum() / (e.mean() + o["trust_floor"])
+        trust = min(max(o["trust_slope"] * (agreement - 1), o["trust_least"]), o["trust_most"])
+        g[s.omega] = inside * ((o["floor"] + e) / (o["floor"] + near)) ** trust
+        return g
 
     def run(self, y, seeds, iterations, like_go=False, diary=None):
         """The maps f2pad [N,H,W] of the images y [N,3,H,W], and the seconds of the loop of step 4."""
-        o = self.o
-        stride = o["stride"]
+        stride, images = self.o["stride"], torch.from_numpy(y)
         with torch.no_grad():
-            z = self.scorer.at()(torch.from_numpy(y)).view(len(y), self.H // stride, self.W // stride)
-            scenes = list(self.pool.map(lambda i: self.prepare(y[i], z[i], seeds[i], like_go), range(len(y))))
+            raw = self.scorer.raw()(images).view(len(y), self.H // stride, self.W // stride)
+            z, v = self.scorer.z(raw), self.scorer.maps(raw, self.H, self.W)
+            scenes = list(self.pool.map(lambda i: self.prepare(y[i], z[i], v[i], seeds[i], like_go), range(len(y))))
         found = [i for i, s in enumerate(scenes) if s.omega is not None]
-        posterior, seconds = {}, 0.0
+        v, evidence, seconds = v.numpy(), {}, 0.0
         if found:
             mean, seconds = self.optimise([scenes[i] for i in found], iterations, diary)
-            q = o["optimiser"]
-            for i, p in zip(found, self.result(mean).numpy()):
-                p = p / np.float32(max(quantile(p[scenes[i].omega], q["quantile"]), q["floor"]))
-                posterior[i] = (scenes[i].residual + p) / 2
-        maps = list(self.pool.map(lambda i: self.finish(scenes[i], posterior.get(i)), range(len(y))))
+            with torch.no_grad():
+                v[found] = self.looks(images[found], torch.from_numpy(v[found])).numpy()
+                for i, e in zip(found, self.grade(self.result(mean)).numpy()):
+                    evidence[i] = (scenes[i].residual + e * scenes[i].omega) / 2
+        maps = list(self.pool.map(lambda i: self.finish(scenes[i], v[i], evidence.get(i)), range(len(y))))
         return np.stack(maps).astype(np.float32), seconds

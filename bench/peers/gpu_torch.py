@@ -390,7 +390,7 @@ def fill_min(data, n, k, h, w):
 def compose(data, n, h, w, packed=0):
     """gain (y - c a) + shift on a region, gain y + shift elsewhere; packed: [n,h,w,packed], the fourth value 0."""
     y, a = data.uniform(n, 3, h, w), data.normal(n, 3, h, w)
-    c, gain, shift = data.uniform(n, 1, 1, 1), data.uniform(n, 3, 1, 1), data.uniform(n, 3, 1, 1)
+    c, gain, shift = data.uniform(n, 1, h, w), data.uniform(n, 3, 1, 1), data.uniform(n, 3, 1, 1)
     region = data.uniform(n, 1, h, w) < 0.5
 
     def f(y, a, c, gain, shift, region):
@@ -420,7 +420,7 @@ def pixel_step(data, n, h, w, t=3):
     momentum, decay, rate, lam, eps = 0.8, 0.95, 0.1, 3.0, 0.1
     dx, a, m = data.normal(n, 3, h, w) * 0.1, data.normal(n, 3, h, w), data.normal(n, 3, h, w)
     v, total = data.uniform(n, h, w), data.uniform(n, h, w)
-    c = data.uniform(n, 1, 1, 1) + 0.1
+    c = data.uniform(n, 1, h, w) + 0.1
     region = data.uniform(n, h, w) < 0.5
     inside = region.unsqueeze(1)
     a, m, v = a * inside, m * inside, v * region

@@ -63,13 +63,12 @@ func (d *Device) Stepper(problems []refine.Problem, o *pixel.StepOptions) (refin
 func (s *stepper) begin(j *job, penalty pixel.GroupLog) {
 	n, pixels := len(s.images), s.h*s.w
 	y, a := make([]float32, 0, n*3*pixels), make([]float32, n*3*pixels)
-	mask, scale := make([]uint8, n*pixels), make([]float32, n)
+	mask, scale := make([]uint8, n*pixels), make([]float32, n*pixels)
 	for k, i := range s.images {
 		p := &s.problems[i]
 		y = append(y, p.Y[:3*pixels]...)
-		scale[k] = float32(p.Scale)
 		s.each(i, func(st *pixel.State, at, q int) {
-			mask[k*pixels+q] = 1
+			mask[k*pixels+q], scale[k*pixels+q] = 1, st.C[at]
 			for c := range 3 {
 				a[(k*3+c)*pixels+q] = st.A[c*len(st.V)+at]
 			}

@@ -25,8 +25,12 @@ func (p *program) fit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fit (--data DIR | --images DIR) --method padim|patchcore --out MODEL",
 		Short: "Learn a model from normal images",
-		Long: `Learn a model from normal images. One image in five is kept back to calibrate the thresholds: no defect and no label
+		Long: `Learn a model from normal images. One image in five is kept back to calibrate the thresholds: no real defect and no label
 takes part. Images that cannot be used are reported and left out (exit code 3).
+
+Defects are simulated on 24 to 48 of the images kept back. The threshold of each map is the one that marks them best, unless
+more than 1 % of normal pixels lie above it: then it is as high as that takes. What each threshold stands for, and how many
+images it rests on, is said at the end and by inspect.
 
 --size PX stretches every image to a square, as the literature does; with --keep-aspect it is padded by reflection instead.
 --size native runs every image at its own size, which keeps defects that shrinking would lose: choose it where they are

@@ -21,7 +21,7 @@ func (p *program) inspect() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "Show what a model file, or a network in an ONNX file, holds",
 		Long: `Show what a model file holds: method, options, calibration, hashes and sections. The whole file is read and its
-checksums are verified.
+checksums are verified. Each threshold is shown with what it stands for, and with the number of images that it rests on.
 
 Of a network (FILE.onnx) it shows the input, the operators, the work, what is not supported, and the layers that fit
 --backbone FILE.onnx can take as --layers, with the sizes of their maps.`,
@@ -98,6 +98,34 @@ func imageRate(i engine.ModelInfo) string {
 	return fmt.Sprintf("%g %% of normal images lie above", 100*fpr)
 }
 
+// pixelPromise says what a map's threshold stands for.
+func pixelPromise(c engine.Calibration, k refine.Kind) string {
+	p, ok := c.Promises[k]
+	above := fmt.Sprintf("%.2g %% of the pixels of held-out normal images lie above", 100*p.Above)
+	switch {
+	case !ok: // of a model of revision 1
+		return fmt.Sprintf("%g %% of normal pixels lie above", 100*c.PixelFPR)
+	case p.Rule == engine.BySimulation:
+		return fmt.Sprintf("marks simulated defects best (mean Dice %.2f); %s", p.Dice, above)
+	case p.Dice.Defined():
+		return fmt.Sprintf("%s, the most allowed: a lower one would mark simulated defects better (mean Dice %.2f)", above, p.Dice)
+	}
+	return above + ", the most allowed"
+}
+
+// support says how far the held-out images support the thresholds: any measure of a normal image exceeds that of n others
+// with a probability of 1/(n+1).
+func support(i engine.ModelInfo) string {
+	c := i.Calibration
+	text := fmt.Sprintf("%d held-out images", i.HeldOut)
+	if c.Painted > 0 {
+		text += fmt.Sprintf(" and %d simulated defects on them (%s)", c.Painted, strings.Join(c.Paints, ", "))
+	} else if c.Promises != nil {
+		text += ", too small to simulate defects on"
+	}
+	return fmt.Sprintf("%s: one normal image in %d goes beyond all of them", text, i.HeldOut+1)
+}
+
 func (m modelMessage) Text(w io.Writer) error {
 	i, c := m.Info, m.Info.Calibration
 	var b strings.Builder
@@ -109,8 +137,9 @@ func (m modelMessage) Text(w io.Writer) error {
 		i.Program, i.Executor.Executor, i.Executor.Device, i.Executor.Precision, i.Device.Device)
 	fmt.Fprintf(&b, "image score  threshold %.5g: %s\n", c.ImageThreshold, imageRate(i))
 	for _, k := range m.Kinds {
-		fmt.Fprintf(&b, "%-12s threshold %.5g: %g %% of normal pixels lie above\n", string(k)+" map", c.PixelThreshold[k], 100*c.PixelFPR)
+		fmt.Fprintf(&b, "%-12s threshold %.5g: %s\n", string(k)+" map", c.PixelThreshold[k], pixelPromise(c, k))
 	}
+	fmt.Fprintf(&b, "support      %s\n", support(i))
 	if m.lacks != nil {
 		fmt.Fprintf(&b, "lacks        %v\n", m.lacks)
 	}

@@ -243,7 +243,7 @@ func (s *suite) compare(t *testing.T) {
 func problems(rng *rand.Rand, h, w int, o *pixel.StepOptions) []refine.Problem {
 	ps := make([]refine.Problem, 3)
 	for n := range ps {
-		ps[n] = refine.Problem{Y: normal(rng, 3*h*w), H: h, W: w, Scale: 0.3 + 0.1*float64(n)}
+		ps[n] = refine.Problem{Y: normal(rng, 3*h*w), H: h, W: w}
 	}
 	reach := max(o.Share.Radius(), o.Norm.Radius())
 	add := func(n int, region pixel.Box) {
@@ -257,7 +257,9 @@ func problems(rng *rand.Rand, h, w int, o *pixel.StepOptions) []refine.Problem {
 			}
 		}
 		st := pixel.NewState(box, pixels, o)
+		st.C = nans(len(st.C)) // off the region nothing may be seen of it
 		for _, p := range pixels {
+			st.C[p] = 0.2 + rng.Float32()
 			for c := range 3 {
 				st.A[c*box.H()*box.W()+int(p)] = float32(0.7 * rng.NormFloat64())
 			}

@@ -211,6 +211,8 @@ func TestClosedAccumulatorsRefuse(t *testing.T) {
 	require.ErrorIs(t, q.Add([]float32{1}), os.ErrClosed)
 	_, err = q.At(0.5)
 	require.ErrorIs(t, err, os.ErrClosed)
+	_, err = q.Above(0.5)
+	require.ErrorIs(t, err, os.ErrClosed)
 }
 
 func TestRowInJSON(t *testing.T) {

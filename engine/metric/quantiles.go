@@ -73,5 +73,23 @@ func (q *Quantiles) At(shares ...float64) ([]float64, error) {
 	return out, nil
 }
 
+// Above returns the share of the values that are greater than t, in one pass; 0 for a t that is NaN.
+func (q *Quantiles) Above(t float64) (float64, error) {
+	if q.tally.err != nil {
+		return 0, q.tally.err
+	}
+	if q.tally.total == 0 {
+		return 0, errors.New("metric: share of no values")
+	}
+	var above uint64
+	err := q.tally.each(func(key, count uint64) error {
+		if float64(unrank(uint32(key>>32))) > t {
+			above += count
+		}
+		return nil
+	})
+	return float64(above) / float64(q.tally.total), err
+}
+
 // Close removes the temporary files. The accumulator cannot be used afterwards.
 func (q *Quantiles) Close() error { return q.tally.close() }

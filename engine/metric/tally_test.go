@@ -145,12 +145,25 @@ func TestQuantilesStreamInAnyOrder(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
+	for _, at := range []float64{-9, -0.5, 0, 0.25, 1, 9, math.NaN()} {
+		above := 0
+		for _, v := range values {
+			if float64(v) > at {
+				above++
+			}
+		}
+		got, err := q.Above(at)
+		require.NoError(t, err)
+		require.Equal(t, float64(above)/2000, got, "above %g", at)
+	}
 	require.NoError(t, q.Close())
 }
 
 func TestQuantilesRefuse(t *testing.T) {
 	q := NewQuantiles(Options{})
 	_, err := q.At(0.5)
+	require.ErrorContains(t, err, "no values")
+	_, err = q.Above(0.5)
 	require.ErrorContains(t, err, "no values")
 	require.ErrorContains(t, q.Add([]float32{1, float32(math.NaN())}), "value[1] is NaN")
 	require.Zero(t, q.Len())

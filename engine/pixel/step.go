@@ -8,10 +8,11 @@ import "math"
 type State struct {
 	Box    Box
 	Pixels []int32   // the region: indices into the window's planes, ascending
-	A      []float32 // [3,h,w] A/c: the anomaly in units of the image's scale c
+	C      []float32 // [h,w] c: the unit of the anomaly at each pixel, above 0 on the region
+	A      []float32 // [3,h,w] A/c: the anomaly in that unit
 	M      []float32 // [3,h,w] first moment of the gradient
 	V      []float32 // [h,w] second moment of the gradient, summed over the channels
-	Sum    []float32 // [h,w] sum of ||A||/c over the iterations that count
+	Sum    []float32 // [h,w] sum of ||A/c|| over the iterations that count
 
 	g, rate, sq, scratch []float32 // of one step: [3,h,w] shared gradient, then b; [h,w]; [h,w]; of the blurs
 }
@@ -20,7 +21,7 @@ type State struct {
 func NewState(b Box, pixels []int32, o *StepOptions) *State {
 	n := b.H() * b.W()
 	return &State{
-		Box: b, Pixels: pixels,
+		Box: b, Pixels: pixels, C: make([]float32, n),
 		A: make([]float32, 3*n), M: make([]float32, 3*n), V: make([]float32, n), Sum: make([]float32, n),
 		g: make([]float32, 3*n), rate: make([]float32, n), sq: make([]float32, n),
 		scratch: make([]float32, max(o.Share.Scratch(b.H(), b.W()), o.Norm.Scratch(b.H(), b.W()))),
@@ -43,7 +44,7 @@ type StepOptions struct {
 type Stats struct {
 	Penalty float64 // Lambda times the penalty of the A that the step started from
 	Support int     // pixels where that A is not 0
-	Moved   float64 // sum of the step's length ||dA||/c
+	Moved   float64 // sum of the step's length ||dA/c||
 }
 
 // Add adds the sums of another region.
@@ -54,7 +55,7 @@ func (s *Stats) Add(o Stats) {
 }
 
 // Step runs iteration t = 1, 2, ... on one region. dx [3,H,W] is the data term's gradient w.r.t. the image X = Y - A, of
-// which the window is a part, c the image's scale. With everything 0 off the region:
+// which the window is a part, c = State.C. With everything 0 off the region:
 //
 //	g   = G_share * (-c dx)
 //	m, v: Adam's moments of g and of ||g||^2, bias-corrected
@@ -64,15 +65,14 @@ func (s *Stats) Add(o Stats) {
 //	A/c = b prox(n; eta lambda)/n
 //
 // Two blurs, of 3 planes and of 1, and some 60 operations per pixel of the region. It allocates nothing.
-func Step(s *State, dx []float32, H, W int, c float64, t int, o *StepOptions) Stats {
+func Step(s *State, dx []float32, H, W, t int, o *StepOptions) Stats {
 	h, w := s.Box.H(), s.Box.W()
 	n := h * w
-	k := float32(-c)
 	clear(s.g)
 	for _, p := range s.Pixels {
 		at := (s.Box.Y0+int(p)/w)*W + s.Box.X0 + int(p)%w
 		for ch := range 3 {
-			s.g[ch*n+int(p)] = k * dx[ch*H*W+at]
+			s.g[ch*n+int(p)] = -s.C[p] * dx[ch*H*W+at]
 		}
 	}
 	for ch := range 3 {
@@ -131,15 +131,14 @@ func Step(s *State, dx []float32, H, W int, c float64, t int, o *StepOptions) St
 }
 
 // Compose writes X = Y - A on the region into x; y and x are [3,H,W].
-func Compose(s *State, y []float32, H, W int, c float64, x []float32) {
+func Compose(s *State, y []float32, H, W int, x []float32) {
 	w := s.Box.W()
 	n := s.Box.H() * w
-	k := float32(c)
 	for _, p := range s.Pixels {
 		at := (s.Box.Y0+int(p)/w)*W + s.Box.X0 + int(p)%w
 		for ch := range 3 {
 			i := ch*H*W + at
-			x[i] = y[i] - k*s.A[ch*n+int(p)]
+			x[i] = y[i] - s.C[p]*s.A[ch*n+int(p)]
 		}
 	}
 }

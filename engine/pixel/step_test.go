@@ -40,7 +40,7 @@ func newSlow(h, w int, on []bool) *slowState {
 }
 
 // step follows the formulas of Step one by one, for momentum 0.8, decay 0.95, rate 0.1, lambda 3, eps 0.1, sigmas 1.5 and 1.
-func (s *slowState) step(dx []float32, scale float64) (penalty float64, support int, moved float64) {
+func (s *slowState) step(dx, unit []float32) (penalty float64, support int, moved float64) {
 	s.iteration++
 	n := s.h * s.w
 	var g [3][]float64
@@ -48,7 +48,7 @@ func (s *slowState) step(dx []float32, scale float64) (penalty float64, support 
 		g[c] = make([]float64, n)
 		for p := range n {
 			if s.on[p] {
-				g[c][p] = -scale * float64(dx[c*n+p])
+				g[c][p] = -float64(unit[p]) * float64(dx[c*n+p])
 			}
 		}
 		g[c] = slowBlur(g[c], s.h, s.w, 1.5)
@@ -120,8 +120,17 @@ func region(h, w, cy, cx int) []bool {
 	return on
 }
 
-// stateOf is the window state of a region, with A/c = a on it.
-func stateOf(on []bool, a []float32, h, w int, o *StepOptions) *State {
+// units is a plane of the anomaly's unit, from 0.05 to about 1.
+func units(n int, seed uint64) []float32 {
+	c := random(n, seed)
+	for p, v := range c {
+		c[p] = 0.05 + 0.3*float32(math.Abs(float64(v)))
+	}
+	return c
+}
+
+// stateOf is the window state of a region, with A/c = a and the given unit on it.
+func stateOf(on []bool, a, unit []float32, h, w int, o *StepOptions) *State {
 	var at []int32
 	for p, v := range on {
 		if v {
@@ -135,8 +144,10 @@ func stateOf(on []bool, a []float32, h, w int, o *StepOptions) *State {
 	s := NewState(b, at, o)
 	n := b.H() * b.W()
 	for _, p := range at {
+		q := (b.Y0+int(p)/b.W())*w + b.X0 + int(p)%b.W()
+		s.C[p] = unit[q]
 		for c := range 3 {
-			s.A[c*n+int(p)] = a[c*h*w+(b.Y0+int(p)/b.W())*w+b.X0+int(p)%b.W()]
+			s.A[c*n+int(p)] = a[c*h*w+q]
 		}
 	}
 	return s
@@ -152,7 +163,7 @@ func spread(s *State, plane []float32, h, w int) []float32 {
 }
 
 func TestStepFollowsTheFormulas(t *testing.T) {
-	const h, w, scale = 26, 31, 0.4
+	const h, w = 26, 31
 	n := h * w
 	for _, at := range [][2]int{{12, 15}, {1, 2}, {25, 28}} {
 		on := region(h, w, at[0], at[1])
@@ -163,8 +174,8 @@ func TestStepFollowsTheFormulas(t *testing.T) {
 				a0[i] = 0
 			}
 		}
-		o := stepOptions()
-		s, slow := stateOf(on, a0, h, w, o), newSlow(h, w, on)
+		o, unit := stepOptions(), units(n, 6)
+		s, slow := stateOf(on, a0, unit, h, w, o), newSlow(h, w, on)
 		for c := range 3 {
 			for p := range n {
 				if on[p] {
@@ -178,8 +189,8 @@ func TestStepFollowsTheFormulas(t *testing.T) {
 			for i := range dx {
 				dx[i] *= 4
 			}
-			st := Step(s, dx, h, w, scale, it, o)
-			penalty, support, moved := slow.step(dx, scale)
+			st := Step(s, dx, h, w, it, o)
+			penalty, support, moved := slow.step(dx, unit)
 			require.Equal(t, support, st.Support, "iteration %d", it)
 			vanished = vanished || support < len(s.Pixels)
 			compare.Require(t, "sums", []float64{st.Penalty, st.Moved}, []float64{penalty, moved}, steps)
@@ -196,15 +207,15 @@ func TestStepFollowsTheFormulas(t *testing.T) {
 }
 
 func TestCompose(t *testing.T) {
-	const h, w, scale = 20, 22, 0.7
+	const h, w = 20, 22
 	n := h * w
-	on, a, y := region(h, w, 9, 3), random(3*n, 1), random(3*n, 2)
+	on, a, y, unit := region(h, w, 9, 3), random(3*n, 1), random(3*n, 2), units(n, 4)
 	x := random(3*n, 3)
 	want := wide(x)
-	Compose(stateOf(on, a, h, w, stepOptions()), y, h, w, scale, x)
+	Compose(stateOf(on, a, unit, h, w, stepOptions()), y, h, w, x)
 	for i := range want {
 		if on[i%n] {
-			want[i] = float64(y[i]) - scale*float64(a[i])
+			want[i] = float64(y[i]) - float64(unit[i%n])*float64(a[i])
 		}
 	}
 	compare.Require(t, "x", x, want, rounding)
@@ -219,11 +230,11 @@ func TestStatsAdd(t *testing.T) {
 func TestStepAllocatesNothing(t *testing.T) {
 	const h, w = 40, 40
 	o := stepOptions()
-	s := stateOf(region(h, w, 20, 20), random(3*h*w, 1), h, w, o)
+	s := stateOf(region(h, w, 20, 20), random(3*h*w, 1), units(h*w, 5), h, w, o)
 	dx, x, y := random(3*h*w, 2), random(3*h*w, 3), random(3*h*w, 4)
 	require.Zero(t, testing.AllocsPerRun(10, func() {
-		Compose(s, y, h, w, 0.5, x)
-		Step(s, dx, h, w, 0.5, 1, o)
+		Compose(s, y, h, w, x)
+		Step(s, dx, h, w, 1, o)
 	}))
 }
 
@@ -236,8 +247,8 @@ func TestGolden(t *testing.T) {
 		Plane, Blur1, Blur15      []float64
 		Grid, Up                  []float64
 		Quantiles                 map[string]float64
-		Scale                     float64
 		Region                    []int32
+		Unit, Y, X                []float64
 		A0, Dx, A, M, V, Sum      []float64
 		Penalty, Moved            []float64
 		Support                   []int
@@ -269,10 +280,10 @@ func TestGolden(t *testing.T) {
 	for _, p := range g.Region {
 		on[p] = true
 	}
-	s := stateOf(on, narrow(g.A0), g.H, g.W, o)
+	s := stateOf(on, narrow(g.A0), narrow(g.Unit), g.H, g.W, o)
 	k := s.Box.H() * s.Box.W()
 	for i := range g.Penalty {
-		st := Step(s, narrow(g.Dx[i*3*n:(i+1)*3*n]), g.H, g.W, g.Scale, i+1, o)
+		st := Step(s, narrow(g.Dx[i*3*n:(i+1)*3*n]), g.H, g.W, i+1, o)
 		require.Equal(t, g.Support[i], st.Support)
 		compare.Require(t, "sums", []float64{st.Penalty, st.Moved}, []float64{g.Penalty[i], g.Moved[i]}, steps)
 	}
@@ -282,6 +293,9 @@ func TestGolden(t *testing.T) {
 	}
 	compare.Require(t, "v", spread(s, s.V, g.H, g.W), g.V, steps)
 	compare.Require(t, "sum", spread(s, s.Sum, g.H, g.W), g.Sum, steps)
+	x := narrow(g.Y)
+	Compose(s, narrow(g.Y), g.H, g.W, x)
+	compare.Require(t, "x", x, g.X, steps)
 }
 
 func narrow(x []float64) []float32 {
@@ -299,10 +313,10 @@ func BenchmarkStep(b *testing.B) {
 	for p := range on {
 		on[p] = math.Hypot(float64(p/w-100), float64(p%w-120)) < 20
 	}
-	s := stateOf(on, random(3*h*w, 1), h, w, o)
+	s := stateOf(on, random(3*h*w, 1), units(h*w, 3), h, w, o)
 	dx := random(3*h*w, 2)
 	for b.Loop() {
-		Step(s, dx, h, w, 0.5, 4, o)
+		Step(s, dx, h, w, 4, o)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(s.Pixels)), "ns/px")
 }

@@ -51,7 +51,6 @@ func (Host) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussia
 type Problem struct {
 	Y      []float32      // [3,H,W]
 	H, W   int            //
-	Scale  float64        // c
 	States []*pixel.State // of disjoint regions that no blur reaches across; none: nothing to optimise
 }
 
@@ -99,7 +98,7 @@ func (s *hostStepper) image(t *tensor.Dense, i int) []float32 {
 func (s *hostStepper) Compose(x *tensor.Dense) error {
 	par.For(len(s.parts), func(k int) {
 		p := &s.problems[s.parts[k].problem]
-		pixel.Compose(p.States[s.parts[k].state], p.Y, p.H, p.W, p.Scale, s.image(x, s.parts[k].problem))
+		pixel.Compose(p.States[s.parts[k].state], p.Y, p.H, p.W, s.image(x, s.parts[k].problem))
 	})
 	return nil
 }
@@ -107,7 +106,7 @@ func (s *hostStepper) Compose(x *tensor.Dense) error {
 func (s *hostStepper) Step(t int, dx *tensor.Dense, st []pixel.Stats) error {
 	par.For(len(s.parts), func(k int) {
 		p := &s.problems[s.parts[k].problem]
-		s.stats[k] = pixel.Step(p.States[s.parts[k].state], s.image(dx, s.parts[k].problem), p.H, p.W, p.Scale, t, s.o)
+		s.stats[k] = pixel.Step(p.States[s.parts[k].state], s.image(dx, s.parts[k].problem), p.H, p.W, t, s.o)
 	})
 	clear(st)
 	for k, p := range s.parts {

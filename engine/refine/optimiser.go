@@ -11,8 +11,7 @@ import (
 
 // Diary is what happened while an image was refined.
 type Diary struct {
-	Iterations []Iteration   `json:"iterations"` // of the optimisation; empty where it did not run
-	Walks      map[Kind]Walk `json:"walks"`
+	Iterations []Iteration `json:"iterations"` // of the optimisation; empty where it did not run
 }
 
 // Iteration is one iteration of the optimisation: the energy and support of the A it started from, and the step it took.
@@ -20,7 +19,7 @@ type Iteration struct {
 	Data    float64 `json:"data"`    // data term, over the cells near the region
 	Penalty float64 `json:"penalty"` // lambda times the penalty
 	Support int     `json:"support"` // pixels with A not 0
-	Step    float64 `json:"step"`    // mean of ||dA||/c over the region
+	Step    float64 `json:"step"`    // mean of ||dA/c|| over the region
 }
 
 // Energy is the whole energy.
@@ -38,7 +37,7 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 	work := false
 	for i, s := range scenes {
 		copy(nd.Data(x)[i*3*H*W:], s.y)
-		problems[i] = Problem{Y: s.y, H: H, W: W, Scale: s.scale}
+		problems[i] = Problem{Y: s.y, H: H, W: W}
 		if !s.filled {
 			continue
 		}

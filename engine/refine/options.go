@@ -13,8 +13,8 @@ import (
 // what they mean by the fields that are new; if not, sameMaps becomes Revision, too, and the models made before keep
 // their base map and their image scores only.
 const (
-	Revision = 1
-	sameMaps = 1 // the first revision whose options give the maps that they were calibrated for
+	Revision = 2
+	sameMaps = 2 // the first revision whose options give the maps that they were calibrated for
 )
 
 // Options holds every constant of the refinement. Lengths that come from the grid's uncertainty about where things are,
@@ -30,7 +30,7 @@ type Options struct {
 	Fills     FillOptions      `json:"fills"`
 	Residual  ResidualOptions  `json:"residual"`
 	Optimiser OptimiserOptions `json:"optimiser"`
-	Contrast  ContrastOptions  `json:"contrast"`
+	Looks     LooksOptions     `json:"looks"`
 	Map       MapOptions       `json:"map"`
 
 	older string // the JSON of options that are not Current
@@ -81,7 +81,10 @@ type RegionOptions struct {
 	SmoothCells float64 `json:"smooth_cells"` // sigma of u, the upsampled scores
 	Suspect     float64 `json:"suspect"`      // u above which a pixel may belong to the region
 	Certain     float64 `json:"certain"`      // u that a component of such pixels must exceed somewhere
-	KeepCells   float64 `json:"keep_cells"`   // distance to u > Certain within which it is kept
+	PeakCells   float64 `json:"peak_cells"`   // a pixel's neighbourhood reaches so many cells up, down, left and right
+	PeakShare   float64 `json:"peak_share"`   // share of the neighbourhood's peak that a pixel must exceed to belong to the region
+	TopShare    float64 `json:"top_share"`    // share of the image's highest peak that a component must exceed somewhere
+	KeepCells   float64 `json:"keep_cells"`   // distance to such pixels within which it is kept
 	DilateCells float64 `json:"dilate_cells"` // radius of its dilation
 }
 
@@ -101,52 +104,51 @@ type FillOptions struct {
 	OffsetDivisor float64 `json:"offset_divisor"` // else sqrt(area)/OffsetDivisor pixels
 }
 
-// ResidualOptions measure the image against its fills (step 3).
+// ResidualOptions measure the image against its fills (step 3). The residual and the optimisation are in units of c, which is
+// how much normal fills differ at the place, plus Floor.
 type ResidualOptions struct {
 	SmoothPx float64 `json:"smooth_px"` // sigma of the residual
-	Quantile float64 `json:"quantile"`  // of the residual over the region, which is scaled to 1
-	Floor    float64 `json:"floor"`     // added to that quantile
+	Quantile float64 `json:"quantile"`  // over the fills of their squared distance to the nearest other one: what they differ by
+	SpreadPx float64 `json:"spread_px"` // sigma of that
+	Floor    float64 `json:"floor"`     // least difference that counts, of pixels in [0,1]
+	Low      float64 `json:"low"`       // residual/c up to which a pixel is no evidence
+	High     float64 `json:"high"`      // residual/c from which it is full evidence
 }
 
 // OptimiserOptions are the constants of the optimisation (step 4).
 type OptimiserOptions struct {
-	Iterations    int     `json:"iterations"`
-	Averaged      int     `json:"averaged"`       // last iterations whose mean is the result
-	StartPx       float64 `json:"start_px"`       // sigma of the squared residual that chooses the fill to start from
-	NearCells     float64 `json:"near_cells"`     // the data term's cells: those with a pixel this near the region
-	DataWeight    float64 `json:"data_weight"`    // of the data term
-	Margin        float64 `json:"margin"`         // the data term is 0 for z <= -Margin
-	Lambda        float64 `json:"lambda"`         // weight of the penalty
-	Eps           float64 `json:"eps"`            // of the penalty log(1 + n/eps)
-	ScaleQuantile float64 `json:"scale_quantile"` // of ||A|| over the region: the image's scale c
-	ScaleFloor    float64 `json:"scale_floor"`    // added to c
-	SharePx       float64 `json:"share_px"`       // sigma of the gradient's sharing
-	NormPx        float64 `json:"norm_px"`        // sigma of the squared norm in the proximal step
-	Momentum      float64 `json:"momentum"`       // of Adam's first moment
-	Decay         float64 `json:"decay"`          // of Adam's second moment
-	Rate          float64 `json:"rate"`           // step eta = Rate/(sqrt(v) + Lambda)
-	SmoothPx      float64 `json:"smooth_px"`      // sigma of the result
-	Quantile      float64 `json:"quantile"`       // of the result over the region, which is scaled to 1
-	Floor         float64 `json:"floor"`          // least value of that quantile
+	Iterations int     `json:"iterations"`
+	Averaged   int     `json:"averaged"`    // last iterations whose mean is the result
+	StartPx    float64 `json:"start_px"`    // sigma of the squared residual that chooses the fill to start from
+	NearCells  float64 `json:"near_cells"`  // the data term's cells: those with a pixel this near the region
+	DataWeight float64 `json:"data_weight"` // of the data term
+	Margin     float64 `json:"margin"`      // the data term is 0 for z <= -Margin
+	Lambda     float64 `json:"lambda"`      // weight of the penalty
+	Eps        float64 `json:"eps"`         // of the penalty log(1 + n/eps)
+	SharePx    float64 `json:"share_px"`    // sigma of the gradient's sharing
+	NormPx     float64 `json:"norm_px"`     // sigma of the squared norm in the proximal step
+	Momentum   float64 `json:"momentum"`    // of Adam's first moment
+	Decay      float64 `json:"decay"`       // of Adam's second moment
+	Rate       float64 `json:"rate"`        // step eta = Rate/(sqrt(v) + Lambda)
+	SmoothPx   float64 `json:"smooth_px"`   // sigma of the result
 }
 
-// ContrastOptions are the constants of the random walker (step 6).
-type ContrastOptions struct {
-	DilatePx      float64 `json:"dilate_px"`      // the walk's domain: the region dilated
-	BackgroundPx  float64 `json:"background_px"`  // pixels further from the region than this are background
-	Foreground    float64 `json:"foreground"`     // evidence P min(sqrt(u), EvidenceCap) from which a pixel is foreground
-	Background    float64 `json:"background"`     // evidence up to which it is background
-	EvidenceCap   float64 `json:"evidence_cap"`   // most that sqrt(u) counts for
-	Beta          float64 `json:"beta"`           // edge weight exp(-Beta |dY|^2) + EdgeFloor
-	EdgeFloor     float64 `json:"edge_floor"`     // keeps the equations solvable across hard edges
-	Tolerance     float64 `json:"tolerance"`      // of the solver: ||residual|| / ||right-hand side||
-	MaxIterations int     `json:"max_iterations"` // of the solver; the diary shows where they did not suffice
+// LooksOptions say where else the detector looks (step 5).
+type LooksOptions struct {
+	ShiftCells float64 `json:"shift_cells"` // how far the image is moved each way; 0: no further looks
 }
 
-// MapOptions join the parts (step 7): S = sqrt(u) (PosteriorFloor + P)(ContrastFloor + (1-ContrastFloor) RW).
+// MapOptions join the detector's ranking and the evidence (step 6): log S = log g(v) + trust log((Floor + e)/(Floor + mean of
+// e near by)), with g(v) = v^Power from Knee on.
 type MapOptions struct {
-	PosteriorFloor float64 `json:"posterior_floor"`
-	ContrastFloor  float64 `json:"contrast_floor"`
+	Power      float64 `json:"power"`
+	Knee       float64 `json:"knee"`
+	Floor      float64 `json:"floor"`
+	MeanCells  float64 `json:"mean_cells"`  // sigma of the mean; it reaches the next cell at least
+	TrustFloor float64 `json:"trust_floor"` // added to the mean evidence of the region that the agreement is measured against
+	TrustSlope float64 `json:"trust_slope"` // trust = TrustSlope (agreement - 1), within
+	TrustLeast float64 `json:"trust_least"`
+	TrustMost  float64 `json:"trust_most"`
 }
 
 // DefaultOptions returns the constants of the method for a backbone of the given stride.
@@ -154,22 +156,20 @@ func DefaultOptions(stride int) Options {
 	return Options{
 		Revision: Revision,
 		Stride:   stride,
-		Region:   RegionOptions{SmoothCells: 0.25, Suspect: 0.5, Certain: 1, KeepCells: 3, DilateCells: 2},
+		Region:   RegionOptions{SmoothCells: 0.25, Suspect: 0.5, Certain: 1, PeakCells: 8, PeakShare: 0.5, TopShare: 0.4, KeepCells: 3, DilateCells: 2},
 		Fills: FillOptions{
 			Count: 6, Shifts: 500, ShiftCells: 0.5, ClearPx: 1, RingCells: 1.25, RingPixels: 150, SmoothPx: 1,
 			MeanShare: 0.7, MemoryCost: 1.1, ApartCells: 1, OffsetCells: 0.75, OffsetDivisor: 2.5,
 		},
-		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.95, Floor: 0.001},
+		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.9, SpreadPx: 3, Floor: 0.01, Low: 1, High: 3},
 		Optimiser: OptimiserOptions{
-			Iterations: 12, Averaged: 6, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
-			ScaleQuantile: 0.9, ScaleFloor: 0.001, SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1,
-			SmoothPx: 1, Quantile: 0.95, Floor: 0.001,
+			Iterations: 6, Averaged: 3, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
+			SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1, SmoothPx: 1,
 		},
-		Contrast: ContrastOptions{
-			DilatePx: 4, BackgroundPx: 2, Foreground: 0.9, Background: 0.3, EvidenceCap: 1.5, Beta: 1000, EdgeFloor: 1e-6,
-			Tolerance: 1e-8, MaxIterations: 2000,
+		Looks: LooksOptions{ShiftCells: 0.5},
+		Map: MapOptions{
+			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 4, TrustFloor: 0.02, TrustSlope: 2, TrustLeast: 0.2, TrustMost: 3,
 		},
-		Map: MapOptions{PosteriorFloor: 0.05, ContrastFloor: 0.1},
 	}
 }
 
@@ -177,7 +177,7 @@ func DefaultOptions(stride int) Options {
 func (o *Options) check() error {
 	const tiny, huge = 1e-12, 1e6
 	const long = 64 // of lengths, in cells or pixels: bounds what a model from a stranger can cost
-	g, f, r, p, c, m := &o.Region, &o.Fills, &o.Residual, &o.Optimiser, &o.Contrast, &o.Map
+	g, f, r, p, l, m := &o.Region, &o.Fills, &o.Residual, &o.Optimiser, &o.Looks, &o.Map
 	for _, v := range []struct {
 		field       string
 		value       float64
@@ -188,6 +188,9 @@ func (o *Options) check() error {
 		{"region.smooth_cells", g.SmoothCells, 0, long},
 		{"region.suspect", g.Suspect, 0, huge},
 		{"region.certain", g.Certain, g.Suspect, huge},
+		{"region.peak_cells", g.PeakCells, 0, long},
+		{"region.peak_share", g.PeakShare, 0, 1},
+		{"region.top_share", g.TopShare, 0, 1},
 		{"region.keep_cells", g.KeepCells, 0, long},
 		{"region.dilate_cells", g.DilateCells, 0, long},
 		{"fills.count", float64(f.Count), 1, 64},
@@ -204,7 +207,10 @@ func (o *Options) check() error {
 		{"fills.offset_divisor", f.OffsetDivisor, tiny, huge},
 		{"residual.smooth_px", r.SmoothPx, 0, long},
 		{"residual.quantile", r.Quantile, 0, 1},
+		{"residual.spread_px", r.SpreadPx, 0, long},
 		{"residual.floor", r.Floor, tiny, huge},
+		{"residual.low", r.Low, 0, huge},
+		{"residual.high", r.High, r.Low + tiny, huge},
 		{"optimiser.iterations", float64(p.Iterations), 1, 10000},
 		{"optimiser.averaged", float64(p.Averaged), 1, float64(p.Iterations)},
 		{"optimiser.start_px", p.StartPx, 0, long},
@@ -213,27 +219,21 @@ func (o *Options) check() error {
 		{"optimiser.margin", p.Margin, -huge, huge},
 		{"optimiser.lambda", p.Lambda, tiny, huge},
 		{"optimiser.eps", p.Eps, tiny, huge},
-		{"optimiser.scale_quantile", p.ScaleQuantile, 0, 1},
-		{"optimiser.scale_floor", p.ScaleFloor, tiny, huge},
 		{"optimiser.share_px", p.SharePx, 0, long},
 		{"optimiser.norm_px", p.NormPx, 0, long},
 		{"optimiser.momentum", p.Momentum, 0, 1 - tiny},
 		{"optimiser.decay", p.Decay, 0, 1 - tiny},
 		{"optimiser.rate", p.Rate, 0, huge},
 		{"optimiser.smooth_px", p.SmoothPx, 0, long},
-		{"optimiser.quantile", p.Quantile, 0, 1},
-		{"optimiser.floor", p.Floor, tiny, huge},
-		{"contrast.background_px", c.BackgroundPx, 0, long},
-		{"contrast.dilate_px", c.DilatePx, c.BackgroundPx, long},
-		{"contrast.background", c.Background, 0, huge},
-		{"contrast.foreground", c.Foreground, c.Background, huge},
-		{"contrast.evidence_cap", c.EvidenceCap, 0, huge},
-		{"contrast.beta", c.Beta, 0, huge},
-		{"contrast.edge_floor", c.EdgeFloor, 1e-8, 1},
-		{"contrast.tolerance", c.Tolerance, tiny, 1},
-		{"contrast.max_iterations", float64(c.MaxIterations), 1, huge},
-		{"map.posterior_floor", m.PosteriorFloor, 0, huge},
-		{"map.contrast_floor", m.ContrastFloor, 0, 1},
+		{"looks.shift_cells", l.ShiftCells, 0, 1},
+		{"map.power", m.Power, tiny, 8},
+		{"map.knee", m.Knee, tiny, huge},
+		{"map.floor", m.Floor, tiny, huge},
+		{"map.mean_cells", m.MeanCells, 0.25, long},
+		{"map.trust_floor", m.TrustFloor, tiny, huge},
+		{"map.trust_slope", m.TrustSlope, 0, huge},
+		{"map.trust_least", m.TrustLeast, 0, 16},
+		{"map.trust_most", m.TrustMost, m.TrustLeast, 16},
 	} {
 		if !(v.value >= v.least && v.value <= v.most) || math.IsNaN(v.value) {
 			return fmt.Errorf("refine: option %s is %g, want %g to %g", v.field, v.value, v.least, v.most)

@@ -65,10 +65,10 @@ func TestOptionsAreChecked(t *testing.T) {
 
 func TestOptionsRefuseWhatContradicts(t *testing.T) {
 	for want, change := range map[string]func(*Options){
-		"region.certain":      func(o *Options) { o.Region.Suspect = 2 },
-		"contrast.foreground": func(o *Options) { o.Contrast.Background = 1 },
-		"contrast.dilate_px":  func(o *Options) { o.Contrast.BackgroundPx = 5 },
-		"optimiser.averaged":  func(o *Options) { o.Optimiser.Iterations = 5 },
+		"region.certain":     func(o *Options) { o.Region.Suspect = 2 },
+		"residual.high":      func(o *Options) { o.Residual.Low = 3 },
+		"optimiser.averaged": func(o *Options) { o.Optimiser.Iterations = 2 },
+		"map.trust_most":     func(o *Options) { o.Map.TrustLeast = 4 },
 	} {
 		o := DefaultOptions(4)
 		change(&o)
@@ -124,17 +124,17 @@ func TestOptionsThatAreNotCurrentDoNotRun(t *testing.T) {
 	require.ErrorContains(t, err, "refine: option revision is")
 }
 
-// Lengths that scale are those of the design at stride 4: 12, 8, 2, 5, 4, 3 and 8 px, and sigma 1.
+// Lengths that scale are those of the design at stride 4: 32, 12, 8, 2, 5, 4, 3, 8 and 2 px, and sigmas 1 and 16.
 func TestCellsArePixelsAtStride4(t *testing.T) {
 	o := DefaultOptions(4)
 	var got []float64
 	for _, cells := range []float64{
-		o.Region.KeepCells, o.Region.DilateCells, o.Fills.ShiftCells, o.Fills.RingCells, o.Fills.ApartCells, o.Fills.OffsetCells,
-		o.Optimiser.NearCells, o.Region.SmoothCells,
+		o.Region.PeakCells, o.Region.KeepCells, o.Region.DilateCells, o.Fills.ShiftCells, o.Fills.RingCells, o.Fills.ApartCells, o.Fills.OffsetCells,
+		o.Optimiser.NearCells, o.Looks.ShiftCells, o.Region.SmoothCells, o.Map.MeanCells,
 	} {
 		got = append(got, o.px(cells))
 	}
-	require.Equal(t, []float64{12, 8, 2, 5, 4, 3, 8, 1}, got)
+	require.Equal(t, []float64{32, 12, 8, 2, 5, 4, 3, 8, 2, 1, 16}, got)
 }
 
 func TestHinge(t *testing.T) {

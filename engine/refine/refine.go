@@ -4,16 +4,19 @@
 // General Optimization Framework for Feature-Level to Pixel-Level Anomaly Detection", arXiv 2407.06519. The terms, the
 // fills, the optimiser and every constant here are this project's own, found by experiment.
 //
-// The steps, for an image Y with calibrated scores z; u is z upsampled and blurred, G_s a Gaussian:
+// The steps, for an image Y with calibrated scores z on the grid; u is z upsampled, v the method's own map, calibrated
+// likewise, G_s a Gaussian:
 //
-//  1. Suspicious region Omega, from u. Where it is empty the map is 0.005 sqrt(max(u,0)) and the image is done.
+//  1. Suspicious region Omega: where u stands out of its neighbourhood. Where it is empty the image is done.
 //  2. Fills N_k of each component: what a normal image could look like there (Fills).
-//  3. Residual: P_res = G * min_k ||Y - N_k||, scaled. A pixel is normal if any fill explains it.
+//  3. Residual: min_k ||Y - N_k||, in units of c, what normal fills differ by among themselves at that place. Several times
+//     that is evidence; a residual that normal images have, too, is none.
 //  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (Energy) plus
-//     Lambda times a penalty on ||A_p||/c (Penalty). P_opt = mean ||A||/c of the last iterations, scaled.
-//  5. Posterior: P = (P_res + P_opt)/2; P = P_res for the control.
-//  6. Contrast: RW, a random walk on Y from seeds where P and u agree.
-//  7. Map: S = sqrt(max(u,0)) (0.05 + P) (0.1 + 0.9 RW).
+//     Lambda times a penalty on ||A_p/c_p|| (Penalty). What had to move is evidence.
+//  5. Looks: v is averaged with the maps of the image moved by less than a cell.
+//  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector. The
+//     detector's own ranking stands, and within what it finds suspicious the score moves to the pixels that the evidence
+//     speaks for. Without evidence, or with as much everywhere, S = g(v), which ranks pixels as the method's own map does.
 package refine
 
 import (
@@ -35,7 +38,7 @@ type Kind string
 
 const (
 	Base     Kind = "base"     // the method's own map: scores, upsampled and blurred
-	Residual Kind = "residual" // the control: fills and contrast, no optimisation (steps 1-3, 6, 7 with P = P_res)
+	Residual Kind = "residual" // the control: all steps but 4 and 5, in which the network is asked again
 	F2PAD    Kind = "f2pad"    // all steps
 )
 
@@ -43,8 +46,9 @@ const (
 // pixels out. z = (s - q50)/(q99.5 - q50), quantiles of held-out normal images: one scale for every method.
 type Scorer interface {
 	Stride() int
-	// Score fills z [N,h,w] for the images x [N,3,H,W] in [0,1]; H and W are multiples of Stride.
-	Score(ctx context.Context, x, z *tensor.Dense) error
+	// Map fills v [K,H,W] with the method's own maps of the images x [K,3,H,W] in [0,1], calibrated like Input.V. Image k of x is
+	// a variant of input images[k] of the Run.
+	Map(ctx context.Context, images []int, x, v *tensor.Dense) error
 	// Gradient computes, for each image n, energy[n] = sum of e(z_v) over the grid cells with where[n*h*w+v], and its
 	// gradient dx [N,3,H,W] w.r.t. x. Images with no such cell cost nothing and get zeros. In a Run, image n of x is
 	// input n, whether or not it has such cells.
@@ -55,6 +59,7 @@ type Scorer interface {
 type Input struct {
 	Y      *tensor.Dense // [3,H,W] in [0,1]; H and W are multiples of the stride
 	Z      *tensor.Dense // [h,w] calibrated scores of Y
+	V      *tensor.Dense // [H,W] the method's own map, calibrated: 0 at the median of held-out normal images, 1 at the 99.5 % quantile
 	Base   *tensor.Dense // [H,W] the method's own map, passed through as kind Base; nil if that is not wanted
 	Seed   uint64        // of the choice of fills. Derived from the image, it makes the result independent of the batch
 	Memory []*Normal     // remembered normal images in Y's coordinates, of any size: each serves where it covers
@@ -94,7 +99,7 @@ func New(o Options) (*Refiner, error) {
 		opts:    o,
 	}
 	for _, sigma := range []float64{
-		o.Residual.SmoothPx, o.Optimiser.StartPx, o.Optimiser.SharePx, o.Optimiser.NormPx, o.Optimiser.SmoothPx,
+		o.Residual.SmoothPx, o.Optimiser.StartPx, o.Optimiser.SharePx, o.Optimiser.NormPx, o.Optimiser.SmoothPx, o.Residual.SpreadPx,
 	} {
 		r.reach = max(r.reach, pixel.NewGaussian(sigma).Radius())
 	}
@@ -115,8 +120,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 			out[i].Maps[Base] = in[i].Base
 		}
 	}
-	residual, f2pad := slices.Contains(kinds, Residual), slices.Contains(kinds, F2PAD)
-	if len(in) == 0 || !residual && !f2pad {
+	if len(in) == 0 || !slices.ContainsFunc(kinds, func(k Kind) bool { return k != Base }) {
 		return out, nil
 	}
 	lap := stopwatch()
@@ -132,50 +136,59 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 	}
 	refined := 0
 	for i, s := range scenes {
-		out[i].Refined, out[i].Diary = s.distance != nil, s.diary
+		out[i].Refined, out[i].Diary = s.omega != nil, s.diary
 		if out[i].Refined {
 			refined++
 		}
 	}
 	prepared := lap() / float64(len(in))
-	maps := func(kind Kind, posterior func(*scene) []float32) (seconds float64) {
+	measured, took := map[evidence][][]float32{}, map[evidence]float64{}
+	for _, recipe := range recipes {
+		if !slices.Contains(kinds, recipe.kind) {
+			continue
+		}
+		for _, e := range recipe.parts {
+			if measured[e] != nil {
+				continue
+			}
+			if measured[e], err = e.measure(ctx, r, sc, scenes); err != nil {
+				return nil, err
+			}
+			took[e] = lap() / float64(max(refined, 1))
+		}
+		looked := 0.0
+		if recipe.looks {
+			if err := r.look(ctx, sc, scenes); err != nil {
+				return nil, err
+			}
+			looked = lap() / float64(max(refined, 1))
+		}
 		made := make([][]float32, len(in))
 		par.For(len(in), func(i int) {
-			var p []float32
+			v, e := scenes[i].v, []float32(nil)
 			if out[i].Refined {
-				p = posterior(scenes[i])
+				if recipe.looks && scenes[i].looked != nil {
+					v = scenes[i].looked
+				}
+				e = make([]float32, scenes[i].h*scenes[i].w)
+				for _, part := range recipe.parts {
+					for p, v := range measured[part][i] {
+						e[p] += v / float32(len(recipe.parts))
+					}
+				}
 			}
-			made[i] = r.finish(scenes[i], kind, p)
+			made[i] = r.join(scenes[i], v, e)
 		})
+		joined := lap() / float64(len(in))
 		for i, m := range made {
-			out[i].Maps[kind] = nd.Wrap(m, scenes[i].h, scenes[i].w)
-		}
-		return lap() / float64(len(in))
-	}
-	if residual {
-		made := maps(Residual, func(s *scene) []float32 { return s.residual })
-		for i := range out {
-			out[i].Seconds[Residual] = prepared + made
-		}
-	}
-	if !f2pad {
-		return out, nil
-	}
-	if err := r.optimise(ctx, sc, scenes); err != nil {
-		return nil, err
-	}
-	optimised := lap() / float64(max(refined, 1))
-	made := maps(F2PAD, func(s *scene) []float32 {
-		p := r.optimised(s)
-		for i, res := range s.residual {
-			p[i] = (res + p[i]) / 2
-		}
-		return p
-	})
-	for i := range out {
-		out[i].Seconds[F2PAD] = prepared + made
-		if out[i].Refined {
-			out[i].Seconds[F2PAD] += optimised
+			out[i].Maps[recipe.kind] = nd.Wrap(m, scenes[i].h, scenes[i].w)
+			out[i].Seconds[recipe.kind] = prepared + joined
+			if out[i].Refined {
+				out[i].Seconds[recipe.kind] += looked
+				for _, part := range recipe.parts {
+					out[i].Seconds[recipe.kind] += took[part]
+				}
+			}
 		}
 	}
 	return out, nil
@@ -232,6 +245,7 @@ func (r *Refiner) check(sc Scorer, in []Input, kinds []Kind) error {
 		return fmt.Errorf("refine: images of %d x %d pixels, want multiples of the stride %d", h, w, stride)
 	}
 	base := slices.Contains(kinds, Base)
+	refines := slices.ContainsFunc(kinds, func(k Kind) bool { return k != Base })
 	return par.Err(len(in), func(i int) error {
 		fail := func(err error) error { return fmt.Errorf("refine: image %d: %w", i, err) }
 		x := &in[i]
@@ -246,13 +260,20 @@ func (r *Refiner) check(sc Scorer, in []Input, kinds []Kind) error {
 				return fail(err)
 			}
 		}
+		var v []float32
+		if refines {
+			if err := nd.Check("v", x.V, h, w); err != nil {
+				return fail(err)
+			}
+			v = nd.Data(x.V)
+		}
 		for _, t := range []struct {
 			name string
 			v    []float32
 			most float32
-		}{{"y", nd.Data(x.Y), maxPixel}, {"z", nd.Data(x.Z), maxScore}} {
+		}{{"y", nd.Data(x.Y), maxPixel}, {"z", nd.Data(x.Z), maxScore}, {"v", v, maxScore}} {
 			for p, v := range t.v {
-				if !(v >= -t.most && v <= t.most) { // refuses NaN, too
+				if !bounded(v, t.most) {
 					return fail(fmt.Errorf("%s[%d] is %g, want at most %g", t.name, p, v, t.most))
 				}
 			}
@@ -265,3 +286,6 @@ func (r *Refiner) check(sc Scorer, in []Input, kinds []Kind) error {
 		return nil
 	})
 }
+
+// bounded refuses NaN, too.
+func bounded(v, most float32) bool { return v >= -most && v <= most }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/compare"
 	"f2pad/engine/nd"
 	"f2pad/engine/pixel"
 
@@ -95,12 +94,53 @@ func (d *differ) cell(x, normal []float32, H, W, v int, dz float64, dx []float32
 	return d.gain*sum/float64(n) - 1
 }
 
-func (d *differ) Score(_ context.Context, x, z *tensor.Dense) error {
+// own is the map [H,W] of a method with the scores z: smooth, and in units of its own.
+func (d *differ) own(z []float32, H, W int) []float32 {
+	v := make([]float32, H*W)
+	pixel.Upsample(z, H/d.stride, W/d.stride, d.stride, v)
+	g := pixel.NewGaussian(2)
+	g.Blur(v, H, W, make([]float32, g.Scratch(H, W)))
+	for p := range v {
+		v[p] /= 2
+	}
+	return v
+}
+
+func (d *differ) scores(x, normal []float32, H, W int) []float32 {
+	z := make([]float32, H*W/d.stride/d.stride)
+	for v := range z {
+		z[v] = float32(d.cell(x, normal, H, W, v, 0, nil))
+	}
+	return z
+}
+
+// input is image i with its scores and maps.
+func (d *differ) input(y []float32, H, W, i int) Input {
+	z := d.scores(y, d.normal[i], H, W)
+	v := nd.Wrap(d.own(z, H, W), H, W)
+	return Input{Y: wrap(y, H, W), Z: nd.Wrap(z, H/d.stride, W/d.stride), V: v, Base: v.Clone().(*tensor.Dense)}
+}
+
+// Map knows what an image should look like wherever it was moved to: there it looks most like that.
+func (d *differ) Map(_ context.Context, images []int, x, v *tensor.Dense) error {
 	H, W := x.Shape()[2], x.Shape()[3]
-	n, cells := 3*H*W, z.Shape()[1]*z.Shape()[2]
-	for v := range nd.Data(z) {
-		i := v / cells
-		nd.Data(z)[v] = float32(d.cell(nd.Data(x)[i*n:(i+1)*n], d.normal[i], H, W, v%cells, 0, nil))
+	for k, i := range images {
+		xk := nd.Data(x)[k*3*H*W : (k+1)*3*H*W]
+		var normal []float32
+		least := math.Inf(1)
+		for _, shift := range [][2]int{{0, 0}, {-2, -2}, {-2, 2}, {2, -2}, {2, 2}} {
+			at, sum := make([]float32, len(xk)), 0.0
+			for c := range 3 {
+				moved(at[c*H*W:(c+1)*H*W], d.normal[i][c*H*W:(c+1)*H*W], H, W, shift[0], shift[1])
+			}
+			for p, a := range at {
+				sum += math.Pow(float64(xk[p]-a), 2)
+			}
+			if sum < least {
+				normal, least = at, sum
+			}
+		}
+		copy(nd.Data(v)[k*H*W:], d.own(d.scores(xk, normal, H, W), H, W))
 	}
 	return nil
 }
@@ -131,17 +171,13 @@ type example struct {
 	normal []float32
 }
 
-func newExample(t *testing.T, h, w int, colour bool, seed uint64) example {
+func newExample(h, w int, colour bool, seed uint64) example {
 	normal := texture(h, w, colour, seed)
 	y := slices.Clone(normal)
 	mask := defect(y, h, w, h/2+int(seed%7), w/2-int(seed%5), seed)
-	in := Input{Y: nd.Wrap(y, 3, h, w), Z: nd.New(h/4, w/4), Base: nd.New(h, w), Seed: seed, Diary: true}
-	ex := example{in, mask, normal}
-	z := nd.Wrap(nd.Data(in.Z), 1, h/4, w/4)
-	require.NoError(t, scorerOf(ex).Score(context.Background(), nd.Wrap(y, 1, 3, h, w), z))
-	pixel.Upsample(nd.Data(in.Z), h/4, w/4, 4, nd.Data(in.Base))
-	g := pixel.NewGaussian(2)
-	g.Blur(nd.Data(in.Base), h, w, make([]float32, g.Scratch(h, w)))
+	ex := example{mask: mask, normal: normal}
+	ex.in = scorerOf(ex).input(y, h, w, 0)
+	ex.in.Seed, ex.in.Diary = seed, true
 	return ex
 }
 
@@ -201,7 +237,7 @@ func run(t *testing.T, r *Refiner, kinds []Kind, ex ...example) []Output {
 		require.Len(t, o.Maps, len(kinds))
 		for _, k := range kinds {
 			for p, v := range nd.Data(o.Maps[k]) {
-				require.False(t, math.IsNaN(float64(v)) || math.IsInf(float64(v), 0), "%s[%d] is %g", k, p, v)
+				require.True(t, finite(float64(v)) && (k == Base || v >= 0), "%s[%d] is %g", k, p, v)
 			}
 		}
 	}
@@ -211,7 +247,7 @@ func run(t *testing.T, r *Refiner, kinds []Kind, ex ...example) []Output {
 func TestMapsOutlineADefect(t *testing.T) {
 	r := newRefiner(t)
 	for seed := range uint64(5) {
-		ex := newExample(t, 96, 104, seed%2 == 1, seed)
+		ex := newExample(96, 104, seed%2 == 1, seed)
 		out := run(t, r, all, ex)[0]
 		require.True(t, out.Refined)
 		ap := map[Kind]float64{}
@@ -223,19 +259,13 @@ func TestMapsOutlineADefect(t *testing.T) {
 		require.Greater(t, ap[F2PAD], ap[Base]+0.05)
 
 		it := out.Diary.Iterations
-		require.Len(t, it, 12)
+		require.Len(t, it, 6)
 		first, last := it[0], it[len(it)-1]
 		require.Less(t, last.Energy(), 0.8*first.Energy())
 		require.Less(t, last.Data, first.Data)
 		require.Less(t, last.Support, first.Support)
 		require.Positive(t, last.Support)
 		require.Less(t, last.Step, first.Step)
-		for _, k := range []Kind{Residual, F2PAD} {
-			require.LessOrEqual(t, out.Diary.Walks[k].Residual, 1e-8)
-			require.Positive(t, out.Diary.Walks[k].Unknowns)
-			require.Positive(t, out.Seconds[k])
-		}
-		require.Greater(t, out.Seconds[F2PAD], 0.0)
 	}
 }
 
@@ -263,7 +293,7 @@ func TestResultsDependOnTheImageAlone(t *testing.T) {
 	}
 	var ex []example
 	for seed := range uint64(4) {
-		e := newExample(t, h, w, seed%2 == 0, seed)
+		e := newExample(h, w, seed%2 == 0, seed)
 		e.in.Memory = memory
 		ex = append(ex, e)
 	}
@@ -272,6 +302,7 @@ func TestResultsDependOnTheImageAlone(t *testing.T) {
 	for i, e := range ex {
 		out := run(t, r, all, e)[0]
 		require.Equal(t, i != 1, out.Refined)
+		require.Equal(t, i == 1, slices.Equal(ranked(r, nd.Data(e.in.V)), nd.Data(out.Maps[Residual])), "no evidence in image %d", i)
 		want[i] = bits(out)
 	}
 	cores := runtime.GOMAXPROCS(0)
@@ -284,19 +315,19 @@ func TestResultsDependOnTheImageAlone(t *testing.T) {
 				batch = append(batch, ex[i])
 			}
 			for k, out := range run(t, r, all, batch...) {
-				require.Equal(t, want[order[k]], bits(out), "image %d in %v on %d cores", order[k], order, n)
+				require.True(t, slices.Equal(want[order[k]], bits(out)), "image %d in %v on %d cores", order[k], order, n)
 			}
 		}
 	}
 	other := ex[0]
 	other.in.Seed++
-	require.NotEqual(t, want[0], bits(run(t, r, all, other)[0]), "the seed does nothing")
+	require.False(t, slices.Equal(want[0], bits(run(t, r, all, other)[0])), "the seed does nothing")
 }
 
 // Kinds that are made together are those that are made alone.
 func TestKindsShareTheirSteps(t *testing.T) {
 	r := newRefiner(t)
-	ex := newExample(t, 64, 64, false, 3)
+	ex := newExample(96, 104, false, 3)
 	together := run(t, r, all, ex)[0]
 	for _, k := range all {
 		alone := run(t, r, []Kind{k}, ex)[0]
@@ -307,47 +338,57 @@ func TestKindsShareTheirSteps(t *testing.T) {
 }
 
 func TestInputsAreNotChanged(t *testing.T) {
-	ex := newExample(t, 64, 64, true, 1)
-	y, z := slices.Clone(nd.Data(ex.in.Y)), slices.Clone(nd.Data(ex.in.Z))
+	ex := newExample(64, 64, true, 1)
+	var before []*tensor.Dense
+	given := []*tensor.Dense{ex.in.Y, ex.in.Z, ex.in.V, ex.in.Base}
+	for _, x := range given {
+		before = append(before, x.Clone().(*tensor.Dense))
+	}
 	run(t, newRefiner(t), all, ex)
-	require.Equal(t, y, nd.Data(ex.in.Y))
-	require.Equal(t, z, nd.Data(ex.in.Z))
+	for i, x := range given {
+		require.Equal(t, nd.Data(before[i]), nd.Data(x))
+	}
 }
 
-// Where nothing is suspicious, and away from what is, the map is 0.005 sqrt(max(u,0)).
+// Where nothing is suspicious the map is g(v); away from what is, too, of the v that the map is made of.
 func TestMapWithoutSuspicion(t *testing.T) {
-	const h, w = 64, 80
+	const h, w = 96, 104
 	r := newRefiner(t)
-	ex := newExample(t, h, w, false, 2)
+	ex := newExample(h, w, false, 2)
 	clear(nd.Data(ex.in.Z))
 	nd.Data(ex.in.Z)[5], nd.Data(ex.in.Z)[100] = 0.9, -3
-	plain := func(ex example) []float64 {
-		u := make([]float32, h*w)
-		pixel.Upsample(nd.Data(ex.in.Z), h/4, w/4, 4, u)
-		g := pixel.NewGaussian(1)
-		g.Blur(u, h, w, make([]float32, g.Scratch(h, w)))
-		want := make([]float64, h*w)
-		for p := range want {
-			want[p] = 0.005 * math.Sqrt(max(float64(u[p]), 0))
-		}
-		return want
-	}
+	want := ranked(r, nd.Data(ex.in.V))
 	out := run(t, r, all, ex)[0]
 	require.False(t, out.Refined)
 	require.Empty(t, out.Diary.Iterations)
-	for _, k := range []Kind{Residual, F2PAD} {
-		compare.Require(t, string(k), nd.Data(out.Maps[k]), plain(ex), rounding)
-	}
+	require.Equal(t, want, nd.Data(out.Maps[Residual]))
+	require.Equal(t, want, nd.Data(out.Maps[F2PAD]))
 
-	ex = newExample(t, h, w, false, 2)
+	ex = newExample(h, w, false, 2)
 	out = run(t, r, all, ex)[0]
 	require.True(t, out.Refined)
-	want := plain(ex)
-	for _, k := range []Kind{Residual, F2PAD} {
-		for _, p := range []int{0, w - 1, (h-1)*w + 3} {
-			require.InDelta(t, want[p], nd.Data(out.Maps[k])[p], 1e-6)
+	s, err := r.prepare(&ex.in)
+	require.NoError(t, err)
+	require.NoError(t, r.look(t.Context(), scorerOf(ex), []*scene{s}))
+	for k, v := range map[Kind][]float32{Residual: s.v, F2PAD: s.looked} {
+		differs := false
+		for p, g := range ranked(r, v) {
+			if !s.omega[p] {
+				require.Equal(t, g, nd.Data(out.Maps[k])[p], "%s[%d]", k, p)
+			}
+			differs = differs || g != nd.Data(out.Maps[k])[p]
 		}
+		require.True(t, differs, "%s is g(v) everywhere", k)
 	}
+}
+
+// ranked is g(v).
+func ranked(r *Refiner, v []float32) []float32 {
+	out := make([]float32, len(v))
+	for p, v := range v {
+		out[p] = float32(r.opts.Map.rank(float64(v)))
+	}
+	return out
 }
 
 func TestDegenerateImages(t *testing.T) {
@@ -380,18 +421,17 @@ func TestDegenerateImages(t *testing.T) {
 		{"one glaring cell", slices.Clone(normal), small, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ex := example{in: Input{Y: wrap(c.y, h, w), Z: c.z, Base: nd.New(h, w), Memory: c.memory, Diary: true}, normal: normal}
-			out := run(t, newRefiner(t), all, ex)[0]
+			ex := example{normal: normal}
+			v := nd.Wrap(scorerOf(ex).own(nd.Data(c.z), h, w), h, w)
+			ex.in = Input{Y: wrap(c.y, h, w), Z: c.z, V: v, Base: nd.New(h, w), Memory: c.memory, Diary: true}
+			r := newRefiner(t)
+			out := run(t, r, all, ex)[0]
 			require.True(t, out.Refined)
-			for _, k := range all {
-				for p, v := range nd.Data(out.Maps[k]) {
-					require.GreaterOrEqual(t, v, float32(0), "%s[%d]", k, p)
-				}
-			}
 			if c.memory == nil && c.z != small {
 				require.Empty(t, out.Diary.Iterations, "there is nothing to start from")
+				require.Equal(t, ranked(r, nd.Data(v)), nd.Data(out.Maps[Residual]), "evidence from nothing")
 			} else {
-				require.Len(t, out.Diary.Iterations, 12)
+				require.Len(t, out.Diary.Iterations, 6)
 			}
 		})
 	}
@@ -433,62 +473,104 @@ func TestIslands(t *testing.T) {
 }
 
 func TestWindowsHaveRoomForEveryBlur(t *testing.T) {
-	require.Equal(t, 6, newRefiner(t).reach)
+	require.Equal(t, 12, newRefiner(t).reach)
 	for _, widen := range []func(*Options){
-		func(o *Options) { o.Residual.SmoothPx = 3 }, func(o *Options) { o.Optimiser.StartPx = 3 },
-		func(o *Options) { o.Optimiser.SharePx = 3 }, func(o *Options) { o.Optimiser.NormPx = 3 },
-		func(o *Options) { o.Optimiser.SmoothPx = 3 },
+		func(o *Options) { o.Residual.SmoothPx = 5 }, func(o *Options) { o.Residual.SpreadPx = 5 },
+		func(o *Options) { o.Optimiser.StartPx = 5 }, func(o *Options) { o.Optimiser.SharePx = 5 },
+		func(o *Options) { o.Optimiser.NormPx = 5 }, func(o *Options) { o.Optimiser.SmoothPx = 5 },
 	} {
 		o := DefaultOptions(4)
 		widen(&o)
 		r, err := New(o)
 		require.NoError(t, err)
-		require.Equal(t, 12, r.reach)
+		require.Equal(t, 20, r.reach)
 	}
 }
 
-// However strong the evidence, what is further than 2 px from Omega is background, and further than 4 px outside.
-func TestFarFromTheRegionIsBackground(t *testing.T) {
-	const h, w = 24, 24
-	omega := disc(h, w, 12, 12, 3)
-	s := &scene{y: make([]float32, 3*h*w), h: h, w: w, u: make([]float32, h*w), distance: distances(omega, h, w)}
-	s.domains = components(within(s.distance, 4), h, w, false)
-	p := make([]float32, h*w)
-	for i := range p {
-		s.u[i], p[i] = 4, 1
+// counted is a Scorer that counts what it is asked for and takes its time over maps.
+type counted struct {
+	*differ
+	maps, gradients int
+	where           []bool // of the last gradient
+	sleep           time.Duration
+}
+
+func (c *counted) Map(ctx context.Context, images []int, x, v *tensor.Dense) error {
+	c.maps++
+	time.Sleep(c.sleep)
+	return c.differ.Map(ctx, images, x, v)
+}
+
+func (c *counted) Gradient(
+	ctx context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense,
+) error {
+	c.gradients++
+	c.where = slices.Clone(where)
+	return c.differ.Gradient(ctx, x, where, e, energy, dx)
+}
+
+// The control never asks the network again, and what several kinds need is asked for once.
+func TestKindsAskForWhatTheyNeed(t *testing.T) {
+	ex := newExample(64, 64, false, 1)
+	clean := newExample(64, 64, false, 2)
+	clear(nd.Data(clean.in.Z))
+	for _, c := range []struct {
+		kinds           []Kind
+		of              example
+		maps, gradients int
+	}{
+		{[]Kind{Base}, ex, 0, 0}, {[]Kind{Base, Residual}, ex, 0, 0}, {[]Kind{F2PAD}, ex, 4, 6}, {all, ex, 4, 6}, {all, clean, 0, 0},
+	} {
+		sc := &counted{differ: scorerOf(c.of)}
+		_, err := newRefiner(t).Run(t.Context(), sc, []Input{c.of.in}, c.kinds)
+		require.NoError(t, err)
+		require.Equal(t, []int{c.maps, c.gradients}, []int{sc.maps, sc.gradients}, "%v", c.kinds)
 	}
-	for i, v := range newRefiner(t).finish(s, Residual, p) {
-		rw := 0.0
-		if s.distance[i] <= 4 {
-			rw = 1
+}
+
+// The data term is asked for at the cells within 2 cells, 8 px, of the region.
+func TestGradientIsOfTheCellsNearTheRegion(t *testing.T) {
+	const h, w = 96, 104
+	ex := newExample(h, w, false, 1)
+	r, sc := newRefiner(t), &counted{differ: scorerOf(ex)}
+	_, err := r.Run(t.Context(), sc, []Input{ex.in}, []Kind{F2PAD})
+	require.NoError(t, err)
+	s, err := r.prepare(&ex.in)
+	require.NoError(t, err)
+	want := make([]bool, h*w/16)
+	for p := range s.omega {
+		if slowDistance(s.omega, w, p) <= 8*8 {
+			want[p/w/4*(w/4)+p%w/4] = true
 		}
-		require.InDelta(t, 2*1.05*(0.1+0.9*rw), v, 1e-6, "pixel %d", i)
 	}
+	require.Equal(t, want, sc.where)
 }
 
-// Windows may overlap though what is in them does not: nothing is lost where they do.
-func TestPosteriorKeepsOverlaps(t *testing.T) {
-	const h, w = 6, 8
-	s := &scene{h: h, w: w}
-	want := make([]float32, h*w)
-	for i, b := range []pixel.Box{{Y0: 0, X0: 0, Y1: 4, X1: 5}, {Y0: 2, X0: 3, Y1: 6, X1: 8}} {
-		at := 1 + 2*i
-		v := make([]float32, b.H()*b.W())
-		v[at], v[at+1] = 3, 1
-		s.islands = append(s.islands, &island{residual: v, state: &pixel.State{Box: b, Pixels: []int32{int32(at)}}})
-		want[b.Y0*w+b.X0+at], want[b.Y0*w+b.X0+at+1] = 1, 1./3
+// An image is charged with the steps that were taken for it.
+func TestSeconds(t *testing.T) {
+	ex, clean := newExample(64, 64, false, 1), newExample(64, 64, false, 2)
+	clear(nd.Data(clean.in.Z))
+	clean.in.Diary = false
+	sc := &counted{differ: scorerOf(ex, clean), sleep: 100 * time.Millisecond}
+	out, err := newRefiner(t).Run(t.Context(), sc, []Input{ex.in, clean.in}, all)
+	require.NoError(t, err)
+	require.NotNil(t, out[0].Diary)
+	require.Nil(t, out[1].Diary)
+	for i, o := range out {
+		require.Len(t, o.Seconds, 2)
+		require.Positive(t, o.Seconds[Residual])
+		require.Equal(t, i == 0, o.Seconds[F2PAD] >= 0.4, "four looks: %g s", o.Seconds[F2PAD])
 	}
-	s.islands[0].residual[3*5+4] = 6 // in the other's window
-	want[3*w+4] = 2
-	got := s.posterior(func(is *island) []float32 { return is.residual }, func(v []float32) float64 {
-		require.Equal(t, []float32{3, 3}, v, "values over the region")
-		return float64(v[0])
-	})
-	compare.Require(t, "posterior", got, want, rounding)
+	require.Greater(t, out[0].Seconds[F2PAD], out[0].Seconds[Residual]+0.35)
+	require.Greater(t, out[0].Seconds[Residual], out[1].Seconds[Residual])
+	out, err = newRefiner(t).Run(t.Context(), sc, []Input{ex.in, clean.in}, []Kind{Base})
+	require.NoError(t, err)
+	require.Empty(t, out[0].Seconds)
+	require.False(t, out[0].Refined)
 }
 
 func TestRunRefuses(t *testing.T) {
-	good := func() example { return newExample(t, 48, 40, false, 1) }
+	good := func() example { return newExample(48, 40, false, 1) }
 	nan := func(x *tensor.Dense) *tensor.Dense {
 		c := x.Clone().(*tensor.Dense)
 		nd.Data(c)[7] = float32(math.NaN())
@@ -500,6 +582,10 @@ func TestRunRefuses(t *testing.T) {
 		"z[0] is +Inf":                       func(in *Input) { nd.Data(in.Z)[0] = float32(math.Inf(1)) },
 		"z[1] is -2e+30":                     func(in *Input) { nd.Data(in.Z)[1] = -2e30 },
 		"y[0] is -17":                        func(in *Input) { in.Y = in.Y.Clone().(*tensor.Dense); nd.Data(in.Y)[0] = -17 },
+		"v[7] is NaN":                        func(in *Input) { in.V = nan(in.V) },
+		"v[2] is +Inf":                       func(in *Input) { nd.Data(in.V)[2] = float32(math.Inf(1)) },
+		"v is nil":                           func(in *Input) { in.V = nil },
+		"v has shape (12, 10), want [48 40":  func(in *Input) { in.V = in.Z },
 		"y is nil":                           func(in *Input) { in.Y = nil },
 		"z is nil":                           func(in *Input) { in.Z = nil },
 		"base is nil":                        func(in *Input) { in.Base = nil },
@@ -517,19 +603,24 @@ func TestRunRefuses(t *testing.T) {
 			ex = []example{good(), good()}
 		}
 	}
-	ex, bigger := good(), newExample(t, 48, 44, false, 1)
+	ex, bigger := good(), newExample(48, 44, false, 1)
 	r, ctx := newRefiner(t), context.Background()
 	_, err := r.Run(ctx, scorerOf(ex), []Input{ex.in, bigger.in}, all)
 	require.ErrorContains(t, err, "image 1: y has shape (3, 48, 44), want [3 48 40]")
 	_, err = r.Run(ctx, scorerOf(ex), []Input{{Y: nd.New(3, 42, 40)}}, all)
 	require.ErrorContains(t, err, "42 x 40 pixels, want multiples of the stride 4")
+	without := ex.in
+	without.V = nil
+	out, err := r.Run(ctx, scorerOf(ex), []Input{without}, []Kind{Base})
+	require.NoError(t, err, "the base map needs no v")
+	require.Same(t, ex.in.Base, out[0].Maps[Base])
 	_, err = r.Run(ctx, nil, []Input{ex.in}, all)
 	require.ErrorContains(t, err, "no scorer")
 	_, err = r.Run(ctx, &differ{stride: 8}, []Input{ex.in}, all)
 	require.ErrorContains(t, err, "options for stride 4, the scorer has 8")
 	_, err = r.Run(ctx, scorerOf(ex), []Input{ex.in}, []Kind{"best"})
 	require.ErrorContains(t, err, `"best"`)
-	out, err := r.Run(ctx, scorerOf(), nil, all)
+	out, err = r.Run(ctx, scorerOf(), nil, all)
 	require.NoError(t, err)
 	require.Empty(t, out)
 }
@@ -554,7 +645,7 @@ func (f *faulty) Gradient(
 }
 
 func TestFaultsEndTheRun(t *testing.T) {
-	ex := newExample(t, 64, 64, false, 1)
+	ex := newExample(64, 64, false, 1)
 	boom := errors.New("boom")
 	ctx, cancel := context.WithCancel(context.Background())
 	for _, c := range []struct {
@@ -590,7 +681,7 @@ type badFills struct{ fills func(s *Scene) [][][]float32 }
 func (b badFills) Fill(s *Scene, _ int) [][][]float32 { return b.fills(s) }
 
 func TestPartsCanBeReplaced(t *testing.T) {
-	ex := newExample(t, 64, 64, false, 1)
+	ex := newExample(96, 104, false, 1)
 	r := newRefiner(t)
 	want := bits(run(t, r, []Kind{F2PAD}, ex)[0])
 	for name, change := range map[string]func(*Refiner){
@@ -604,7 +695,7 @@ func TestPartsCanBeReplaced(t *testing.T) {
 	} {
 		r := newRefiner(t)
 		change(r)
-		require.NotEqual(t, want, bits(run(t, r, []Kind{F2PAD}, ex)[0]), name)
+		require.False(t, slices.Equal(want, bits(run(t, r, []Kind{F2PAD}, ex)[0])), "%s does nothing", name)
 	}
 	for _, op := range []string{"smooth", "compare", "stepper", "compose", "step", "finish"} {
 		d := &failing{op: op}
@@ -681,7 +772,8 @@ func BenchmarkRun(b *testing.B) {
 			nd.Data(z)[(22+i)*w/4+29+j] = 3
 		}
 	}
-	in := Input{Y: wrap(y, h, w), Z: z, Seed: 1}
+	sc := &timed{differ: &differ{normal: [][]float32{normal}, stride: 4, reach: 4, gain: 50}}
+	in := Input{Y: wrap(y, h, w), Z: z, V: nd.Wrap(sc.own(nd.Data(z), h, w), h, w), Seed: 1}
 	for k := range uint64(24) {
 		m, err := Remember(wrap(texture(h, w, true, 10+k), h, w))
 		require.NoError(b, err)
@@ -691,7 +783,7 @@ func BenchmarkRun(b *testing.B) {
 	require.NoError(b, err)
 	for _, k := range []Kind{Residual, F2PAD} {
 		b.Run(string(k), func(b *testing.B) {
-			sc := &timed{differ: &differ{normal: [][]float32{normal}, stride: 4, reach: 4, gain: 50}}
+			sc.spent = 0
 			for b.Loop() {
 				_, err := r.Run(context.Background(), sc, []Input{in}, []Kind{k})
 				require.NoError(b, err)
@@ -713,4 +805,10 @@ func (s *timed) Gradient(
 	start := time.Now()
 	defer func() { s.spent += time.Since(start) }()
 	return s.differ.Gradient(ctx, x, where, e, energy, dx)
+}
+
+func (s *timed) Map(ctx context.Context, images []int, x, v *tensor.Dense) error {
+	start := time.Now()
+	defer func() { s.spent += time.Since(start) }()
+	return s.differ.Map(ctx, images, x, v)
 }

@@ -5,14 +5,19 @@ import (
 	"slices"
 )
 
-// suspicious returns Omega (step 1), or nil if no pixel is suspicious: the 8-connected components of u > Suspect that
-// contain u > Certain, kept within KeepCells of u > Certain, dilated by DilateCells; distances are Euclidean.
-func suspicious(u []float32, h, w int, o *Options) []bool {
+// suspicious returns Omega (step 1), or nil if no pixel is suspicious: the 8-connected components of pixels that stand out
+// of their neighbourhood, u > Suspect and u > PeakShare peak, that contain u > Certain and u > TopShare of the image's
+// highest peak, kept within KeepCells of such pixels, dilated by DilateCells; distances are Euclidean. peak is of the cells
+// [h/Stride,w/Stride]. So a weak and wide suspicion, of a part unlike those learned from, makes no region of half the image.
+func suspicious(u, peak []float32, h, w int, o *Options) []bool {
 	n := h * w
-	certain, reached := make([]bool, n), make([]bool, n)
+	certain, reached, suspect := make([]bool, n), make([]bool, n), make([]bool, n)
+	certainly := max(o.Region.Certain, o.Region.TopShare*float64(slices.Max(peak)))
 	var queue []int32
 	for p, v := range u {
-		if float64(v) > o.Region.Certain {
+		near := float64(peak[p/w/o.Stride*(w/o.Stride)+p%w/o.Stride])
+		suspect[p] = float64(v) > max(o.Region.Suspect, o.Region.PeakShare*near)
+		if suspect[p] && float64(v) > certainly {
 			certain[p], reached[p] = true, true
 			queue = append(queue, int32(p))
 		}
@@ -20,16 +25,30 @@ func suspicious(u []float32, h, w int, o *Options) []bool {
 	if len(queue) == 0 {
 		return nil
 	}
-	suspect := make([]bool, n)
-	for p, v := range u {
-		suspect[p] = float64(v) > o.Region.Suspect
-	}
 	flood(queue, suspect, reached, h, w, true)
 	keep := within(distances(certain, h, w), o.px(o.Region.KeepCells))
 	for p, k := range keep {
 		keep[p] = k && reached[p]
 	}
 	return within(distances(keep, h, w), o.px(o.Region.DilateCells))
+}
+
+// peaks returns, for each cell of the grid z [h,w], the largest value of the square of cells at most r away.
+func peaks(z []float32, h, w, r int) []float32 {
+	rows, out := make([]float32, len(z)), make([]float32, len(z))
+	for v := range z {
+		y, x := v/w, v%w
+		rows[v] = slices.Max(z[y*w+max(x-r, 0) : y*w+min(x+r+1, w)])
+	}
+	for v := range z {
+		y, x := v/w, v%w
+		most := rows[v]
+		for i := max(y-r, 0); i <= min(y+r, h-1); i++ {
+			most = max(most, rows[i*w+x])
+		}
+		out[v] = most
+	}
+	return out
 }
 
 // flood adds to queue, whose pixels are already in reached, every pixel of mask connected to one of them: over 8

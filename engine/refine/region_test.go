@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"f2pad/engine/nd"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -102,27 +104,71 @@ func TestComponents(t *testing.T) {
 	}
 }
 
+// slowPeak looks at every cell near v.
+func slowPeak(z []float32, w, r, v int) float32 {
+	most := float32(math.Inf(-1))
+	for q, value := range z {
+		if max(q/w-v/w, v/w-q/w, q%w-v%w, v%w-q%w) <= r {
+			most = max(most, value)
+		}
+	}
+	return most
+}
+
+func TestPeaks(t *testing.T) {
+	for _, c := range [][3]int{{1, 1, 8}, {11, 13, 0}, {11, 13, 1}, {13, 11, 4}, {3, 17, 8}, {17, 3, 16}} {
+		h, w, r := c[0], c[1], c[2]
+		rng := rand.New(rand.NewPCG(uint64(h), uint64(r)))
+		z := make([]float32, h*w)
+		for v := range z {
+			z[v] = float32(rng.NormFloat64() - 3) // most are negative: a border of zeros would show
+		}
+		for v, got := range peaks(z, h, w, r) {
+			require.Equal(t, slowPeak(z, w, r, v), got, "%v at %d", c, v)
+		}
+	}
+}
+
 func TestSuspiciousRegion(t *testing.T) {
-	const h, w = 40, 44
-	o := DefaultOptions(4)
-	for seed := range uint64(6) {
+	const h, w, stride = 44, 52, 4
+	o := DefaultOptions(stride)
+	o.Region.PeakCells = 3
+	var near, alone, top int // pixels that one condition keeps out
+	for seed := range uint64(12) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		u := make([]float32, h*w)
-		for k := 0; k < 3; k++ { // blobs with tails; one is never certain
-			cy, cx, top, width := rng.IntN(h), rng.IntN(w), 0.9+0.5*float64(k), 3+5*rng.Float64()
+		for k := range 4 { // blobs with tails; one is never certain, and one may hide the others
+			cy, cx, height, width := rng.IntN(h), rng.IntN(w), 0.9+0.7*float64(k), 3+4*rng.Float64()
 			for p := range u {
 				d := math.Hypot(float64(p/w-cy), 0.4*float64(p%w-cx))
-				u[p] = max(u[p], float32(top*math.Exp(-d*d/(2*width*width))))
+				u[p] = max(u[p], float32(height*math.Exp(-d*d/(2*width*width))))
 			}
+		}
+		z := make([]float32, h*w/stride/stride)
+		for p, v := range u {
+			z[p/w/stride*(w/stride)+p%w/stride] = max(z[p/w/stride*(w/stride)+p%w/stride], v)
+		}
+		peak, highest := make([]float32, len(z)), float32(0)
+		for v := range z {
+			peak[v], highest = slowPeak(z, w/stride, 3, v), max(highest, z[v])
 		}
 		suspect := make([]bool, h*w)
 		for p, v := range u {
-			suspect[p] = v > 0.5
+			suspect[p] = v > 0.5 && v > 0.5*peak[p/w/stride*(w/stride)+p%w/stride]
+			if v > 0.5 && !suspect[p] {
+				near++
+			}
+			if v > 1 && v > 0.4*highest && !suspect[p] {
+				alone++
+			}
+			if suspect[p] && v > 1 && v <= 0.4*highest {
+				top++
+			}
 		}
 		label := slowComponents(suspect, h, w, true)
 		certain, lit := make([]bool, h*w), map[int]bool{}
 		for p, v := range u {
-			if v > 1 {
+			if suspect[p] && v > 1 && v > 0.4*highest {
 				certain[p], lit[label[p]] = true, true
 			}
 		}
@@ -130,18 +176,46 @@ func TestSuspiciousRegion(t *testing.T) {
 		for p := range keep {
 			keep[p] = suspect[p] && lit[label[p]] && slowDistance(certain, w, p) <= 12*12
 		}
-		got := suspicious(u, h, w, &o)
+		got := suspicious(u, peak, h, w, &o)
 		for p := range keep {
 			require.Equal(t, slowDistance(keep, w, p) <= 8*8, got[p], "seed %d at %d", seed, p)
 		}
 	}
+	require.Positive(t, near)
+	require.Positive(t, alone)
+	require.Positive(t, top)
+
+	flat := make([]float32, h*w/stride/stride)
 	u := make([]float32, h*w)
 	u[10*w+10], u[11*w+11] = 1.5, 0.6 // joined at a corner
-	require.True(t, suspicious(u, h, w, &o)[19*w+11])
+	require.True(t, suspicious(u, flat, h, w, &o)[19*w+11])
 	for p := range u {
 		u[p] = 1 // not above 1
 	}
-	require.Nil(t, suspicious(u, h, w, &o))
+	require.Nil(t, suspicious(u, flat, h, w, &o))
+}
+
+// A suspicion of less than half the peak counts where that is more than 8 cells away.
+func TestNeighbourhoodIsEightCells(t *testing.T) {
+	const h, w, stride = 12, 24, 4
+	r := newRefiner(t)
+	r.Fills = given{}
+	for _, first := range []int{9, 10} { // column of the peak; the weaker cells are in columns 1 to 3
+		z := make([]float32, h*w)
+		for v := range z {
+			switch x := v % w; {
+			case x >= 1 && x <= 3:
+				z[v] = 4.5
+			case x >= first && x < first+3:
+				z[v] = 10
+			}
+		}
+		in := Input{Y: nd.New(3, h*stride, w*stride), Z: nd.Wrap(z, h, w), V: nd.New(h*stride, w*stride)}
+		s, err := r.prepare(&in)
+		require.NoError(t, err)
+		require.True(t, s.omega[(first+1)*stride])
+		require.Equal(t, first == 10, s.omega[0])
+	}
 }
 
 func TestCellsNear(t *testing.T) {

@@ -14,17 +14,16 @@ import (
 type scene struct {
 	y     []float32 // [3,h,w]
 	h, w  int
-	u     []float32 // [h,w] upsampled scores
+	v     []float32 // [h,w] the method's own map, calibrated
 	diary *Diary
 
 	// Below: set where something is suspicious.
-	distance []int32 // [h,w] squared distance to Omega; nil: nothing is suspicious
-	area     int     // pixels of Omega
+	omega    []bool    // [h,w]; nil: nothing is suspicious
+	looked   []float32 // [h,w] v averaged over looks
+	distance []int32   // [h,w] squared distance to Omega
+	area     int       // pixels of Omega
 	islands  []*island
-	filled   bool      // some region has a fill
-	scale    float64   // c
-	residual []float32 // [h,w] P_res
-	domains  [][]int32 // of the random walk
+	filled   bool // some region has a fill
 }
 
 // island is a part of Omega that no blur reaches from another part, in its window.
@@ -37,24 +36,23 @@ type island struct {
 // prepare runs steps 1 to 3.
 func (r *Refiner) prepare(in *Input) (*scene, error) {
 	o := &r.opts
-	s := &scene{y: nd.Data(in.Y), h: in.Y.Shape()[1], w: in.Y.Shape()[2]}
+	s := &scene{y: nd.Data(in.Y), h: in.Y.Shape()[1], w: in.Y.Shape()[2], v: nd.Data(in.V)}
 	if in.Diary {
-		s.diary = &Diary{Walks: map[Kind]Walk{}}
+		s.diary = &Diary{}
 	}
-	s.u = make([]float32, s.h*s.w)
+	u := make([]float32, s.h*s.w)
 	smooth := pixel.NewGaussian(o.px(o.Region.SmoothCells))
-	if err := r.Device.Smooth(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, smooth, s.u); err != nil {
+	if err := r.Device.Smooth(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, smooth, u); err != nil {
 		return nil, err
 	}
-
-	omega := suspicious(s.u, s.h, s.w, o)
-	if omega == nil {
+	s.omega = suspicious(u, peaks(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, int(o.Region.PeakCells)), s.h, s.w, o)
+	if s.omega == nil {
 		return s, nil
 	}
-	s.distance = distances(omega, s.h, s.w)
-	regions := components(omega, s.h, s.w, true)
+	s.distance = distances(s.omega, s.h, s.w)
+	regions := components(s.omega, s.h, s.w, true)
 	fills := r.Fills.Fill(&Scene{
-		Y: s.y, H: s.h, W: s.w, Omega: omega, Distance: s.distance, Regions: regions, Memory: in.Memory, Seed: in.Seed,
+		Y: s.y, H: s.h, W: s.w, Omega: s.omega, Distance: s.distance, Regions: regions, Memory: in.Memory, Seed: in.Seed,
 	}, o.Fills.Count)
 	if err := checkFills(fills, regions); err != nil {
 		return nil, err
@@ -68,11 +66,6 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 		s.area += len(region)
 		s.filled = s.filled || len(fills[i]) > 0
 	}
-	s.scale = r.scale(s)
-	s.residual = s.posterior(func(is *island) []float32 { return is.residual }, func(a []float32) float64 {
-		return pixel.Quantile(a, o.Residual.Quantile) + o.Residual.Floor
-	})
-	s.domains = components(within(s.distance, o.Contrast.DilatePx), s.h, s.w, false)
 	return s, nil
 }
 
@@ -121,9 +114,10 @@ func (s *scene) split(regions [][]int32, reach int) {
 	}
 }
 
-// compare measures an island against its fills: the least residual (step 3), and A = Y - N* to start from (step 4), in units
-// of 1. A region with fewer fills than others repeats them; one without is its own fill.
+// compare measures an island against its fills: the least residual and its unit (step 3), and A = Y - N* to start from
+// (step 4), in that unit. A region with fewer fills than others repeats them; one without is its own fill.
 func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]float32) error {
+	o := &r.opts
 	box, K := is.state.Box, 1
 	for _, i := range is.regions {
 		K = max(K, len(fills[i]))
@@ -136,131 +130,98 @@ func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]f
 	for range K {
 		all = append(all, y...)
 	}
+	is.state = pixel.NewState(box, is.state.Pixels, r.step())
 	for _, i := range is.regions {
+		inWindow := func(p int32) int { return (int(p)/s.w-box.Y0)*w + int(p)%s.w - box.X0 }
+		spread := variation(fills[i], len(regions[i]), o.Residual.Quantile)
+		for j, p := range regions[i] {
+			is.state.C[inWindow(p)] = spread[j]
+		}
 		if len(fills[i]) == 0 {
 			continue
 		}
 		for k := range K {
 			f := fills[i][k%len(fills[i])]
 			for j, p := range regions[i] {
-				at := (int(p)/s.w-box.Y0)*w + int(p)%s.w - box.X0
+				at := inWindow(p)
 				for c := range 3 {
 					all[(k*3+c)*n+at] = f[c*len(regions[i])+j]
 				}
 			}
 		}
 	}
-	start, smooth := pixel.NewGaussian(r.opts.Optimiser.StartPx), pixel.NewGaussian(r.opts.Residual.SmoothPx)
+	is.unit(o)
+	start, smooth := pixel.NewGaussian(o.Optimiser.StartPx), pixel.NewGaussian(o.Residual.SmoothPx)
 	is.residual = make([]float32, n)
 	best := make([]int32, n)
 	if err := r.Device.Compare(y, all, K, h, w, smooth, start, is.residual, best); err != nil {
 		return err
 	}
-	is.state = pixel.NewState(box, is.state.Pixels, r.step())
 	for _, p := range is.state.Pixels {
 		for c := range 3 {
 			at := c*n + int(p)
-			is.state.A[at] = y[at] - all[int(best[p])*3*n+at]
+			is.state.A[at] = (y[at] - all[int(best[p])*3*n+at]) / is.state.C[p]
 		}
 	}
 	return nil
 }
 
-// scale returns c, the quantile of ||A|| over Omega plus the floor, and divides A by it.
-func (r *Refiner) scale(s *scene) float64 {
-	size := make([]float32, 0, s.area)
-	for _, is := range s.islands {
-		a := is.state.A
-		n := len(a) / 3
-		for _, p := range is.state.Pixels {
-			size = append(size, float32(math.Sqrt(float64(a[p]*a[p]+a[n+int(p)]*a[n+int(p)]+a[2*n+int(p)]*a[2*n+int(p)]))))
-		}
+// unit turns the fills' spread in State.C into the unit c of the anomaly, which is full evidence: High times the spread,
+// blurred over the island, and the floor.
+func (is *island) unit(o *Options) {
+	h, w := is.state.Box.H(), is.state.Box.W()
+	blur := pixel.NewGaussian(o.Residual.SpreadPx)
+	scratch := make([]float32, blur.Scratch(h, w))
+	cover := make([]float32, h*w)
+	for _, p := range is.state.Pixels {
+		cover[p] = 1
 	}
-	c := pixel.Quantile(size, r.opts.Optimiser.ScaleQuantile) + r.opts.Optimiser.ScaleFloor
-	k := float32(1 / c)
-	for _, is := range s.islands {
-		for i := range is.state.A {
-			is.state.A[i] *= k
-		}
+	blur.Blur(is.state.C, h, w, scratch)
+	blur.Blur(cover, h, w, scratch)
+	for _, p := range is.state.Pixels {
+		is.state.C[p] = float32(o.Residual.High) * (is.state.C[p]/cover[p] + float32(o.Residual.Floor))
 	}
-	return c
 }
 
-// posterior assembles the islands' planes, which are 0 away from them, into one [h,w] and divides it by unit of the
-// values over Omega.
-func (s *scene) posterior(plane func(*island) []float32, unit func([]float32) float64) []float32 {
-	over := make([]float32, 0, s.area)
-	for _, is := range s.islands {
-		v := plane(is)
-		for _, p := range is.state.Pixels {
-			over = append(over, v[p])
-		}
-	}
-	k := float32(1 / unit(over))
-	out := make([]float32, s.h*s.w)
-	for _, is := range s.islands {
-		v, b := plane(is), is.state.Box
-		for i := range v {
-			out[(b.Y0+i/b.W())*s.w+b.X0+i%b.W()] += k * v[i]
-		}
-	}
-	return out
-}
+// unknownSpread is the spread of a region with less than two fills: the whole range of the pixels, so that nothing there is
+// evidence.
+const unknownSpread = 1
 
-// optimised returns P_opt after the optimisation: the mean of ||A||/c, blurred and scaled.
-func (r *Refiner) optimised(s *scene) []float32 {
-	o := &r.opts.Optimiser
-	if !s.filled {
-		return make([]float32, s.h*s.w)
-	}
-	smooth := pixel.NewGaussian(o.SmoothPx)
-	k := 1 / float32(o.Averaged)
-	for _, is := range s.islands {
-		h, w := is.state.Box.H(), is.state.Box.W()
-		for i := range is.state.Sum {
-			is.state.Sum[i] *= k
-		}
-		smooth.Blur(is.state.Sum, h, w, make([]float32, smooth.Scratch(h, w)))
-	}
-	return s.posterior(func(is *island) []float32 { return is.state.Sum }, func(a []float32) float64 {
-		return max(pixel.Quantile(a, o.Quantile), o.Floor)
-	})
-}
-
-// finish runs steps 6 and 7 for the posterior p [h,w] and returns the map. Away from Omega P and RW are 0 and the map is
-// PosteriorFloor ContrastFloor sqrt(u), as it is for an image in which nothing is suspicious.
-func (r *Refiner) finish(s *scene, kind Kind, p []float32) []float32 {
-	o := &r.opts
-	out := make([]float32, s.h*s.w)
-	floor := o.Map.PosteriorFloor * o.Map.ContrastFloor
-	if s.distance == nil {
-		for i, u := range s.u {
-			out[i] = float32(math.Sqrt(max(float64(u), 0)) * floor)
+// variation is how much normal fills differ among themselves, per pixel of a region of n: the root of the share-quantile
+// over the fills [3,n] of their squared distance to the nearest other one, which counts as unknownSpread at most. It is
+// measured as the image is: by the least distance to fills that were chosen and offset by the same ring.
+func variation(fills [][]float32, n int, share float64) []float32 {
+	out := make([]float32, n)
+	K := len(fills)
+	if K < 2 {
+		for j := range out {
+			out[j] = unknownSpread
 		}
 		return out
 	}
-	seeds := make([]uint8, len(out))
-	far := o.Contrast.BackgroundPx * o.Contrast.BackgroundPx
-	for _, d := range s.domains {
-		for _, q := range d {
-			evidence := float64(p[q]) * min(math.Sqrt(max(float64(s.u[q]), 0)), o.Contrast.EvidenceCap)
-			switch {
-			case float64(s.distance[q]) > far || evidence <= o.Contrast.Background:
-				seeds[q] = background
-			case evidence >= o.Contrast.Foreground:
-				seeds[q] = foreground
-			default:
-				seeds[q] = unknown
+	sq := make([]float32, n)
+	least := make([]float32, n*K) // [n,K]
+	for i := range least {
+		least[i] = unknownSpread
+	}
+	for a := range K {
+		for b := range a {
+			clear(sq)
+			for c := range 3 {
+				x, y := fills[a][c*n:(c+1)*n], fills[b][c*n:(c+1)*n]
+				for j := range sq {
+					d := x[j] - y[j]
+					sq[j] += d * d
+				}
+			}
+			for j, d := range sq {
+				least[j*K+a] = min(least[j*K+a], d)
+				least[j*K+b] = min(least[j*K+b], d)
 			}
 		}
 	}
-	rw, walk := (&walker{y: s.y, h: s.h, w: s.w, domains: s.domains, o: &o.Contrast}).solve(seeds)
-	if s.diary != nil {
-		s.diary.Walks[kind] = walk
-	}
-	for i, u := range s.u {
-		contrast := o.Map.ContrastFloor + (1-o.Map.ContrastFloor)*float64(rw[i])
-		out[i] = float32(math.Sqrt(max(float64(u), 0)) * (o.Map.PosteriorFloor + float64(p[i])) * contrast)
+	for j := range out {
+		out[j] = float32(math.Sqrt(pixel.Quantile(least[j*K:(j+1)*K], share)))
 	}
 	return out
 }

@@ -72,7 +72,7 @@ func (b *blob) level(x, y float64) float64 {
 func (b *blob) coverage(soft float64) coverage { return outline(soft, b.level) }
 
 // turned is a patch that shows another part of the surface, turned by 27 to 63 degrees.
-func turned(r *rand.Rand, where place, s surface) flaw {
+func turned(r *rand.Rand, where place, s look) flaw {
 	where.area = max(where.area, 300) // a smaller piece of a pattern looks like any other
 	b := newBlob(r, where, 1.4)
 	sin, cos := math.Sincos(math.Pi * (0.15 + 0.2*r.Float64()) * float64(1-2*r.IntN(2)))

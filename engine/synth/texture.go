@@ -16,9 +16,13 @@ func blend(a, b rgb, t float64) rgb {
 
 // surface is one piece of a material on an unbounded plane, lengths in pixels. What all pieces have in common, the
 // product, is constant; what differs from piece to piece follows from a seed.
-type surface interface {
-	// at is the colour of a point.
+// look has a colour at every point.
+type look interface {
 	at(x, y float64) rgb
+}
+
+type surface interface {
+	look
 	// flaw breaks the structure in a way of the material's own.
 	flaw(r *rand.Rand, where place) flaw
 }

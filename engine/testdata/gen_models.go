@@ -58,6 +58,9 @@ func run(args []string) error {
 	}
 	ctx, dir := context.Background(), args[0]
 	if len(args) > 1 {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 		if err := fit(ctx, dir, args[1]); err != nil {
 			return err
 		}

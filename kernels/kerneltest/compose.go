@@ -20,22 +20,25 @@ func Compose(t *testing.T, m kernels.Machine, seed uint64) {
 			hw := s.h * s.w
 			y, a := r.Normal(s.n*3*hw), r.off(s.n*3*hw)
 			mask := make([]uint8, s.n*hw)
-			scale, gain, shift := r.Normal(s.n), r.Normal(3*s.n), r.Normal(3*s.n)
+			scale, gain, shift := r.off(s.n*hw), r.Normal(3*s.n), r.Normal(3*s.n)
 			plain := slices.Clone(y) // what pixel.Compose makes of it
 			used := stepShares{}
 			for n := range s.n {
-				st := &pixel.State{Box: pixel.Box{Y1: s.h, X1: s.w}, A: a[3*n*hw : 3*(n+1)*hw]}
+				st := &pixel.State{
+					Box: pixel.Box{Y1: s.h, X1: s.w}, C: scale[n*hw : (n+1)*hw], A: a[3*n*hw : 3*(n+1)*hw],
+				}
 				for p := range hw {
 					if n%3 == 1 || r.Rand.IntN(2) == 0 { // image 1: nothing
 						continue
 					}
 					mask[n*hw+p] = uint8(1 + r.Rand.IntN(255))
 					st.Pixels = append(st.Pixels, int32(p))
+					st.C[p] = 0.2 + r.Rand.Float32()
 					for c := range 3 {
 						st.A[c*hw+p] = float32(r.Rand.NormFloat64())
 					}
 				}
-				pixel.Compose(st, y[3*n*hw:], s.h, s.w, float64(scale[n]), plain[3*n*hw:3*(n+1)*hw])
+				pixel.Compose(st, y[3*n*hw:], s.h, s.w, plain[3*n*hw:3*(n+1)*hw])
 			}
 			list := kernels.ActiveTiles(mask, s.n, s.h, s.w)
 			my, ma, mm, ms := In(r, y), In(r, a), In(r, mask), In(r, scale)
@@ -97,7 +100,7 @@ func Compose(t *testing.T, m kernels.Machine, seed uint64) {
 			"batch": func(c *kernels.Compose) { c.N = 70000 }, "extents": func(c *kernels.Compose) { c.H = 0 },
 			"packed by 2": func(c *kernels.Compose) { c.Packed = 2 }, "blocks": func(c *kernels.Compose) { c.Tiles = 256 },
 			"mask is null": func(c *kernels.Compose) { c.Mask = 0 }, "out is not aligned": func(c *kernels.Compose) { c.Out = 260 },
-			"gain": func(c *kernels.Compose) { c.Gain = 2 },
+			"gain": func(c *kernels.Compose) { c.Gain = 2 }, "scale is null": func(c *kernels.Compose) { c.Scale = 0 },
 		} {
 			c := good
 			change(&c)
@@ -111,6 +114,7 @@ func Compose(t *testing.T, m kernels.Machine, seed uint64) {
 			"window": func(s *kernels.ComposeStart) { s.Left = 7 }, "count": func(s *kernels.ComposeStart) { s.Count = 10 },
 			"fills is null":    func(s *kernels.ComposeStart) { s.Fills = 0 },
 			"A is not aligned": func(s *kernels.ComposeStart) { s.A = 258 },
+			"scale":            func(s *kernels.ComposeStart) { s.Scale = 258 },
 		} {
 			s := start
 			change(&s)
@@ -129,7 +133,7 @@ func composeStart(t *testing.T, m kernels.Machine, seed uint64) {
 	} {
 		Case(t, m, seed, func(r *Rig) {
 			hw, plane := s.h*s.w, s.H*s.W
-			y, fills, scale := r.Normal(s.n*3*plane), r.Normal(s.k*3*hw), []float32{0.5, 3, 0.7}[:s.n]
+			y, fills, scale := r.Normal(s.n*3*plane), r.Normal(s.k*3*hw), r.off(s.n*plane)
 			before := r.off(s.n * 3 * plane)
 			best := make([]int32, hw)
 			var pixels []int32
@@ -137,6 +141,7 @@ func composeStart(t *testing.T, m kernels.Machine, seed uint64) {
 				best[p] = int32(r.Rand.IntN(s.k))
 				if p%3 != 1 {
 					pixels = append(pixels, int32(p))
+					scale[s.image*plane+(s.top+p/s.w)*s.W+s.left+p%s.w] = 0.2 + r.Rand.Float32()
 				}
 			}
 			mp, mb, mf, my, ms, a := In(r, pixels), In(r, best), In(r, fills), In(r, y), In(r, scale), In(r, before)
@@ -144,16 +149,17 @@ func composeStart(t *testing.T, m kernels.Machine, seed uint64) {
 				N: s.n, H: s.H, W: s.W, Image: s.image, Top: s.top, Left: s.left, WindowH: s.h, WindowW: s.w,
 				Count: len(pixels), Pixels: mp.Ptr, Best: mb.Ptr, Fills: mf.Ptr, Y: my.Ptr, A: a.Ptr,
 			}
-			for _, c := range []float32{1, scale[s.image]} {
-				if c != 1 {
-					k.Scale = ms.Ptr
-				}
+			for _, k.Scale = range []kernels.Ptr{0, ms.Ptr} {
 				r.Run(k.Enqueue, []Array{mp, mb, mf, my, ms}, []Array{a})
 				got := a.Read()
 				var set, want []float32
 				for _, p := range pixels {
+					inImage, c := (s.top+int(p)/s.w)*s.W+s.left+int(p)%s.w, float32(1)
+					if k.Scale != 0 {
+						c = scale[s.image*plane+inImage]
+					}
 					for ch := range 3 {
-						at := (3*s.image+ch)*plane + (s.top+int(p)/s.w)*s.W + s.left + int(p)%s.w
+						at := (3*s.image+ch)*plane + inImage
 						set, want = append(set, got[at]), append(want, (y[at]-fills[(int(best[p])*3+ch)*hw+int(p)])/c)
 						got[at] = before[at]
 					}
@@ -183,7 +189,7 @@ func composeBenchmark(name string, packed int) Bench {
 			}{
 				{&c.Y, func() (kernels.Ptr, error) { return b.Normal(3*n*h*w, 0, 1) }},
 				{&c.A, func() (kernels.Ptr, error) { return b.Normal(3*n*h*w, 0, 1) }},
-				{&c.Scale, func() (kernels.Ptr, error) { return b.Normal(n, 1, 0.1) }},
+				{&c.Scale, func() (kernels.Ptr, error) { return b.Normal(n*h*w, 1, 0.1) }},
 				{&c.Mask, func() (kernels.Ptr, error) { return stepMask(b, stepSquares(n, h, w, h)) }},
 				{&c.Gain, func() (kernels.Ptr, error) { return b.Normal(3*n, 1, 0.1) }},
 				{&c.Shift, func() (kernels.Ptr, error) { return b.Normal(3*n, 0, 1) }},

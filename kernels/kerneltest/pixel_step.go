@@ -103,12 +103,12 @@ func newStepBench(r *Rig, s stepScene) *stepBench {
 	// Off Omega everything is NaN, of which nothing may be seen.
 	dx := slices.Repeat([]float32{float32(math.NaN())}, s.iterations*b.dxStride)
 	a, m, v := r.off(3*len(b.mask)), r.off(3*len(b.mask)), r.off(len(b.mask))
-	sum := slices.Clone(v)
+	sum, scale := slices.Clone(v), slices.Clone(v)
 	for i := range b.mask {
 		if b.mask[i] == 0 {
 			continue
 		}
-		v[i], sum[i] = 0, 0
+		v[i], sum[i], scale[i] = 0, 0, 0.3+0.6*r.Rand.Float32()
 		for c := range 3 {
 			at := (i/hw*3+c)*hw + i%hw
 			m[at] = 0
@@ -128,10 +128,6 @@ func newStepBench(r *Rig, s stepScene) *stepBench {
 				}
 			}
 		}
-	}
-	scale := make([]float32, s.n)
-	for i := range scale {
-		scale[i] = 0.3 + float32(i%7)/10
 	}
 	list := kernels.ActiveTiles(b.mask, s.n, s.h, s.w)
 	active := len(list) - s.n - 1
@@ -201,7 +197,7 @@ func (b *stepBench) twin(p stepPlanes, n int) *pixel.State {
 	s := pixel.NewState(pixel.Box{Y1: b.H, X1: b.W}, b.pixels[n], &b.gauss)
 	for _, q := range s.Pixels {
 		i := n*hw + int(q)
-		s.V[q], s.Sum[q] = p.v[i], p.sum[i]
+		s.V[q], s.Sum[q], s.C[q] = p.v[i], p.sum[i], b.scale.initial[i]
 		for c := range 3 {
 			at := c*hw + int(q)
 			s.A[at], s.M[at] = p.a[3*n*hw+at], p.m[3*n*hw+at]
@@ -213,7 +209,7 @@ func (b *stepBench) twin(p stepPlanes, n int) *pixel.State {
 // twinStep does iteration t on the host.
 func (b *stepBench) twinStep(s *pixel.State, dx []float32, n, t int) pixel.Stats {
 	at := (t-1)*b.dxStride + 3*n*b.H*b.W
-	return pixel.Step(s, dx[at:at+3*b.H*b.W], b.H, b.W, float64(0.3+float32(n%7)/10), t, &b.gauss)
+	return pixel.Step(s, dx[at:at+3*b.H*b.W], b.H, b.W, t, &b.gauss)
 }
 
 // onPixels picks the values of channel planes [C,H,W] on the pixels.
@@ -410,7 +406,7 @@ func PixelStep(t *testing.T, m kernels.Machine, seed uint64) {
 		for t := range s.iterations {
 			copy(a.dx.initial[t*a.dxStride:], b.dx.initial[t*b.dxStride+3*n*hw:][:3*hw])
 		}
-		a.scale.initial[0] = b.scale.initial[n]
+		copy(a.scale.initial, b.scale.initial[n*hw:])
 		a.dx.reset()
 		a.scale.reset()
 		a.run(r, a.PixelStep, false, nil)
@@ -455,6 +451,8 @@ func PixelStep(t *testing.T, m kernels.Machine, seed uint64) {
 			{"blocks", func(s *kernels.PixelStep) { s.Blocks = 0 }},
 			{"dx is null", func(s *kernels.PixelStep) { s.DX = 0 }},
 			{"mask is null", func(s *kernels.PixelStep) { s.Mask = 0 }},
+			{"scale is null", func(s *kernels.PixelStep) { s.Scale = 0 }},
+			{"scale is not aligned", func(s *kernels.PixelStep) { s.Scale = 260 }},
 			{"SQ is not aligned", func(s *kernels.PixelStep) { s.SQ = 260 }},
 			{"schedule is not aligned", func(s *kernels.PixelStep) { s.Schedule = 264 }},
 		} {
@@ -551,7 +549,7 @@ func stepBenchmark(size string, n, h, w, side int) Bench {
 				{&s.Tiles, func() (kernels.Ptr, error) { return Put(b, list) }},
 				{&s.Mask, func() (kernels.Ptr, error) { return stepMask(b, mask) }},
 				{&s.DX, func() (kernels.Ptr, error) { return b.Normal(3*pixels, 0, 6) }},
-				{&s.Scale, func() (kernels.Ptr, error) { return b.Normal(n, 1, 0.1) }},
+				{&s.Scale, func() (kernels.Ptr, error) { return b.Normal(pixels, 1, 0.1) }},
 				{&s.A, func() (kernels.Ptr, error) { return b.Normal(3*pixels, 0, 0.7) }},
 				{&s.M, func() (kernels.Ptr, error) { return b.Normal(3*pixels, 0, 0.5) }},
 				{&s.V, func() (kernels.Ptr, error) { return b.Normal(pixels, 2, 0.1) }},

@@ -7,7 +7,7 @@ import json
 import numpy as np
 from scipy import ndimage, optimize
 
-H, W, ITERATIONS, SCALE, FROM = 16, 20, 4, 0.35, 3
+H, W, ITERATIONS, FROM = 16, 20, 4, 3
 EPS, LAM, MOMENTUM, DECAY, RATE = 0.1, 3.0, 0.8, 0.95, 0.1
 rng = np.random.default_rng(7)
 
@@ -49,12 +49,13 @@ plane, grid = short((H, W), 1), short((H // 4, W // 4), 1)
 region = np.zeros((H, W), bool)
 region[4:11, 0:9] = True
 region[6:8, 3:5] = False
+unit = np.abs(short((H, W), 0.3)) + 1 / 16
 a = np.where(region, short((3, H, W), 0.5), 0)
 a0, dx = a.copy(), short((ITERATIONS, 3, H, W), 4)
 m, v, total = np.zeros((3, H, W)), np.zeros((H, W)), np.zeros((H, W))
 penalty, moved, support = [], [], []
 for t in range(1, ITERATIONS + 1):
-    g = np.stack([blur(x, 1.5) for x in np.where(region, -SCALE * dx[t - 1], 0)]) * region
+    g = np.stack([blur(x, 1.5) for x in np.where(region, -unit * dx[t - 1], 0)]) * region
     m = MOMENTUM * m + (1 - MOMENTUM) * g
     v = DECAY * v + (1 - DECAY) * (g**2).sum(0)
     eta = RATE / (np.sqrt(v / (1 - DECAY**t)) + LAM)
@@ -70,13 +71,15 @@ for t in range(1, ITERATIONS + 1):
     if t >= FROM:
         total += np.sqrt((a**2).sum(0))
 
+y = short((3, H, W), 1)
 ns, ts = np.meshgrid([0.02, 0.1, 0.3, 0.5, 1.2], [0.002, 0.03, 0.1, 0.6])
 flat = lambda x: [float(f"{y:.8g}") for y in np.ravel(x)]
 print(json.dumps({
     "H": H, "W": W, "Plane": flat(plane), "Blur1": flat(blur(plane, 1)), "Blur15": flat(blur(plane, 1.5)),
     "Grid": flat(grid), "Up": flat(upsample(grid, 4)),
     "Quantiles": {str(q): float(np.quantile(plane, q)) for q in (0.9, 0.95)},
-    "Scale": SCALE, "Region": [int(p) for p in np.flatnonzero(region)],
+    "Region": [int(p) for p in np.flatnonzero(region)],
+    "Unit": flat(unit), "Y": flat(y), "X": flat(y - unit * a),
     "A0": flat(a0), "Dx": flat(dx), "A": flat(a), "M": flat(m), "V": flat(v), "Sum": flat(total),
     "Penalty": penalty, "Moved": moved, "Support": support,
     "ProxN": flat(ns), "ProxT": flat(ts), "Prox": flat([prox(n, t) for n, t in zip(ns.ravel(), ts.ravel())]),

@@ -1,4 +1,4 @@
-"""Maps for golden_test.go: steps 1 and 3 to 7 of engine/refine with given fills, from their formulas, in float64 with NumPy
+"""Maps for golden_test.go: steps 1 and 3 to 6 of engine/refine with given fills, from their formulas, in float64 with NumPy
 and SciPy. Images are integer formulas that golden_test.go repeats, so that only results are stored.
 
     python gen_refine.py > refine.json
@@ -6,10 +6,11 @@ and SciPy. Images are integer formulas that golden_test.go repeats, so that only
 import json
 
 import numpy as np
-from scipy import ndimage, optimize, sparse
-from scipy.sparse.linalg import spsolve
+from scipy import ndimage, optimize
 
 H, W, S = 56, 72, 4
+PEAK = 4  # cells: less than the design's, so that each corner of this small image has its own
+SLOPE = 0.5  # of the trust: less than the design's, which so clear a defect leads to the bound
 i, j, ch = np.meshgrid(np.arange(H), np.arange(W), np.arange(3), indexing="ij")
 
 
@@ -41,7 +42,7 @@ boxes = [
 ]
 
 
-def score(X):
+def score(X, normal):
     return np.array([GAIN * ((X[b] - normal[b]) ** 2).mean() - 1 for b in boxes])
 
 
@@ -52,25 +53,49 @@ def gradient(X, dz):
     return g
 
 
-# 1. Suspicious region.
-z = score(Y)
-y = np.clip((np.arange(H) + 0.5) / S - 0.5, 0, H // S - 1)
-x = np.clip((np.arange(W) + 0.5) / S - 0.5, 0, W // S - 1)
-u = blur(ndimage.map_coordinates(z.reshape(H // S, W // S), np.meshgrid(y, x, indexing="ij"), order=1), 1)
-label, count = ndimage.label(u > 0.5, np.ones((3, 3)))
-keep = np.isin(label, np.unique(label[u > 1])) & (label > 0)
-keep &= ndimage.distance_transform_edt(~(u > 1)) <= 12
-omega = ndimage.distance_transform_edt(~keep) <= 8
-away = ndimage.distance_transform_edt(~omega)
+def upsample(grid):
+    y = np.clip((np.arange(H) + 0.5) / S - 0.5, 0, H // S - 1)
+    x = np.clip((np.arange(W) + 0.5) / S - 0.5, 0, W // S - 1)
+    return ndimage.map_coordinates(grid.reshape(H // S, W // S), np.meshgrid(y, x, indexing="ij"), order=1)
 
-# 3. Residual.
+
+def own(X, normal):
+    """The map of the method whose scores these are."""
+    return blur(upsample(score(X, normal)), 2) / 2
+
+
+def moved(x, dy, dx):
+    return x[..., np.clip(np.arange(H) + dy, 0, H - 1), :][..., np.clip(np.arange(W) + dx, 0, W - 1)]
+
+
+# 1. Suspicious region.
+z = score(Y, normal)
+u = blur(upsample(z), 1)
+peak = np.kron(ndimage.maximum_filter(z.reshape(H // S, W // S), 2 * PEAK + 1, mode="nearest"), np.ones((S, S)))
+least, most = np.maximum(0.5, 0.5 * peak), max(1, 0.4 * z.max())
+label, count = ndimage.label(u > least, np.ones((3, 3)))
+sure = (u > most) & (label > 0)
+keep = np.isin(label, np.unique(label[sure])) & (label > 0)
+keep &= ndimage.distance_transform_edt(~sure) <= 12
+omega = ndimage.distance_transform_edt(~keep) <= 8
+margin = min(np.abs(u - least).min(), np.abs(u - most).min())
+
+# 3. Residual, in units of what the fills differ by.
 N = np.stack([np.where(omega, f, Y) for f in fills])
 sq = ((Y - N) ** 2).sum(1)
-a = blur(np.sqrt(sq.min(0)), 1)
-P_res = a / (np.quantile(a[omega], 0.95) + 0.001)
+others = [[((f - g) ** 2).sum(0) for g in fills if g is not f] for f in fills]
+spread = np.sqrt(np.quantile(np.minimum(np.min(others, 1), 1), 0.9, axis=0))
+c = np.where(omega, 3 * (blur(spread * omega, 3) / np.maximum(blur(omega.astype(float), 3), 1e-300) + 0.01), 1)
+
+
+def grade(n):
+    return np.clip((n - 1 / 3) / (2 / 3), 0, 1) * omega
+
+
+e_residual = grade(blur(np.sqrt(sq.min(0)), 1) / c)
 
 # 4. Optimisation.
-EPS, LAM = 0.1, 3.0
+EPS, LAM, ITERATIONS, AVERAGED = 0.1, 3.0, 6, 3
 value = lambda n: np.log(1 + n / EPS) / np.log(1 + 1 / EPS)
 
 
@@ -85,16 +110,14 @@ def prox(n, t):
 
 
 start = np.argmin([blur(s, 1.2) for s in sq], axis=0)
-A = Y - np.take_along_axis(N, start[None, None], 0)[0]
+A = (Y - np.take_along_axis(N, start[None, None], 0)[0]) / c
 size = lambda A: np.sqrt((A**2).sum(0))
-c = np.quantile(size(A)[omega], 0.9) + 0.001
-A /= c
 near = ndimage.distance_transform_edt(~omega) <= 8
 where = near.reshape(H // S, S, W // S, S).any((1, 3)).ravel()
 m, v, mean = np.zeros_like(A), np.zeros((H, W)), np.zeros((H, W))
 data, penalty, support, step = [], [], [], []
-for t in range(1, 13):
-    zs = score(Y - c * A)
+for t in range(1, ITERATIONS + 1):
+    zs = score(Y - c * A, normal)
     data.append(float((16 * np.log(1 + np.maximum(zs + 1, 0)))[where].sum()))
     penalty.append(float(LAM * value(size(A)).sum()))
     support.append(int((size(A) > 0).sum()))
@@ -111,50 +134,41 @@ for t in range(1, 13):
     new = b * kept / np.maximum(n, 1e-300)
     step.append(float(size(new - A)[omega].mean()))
     A = new
-    if t > 6:
-        mean += size(A) / 6
-P_opt = blur(mean, 1)
-P_opt /= np.quantile(P_opt[omega], 0.95)
+    if t > ITERATIONS - AVERAGED:
+        mean += size(A) / AVERAGED
+e_optimised = grade(blur(mean, 1))
+
+# 5. Looks.
+plain = own(Y, normal)
+looked = plain.copy()
+for dy in (-2, 2):
+    for dx in (-2, 2):
+        looked += moved(own(moved(Y, dy, dx), moved(normal, dy, dx)), -dy, -dx)
+looked /= 5
 
 
-# 6. Contrast.
-def walk(P):
-    e = P * np.minimum(np.sqrt(np.maximum(u, 0)), 1.5)
-    domain = away <= 4
-    bg = domain & ((away > 2) | (e <= 0.3))
-    fg = domain & ~bg & (e >= 0.9)
-    free = domain & ~bg & ~fg
-    rw = fg.astype(float)
-    at = -np.ones((H, W), int)
-    at[free] = np.arange(free.sum())
-    L, rhs = sparse.lil_matrix((free.sum(), free.sum())), np.zeros(free.sum())
-    for p, q in np.argwhere(free):
-        for r, s in ((p - 1, q), (p + 1, q), (p, q - 1), (p, q + 1)):
-            if 0 <= r < H and 0 <= s < W and domain[r, s]:
-                k = np.exp(-1000 * ((Y[:, p, q] - Y[:, r, s]) ** 2).sum()) + 1e-6
-                L[at[p, q], at[p, q]] += k
-                if free[r, s]:
-                    L[at[p, q], at[r, s]] -= k
-                elif fg[r, s]:
-                    rhs[at[p, q]] += k
-    rw[free] = spsolve(L.tocsc(), rhs)
-    margin = np.abs(np.concatenate([e[domain] - 0.3, e[domain] - 0.9])).min()
-    return rw, float(margin), int(free.sum())
+# 6. Map.
+def rank(v):
+    below = 0.25**2 * np.exp(2 * (np.maximum(v, 0) / 0.25 - 1)) / (1 - 2 * np.minimum(v, 0) / 0.25)
+    return np.where(v >= 0.25, v**2, below)
 
 
-# 7. Map.
-def final(P):
-    rw, margin, unknowns = walk(P)
-    S = np.sqrt(np.maximum(u, 0)) * (0.05 + P) * (0.1 + 0.9 * rw)
-    return [float(f"{s:.6g}") for s in S.ravel()], margin, unknowns
+def join(v, e):
+    g = rank(v)
+    cells = lambda x: blur(x.reshape(H // S, S, W // S, S).sum((1, 3)), 4)
+    near = upsample(cells(e * omega) / cells(omega.astype(float)))
+    agreement = (g * e)[omega].sum() / g[omega].sum() / (e[omega].mean() + 0.02)
+    trust = np.clip(SLOPE * (agreement - 1), 0.2, 3)
+    joined = np.where(omega, g * ((0.1 + e) / (0.1 + near)) ** trust, g)
+    return [float(f"{s:.7g}") for s in joined.ravel()], float(trust)
 
 
-residual, m1, n1 = final(P_res)
-f2pad, m2, n2 = final((P_res + P_opt) / 2)
+residual, t1 = join(plain, e_residual)
+f2pad, t2 = join(looked, (e_residual + e_optimised) / 2)
 parts, _ = ndimage.label(omega, np.ones((3, 3)))
 print(json.dumps({
-    "omega": int(omega.sum()), "components": int(parts.max()), "scale": float(c),
-    "margin": min(m1, m2),  # of the evidence to its thresholds: no seed hangs on rounding
-    "unknowns": [n1, n2], "data": data, "penalty": penalty, "support": support, "step": step,
-    "residual": residual, "f2pad": f2pad,
+    "omega": int(omega.sum()), "components": int(parts.max()),
+    "margin": float(margin),  # of u to the region's thresholds: no pixel of it hangs on rounding
+    "trust": [t1, t2],  # neither is at a bound
+    "data": data, "penalty": penalty, "support": support, "step": step, "residual": residual, "f2pad": f2pad,
 }))

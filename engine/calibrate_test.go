@@ -1,0 +1,261 @@
+package engine
+
+import (
+	"fmt"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"f2pad/engine/dataset"
+	"f2pad/engine/imageio"
+	"f2pad/engine/metric"
+	"f2pad/engine/nd"
+	"f2pad/engine/refine"
+	"f2pad/engine/synth"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+)
+
+func TestConformalQuantile(t *testing.T) {
+	scores := func(n int) []float64 { // n, n-1, ..., 1
+		s := make([]float64, n)
+		for i := range s {
+			s[i] = float64(n - i)
+		}
+		return s
+	}
+	for _, c := range []struct {
+		n    int
+		fpr  float64
+		want float64
+	}{{99, 0.05, 95}, {100, 0.05, 96}, {19, 0.05, 19}, {10, 0.05, 10}, {1, 0.5, 1}, {9, 0.5, 5}} {
+		require.Equal(t, c.want, conformal(scores(c.n), c.fpr), "%+v", c)
+	}
+}
+
+// TestCalibrationKeepsItsPromise runs a model on the images it was calibrated on: so many of them, and of their pixels, lie
+// above the thresholds as the model states.
+func TestCalibrationKeepsItsPromise(t *testing.T) {
+	p := fixture(t)
+	for _, name := range names() {
+		t.Run(name, func(t *testing.T) {
+			m := p.model(t, name)
+			cal := m.Info.Calibration
+			_, held, err := split(p.data.Train, 0.2, m.Info.Seed)
+			require.NoError(t, err)
+			require.Len(t, held, m.Info.HeldOut)
+			above, pixels := map[refine.Kind]int{}, 0
+			for id, r := range scored(t, m, Options{Maps: Kinds()}, held) {
+				require.NoError(t, r.Err)
+				require.False(t, r.Anomalous, "%s: so few images that the threshold is the largest score", id)
+				for k, v := range r.Maps {
+					for _, s := range nd.Data(v) {
+						if float64(s) > cal.PixelThreshold[k] {
+							above[k]++
+						}
+					}
+				}
+				pixels += 96 * 96
+			}
+			for _, k := range Kinds() {
+				require.Equal(t, float64(above[k])/float64(pixels), cal.Promises[k].Above, "%s", k)
+				require.LessOrEqual(t, cal.Promises[k].Above, cal.PixelFPR, "%s", k)
+			}
+		})
+	}
+}
+
+// The thresholds are the best ones, or those of the stated rate, for the held-out images and for defects painted on these:
+// here they are scored as files are, one by one.
+func TestPixelThresholdsAreThoseOfPaintedHeldOutImages(t *testing.T) {
+	p := fixture(t)
+	simulated := 0
+	for _, name := range names() {
+		t.Run(name, func(t *testing.T) {
+			m := p.model(t, name)
+			cal := m.Info.Calibration
+			_, held, err := split(p.data.Train, 0.2, m.Info.Seed)
+			require.NoError(t, err)
+			require.Equal(t, leastPainted, cal.Painted)
+			require.ElementsMatch(t, synth.Paints(), cal.Paints)
+			e, err := New(m, Options{Maps: Kinds()})
+			require.NoError(t, err)
+			defer e.Close()
+			painted, normal := map[refine.Kind]*metric.MeanDice{}, map[refine.Kind]*metric.Quantiles{}
+			for _, k := range Kinds() {
+				painted[k], normal[k] = metric.NewMeanDice(), metric.NewQuantiles(metric.Options{})
+			}
+			add := func(im *imageio.Image, mask *tensor.Dense) {
+				f, err := newFrame(im, m.Info.Size, m.backbone.Multiple(), m.backbone.MinSide())
+				require.NoError(t, err)
+				r, err := e.run(t.Context(), []*frame{f})
+				require.NoError(t, err)
+				for _, k := range Kinds() {
+					v := f.native(nd.Data(r[0].maps[k]))
+					if mask == nil {
+						require.NoError(t, normal[k].Add(nd.Data(v)))
+					}
+					require.NoError(t, painted[k].Add(v, mask))
+				}
+			}
+			for _, tr := range trials(held, m.Info.Seed) {
+				im, err := imageio.Decode(tr.item.Path, imageio.Limits{})
+				require.NoError(t, err)
+				if tr.defect == "" {
+					add(im, nil)
+					continue
+				}
+				pix, mask, err := synth.Paint(im.RGB(), tr.defect, tr.seed)
+				require.NoError(t, err)
+				add(&imageio.Image{Pix: pix, Depth: 8}, mask)
+			}
+			for _, k := range Kinds() {
+				q, err := normal[k].At(1 - cal.PixelFPR)
+				require.NoError(t, err)
+				best, _ := painted[k].Best()
+				require.Equal(t, max(q[0], best), cal.PixelThreshold[k], "%s", k)
+				require.Equal(t, painted[k].At(cal.PixelThreshold[k]), cal.Promises[k].Dice, "%s", k)
+				require.Equal(t, best > q[0], cal.Promises[k].Rule == BySimulation, "%s", k)
+				if best > q[0] {
+					simulated++
+				}
+			}
+		})
+	}
+	require.NotZero(t, simulated, "no threshold owes anything to the painted defects")
+}
+
+func TestTrialsPaintTheHeldOutImagesInTurn(t *testing.T) {
+	for n, painted := range map[int]int{2: 24, 4: 24, 5: 24, 18: 24, 30: 30, 48: 48, 49: 48, 200: 48} {
+		held := make([]dataset.Item, n)
+		for i := range held {
+			held[i].ID = fmt.Sprintf("%03d", i)
+		}
+		all := trials(held, 7)
+		require.Len(t, all, n+painted)
+		require.Equal(t, all, trials(held, 7))
+		seeds, kinds, images, pairs := map[uint64]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
+		for i, tr := range all {
+			if i < n {
+				require.Equal(t, trial{item: held[i]}, tr, "first all images as they are")
+				continue
+			}
+			seeds[tr.seed] = true
+			kinds[tr.defect]++
+			images[tr.item.ID]++
+			pairs[tr.item.ID+tr.defect]++
+		}
+		require.Len(t, seeds, painted, "every defect is another one")
+		require.Len(t, images, min(n, painted))
+		for _, kind := range synth.Paints() {
+			require.InDelta(t, float64(painted)/5, kinds[kind], 1, "%d images: %s", n, kind)
+		}
+		for id, k := range images {
+			require.InDelta(t, float64(painted)/float64(min(n, painted)), k, 1, "%d images: %s", n, id)
+		}
+		for pair, k := range pairs {
+			require.LessOrEqual(t, k, (images[pair[:3]]+4)/5, "%d images: %s: all kinds before one comes again", n, pair)
+		}
+		if n > painted {
+			require.Greater(t, all[len(all)-1].item.ID, held[n-n/20-2].ID, "images from all over the list")
+		}
+		require.NotEqual(t, all[n].seed, trials(held, 8)[n].seed, "the seed decides")
+	}
+}
+
+// threshold chooses for normal pixels 1 to 1000, also around a defect of the given values.
+func threshold(t *testing.T, fpr float64, defect ...float32) (float64, Promise) {
+	t.Helper()
+	s := newSample()
+	defer s.normal.Close()
+	values := make([]float32, 1000)
+	for i := range values {
+		values[i] = float32(1 + i)
+	}
+	require.NoError(t, s.add(nd.Wrap(slices.Clone(values), 40, 25), nil))
+	if len(defect) > 0 {
+		values = append(values, defect...)
+		mask := nd.New(1, len(values))
+		for i := range defect {
+			nd.Data(mask)[1000+i] = 1
+		}
+		require.NoError(t, s.add(nd.Wrap(values, 1, len(values)), mask))
+	}
+	at, p, err := s.threshold(fpr)
+	require.NoError(t, err)
+	return at, p
+}
+
+func TestPixelThresholdFollowsTheDefects(t *testing.T) {
+	const rate, step = 990.01, 1.0 / 128 // NumPy's quantile of 99 %; what thresholds are told apart by
+	for _, v := range []float32{1200, 2000, 9000} {
+		at, p := threshold(t, 0.01, v, v+1, v+2)
+		require.Less(t, at, float64(v))
+		require.InEpsilon(t, v, at, step, "all of the defect and nothing else")
+		require.Equal(t, Promise{Rule: BySimulation, Above: 0, Dice: 1}, p)
+	}
+	at, p := threshold(t, 0.01, 900, 2000, 2001)
+	require.InEpsilon(t, 2000, at, step, "one pixel of the defect would cost a hundred others")
+	require.InDelta(t, 0.8, float64(p.Dice), 1e-9)
+
+	at, p = threshold(t, 0.01, slices.Repeat([]float32{998.5}, 50)...)
+	require.Equal(t, BySimulation, p.Rule)
+	require.InEpsilon(t, 998.5, at, step)
+	require.Greater(t, p.Above, 0.002, "some normal pixels are in the bargain")
+	require.Less(t, p.Above, 0.01)
+
+	at, p = threshold(t, 0.01, slices.Repeat([]float32{500}, 600)...) // best: more than half of everything
+	require.InDelta(t, rate, at, 1e-9, "what the map does not see lowers no threshold")
+	require.Equal(t, ByRate, p.Rule)
+	require.Equal(t, 0.01, p.Above)
+	require.Zero(t, p.Dice)
+	at, _ = threshold(t, 0.3, slices.Repeat([]float32{500}, 600)...)
+	require.InDelta(t, 700.3, at, 1e-9)
+
+	at, p = threshold(t, 0.01)
+	require.InDelta(t, rate, at, 1e-9)
+	require.Equal(t, ByRate, p.Rule)
+	require.False(t, p.Dice.Defined())
+}
+
+// Images that are too small to paint on are calibrated on as they are.
+func TestSmallImagesAreNotPainted(t *testing.T) {
+	dir := t.TempDir()
+	var items []dataset.Item
+	for i := range uint64(8) {
+		img, _, err := synth.Render("grain", synth.Good, synth.MinSize, i)
+		require.NoError(t, err)
+		const side = synth.MinSize - 4
+		out := image.NewGray(image.Rect(0, 0, side, side))
+		for p := range out.Pix {
+			out.Pix[p] = uint8(255 * nd.Data(img)[p/side*synth.MinSize+p%side])
+		}
+		path := filepath.Join(dir, fmt.Sprintf("%d.png", i))
+		f, err := os.Create(path)
+		require.NoError(t, err)
+		require.NoError(t, png.Encode(f, out))
+		require.NoError(t, f.Close())
+		items = append(items, dataset.Item{Path: path, ID: filepath.Base(path)})
+	}
+	last := Progress{}
+	m, err := Fit(t.Context(), items, FitOptions{Method: "padim", Progress: func(p Progress) { last = p }}, nil)
+	require.NoError(t, err)
+	require.Equal(t, Progress{"calibration", 2 + 2 + leastPainted, 2 + 2 + leastPainted}, last)
+	c := m.Info.Calibration
+	require.Zero(t, c.Painted)
+	require.Empty(t, c.Paints)
+	for _, k := range Kinds() {
+		require.Equal(t, ByRate, c.Promises[k].Rule)
+		require.False(t, c.Promises[k].Dice.Defined())
+	}
+	path := filepath.Join(dir, "m.f2pad")
+	_, err = m.Save(path)
+	require.NoError(t, err, "an undefined Dice is null")
+	again, err := Load(path)
+	require.NoError(t, err)
+	require.False(t, again.Info.Calibration.Promises[refine.Base].Dice.Defined())
+}

@@ -1,0 +1,83 @@
+package refine
+
+import (
+	"math"
+
+	"f2pad/engine/pixel"
+)
+
+// join makes the map of the evidence e [h,w] (step 6): S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v)
+// away from it and where nothing is suspicious.
+func (r *Refiner) join(s *scene, v, e []float32) []float32 {
+	o := &r.opts.Map
+	g := make([]float64, s.h*s.w)
+	for i, v := range v {
+		g[i] = o.rank(float64(v))
+	}
+	if s.omega != nil {
+		mean, trust := r.localMean(s, e), o.trust(s, e, g)
+		for i, in := range s.omega {
+			if in {
+				g[i] *= math.Pow((o.Floor+float64(e[i]))/(o.Floor+float64(mean[i])), trust)
+			}
+		}
+	}
+	out := make([]float32, len(g))
+	for i, v := range g {
+		out[i] = float32(min(v, math.MaxFloat32))
+	}
+	return out
+}
+
+// trust says how far the evidence agrees with the detector in an image: the mean of e over Omega weighted with the
+// detector's ranking g, over the plain mean. Where normal parts are as unlike their fills as the defect is (a part that is
+// worn in another way than those learned from), that is about 1, and the evidence has little say.
+func (o *MapOptions) trust(s *scene, e []float32, g []float64) float64 {
+	var weighted, weight, sum, n float64
+	for i, in := range s.omega {
+		if in {
+			weighted += g[i] * float64(e[i])
+			weight += g[i]
+			sum += float64(e[i])
+			n++
+		}
+	}
+	agreement := weighted / weight / (sum/n + o.TrustFloor)
+	return min(max(o.TrustSlope*(agreement-1), o.TrustLeast), o.TrustMost)
+}
+
+// rank is g(v), the detector's own ranking: v^Power, continued by an exponential below Knee, where it would no longer
+// grow, and by a hyperbola below 0, where that would underflow. It is positive and grows with v everywhere.
+func (o *MapOptions) rank(v float64) float64 {
+	if v >= o.Knee {
+		return math.Pow(v, o.Power)
+	}
+	g := math.Pow(o.Knee, o.Power) * math.Exp(o.Power*(max(v, 0)/o.Knee-1))
+	return g / (1 - o.Power*min(v, 0)/o.Knee)
+}
+
+// localMean is the mean of e over Omega near each pixel, with a Gaussian of MeanCells: on the grid, then enlarged.
+func (r *Refiner) localMean(s *scene, e []float32) []float32 {
+	st := r.opts.Stride
+	h, w := s.h/st, s.w/st
+	sum, count := make([]float32, h*w), make([]float32, h*w)
+	for i, in := range s.omega {
+		if in {
+			v := i/s.w/st*w + i%s.w/st
+			sum[v] += e[i]
+			count[v]++
+		}
+	}
+	blur := pixel.NewGaussian(r.opts.Map.MeanCells)
+	scratch := make([]float32, blur.Scratch(h, w))
+	blur.Blur(sum, h, w, scratch)
+	blur.Blur(count, h, w, scratch)
+	for v, n := range count {
+		if n > 0 {
+			sum[v] /= n
+		}
+	}
+	mean := make([]float32, s.h*s.w)
+	pixel.Upsample(sum, h, w, st, mean)
+	return mean
+}

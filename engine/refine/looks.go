@@ -1,0 +1,67 @@
+package refine
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"f2pad/engine/internal/par"
+	"f2pad/engine/nd"
+)
+
+// look averages each suspicious scene's v with the maps of the image moved by less than a cell, up and down, left and right:
+// what one grid sees by its own place alone fades, and what is there stays. Beyond its border the image is continued.
+func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
+	var which []int
+	for i, s := range scenes {
+		if s.omega != nil {
+			which = append(which, i)
+		}
+	}
+	d := int(math.Round(r.opts.Looks.ShiftCells * float64(r.opts.Stride)))
+	if len(which) == 0 || d == 0 {
+		return nil
+	}
+	h, w := scenes[0].h, scenes[0].w
+	x, v := nd.New(len(which), 3, h, w), nd.New(len(which), h, w)
+	shifts := [][2]int{{-d, -d}, {-d, d}, {d, -d}, {d, d}}
+	for _, i := range which {
+		scenes[i].looked = append([]float32(nil), scenes[i].v...)
+	}
+	for _, shift := range shifts {
+		par.For(3*len(which), func(k int) {
+			moved(nd.Data(x)[k*h*w:(k+1)*h*w], scenes[which[k/3]].y[k%3*h*w:(k%3+1)*h*w], h, w, shift[0], shift[1])
+		})
+		if err := sc.Map(ctx, which, x, v); err != nil {
+			return err
+		}
+		for p, b := range nd.Data(v) {
+			if !bounded(b, maxScore) {
+				return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of a look", which[p/(h*w)], b, p%(h*w))
+			}
+		}
+		par.For(len(which), func(k int) {
+			back := make([]float32, h*w)
+			moved(back, nd.Data(v)[k*h*w:(k+1)*h*w], h, w, -shift[0], -shift[1])
+			for p, b := range back {
+				scenes[which[k]].looked[p] += b
+			}
+		})
+	}
+	for _, i := range which {
+		for p := range scenes[i].looked {
+			scenes[i].looked[p] /= float32(len(shifts) + 1)
+		}
+	}
+	return nil
+}
+
+// moved fills dst [h,w] with src at (y+dy, x+dx), or at the nearest pixel of the image.
+func moved(dst, src []float32, h, w, dy, dx int) {
+	for y := range h {
+		row := src[min(max(y+dy, 0), h-1)*w:]
+		for x := range w {
+			dst[y*w+x] = row[min(max(x+dx, 0), w-1)]
+		}
+	}
+}

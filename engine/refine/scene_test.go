@@ -1,0 +1,175 @@
+package refine
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"f2pad/engine/compare"
+	"f2pad/engine/pixel"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestVariationLeavesEachFillOut(t *testing.T) {
+	const n = 37
+	for _, K := range []int{2, 3, 6} {
+		for _, share := range []float64{0, 0.5, 0.9, 1} {
+			rng := rand.New(rand.NewPCG(uint64(K), 3))
+			fills := make([][]float32, K)
+			for k := range fills {
+				fills[k] = make([]float32, 3*n)
+				for i := range fills[k] {
+					fills[k][i] = 0.5 + float32(i%n)/n*float32(rng.NormFloat64()) // the last pixels differ by more than counts
+				}
+			}
+			if K > 2 {
+				copy(fills[1], fills[0]) // equals: as alike as can be
+			}
+			want := make([]float64, n)
+			capped := false
+			for j := range want {
+				var least []float64
+				for a := range K {
+					best := math.Inf(1)
+					for b := range K {
+						d := 0.0
+						for c := range 3 {
+							d += math.Pow(float64(fills[a][c*n+j])-float64(fills[b][c*n+j]), 2)
+						}
+						if a != b {
+							best = min(best, d)
+						}
+					}
+					capped = capped || best > 1
+					least = append(least, min(best, 1))
+				}
+				slices.Sort(least)
+				at := share * float64(K-1)
+				low := int(at)
+				high := least[min(low+1, K-1)]
+				want[j] = math.Sqrt(least[low] + (high-least[low])*(at-float64(low)))
+			}
+			require.True(t, capped)
+			compare.Require(t, "spread", variation(fills, n, share), want, rounding)
+		}
+	}
+	fill := make([]float32, 3*n)
+	for _, few := range [][][]float32{nil, {fill}} {
+		require.Equal(t, slices.Repeat([]float32{1}, n), variation(few, n, 0.9), "one fill says nothing of how fills differ")
+	}
+	require.Equal(t, make([]float32, n), variation([][]float32{fill, fill}, n, 0.9))
+}
+
+// slowBlur is G_sigma * x of the plane [h,w] at pixel p, edges reflected, truncated at 4 sigma.
+func slowBlur(x func(y, x int) float64, h, w, p int, sigma float64) float64 {
+	r := int(4*sigma + 0.5)
+	fold := func(i, n int) int {
+		i = ((i % (2 * n)) + 2*n) % (2 * n)
+		return min(i, 2*n-1-i)
+	}
+	sum, weight := 0.0, 0.0
+	for dy := -r; dy <= r; dy++ {
+		for dx := -r; dx <= r; dx++ {
+			g := 1.0
+			if dy != 0 || dx != 0 {
+				g = math.Exp(-float64(dy*dy+dx*dx) / (2 * sigma * sigma))
+			}
+			sum += g * x(fold(p/w+dy, h), fold(p%w+dx, w))
+			weight += g
+		}
+	}
+	return sum / weight
+}
+
+// The unit is that of the whole image, whatever windows the region falls into: two islands, one of two parts.
+func TestUnitIsTheSpreadOfTheRegionNearBy(t *testing.T) {
+	const h, w = 68, 76
+	omega := disc(h, w, 3, 8, 5)
+	for p := range omega {
+		omega[p] = omega[p] || disc(h, w, 10, 20, 4)[p] || disc(h, w, 60, 58, 6)[p]
+	}
+	rng := rand.New(rand.NewPCG(4, 4))
+	spread := make([]float64, h*w)
+	for p, in := range omega {
+		if in {
+			spread[p] = rng.Float64()
+		}
+	}
+	r := newRefiner(t)
+	s := &scene{h: h, w: w, omega: omega, distance: distances(omega, h, w)}
+	s.split(components(omega, h, w, true), r.reach)
+	require.Len(t, s.islands, 2)
+	for _, is := range s.islands {
+		b := is.state.Box
+		is.state = pixel.NewState(b, is.state.Pixels, r.step())
+		at := func(p int32) int { return (b.Y0+int(p)/b.W())*w + b.X0 + int(p)%b.W() }
+		for _, p := range is.state.Pixels {
+			is.state.C[p] = float32(spread[at(p)])
+		}
+		is.unit(&r.opts)
+		for _, p := range is.state.Pixels {
+			num := slowBlur(func(y, x int) float64 { return spread[y*w+x] }, h, w, at(p), 3)
+			den := slowBlur(func(y, x int) float64 {
+				if omega[y*w+x] {
+					return 1
+				}
+				return 0
+			}, h, w, at(p), 3)
+			require.InEpsilon(t, 3*(num/den+0.01), is.state.C[p], 1e-5)
+		}
+	}
+}
+
+// Each region has the spread of its own fills, and starts from the image less its own best fill.
+func TestRegionsAreMeasuredByTheirFills(t *testing.T) {
+	const h, w = 64, 96
+	y := texture(h, w, true, 1)
+	omega := make([]bool, h*w)
+	centres := []int{14, 48, 82} // columns; too far apart for blurs
+	for _, c := range centres {
+		for p, in := range disc(h, w, 30, c, 4) {
+			omega[p] = omega[p] || in
+		}
+	}
+	regions := components(omega, h, w, true)
+	r := newRefiner(t)
+	s := &scene{y: y, h: h, w: w, omega: omega, distance: distances(omega, h, w)}
+	s.split(regions, r.reach)
+	require.Len(t, s.islands, 3)
+	level := func(i int, values ...float32) (fills [][]float32) {
+		for _, v := range values {
+			fills = append(fills, slices.Repeat([]float32{v}, 3*len(regions[i])))
+		}
+		return fills
+	}
+	fills := [][][]float32{level(0, 0.5), level(1, 0.25, 0.75), nil}
+	for _, is := range s.islands {
+		require.NoError(t, r.compare(s, is, regions, fills))
+		i := is.regions[0]
+		c := 3 * ([]float64{1, 0.5 * math.Sqrt(3), 1}[i] + 0.01)
+		b := is.state.Box
+		n := b.H() * b.W()
+		closest := map[float64]bool{}
+		for _, p := range is.state.Pixels {
+			require.InEpsilon(t, c, is.state.C[p], 1e-5)
+			if i == 2 {
+				require.Zero(t, is.residual[p], "a region without fills is its own")
+			}
+			q := (b.Y0+int(p)/b.W())*w + b.X0 + int(p)%b.W()
+			for ch := range 3 {
+				fill := float64(y[ch*h*w+q]) - c*float64(is.state.A[ch*n+int(p)])
+				closest[math.Round(fill*1e4)/1e4] = true
+				if i == 2 {
+					require.Zero(t, is.state.A[ch*n+int(p)])
+				}
+			}
+		}
+		for _, f := range [][]float64{{0.5}, {0.25, 0.75}, {}}[i] {
+			require.True(t, closest[f], "fill %g of region %d is nowhere the closest", f, i)
+			delete(closest, f)
+		}
+		require.True(t, i == 2 || len(closest) == 0, "region %d starts from elsewhere", i)
+	}
+}
