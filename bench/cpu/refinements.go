@@ -40,14 +40,19 @@ const (
 	windowLimit = 1e-1
 )
 
-// plan is how much is refined: images at once, and the iterations whose difference is that of one.
+// plan is how much is refined: images at once, and the iterations whose difference is that of one. That of one iteration
+// takes more than a model does: what else a refinement takes varies by as much as few of them.
 type plan struct{ images, few, many int }
 
-func (m *meter) plan() plan {
+func (m *meter) plan(single bool) plan {
+	p := plan{batch, 2, 6}
 	if m.quick {
-		return plan{2, 1, 6}
+		p.images, p.few = 2, 1
 	}
-	return plan{batch, 2, 6}
+	if single {
+		p.many = 14
+	}
+	return p
 }
 
 // refinement measures the refinement of images with a defect: all steps, or one iteration of the optimisation.
@@ -58,7 +63,7 @@ func (m *meter) refinement(r *row, name string, single bool) (err error) {
 		return err
 	}
 	m.withoutORT(r)
-	p := m.plan()
+	p := m.plan(single)
 	items, err := m.defects(ctx, f, p.images)
 	if err != nil {
 		return err
@@ -97,7 +102,7 @@ func (m *meter) refinement(r *row, name string, single bool) (err error) {
 	return m.race(r, ways...)
 }
 
-// The peer's ways: peerIteration takes the time of one iteration of as many as the model has, peerOnce does one alone.
+// The peer's ways: peerIteration takes the time of one iteration of many, peerOnce does one alone.
 const (
 	peerIteration = "PyTorch"
 	peerOnce      = "PyTorch, one"
