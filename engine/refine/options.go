@@ -156,7 +156,9 @@ func DefaultOptions(stride int) Options {
 	return Options{
 		Revision: Revision,
 		Stride:   stride,
-		Region:   RegionOptions{SmoothCells: 0.25, Suspect: 0.5, Certain: 1, PeakCells: 8, PeakShare: 0.5, TopShare: 0.4, KeepCells: 3, DilateCells: 2},
+		Region: RegionOptions{
+			SmoothCells: 0.25, Suspect: 0.5, Certain: 1, PeakCells: 8, PeakShare: 0.5, TopShare: 0.4, KeepCells: 3, DilateCells: 2,
+		},
 		Fills: FillOptions{
 			Count: 6, Shifts: 500, ShiftCells: 0.5, ClearPx: 1, RingCells: 1.25, RingPixels: 150, SmoothPx: 1,
 			MeanShare: 0.7, MemoryCost: 1.1, ApartCells: 1, OffsetCells: 0.75, OffsetDivisor: 2.5,
