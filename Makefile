@@ -106,7 +106,7 @@ bench:
 bench-memory: build
 	$(GO) run ./bench/memory $(BIN)
 
-# The whole evaluation on real images, the table of README.md: both methods at both sizes. Some ten minutes on 2 cores.
+# The whole evaluation on the magnetic tiles with `scatter`: both methods at both sizes. Some ten minutes on 2 cores.
 TILES ?= ../shared/data/magnetic-tile
 tiles: build
 	@test -d $(TILES) || { echo "no data set at $(TILES): set TILES to a folder in MVTec AD's layout"; exit 1; }

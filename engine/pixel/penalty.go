@@ -2,7 +2,7 @@ package pixel
 
 import "math"
 
-// Penalty is a penalty on the size n >= 0 of a pixel's anomaly, in units of the image's scale.
+// Penalty is a penalty on the size n >= 0 of a pixel's anomaly, in units of c at its place (State.C).
 type Penalty interface {
 	Value(n float64) float64
 	// Prox is the x >= 0 that minimises (x-n)^2/2 + t Value(x).
