@@ -151,27 +151,23 @@ type trial struct {
 	seed   uint64 // of the defect
 }
 
-// The least and the most images with a painted defect. Below the least a defect of unusual size decides too much; the most
-// bounds the time of a fit.
-const (
-	leastPainted = 24
-	mostPainted  = 48
-)
+// paintings is how many images with a simulated defect a fit looks at: with half as many a defect of unusual size decides too
+// much.
+const paintings = 48
 
 // trials are the held-out images as they are, and then painted, with the kinds of defect in turn: few images several times,
 // of many those at even distances.
 func trials(held []dataset.Item, seed uint64) []trial {
 	n := len(held)
-	all := make([]trial, n, n+mostPainted)
+	all := make([]trial, n, n+paintings)
 	for i, it := range held {
 		all[i].item = it
 	}
 	kinds, r := synth.Paints(), rand.New(rand.NewPCG(seed, 3))
-	count := min(max(n, leastPainted), mostPainted)
-	for p := range count {
+	for p := range paintings {
 		i, kind := p%n, p
-		if n > count {
-			i = p * n / count
+		if n > paintings {
+			i = p * n / paintings
 		}
 		if n%len(kinds) == 0 {
 			kind += p / n // or an image would get the same kind every time

@@ -31,6 +31,7 @@ type scorer struct {
 	maps  func(s []float32, n, h, w, H, W int, dst []float32) error // makes those of scores
 	norms []backbone.Affine
 
+	scores   *tensor.Dense   // [N,h,w] of the images as they were given
 	given    *tensor.Dense   // [N,3,H,W] the images as they were given, with
 	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
 	plan     *plan
@@ -49,34 +50,38 @@ func (s *scorer) start(ctx context.Context, x *tensor.Dense, image []float32) (*
 	if !s.net.exact {
 		s.given, s.features = x, f
 	}
-	return s.score(ctx, x, f, image)
-}
-
-func (s *scorer) score(ctx context.Context, x *tensor.Dense, f []*tensor.Dense, image []float32) (*tensor.Dense, error) {
 	sh := x.Shape()
-	r := &method.Result{S: nd.New(sh[0], sh[2]/s.Stride(), sh[3]/s.Stride()), Image: image}
-	if err := s.meth.Score(ctx, f, r); err != nil {
-		return nil, fmt.Errorf("engine: %s: %w", s.meth.Name(), err)
-	}
-	return r.S, nil
+	s.scores = nd.New(sh[0], sh[2]/s.Stride(), sh[3]/s.Stride())
+	return s.scores, s.score(ctx, f, &method.Result{S: s.scores, Image: image})
 }
 
-// Map implements refine.Scorer.
-func (s *scorer) Map(ctx context.Context, images []int, x, v *tensor.Dense) error {
-	norms := make([]backbone.Affine, len(images))
+func (s *scorer) score(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
+	if err := s.meth.Score(ctx, f, r); err != nil {
+		return fmt.Errorf("engine: %s: %w", s.meth.Name(), err)
+	}
+	return nil
+}
+
+// Map implements refine.Scorer. The method scores what the map depends on where it is asked for; elsewhere it is made of the
+// scores of the images as they were given.
+func (s *scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
+	K, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
+	h, w := H/s.Stride(), W/s.Stride()
+	norms := make([]backbone.Affine, K)
+	r := &method.Result{S: nd.New(K, h, w), Where: make([]bool, K*h*w)}
 	for k, i := range images {
 		norms[k] = s.norms[i]
+		copy(nd.Data(r.S)[k*h*w:(k+1)*h*w], nd.Data(s.scores)[i*h*w:])
+		copy(r.Where[k*h*w:], s.meth.Map().Cells(where[k*H*W:(k+1)*H*W], h, w, H, W))
 	}
 	f, err := s.net.features(ctx, x, norms)
 	if err != nil {
 		return err
 	}
-	raw, err := s.score(ctx, x, f, nil)
-	if err != nil {
+	if err := s.score(ctx, f, r); err != nil {
 		return err
 	}
-	N, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
-	if err := s.maps(nd.Data(raw), N, H/s.Stride(), W/s.Stride(), H, W, nd.Data(v)); err != nil {
+	if err := s.maps(nd.Data(r.S), K, h, w, H, W, nd.Data(v)); err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
 	for p, b := range nd.Data(v) {

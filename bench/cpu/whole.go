@@ -93,7 +93,7 @@ func (w *whole) rank(s, v *tensor.Dense) {
 	}
 }
 
-func (w *whole) Map(ctx context.Context, _ []int, x, v *tensor.Dense) error {
+func (w *whole) Map(ctx context.Context, _ []int, x *tensor.Dense, _ []bool, v *tensor.Dense) error {
 	s, err := w.score(ctx, x)
 	if err == nil {
 		w.rank(s, v)

@@ -490,7 +490,7 @@ class Refiner:
         return mean, time.perf_counter() - began
 
     def looks(self, y, v):
-        """Step 5: the mean of v [N,H,W] and of the maps of y [N,3,H,W] moved by less than a cell."""
+        """Step 5, of which only Omega counts: the mean of v [N,H,W] and of the maps of y [N,3,H,W] moved by less than a cell."""
         stride = self.o["stride"]
         d = round(self.o["looks"]["shift_cells"] * stride)
         if d == 0:
@@ -502,20 +502,54 @@ class Refiner:
                 total += moved(self.scorer.maps(raw, self.H, self.W), -dy, -dx)
         return total / 5
 
-    def finish(self, s, v, e):
-        """Step 6 for one image with the map v and the evidence e [H,W]."""
-        o, stride = self.o["map"], self.o["stride"]
-        g = rank(v, o)
-        if s.omega is None:
-            return g
+    def favour(self, s, score, g, e, o):
+        """The score on Omega moved to the evidence e [H,W], as far as that agrees with the ranking g."""
+        stride = self.o["stride"]
         sums = [x.reshape(self.H // stride, stride, -1, stride).sum((1, 3)) for x in (e, s.omega.astype(np.float32))]
         total, count = (self.cells(torch.from_numpy(x)) for x in sums)
         near = enlarged(torch.where(count > 0, total / count, 0), (self.H, self.W)).numpy()
-        inside = g[s.omega]
         e, near = e[s.omega].astype(np.float64), near[s.omega].astype(np.float64)
-        agreement = (inside * e).sum() / inside.sum() / (e.mean() + o["trust_floor"])
-        trust = min(max(o["trust_slope"] * (agreement - 1), o["trust_least"]), o["trust_most"])
-        g[s.omega] = inside * ((o["floor"] + e) / (o["floor"] + near)) ** trust
+        agreement = (g * e).sum() / g.sum() / (e.mean() + 0.02)
+        t = o["trust"]
+        trust = min(max(t["slope"] * (agreement - t["from"]), t["least"]), t["most"])
+        return score * ((o["floor"] + e) / (o["floor"] + near)) ** trust
+
+    def classify(self, s, score):
+        """How much the pixels of Omega look like those with the highest score (step 7): [H,W], or None without examples."""
+        o = self.o["classifier"]
+        y = torch.from_numpy(s.y[:1] if (s.y == s.y[:1]).all() else s.y)
+        blur = lambda x, sigma: Blur(o[sigma], self.H, self.W)(x)
+        fine = blur(y, "fine_px")
+        grain = blur((y - blur(y, "grain_px")).square(), "grain_px").sqrt()
+        of = torch.stack([y, fine, fine - blur(y, "mid_px"), fine - blur(y, "wide_px"), grain], 1).flatten(0, 1)
+        standard = lambda x: (x - x.mean(0)) / (x.std(0) + 1e-6)
+        x = standard(of.numpy()[:, s.omega].T.astype(np.float64)).clip(-6, 6)
+        x = np.hstack([x, standard(x**2), np.ones((len(x), 1))])
+        top, rest = np.quantile(score, [1 - o["top"], o["rest"]])
+        half = []
+        for examples in np.flatnonzero((score >= top) & (score > rest)), np.flatnonzero(score < rest):
+            n = len(examples)
+            if n == 0:
+                return None
+            if n > o["pixels"]:
+                examples = examples[np.arange(o["pixels"]) * n // o["pixels"]]
+            half.append(x[examples] / math.sqrt(2 * len(examples)))
+        shrink = np.diag([o["ridge"]] * (x.shape[1] - 1) + [0])
+        target = half[0].sum(0) / math.sqrt(2 * len(half[0]))
+        beta = np.linalg.solve(half[0].T @ half[0] + half[1].T @ half[1] + shrink, target)
+        like = np.zeros((self.H, self.W), np.float32)
+        like[s.omega] = (x @ beta).clip(0, 1)
+        return like
+
+    def finish(self, s, v, e):
+        """Steps 6 and 7 for one image with the map v and the evidence e [H,W]."""
+        g = rank(v, self.o["map"])
+        if s.omega is None:
+            return g
+        inside = g[s.omega]
+        score = self.favour(s, inside, inside, e, self.o["map"])
+        like = self.classify(s, score)
+        g[s.omega] = score if like is None else self.favour(s, score, inside, like, self.o["classifier"])
         return g
 
     def run(self, y, seeds, iterations, like_go=False, diary=None):

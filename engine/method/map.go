@@ -39,6 +39,31 @@ func BaseMap(s []float32, h, w, H, W int, o MapOptions, dst []float32) {
 	})
 }
 
+// Cells returns which of the scores [h,w] of one image the map [H,W] depends on at the wanted pixels [H,W].
+func (o MapOptions) Cells(wanted []bool, h, w, H, W int) []bool {
+	rows, cols := o.axis(h, H), o.axis(w, W)
+	cells := make([]bool, h*w)
+	wide := make([]bool, w)
+	for i, r := range rows {
+		clear(wide)
+		for j, on := range wanted[i*W : (i+1)*W] {
+			if on {
+				for k := range cols[j].W {
+					wide[cols[j].Lo+k] = true
+				}
+			}
+		}
+		for j, on := range wide {
+			if on {
+				for k := range r.W {
+					cells[(r.Lo+k)*w+j] = true
+				}
+			}
+		}
+	}
+	return cells
+}
+
 // axis is the map along one axis of n cells and N pixels.
 func (o MapOptions) axis(n, N int) axis.Map {
 	m := axis.Bilinear(n, N)

@@ -41,3 +41,23 @@ func TestBaseMapEqualsTorchAndScipy(t *testing.T) {
 		compare.Require(t, fmt.Sprint("map ", i), dst, c.Map, float32Sums)
 	}
 }
+
+// A score matters to the wanted pixels if and only if Cells says so.
+func TestCellsOfPixels(t *testing.T) {
+	const h, w, H, W = 9, 12, 36, 48
+	for _, o := range []method.MapOptions{{}, {Nearest: true}, {Sigma: 1, Radius: 4}, {Sigma: 2, Radius: 8, Reflect101: true}} {
+		for _, at := range []int{0, W - 1, 17*W + 20, (H-1)*W + 3} {
+			wanted := make([]bool, H*W)
+			wanted[at] = true
+			wanted[30*W+40] = true
+			cells := o.Cells(wanted, h, w, H, W)
+			for v := range cells {
+				s, dst := make([]float32, h*w), make([]float32, H*W)
+				s[v] = 1
+				method.BaseMap(s, h, w, H, W, o, dst)
+				require.Equal(t, dst[at] != 0 || dst[30*W+40] != 0, cells[v], "%+v, pixel %d, cell %d", o, at, v)
+			}
+		}
+	}
+	require.NotContains(t, method.MapOptions{}.Cells(make([]bool, H*W), h, w, H, W), true)
+}

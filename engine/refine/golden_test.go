@@ -73,7 +73,7 @@ func TestGolden(t *testing.T) {
 	}
 	sc := &differ{normal: [][]float32{normal}, stride: 4, reach: reach, gain: gain}
 	o := DefaultOptions(4)
-	o.Region.PeakCells, o.Map.TrustSlope = 4, 0.5
+	o.Region.PeakCells, o.Classifier.Trust.Slope = 4, 0.25
 	r, err := New(o)
 	require.NoError(t, err)
 	r.Fills = given{pattern(1), pattern(2), pattern(-1)}
@@ -84,8 +84,8 @@ func TestGolden(t *testing.T) {
 
 	require.Equal(t, 2, g.Components)
 	require.Greater(t, g.Margin, 1e-4, "a pixel of the region hangs on rounding")
-	for _, trust := range g.Trust {
-		require.True(t, trust > o.Map.TrustLeast && trust < o.Map.TrustMost, "the trust %g is at a bound", trust)
+	for i, bounds := range []Trust{o.Map.Trust, o.Map.Trust, o.Classifier.Trust} {
+		require.True(t, g.Trust[i] > bounds.Least && g.Trust[i] < bounds.Most, "the trust %g is at a bound", g.Trust[i])
 	}
 	require.Len(t, out[0].Diary.Iterations, len(g.Data))
 	for i, it := range out[0].Diary.Iterations {

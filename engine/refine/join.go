@@ -2,25 +2,29 @@ package refine
 
 import (
 	"math"
+	"slices"
 
 	"f2pad/engine/pixel"
 )
 
 // join makes the map of the evidence e [h,w] (step 6): S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v)
-// away from it and where nothing is suspicious.
-func (r *Refiner) join(s *scene, v, e []float32) []float32 {
+// away from it and where nothing is suspicious. With classified, what looks like its clearest pixels is evidence once more.
+func (r *Refiner) join(s *scene, v, e []float32, classified bool) []float32 {
 	o := &r.opts.Map
 	g := make([]float64, s.h*s.w)
 	for i, v := range v {
 		g[i] = o.rank(float64(v))
 	}
 	if s.omega != nil {
-		mean, trust := r.localMean(s, e), o.trust(s, e, g)
-		for i, in := range s.omega {
-			if in {
-				g[i] *= math.Pow((o.Floor+float64(e[i]))/(o.Floor+float64(mean[i])), trust)
+		S := slices.Clone(g)
+		r.favour(s, S, e, o.Floor, o.Trust.of(agreement(s, e, g)))
+		if classified {
+			c := &r.opts.Classifier
+			if like := r.classify(s, S); like != nil {
+				r.favour(s, S, like, c.Floor, c.Trust.of(agreement(s, like, g)))
 			}
 		}
+		g = S
 	}
 	out := make([]float32, len(g))
 	for i, v := range g {
@@ -29,10 +33,21 @@ func (r *Refiner) join(s *scene, v, e []float32) []float32 {
 	return out
 }
 
-// trust says how far the evidence agrees with the detector in an image: the mean of e over Omega weighted with the
-// detector's ranking g, over the plain mean. Where normal parts are as unlike their fills as the defect is (a part that is
-// worn in another way than those learned from), that is about 1, and the evidence has little say.
-func (o *MapOptions) trust(s *scene, e []float32, g []float64) float64 {
+// favour multiplies S [h,w] on Omega by ((floor + e)/(floor + mean of e near by))^trust.
+func (r *Refiner) favour(s *scene, S []float64, e []float32, floor, trust float64) {
+	mean := r.localMean(s, e)
+	for i, in := range s.omega {
+		if in {
+			S[i] *= math.Pow((floor+float64(e[i]))/(floor+float64(mean[i])), trust)
+		}
+	}
+}
+
+// agreement says how far evidence and detector agree in an image: the mean of e over Omega weighted with the detector's
+// ranking g, over the plain mean. Where normal parts are as unlike their fills as the defect is (a part that is worn in
+// another way than those learned from), that is about 1, and the evidence has little say.
+func agreement(s *scene, e []float32, g []float64) float64 {
+	const least = 0.02 // mean evidence: less of it, here and there in a large region, agrees with nothing
 	var weighted, weight, sum, n float64
 	for i, in := range s.omega {
 		if in {
@@ -42,8 +57,12 @@ func (o *MapOptions) trust(s *scene, e []float32, g []float64) float64 {
 			n++
 		}
 	}
-	agreement := weighted / weight / (sum/n + o.TrustFloor)
-	return min(max(o.TrustSlope*(agreement-1), o.TrustLeast), o.TrustMost)
+	return weighted / weight / (sum/n + least)
+}
+
+// of returns the trust in evidence of the given agreement with the detector.
+func (t *Trust) of(agreement float64) float64 {
+	return min(max(t.Slope*(agreement-t.From), t.Least), t.Most)
 }
 
 // rank is g(v), the detector's own ranking: v^Power, continued by an exponential below Knee, where it would no longer

@@ -77,12 +77,12 @@ func TestJoinFollowsTheFormulas(t *testing.T) {
 				ge, sumG, sumE, n = ge+g[p]*float64(e[p]), sumG+g[p], sumE+float64(e[p]), n+1
 			}
 		}
-		trust := 2 * (ge/sumG/(sumE/n+0.02) - 1)
-		if trust > 0.2 && trust < 3 {
+		trust := 0.75 * (ge/sumG/(sumE/n+0.02) - 0.5)
+		if trust > 0.25 && trust < 3 {
 			free++
 		}
-		trust = math.Min(math.Max(trust, 0.2), 3)
-		require.InDelta(t, trust, r.opts.Map.trust(s, e, g), 1e-9)
+		trust = math.Min(math.Max(trust, 0.25), 3)
+		require.InDelta(t, trust, r.opts.Map.Trust.of(agreement(s, e, g)), 1e-9)
 		want = make([]float64, len(v))
 		for p := range want {
 			want[p] = g[p]
@@ -90,7 +90,7 @@ func TestJoinFollowsTheFormulas(t *testing.T) {
 				want[p] *= math.Pow((0.1+float64(e[p]))/(0.1+near[p]), trust)
 			}
 		}
-		compare.Require(t, "map", r.join(s, v, e), want, rounding)
+		compare.Require(t, "map", r.join(s, v, e, false), want, rounding)
 	}
 	require.Positive(t, free, "the trust is at a bound everywhere")
 }
@@ -101,23 +101,23 @@ func TestEqualEvidenceLeavesTheRanking(t *testing.T) {
 	s, v, e := joining(1)
 	want := ranked(r, v)
 	clear(e)
-	require.Equal(t, want, r.join(s, v, e), "none")
+	require.Equal(t, want, r.join(s, v, e, false), "none")
 	for p, in := range s.omega {
 		if in {
 			e[p] = 0.7
 		}
 	}
-	got := r.join(s, v, e)
+	got := r.join(s, v, e, false)
 	for p := range got {
 		require.InEpsilon(t, want[p], got[p], 1e-5)
 		require.True(t, s.omega[p] || got[p] == want[p])
 	}
 	s.omega = nil
-	require.Equal(t, want, r.join(s, v, nil), "nothing suspicious")
+	require.Equal(t, want, r.join(s, v, nil, false), "nothing suspicious")
 }
 
 func TestTrustIsHowFarEvidenceAndDetectorAgree(t *testing.T) {
-	o := &newRefiner(t).opts.Map
+	o := &newRefiner(t).opts.Map.Trust
 	s := &scene{omega: []bool{true, true, true, true, false}}
 	for _, c := range []struct {
 		name string
@@ -125,15 +125,15 @@ func TestTrustIsHowFarEvidenceAndDetectorAgree(t *testing.T) {
 		g    []float64
 		want float64
 	}{
-		{"none", []float32{0, 0, 0, 0, 1}, []float64{1, 2, 3, 4, 9}, 0.2},
-		{"the same everywhere", []float32{0.5, 0.5, 0.5, 0.5, 0}, []float64{1, 2, 3, 4, 9}, 0.2},
-		{"of another part", []float32{1, 0, 0, 0, 1}, []float64{0, 1, 2, 4, 9}, 0.2},
-		{"a detector that prefers nothing", []float32{1, 0, 0, 1, 1}, []float64{2, 2, 2, 2, 9}, 0.2},
-		{"agreement 1.5/1.04", []float32{1, 1, 0, 0, 1}, []float64{1, 2, 1, 0, 9}, 2 * (0.75/0.52 - 1)},
-		{"of one part alone", []float32{0, 0, 0, 1, 0}, []float64{0, 0, 0, 1, 9}, 3},
-		{"scores beyond float32", []float32{0, 0, 0, 1, 0}, []float64{1e60, 0, 0, 1e60, 0}, 2 * (0.5/0.27 - 1)},
+		{"none", []float32{0, 0, 0, 0, 1}, []float64{1, 2, 3, 4, 9}, 0.25},
+		{"the same everywhere", []float32{0.5, 0.5, 0.5, 0.5, 0}, []float64{1, 2, 3, 4, 9}, 0.75 * (0.5/0.52 - 0.5)},
+		{"of another part", []float32{1, 0, 0, 0, 1}, []float64{0, 1, 2, 4, 9}, 0.25},
+		{"a detector that prefers nothing", []float32{1, 0, 0, 1, 1}, []float64{2, 2, 2, 2, 9}, 0.75 * (0.5/0.52 - 0.5)},
+		{"agreement 1.5/1.04", []float32{1, 1, 0, 0, 1}, []float64{1, 2, 1, 0, 9}, 0.75 * (0.75/0.52 - 0.5)},
+		{"of one part alone", []float32{0, 0, 0, 1, 0}, []float64{0, 0, 0, 1, 9}, 0.75 * (1/0.27 - 0.5)},
+		{"scores beyond float32", []float32{0, 0, 0, 1, 0}, []float64{1e60, 0, 0, 1e60, 0}, 0.75 * (0.5/0.27 - 0.5)},
 	} {
-		require.InDelta(t, c.want, o.trust(s, c.e, c.g), 1e-6, c.name)
+		require.InDelta(t, c.want, o.of(agreement(s, c.e, c.g)), 1e-6, c.name)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestRankGrows(t *testing.T) {
 		v = append(v, float32(x))
 	}
 	s := &scene{h: 1, w: len(v)}
-	got := r.join(s, v, nil)
+	got := r.join(s, v, nil, false)
 	for p, g := range got {
 		require.Positive(t, g)
 		if p > 0 {
@@ -178,7 +178,7 @@ func TestJoinIsFinite(t *testing.T) {
 		for p := range v {
 			v[p] = scores[p%2]
 		}
-		for p, got := range r.join(s, v, e) {
+		for p, got := range r.join(s, v, e, false) {
 			require.True(t, got > 0 && finite(float64(got)), "%g at score %g, evidence %g", got, v[p], e[p])
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"f2pad/engine/nd"
 )
 
-// look averages each suspicious scene's v with the maps of the image moved by less than a cell, up and down, left and right:
-// what one grid sees by its own place alone fades, and what is there stays. Beyond its border the image is continued.
+// look averages each suspicious scene's v on Omega with the maps of the image moved by less than a cell, up and down, left and
+// right: what one grid sees by its own place alone fades, and what is there stays. Beyond its border the image is continued.
 func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 	var which []int
 	for i, s := range scenes {
@@ -24,6 +24,7 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 	}
 	h, w := scenes[0].h, scenes[0].w
 	x, v := nd.New(len(which), 3, h, w), nd.New(len(which), h, w)
+	where := make([]bool, len(which)*h*w)
 	shifts := [][2]int{{-d, -d}, {-d, d}, {d, -d}, {d, d}}
 	for _, i := range which {
 		scenes[i].looked = append([]float32(nil), scenes[i].v...)
@@ -32,25 +33,40 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 		par.For(3*len(which), func(k int) {
 			moved(nd.Data(x)[k*h*w:(k+1)*h*w], scenes[which[k/3]].y[k%3*h*w:(k%3+1)*h*w], h, w, shift[0], shift[1])
 		})
-		if err := sc.Map(ctx, which, x, v); err != nil {
+		clear(where)
+		par.For(len(which), func(k int) {
+			for p, in := range scenes[which[k]].omega {
+				if in {
+					y, x := min(max(p/w-shift[0], 0), h-1), min(max(p%w-shift[1], 0), w-1)
+					where[(k*h+y)*w+x] = true
+				}
+			}
+		})
+		if err := sc.Map(ctx, which, x, where, v); err != nil {
 			return err
 		}
 		for p, b := range nd.Data(v) {
-			if !bounded(b, maxScore) {
+			if where[p] && !bounded(b, maxScore) {
 				return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of a look", which[p/(h*w)], b, p%(h*w))
 			}
 		}
 		par.For(len(which), func(k int) {
 			back := make([]float32, h*w)
 			moved(back, nd.Data(v)[k*h*w:(k+1)*h*w], h, w, -shift[0], -shift[1])
-			for p, b := range back {
-				scenes[which[k]].looked[p] += b
+			s := scenes[which[k]]
+			for p, in := range s.omega {
+				if in {
+					s.looked[p] += back[p]
+				}
 			}
 		})
 	}
 	for _, i := range which {
-		for p := range scenes[i].looked {
-			scenes[i].looked[p] /= float32(len(shifts) + 1)
+		s := scenes[i]
+		for p, in := range s.omega {
+			if in {
+				s.looked[p] /= float32(len(shifts) + 1)
+			}
 		}
 	}
 	return nil

@@ -13,8 +13,8 @@ import (
 // what they mean by the fields that are new; if not, sameMaps becomes Revision, too, and the models made before keep
 // their base map and their image scores only.
 const (
-	Revision = 2
-	sameMaps = 2 // the first revision whose options give the maps that they were calibrated for
+	Revision = 3
+	sameMaps = 3 // the first revision whose options give the maps that they were calibrated for
 )
 
 // Options holds every constant of the refinement. Lengths that come from the grid's uncertainty about where things are,
@@ -24,14 +24,15 @@ const (
 // In JSON, options of an older revision become those of this one, and those of a newer one are an error
 // (artifact.ErrNewer). What is too old for this program to make the same maps is kept as it was: see Current.
 type Options struct {
-	Revision  int              `json:"revision"`
-	Stride    int              `json:"stride"` // pixels per grid cell
-	Region    RegionOptions    `json:"region"`
-	Fills     FillOptions      `json:"fills"`
-	Residual  ResidualOptions  `json:"residual"`
-	Optimiser OptimiserOptions `json:"optimiser"`
-	Looks     LooksOptions     `json:"looks"`
-	Map       MapOptions       `json:"map"`
+	Revision   int               `json:"revision"`
+	Stride     int               `json:"stride"` // pixels per grid cell
+	Region     RegionOptions     `json:"region"`
+	Fills      FillOptions       `json:"fills"`
+	Residual   ResidualOptions   `json:"residual"`
+	Optimiser  OptimiserOptions  `json:"optimiser"`
+	Looks      LooksOptions      `json:"looks"`
+	Map        MapOptions        `json:"map"`
+	Classifier ClassifierOptions `json:"classifier"`
 
 	older string // the JSON of options that are not Current
 }
@@ -141,14 +142,34 @@ type LooksOptions struct {
 // MapOptions join the detector's ranking and the evidence (step 6): log S = log g(v) + trust log((Floor + e)/(Floor + mean of
 // e near by)), with g(v) = v^Power from Knee on.
 type MapOptions struct {
-	Power      float64 `json:"power"`
-	Knee       float64 `json:"knee"`
-	Floor      float64 `json:"floor"`
-	MeanCells  float64 `json:"mean_cells"`  // sigma of the mean; it reaches the next cell at least
-	TrustFloor float64 `json:"trust_floor"` // added to the mean evidence of the region that the agreement is measured against
-	TrustSlope float64 `json:"trust_slope"` // trust = TrustSlope (agreement - 1), within
-	TrustLeast float64 `json:"trust_least"`
-	TrustMost  float64 `json:"trust_most"`
+	Power     float64 `json:"power"`
+	Knee      float64 `json:"knee"`
+	Floor     float64 `json:"floor"`
+	MeanCells float64 `json:"mean_cells"` // sigma of the mean; it reaches the next cell at least
+	Trust     Trust   `json:"trust"`
+}
+
+// Trust is the power of evidence: Slope (agreement with the detector - From), from Least to Most. An agreement of 1 is
+// what evidence has that knows nothing of the detector.
+type Trust struct {
+	From  float64 `json:"from"`
+	Slope float64 `json:"slope"`
+	Least float64 `json:"least"`
+	Most  float64 `json:"most"`
+}
+
+// ClassifierOptions say which pixels look like the clearest of the defect (step 7).
+type ClassifierOptions struct {
+	Top     float64 `json:"top"`      // share of the region's pixels, those with the highest score, that are examples of the defect
+	Rest    float64 `json:"rest"`     // share, with the least score, that are examples of what is normal
+	Pixels  int     `json:"pixels"`   // examples of each, at most
+	FinePx  float64 `json:"fine_px"`  // sigma
+	MidPx   float64 `json:"mid_px"`   // sigma
+	WidePx  float64 `json:"wide_px"`  // sigma
+	GrainPx float64 `json:"grain_px"` // sigma of the deviation from the mean, and of the mean
+	Ridge   float64 `json:"ridge"`    // weight of the squared coefficients
+	Floor   float64 `json:"floor"`    // as that of the map
+	Trust   Trust   `json:"trust"`
 }
 
 // DefaultOptions returns the constants of the method for a backbone of the given stride.
@@ -170,7 +191,11 @@ func DefaultOptions(stride int) Options {
 		},
 		Looks: LooksOptions{ShiftCells: 0.5},
 		Map: MapOptions{
-			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 4, TrustFloor: 0.02, TrustSlope: 2, TrustLeast: 0.2, TrustMost: 3,
+			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 4, Trust: Trust{From: 0.5, Slope: 0.75, Least: 0.25, Most: 3},
+		},
+		Classifier: ClassifierOptions{
+			Top: 0.05, Rest: 0.5, Pixels: 4096, FinePx: 1, MidPx: 4, WidePx: 8, GrainPx: 2, Ridge: 0.01, Floor: 0.2,
+			Trust: Trust{From: 1.1, Slope: 1, Least: 0, Most: 1},
 		},
 	}
 }
@@ -179,7 +204,7 @@ func DefaultOptions(stride int) Options {
 func (o *Options) check() error {
 	const tiny, huge = 1e-12, 1e6
 	const long = 64 // of lengths, in cells or pixels: bounds what a model from a stranger can cost
-	g, f, r, p, l, m := &o.Region, &o.Fills, &o.Residual, &o.Optimiser, &o.Looks, &o.Map
+	g, f, r, p, l, m, c := &o.Region, &o.Fills, &o.Residual, &o.Optimiser, &o.Looks, &o.Map, &o.Classifier
 	for _, v := range []struct {
 		field       string
 		value       float64
@@ -232,10 +257,23 @@ func (o *Options) check() error {
 		{"map.knee", m.Knee, tiny, huge},
 		{"map.floor", m.Floor, tiny, huge},
 		{"map.mean_cells", m.MeanCells, 0.25, long},
-		{"map.trust_floor", m.TrustFloor, tiny, huge},
-		{"map.trust_slope", m.TrustSlope, 0, huge},
-		{"map.trust_least", m.TrustLeast, 0, 16},
-		{"map.trust_most", m.TrustMost, m.TrustLeast, 16},
+		{"map.trust.from", m.Trust.From, 0, huge},
+		{"map.trust.slope", m.Trust.Slope, 0, huge},
+		{"map.trust.least", m.Trust.Least, 0, 16},
+		{"map.trust.most", m.Trust.Most, m.Trust.Least, 16},
+		{"classifier.top", c.Top, tiny, 1},
+		{"classifier.rest", c.Rest, tiny, 1},
+		{"classifier.pixels", float64(c.Pixels), 1, huge},
+		{"classifier.fine_px", c.FinePx, 0, long},
+		{"classifier.mid_px", c.MidPx, 0, long},
+		{"classifier.wide_px", c.WidePx, 0, long},
+		{"classifier.grain_px", c.GrainPx, 0, long},
+		{"classifier.ridge", c.Ridge, 1e-6, huge},
+		{"classifier.floor", c.Floor, tiny, huge},
+		{"classifier.trust.from", c.Trust.From, 0, huge},
+		{"classifier.trust.slope", c.Trust.Slope, 0, huge},
+		{"classifier.trust.least", c.Trust.Least, 0, 16},
+		{"classifier.trust.most", c.Trust.Most, c.Trust.Least, 16},
 	} {
 		if !(v.value >= v.least && v.value <= v.most) || math.IsNaN(v.value) {
 			return fmt.Errorf("refine: option %s is %g, want %g to %g", v.field, v.value, v.least, v.most)

@@ -68,7 +68,8 @@ func TestOptionsRefuseWhatContradicts(t *testing.T) {
 		"region.certain":     func(o *Options) { o.Region.Suspect = 2 },
 		"residual.high":      func(o *Options) { o.Residual.Low = 3 },
 		"optimiser.averaged": func(o *Options) { o.Optimiser.Iterations = 2 },
-		"map.trust_most":     func(o *Options) { o.Map.TrustLeast = 4 },
+		"map.trust.most":     func(o *Options) { o.Map.Trust.Least = 4 },
+		"classifier.trust.m": func(o *Options) { o.Classifier.Trust.Least = 4 },
 	} {
 		o := DefaultOptions(4)
 		change(&o)

@@ -13,10 +13,11 @@
 //     that is evidence; a residual that normal images have, too, is none.
 //  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (Energy) plus
 //     Lambda times a penalty on ||A_p/c_p|| (Penalty). What had to move is evidence.
-//  5. Looks: v is averaged with the maps of the image moved by less than a cell.
+//  5. Looks: on Omega, v is averaged with the maps of the image moved by less than a cell.
 //  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector. The
 //     detector's own ranking stands, and within what it finds suspicious the score moves to the pixels that the evidence
 //     speaks for. Without evidence, or with as much everywhere, S = g(v), which ranks pixels as the method's own map does.
+//  7. Pixel classifier: once more, with how much a pixel looks like those with the highest S as the evidence.
 package refine
 
 import (
@@ -38,7 +39,7 @@ type Kind string
 
 const (
 	Base     Kind = "base"     // the method's own map: scores, upsampled and blurred
-	Residual Kind = "residual" // the control: all steps but 4 and 5, in which the network is asked again
+	Residual Kind = "residual" // the control: all steps but 4 and 5, in which the network is asked again, and 7
 	F2PAD    Kind = "f2pad"    // all steps
 )
 
@@ -46,9 +47,9 @@ const (
 // pixels out. z = (s - q50)/(q99.5 - q50), quantiles of held-out normal images: one scale for every method.
 type Scorer interface {
 	Stride() int
-	// Map fills v [K,H,W] with the method's own maps of the images x [K,3,H,W] in [0,1], calibrated like Input.V. Image k of x is
-	// a variant of input images[k] of the Run.
-	Map(ctx context.Context, images []int, x, v *tensor.Dense) error
+	// Map fills v [K,H,W] with the method's own maps of the images x [K,3,H,W] in [0,1], calibrated like Input.V, at the pixels
+	// with where [K*H*W]; what v is elsewhere does not matter. Image k of x is a variant of input images[k] of the Run.
+	Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error
 	// Gradient computes, for each image n, energy[n] = sum of e(z_v) over the grid cells with where[n*h*w+v], and its
 	// gradient dx [N,3,H,W] w.r.t. x. Images with no such cell cost nothing and get zeros. In a Run, image n of x is
 	// input n, whether or not it has such cells.
@@ -177,7 +178,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 					}
 				}
 			}
-			made[i] = r.join(scenes[i], v, e)
+			made[i] = r.join(scenes[i], v, e, recipe.classified)
 		})
 		joined := lap() / float64(len(in))
 		for i, m := range made {

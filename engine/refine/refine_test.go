@@ -122,7 +122,7 @@ func (d *differ) input(y []float32, H, W, i int) Input {
 }
 
 // Map knows what an image should look like wherever it was moved to: there it looks most like that.
-func (d *differ) Map(_ context.Context, images []int, x, v *tensor.Dense) error {
+func (d *differ) Map(_ context.Context, images []int, x *tensor.Dense, _ []bool, v *tensor.Dense) error {
 	H, W := x.Shape()[2], x.Shape()[3]
 	for k, i := range images {
 		xk := nd.Data(x)[k*3*H*W : (k+1)*3*H*W]
@@ -495,10 +495,10 @@ type counted struct {
 	sleep           time.Duration
 }
 
-func (c *counted) Map(ctx context.Context, images []int, x, v *tensor.Dense) error {
+func (c *counted) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
 	c.maps++
 	time.Sleep(c.sleep)
-	return c.differ.Map(ctx, images, x, v)
+	return c.differ.Map(ctx, images, x, where, v)
 }
 
 func (c *counted) Gradient(
@@ -807,8 +807,8 @@ func (s *timed) Gradient(
 	return s.differ.Gradient(ctx, x, where, e, energy, dx)
 }
 
-func (s *timed) Map(ctx context.Context, images []int, x, v *tensor.Dense) error {
+func (s *timed) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
 	start := time.Now()
 	defer func() { s.spent += time.Since(start) }()
-	return s.differ.Map(ctx, images, x, v)
+	return s.differ.Map(ctx, images, x, where, v)
 }

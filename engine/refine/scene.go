@@ -19,7 +19,7 @@ type scene struct {
 
 	// Below: set where something is suspicious.
 	omega    []bool    // [h,w]; nil: nothing is suspicious
-	looked   []float32 // [h,w] v averaged over looks
+	looked   []float32 // [h,w] v, on Omega averaged over looks
 	distance []int32   // [h,w] squared distance to Omega
 	area     int       // pixels of Omega
 	islands  []*island

@@ -1,4 +1,4 @@
-"""Maps for golden_test.go: steps 1 and 3 to 6 of engine/refine with given fills, from their formulas, in float64 with NumPy
+"""Maps for golden_test.go: steps 1 and 3 to 7 of engine/refine with given fills, from their formulas, in float64 with NumPy
 and SciPy. Images are integer formulas that golden_test.go repeats, so that only results are stored.
 
     python gen_refine.py > refine.json
@@ -8,9 +8,9 @@ import json
 import numpy as np
 from scipy import ndimage, optimize
 
-H, W, S = 56, 72, 4
+H, W, STRIDE = 56, 72, 4
 PEAK = 4  # cells: less than the design's, so that each corner of this small image has its own
-SLOPE = 0.5  # of the trust: less than the design's, which so clear a defect leads to the bound
+SLOPE = 0.25  # of the classifier's trust: less than the design's, which so clear a defect leads to the bound
 i, j, ch = np.meshgrid(np.arange(H), np.arange(W), np.arange(3), indexing="ij")
 
 
@@ -37,8 +37,8 @@ Y[0, blot(44, 60, 4.3, 2.7)] -= 95 / 255
 
 REACH, GAIN = 6, 500
 boxes = [
-    np.s_[:, max(y * S - REACH, 0):y * S + S + REACH, max(x * S - REACH, 0):x * S + S + REACH]
-    for y in range(H // S) for x in range(W // S)
+    np.s_[:, max(y * STRIDE - REACH, 0):y * STRIDE + STRIDE + REACH, max(x * STRIDE - REACH, 0):x * STRIDE + STRIDE + REACH]
+    for y in range(H // STRIDE) for x in range(W // STRIDE)
 ]
 
 
@@ -54,9 +54,9 @@ def gradient(X, dz):
 
 
 def upsample(grid):
-    y = np.clip((np.arange(H) + 0.5) / S - 0.5, 0, H // S - 1)
-    x = np.clip((np.arange(W) + 0.5) / S - 0.5, 0, W // S - 1)
-    return ndimage.map_coordinates(grid.reshape(H // S, W // S), np.meshgrid(y, x, indexing="ij"), order=1)
+    y = np.clip((np.arange(H) + 0.5) / STRIDE - 0.5, 0, H // STRIDE - 1)
+    x = np.clip((np.arange(W) + 0.5) / STRIDE - 0.5, 0, W // STRIDE - 1)
+    return ndimage.map_coordinates(grid.reshape(H // STRIDE, W // STRIDE), np.meshgrid(y, x, indexing="ij"), order=1)
 
 
 def own(X, normal):
@@ -71,7 +71,7 @@ def moved(x, dy, dx):
 # 1. Suspicious region.
 z = score(Y, normal)
 u = blur(upsample(z), 1)
-peak = np.kron(ndimage.maximum_filter(z.reshape(H // S, W // S), 2 * PEAK + 1, mode="nearest"), np.ones((S, S)))
+peak = np.kron(ndimage.maximum_filter(z.reshape(H // STRIDE, W // STRIDE), 2 * PEAK + 1, mode="nearest"), np.ones((STRIDE, STRIDE)))
 least, most = np.maximum(0.5, 0.5 * peak), max(1, 0.4 * z.max())
 label, count = ndimage.label(u > least, np.ones((3, 3)))
 sure = (u > most) & (label > 0)
@@ -113,7 +113,7 @@ start = np.argmin([blur(s, 1.2) for s in sq], axis=0)
 A = (Y - np.take_along_axis(N, start[None, None], 0)[0]) / c
 size = lambda A: np.sqrt((A**2).sum(0))
 near = ndimage.distance_transform_edt(~omega) <= 8
-where = near.reshape(H // S, S, W // S, S).any((1, 3)).ravel()
+where = near.reshape(H // STRIDE, STRIDE, W // STRIDE, STRIDE).any((1, 3)).ravel()
 m, v, mean = np.zeros_like(A), np.zeros((H, W)), np.zeros((H, W))
 data, penalty, support, step = [], [], [], []
 for t in range(1, ITERATIONS + 1):
@@ -144,7 +144,7 @@ looked = plain.copy()
 for dy in (-2, 2):
     for dx in (-2, 2):
         looked += moved(own(moved(Y, dy, dx), moved(normal, dy, dx)), -dy, -dx)
-looked /= 5
+looked = np.where(omega, looked / 5, plain)
 
 
 # 6. Map.
@@ -153,22 +153,53 @@ def rank(v):
     return np.where(v >= 0.25, v**2, below)
 
 
+def favoured(S, g, e, floor, trust):
+    """S moved to the evidence e, and how far that is trusted, which trust tells of the agreement with g."""
+    cells = lambda x: blur(x.reshape(H // STRIDE, STRIDE, W // STRIDE, STRIDE).sum((1, 3)), 4)
+    near = upsample(cells(e * omega) / cells(omega.astype(float)))
+    t = trust((g * e)[omega].sum() / g[omega].sum() / (e[omega].mean() + 0.02))
+    return np.where(omega, S * ((floor + e) / (floor + near)) ** t, S), t
+
+
 def join(v, e):
     g = rank(v)
-    cells = lambda x: blur(x.reshape(H // S, S, W // S, S).sum((1, 3)), 4)
-    near = upsample(cells(e * omega) / cells(omega.astype(float)))
-    agreement = (g * e)[omega].sum() / g[omega].sum() / (e[omega].mean() + 0.02)
-    trust = np.clip(SLOPE * (agreement - 1), 0.2, 3)
-    joined = np.where(omega, g * ((0.1 + e) / (0.1 + near)) ** trust, g)
-    return [float(f"{s:.7g}") for s in joined.ravel()], float(trust)
+    return g, *favoured(g, g, e, 0.1, lambda a: np.clip(0.75 * (a - 0.5), 0.25, 3))
 
 
-residual, t1 = join(plain, e_residual)
-f2pad, t2 = join(looked, (e_residual + e_optimised) / 2)
+# 7. Pixel classifier.
+def standard(x):
+    return (x - x.mean(0)) / (x.std(0) + 1e-6)
+
+
+def classify(S):
+    of = []
+    for y in Y:
+        fine = blur(y, 1)
+        of += [y, fine, fine - blur(y, 4), fine - blur(y, 8), np.sqrt(blur((y - blur(y, 2)) ** 2, 2))]
+    x = np.clip(standard(np.stack([f[omega] for f in of], 1)), -6, 6)
+    x = np.hstack([x, standard(x**2), np.ones((len(x), 1))])
+    s = S[omega]
+    clear, rest = s >= np.quantile(s, 0.95), s < np.quantile(s, 0.5)
+    shrink = 0.01 * np.eye(x.shape[1])
+    shrink[-1, -1] = 0
+    half = lambda m: x[m].T @ x[m] / 2 / m.sum()
+    beta = np.linalg.solve(half(clear) + half(rest) + shrink, x[clear].sum(0) / 2 / clear.sum())
+    like = np.zeros((H, W))
+    like[omega] = np.clip(x @ beta, 0, 1)
+    return like
+
+
+def rounded(S):
+    return [float(f"{s:.7g}") for s in S.ravel()]
+
+
+_, residual, t1 = join(plain, e_residual)
+g, joined, t2 = join(looked, (e_residual + e_optimised) / 2)
+f2pad, t3 = favoured(joined, g, classify(joined), 0.2, lambda a: np.clip(SLOPE * (a - 1.1), 0, 1))
 parts, _ = ndimage.label(omega, np.ones((3, 3)))
 print(json.dumps({
     "omega": int(omega.sum()), "components": int(parts.max()),
     "margin": float(margin),  # of u to the region's thresholds: no pixel of it hangs on rounding
-    "trust": [t1, t2],  # neither is at a bound
-    "data": data, "penalty": penalty, "support": support, "step": step, "residual": residual, "f2pad": f2pad,
+    "trust": [float(t) for t in (t1, t2, t3)],  # none is at a bound
+    "data": data, "penalty": penalty, "support": support, "step": step, "residual": rounded(residual), "f2pad": rounded(f2pad),
 }))
