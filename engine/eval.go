@@ -103,7 +103,7 @@ type Fault string
 const (
 	Miss       Fault = "miss"        // a defective image that is called normal; the lowest score first
 	FalseAlarm Fault = "false alarm" // a normal image that is called anomalous; the highest score first
-	LowAP      Fault = "low AP"      // neither of them; the lowest AP of the most refined map first
+	LowAP      Fault = "lowest AP"   // neither of them; the lowest AP of the most refined map first
 )
 
 // Eval returns the rows that Evaluate measures.

@@ -151,9 +151,9 @@ func (d *Decisions) plots() []plot {
 		}
 	}
 	return []plot{
-		newPlot(plot{Name: "ROC of the images", X: "false alarms", Y: "recall", Value: "AUROC " + show(d.Images.AUROC()),
+		newPlot(plot{Name: "ROC curve", X: "false alarms", Y: "recall", Value: "AUROC " + show(d.Images.AUROC()),
 			Missing: "It needs good and defective images."}, d.Images.ROC(), roc),
-		newPlot(plot{Name: "Precision and recall of the images", X: "recall", Y: "precision", Value: "AP " + show(d.Images.AP()),
+		newPlot(plot{Name: "Precision and recall", X: "recall", Y: "precision", Value: "AP " + show(d.Images.AP()),
 			Missing: "It needs defective images."}, d.Images.PR(), pr),
 	}
 }

@@ -87,7 +87,10 @@ func number(v float64) string {
 		return undefined
 	}
 	digits := 1
-	if size := math.Abs(v); size > 0 && size < 1 {
+	switch size := math.Abs(v); {
+	case size == 0:
+		digits = 0
+	case size < 1:
 		digits = min(1-int(math.Floor(math.Log10(size))), 6)
 	}
 	return strconv.FormatFloat(v, 'f', digits, 64)

@@ -59,7 +59,7 @@ false alarm "test/good/\x1b[2J.png"  score 3.000     AP -
 }
 
 func TestSmallSharesKeepTwoDigits(t *testing.T) {
-	for v, want := range map[float64]string{0: "0.0 %", 1: "100.0 %", 0.05: "5.0 %", 0.00123: "0.12 %", 0.0000123: "0.0012 %", 1e-12: "0.000000 %"} {
+	for v, want := range map[float64]string{0: "0 %", 1: "100.0 %", 0.05: "5.0 %", 0.00123: "0.12 %", 0.0000123: "0.0012 %", 1e-12: "0.000000 %"} {
 		require.Equal(t, want, percent(v))
 	}
 	require.Equal(t, "-", percent(float64(metric.Undefined())))
