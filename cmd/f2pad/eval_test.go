@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"f2pad/engine/imageio"
@@ -109,14 +110,20 @@ func TestEvalTakesOtherThresholds(t *testing.T) {
 func TestEvalChangesMasksAsAsked(t *testing.T) {
 	setup(t)
 	page := filepath.Join(t.TempDir(), "r.html")
-	last, _ := summary(t, "--data", data(), "--min-area", "4096", "--close", "2", "--fill", "--report", page)
-	require.Equal(t, map[string]any{"close": 2.0, "fill": true, "min_area": 4096.0}, last["regions"])
-	for _, row := range last["rows"].([]any) {
-		require.EqualValues(t, 0, row.(map[string]any)["dice_labelfree"], "no region fills the image")
+	for area, none := range map[string]bool{"4096": false, "4097": true} { // all pixels are marked, of images of 64 by 64
+		last, _ := summary(t, "--data", data(), "--pixel-threshold", "-1e6", "--min-area", area, "--close", "2", "--fill", "--report", page)
+		size, err := strconv.ParseFloat(area, 64)
+		require.NoError(t, err)
+		require.Equal(t, map[string]any{"close": 2.0, "fill": true, "min_area": size}, last["regions"])
+		for _, row := range last["rows"].([]any) {
+			require.Equal(t, none, row.(map[string]any)["dice_labelfree"] == 0.0)
+		}
+		m := last["decisions"].(map[string]any)["maps"].([]any)[0].(map[string]any)
+		require.Equal(t, none, m["false_alarm_area"].(map[string]any)["mean"] == 0.0)
 	}
 	html, err := os.ReadFile(page)
 	require.NoError(t, err)
-	require.Contains(t, string(html), "gaps closed by a disc of 2 px, holes filled: true, regions under 4096 px dropped")
+	require.Contains(t, string(html), "gaps closed by a disc of 2 px, holes filled: true, regions under 409")
 }
 
 func TestEvalGoesOnWithoutGroundTruth(t *testing.T) {

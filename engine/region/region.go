@@ -185,7 +185,7 @@ func Fill(mask []bool, h, w int) []bool {
 
 // Close is the morphological closing by a disc: a pixel is left out if some disc of that radius (px, pixels within it by the
 // distance of their centres) holds it and none of the mask. So gaps narrower than the disc close, and nothing of the mask goes.
-// Beyond the frame there is nothing, so that the mask does not grow towards it. Time: some radius times 5 ns for each pixel.
+// Beyond the frame there is nothing, so that the mask does not grow towards it: the pixels at the frame stay as they are. Time: some radius times 5 ns for each pixel.
 func Close(mask []bool, h, w, radius int) []bool {
 	check("mask", len(mask), h, w)
 	r := min(max(radius, 0), h+w) // a larger disc finds the same
@@ -202,7 +202,7 @@ func Close(mask []bool, h, w, radius int) []bool {
 	out := make([]bool, len(mask))
 	for y := range h {
 		for x := range w {
-			out[y*w+x] = !wide[(y+r)*W+x+r] || mask[y*w+x]
+			out[y*w+x] = !wide[(y+r)*W+x+r]
 		}
 	}
 	return out

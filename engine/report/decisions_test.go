@@ -1,6 +1,8 @@
 package report
 
 import (
+	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -84,6 +86,22 @@ func TestHistogramPutsEveryScoreOnItsSide(t *testing.T) {
 	}
 	require.Equal(t, map[string]float64{"good": 3, "good wrong": 1, "bad": 2, "bad wrong": 1}, sum)
 	require.Equal(t, "threshold 2", h.CutText)
+
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 1000 { // divisions that round to the wrong side are among them
+		low := 10 * rng.Float64()
+		high := low + 10*rng.Float64()
+		cut := low + (high-low)*rng.Float64()
+		h := newHistogram([]float64{low, math.Nextafter(cut, high)}, []float64{cut, high}, cut)
+		wrong := 0
+		for _, b := range h.Bars {
+			if strings.HasSuffix(b.Class, "wrong") {
+				wrong++
+				require.Equal(t, b.Class == "good wrong", b.X >= h.Cut-1e-9, "threshold %v of %v to %v", cut, low, high)
+			}
+		}
+		require.Equal(t, 2, wrong)
+	}
 
 	require.Nil(t, newHistogram(nil, nil, 1))
 	far := newHistogram(good, bad, 1e9)
