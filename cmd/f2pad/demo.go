@@ -43,5 +43,5 @@ func (p *program) demonstrate(ctx context.Context, dir, network string, o synth.
 	if err := p.fitModel(ctx, d.Train, engine.FitOptions{Method: "patchcore", Backbone: network, Program: version()}, model); err != nil {
 		return err
 	}
-	return p.evaluate(ctx, evalOptions{data: data, model: model, report: filepath.Join(dir, "report.html")})
+	return p.evaluate(ctx, evalOptions{data: data, model: model, report: filepath.Join(dir, "report.html"), worst: worstListed})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"f2pad/engine/imageio"
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
+	"f2pad/engine/region"
 	"f2pad/engine/report"
 
 	"github.com/spf13/cobra"
@@ -28,6 +30,9 @@ type evalOptions struct {
 	maps                                 []refine.Kind // none: all that the model makes
 	limit                                int
 	spread                               bool
+	image, pixel                         *float64 // thresholds in place of the model's
+	regions                              region.Options
+	worst                                int
 }
 
 func (p *program) eval() *cobra.Command {
@@ -37,14 +42,19 @@ func (p *program) eval() *cobra.Command {
 		Short: "Measure a model's maps against ground truth",
 		Long: `Measure a model's maps against ground truth, at the images' own size, side by side: the method's own map (none: "base"),
 the refinement without optimisation (residual: the control) and all of F2PAD. What f2pad adds over residual is the
-optimisation's merit; the rest of the gain is the control's. A model that does not make all of them is measured on those that
-it makes.
+merit of the optimisation and the further looks; the rest of the gain is the control's. A model that does not make all of them is
+measured on those that it makes.
+
+Below the table is what the thresholds decide, the model's or those of --threshold and --pixel-threshold: false alarms, misses, what
+is marked in good images, and the images that the model does worst on. Images without ground truth count in what is measured of
+images, not of pixels; what the data do not define is "-".
 
 "worse" is the share of the images with a defect on which a map's pixel AP is below the base map's by more than .01. The intervals of the
 differences hold with 95 %: they come from 1,000 resamples of the images, the same ones for all maps.`,
 		Example: `  f2pad eval --data mvtec/leather --model leather.f2pad
   f2pad eval --data mvtec/leather --model leather.f2pad --limit 10 --report leather.html
-  f2pad eval --data mvtec/leather --model leather.f2pad --refine none,f2pad --json | tail -n 1`,
+  f2pad eval --data mvtec/leather --model leather.f2pad --refine none,f2pad --json | tail -n 1
+  f2pad eval --data mvtec/leather --model leather.f2pad --threshold 2.5 --min-area 20 --fill`,
 		Args: cobra.NoArgs,
 		RunE: p.verb(func(ctx context.Context, _ []string) error { return p.evaluate(ctx, o) }),
 	}
@@ -56,11 +66,23 @@ differences hold with 95 %: they come from 1,000 resamples of the images, the sa
 	f.Var(kinds{&o.maps}, "refine", "maps to measure, a list of "+strings.Join(refineNames, ", ")+" (default: all that the model makes)")
 	f.Var(number{&o.limit, 0, mostImages}, "limit", "images per class; 0: all")
 	f.BoolVar(&o.spread, "spread", false, "take the images of --limit at even distances by name, not the first")
-	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: table and gallery in one")
+	f.Var(decimal{&o.image}, "threshold", "image threshold in place of the model's: an image above it is called anomalous")
+	f.Var(decimal{&o.pixel}, "pixel-threshold", "pixel threshold of every map in place of the model's")
+	f.Var(number{&o.regions.Close, 0, mostClose}, "close", "close gaps in the masks at the pixel threshold by a disc of this radius in pixels; 0: none")
+	f.BoolVar(&o.regions.Fill, "fill", false, "fill holes of these masks, after --close")
+	f.Var(number{&o.regions.MinArea, 0, math.MaxInt32}, "min-area", "drop regions of these masks with fewer pixels, after --fill; 0: none")
+	o.worst = worstListed
+	f.Var(number{&o.worst, 0, mostImages}, "worst", "list this many of the images that the model does worst on")
+	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: tables, charts and gallery in one")
 	f.StringVar(&o.sheet, "sheet", "", "PNG `FILE` to write: the images that refining changed most, and typical ones, side by side with their maps")
 	required(cmd, "data", "model")
 	return cmd
 }
+
+const (
+	worstListed = 20
+	mostClose   = 1000 // px
+)
 
 // evaluation is the result of eval.
 type evaluation struct {
@@ -72,12 +94,35 @@ type evaluation struct {
 	Executor exec.Info    `json:"executor"`
 	Device   device.Info  `json:"device"`
 	Notices  []string     `json:"notices,omitempty"` // maps that the model does not make; where the work was done in another way than it began
+
+	Images    counts           `json:"images"`
+	Decisions metric.Decisions `json:"decisions"`
+	Regions   region.Options   `json:"regions"`
+	Worst     []worst          `json:"worst"`
+	Remarks   []string         `json:"remarks"`
+	shown     *report.Decisions
+}
+
+// counts are the images that were evaluated.
+type counts struct {
+	Good      int `json:"good"`
+	Defective int `json:"defective"`
+	WithMask  int `json:"with_mask"` // of the defective ones
+}
+
+// worst is an image that the model does badly on.
+type worst struct {
+	Image    string       `json:"image"` // path
+	Category string       `json:"category"`
+	Why      engine.Fault `json:"why"`
+	Score    float64      `json:"image_score"`
+	AP       metric.Value `json:"pixel_ap"`
 }
 
 func (evaluation) MessageType() string { return "summary" }
 
 func (e evaluation) Text(w io.Writer) error {
-	if _, err := io.WriteString(w, report.NewTable(e.Rows).Text()); err != nil {
+	if _, err := io.WriteString(w, report.NewTable(e.Rows).Text()+e.shown.Text()); err != nil {
 		return err
 	}
 	if e.Failed > 0 {
@@ -127,31 +172,46 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	opts.Maps = o.maps
 	run := engine.EvalOptions{
 		Options: opts, Limit: o.limit, Spread: o.spread, Progress: p.progress,
+		ImageThreshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Worst: o.worst,
 		Failed: func(it dataset.Item, err error) { p.fail(it.Path, err) },
 	}
 	g := newGallery(m)
 	if o.report != "" || o.sheet != "" {
 		run.Visit = g.add
 	}
-	rows, err := engine.Eval(ctx, m, data.Test, run)
+	found, err := engine.Evaluate(ctx, m, data.Test, run)
 	if err != nil {
 		return err
 	}
+	for _, remark := range found.Remarks {
+		p.ui.Warn(remark)
+	}
 	result := evaluation{
-		Rows: rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Executor.Info(), Device: deviceOf(opts), Notices: p.notices,
+		Rows: found.Rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Executor.Info(), Device: deviceOf(opts), Notices: p.notices,
+		Images:    counts{len(found.Good), len(found.Bad), found.WithMask},
+		Decisions: found.Decisions, Regions: o.regions, Worst: []worst{}, Remarks: append([]string{}, found.Remarks...),
+		shown: &report.Decisions{
+			Decisions: found.Decisions, Good: found.Good, Bad: found.Bad, WithMask: found.WithMask, Images: found.Images,
+		},
+	}
+	for _, it := range found.Worst {
+		result.Worst = append(result.Worst, worst{it.Item.Path, it.Item.Class, it.Why, it.Score, it.AP})
+		result.shown.Worst = append(result.shown.Worst, report.Worst{ID: it.Item.ID, Why: string(it.Why), Score: it.Score, AP: it.AP})
 	}
 	if o.report != "" {
 		r := report.Report{
 			Title: "F2PAD on " + filepath.Base(filepath.Clean(o.data)), Date: time.Now().Format("2 January 2006, 15:04"),
-			Run: facts(o, m, result), Rows: rows, Gallery: g.choose(),
+			Run: facts(o, m, result), Rows: found.Rows, Notes: notes(o, result), Decisions: result.shown,
+			Gallery: g.choose(), Empty: empty(result),
 		}
+		r.Crossing, r.Left = g.crossing()
 		if err := artifact.WriteFileAtomic(o.report, r.Write); err != nil {
 			return err
 		}
 		result.Report = &o.report
 	}
 	if o.sheet != "" {
-		m, err := report.Sheet(g.sheet())
+		m, err := report.Sheet(g.sheet(), empty(result))
 		if err != nil {
 			return err
 		}
@@ -163,6 +223,41 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	return p.ui.Show(result)
 }
 
+// notes are what a reader of the report has to know about its figures.
+func notes(o evalOptions, e evaluation) []string {
+	var out []string
+	if o.image != nil {
+		out = append(out, "The image threshold was given (--threshold): it is not the model's.")
+	}
+	if o.pixel != nil {
+		out = append(out, "The pixel threshold was given (--pixel-threshold): what is called label-free here is measured at it.")
+	}
+	if o.regions != (region.Options{}) {
+		out = append(out, fmt.Sprintf("Masks at the pixel threshold were changed before they were measured: gaps closed by a disc of %d px, holes filled: %t, "+
+			"regions under %d px dropped.", o.regions.Close, o.regions.Fill, o.regions.MinArea))
+	}
+	for _, remark := range e.Remarks {
+		out = append(out, "Note: "+remark+".")
+	}
+	if e.Failed > 0 {
+		out = append(out, fmt.Sprintf("%d images failed and are not counted.", e.Failed))
+	}
+	return out
+}
+
+// empty says why there are no images to choose for a gallery, if there are none.
+func empty(e evaluation) string {
+	switch {
+	case e.Images.Good+e.Images.Defective == 0:
+		return "no test image could be evaluated"
+	case e.Images.Defective == 0:
+		return "they are chosen by their average precision, and all test images are good"
+	case e.Images.WithMask == 0:
+		return "they are chosen by their average precision, and no defective image has ground truth"
+	}
+	return "they are chosen by their average precision, and no ground truth marks a defect"
+}
+
 func facts(o evalOptions, m *engine.Model, e evaluation) []report.Fact {
 	i := m.Info
 	return []report.Fact{
@@ -172,6 +267,7 @@ func facts(o evalOptions, m *engine.Model, e evaluation) []report.Fact {
 		{Name: "backbone", Value: i.Backbone},
 		{Name: "size", Value: i.Size.String()},
 		{Name: "training images", Value: fmt.Sprintf("%d, and %d for calibration", i.Train, i.HeldOut)},
+		{Name: "test images", Value: fmt.Sprintf("%d good, %d defective, %d of these with ground truth", e.Images.Good, e.Images.Defective, e.Images.WithMask)},
 		{Name: "network", Value: fmt.Sprintf("%s on %s, %s", e.Executor.Executor, e.Executor.Device, e.Executor.Precision)},
 		{Name: "method and refinement", Value: strings.Join(append([]string{e.Device.Device, e.Device.Name}, e.Notices...), " ")},
 		{Name: "version", Value: version()},

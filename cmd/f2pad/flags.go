@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,6 +72,27 @@ func (n number) String() string {
 }
 
 func (n number) Type() string { return "N" }
+
+// decimal is a flag that takes a finite number and has no default.
+type decimal struct{ value **float64 }
+
+func (d decimal) Set(s string) error {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		return errors.New("must be a number")
+	}
+	*d.value = &v
+	return nil
+}
+
+func (d decimal) String() string {
+	if d.value == nil || *d.value == nil {
+		return ""
+	}
+	return strconv.FormatFloat(**d.value, 'g', -1, 64)
+}
+
+func (d decimal) Type() string { return "X" }
 
 // modelSize is the flag --size of fit: "native" or pixels.
 type modelSize struct{ px *int }
@@ -161,7 +183,7 @@ func (p *program) missing(m *engine.Model, kinds ...refine.Kind) {
 	}
 }
 
-var _ = []pflag.Value{choice{}, number{}, modelSize{}, kinds{}, deviceName{}}
+var _ = []pflag.Value{choice{}, number{}, decimal{}, modelSize{}, kinds{}, deviceName{}}
 
 // backboneFile is the flag --backbone of verbs that use a model.
 func backboneFile(f *pflag.FlagSet, path *string) {

@@ -327,7 +327,7 @@ func TestEvalEndsWithTheSummary(t *testing.T) {
 		require.ElementsMatch(t, []string{
 			"category", "map", "images", "image_auroc", "pixel_auroc", "pixel_ap", "aupro", "dice_oracle", "iou_oracle",
 			"dice_labelfree", "iou_labelfree", "boundary_f", "seconds_per_image",
-			"defective", "worse", "pixel_ap_over_base", "pixel_ap_over_residual",
+			"defective", "with_mask", "worse", "pixel_ap_over_base", "pixel_ap_over_residual",
 		}, keys(row))
 		require.Positive(t, row["seconds_per_image"])
 	}

@@ -12,11 +12,15 @@ type Item struct {
 	Path  string // as it can be opened
 	ID    string // path relative to the data set's or input's root, slash-separated: test/hole/003.png
 	Class string // "good", or the defect type; "" where unknown
-	Mask  string // ground truth; "" for normal images
+	Mask  string // ground truth: a file, or a folder of files whose union it is (engine/truth reads both); "" where there is none
 }
 
-// Good is the class of normal images.
+// Good is the class of normal images, whatever their folder calls them.
 const Good = "good"
+
+// Normal reports whether the image counts as normal: it is of no defect type. One of a defect type without a mask is
+// defective all the same.
+func (it Item) Normal() bool { return it.Mask == "" && (it.Class == Good || it.Class == "") }
 
 // OutputName is the slash-separated relative path of a result for the image of that ID: its extension replaced by ext
 // (".tiff"). IDs given by one call of this package have distinct output names, also where case makes no difference, and

@@ -65,14 +65,8 @@ func TestMVTec(t *testing.T) {
 }
 
 func TestMVTecErrors(t *testing.T) {
-	root := tree(t, "train/good/a.png", "test/hole/000.png", "test/hole/001.png", "ground_truth/hole/000_mask.png")
-	require.NoError(t, os.Mkdir(filepath.Join(root, "ground_truth", "hole", "001_mask.png"), 0o700))
+	root := tree(t, "wood/train/good/a.png", "tile/train/good/a.png", "tile/readme.txt", "licence/x.txt")
 	_, err := MVTec(root)
-	require.EqualError(t, err, filepath.Join(root, "test", "hole", "001.png")+
-		": no ground truth: neither 001_mask.png nor 001.png in "+filepath.Join(root, "ground_truth", "hole"))
-
-	root = tree(t, "wood/train/good/a.png", "tile/train/good/a.png", "tile/readme.txt", "licence/x.txt")
-	_, err = MVTec(root)
 	require.EqualError(t, err, root+": holds folders of objects, name one: tile, wood")
 	root = tree(t, "tile/train/good/a.png")
 	_, err = MVTec(root)
@@ -89,6 +83,52 @@ func TestMVTecErrors(t *testing.T) {
 	d, err := MVTec(tree(t, "train/good/a.png"))
 	require.NoError(t, err)
 	require.Empty(t, d.Test)
+}
+
+func TestMVTecFindsMasksOfEveryKindAndCase(t *testing.T) {
+	root := tree(t, "train/good/a.png",
+		"test/Hole/000.png", "test/Hole/001.png", "test/Hole/002.JPG", "test/Hole/003.png", "test/Hole/004.png", "test/Hole/005.png",
+		"test/Hole/006.png", "test/Hole/007.png", "test/Hole/A.png", "test/Hole/a.png",
+		"Ground_Truth/hole/000_mask.PNG", "Ground_Truth/hole/001.bmp", "Ground_Truth/hole/002_MASK.jpg",
+		"Ground_Truth/hole/003/000.png", "Ground_Truth/hole/003/001.png", // MVTec LOCO AD's way
+		"Ground_Truth/hole/004_mask.jpg", "Ground_Truth/hole/004_mask.png", "Ground_Truth/hole/004_mask.tif",
+		"Ground_Truth/hole/005_mask.txt", "Ground_Truth/hole/006_mask.png/readme.txt", "Ground_Truth/hole/007/readme.txt",
+		"Ground_Truth/hole/A.png", "Ground_Truth/hole/a_mask.png")
+	d, err := MVTec(root)
+	require.NoError(t, err)
+	got := map[string]string{}
+	for _, it := range d.Test {
+		require.False(t, it.Normal())
+		got[filepath.Base(it.Path)] = ""
+		if it.Mask != "" {
+			rel, err := filepath.Rel(filepath.Join(root, "Ground_Truth", "hole"), it.Mask)
+			require.NoError(t, err)
+			got[filepath.Base(it.Path)] = filepath.ToSlash(rel)
+		}
+	}
+	require.Equal(t, map[string]string{
+		"000.png": "000_mask.PNG", "001.png": "001.bmp", "002.JPG": "002_MASK.jpg", "003.png": "003", "004.png": "004_mask.png",
+		"005.png": "", "006.png": "", "007.png": "", "A.png": "A.png", "a.png": "a_mask.png",
+	}, got)
+	require.Equal(t, []string{"test/Hole/005.png", "test/Hole/006.png", "test/Hole/007.png"}, idsOf(WithoutMask(d.Test)))
+}
+
+func TestMVTecKnowsNormalImagesByOtherNames(t *testing.T) {
+	d, err := MVTec(tree(t, "Train/ok/a.png", "Test/ok/1.png", "Test/Good/2.png", "Test/NORMAL/3.png", "Test/ko/4.png", "Train/ko/5.png"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"Train/ok/a.png"}, idsOf(d.Train))
+	require.Equal(t, []string{"good", "ko"}, d.Classes)
+	require.Equal(t, []string{"Test/Good/2.png", "Test/NORMAL/3.png", "Test/ko/4.png", "Test/ok/1.png"}, idsOf(d.Test))
+	for _, it := range d.Test {
+		require.Equal(t, it.ID != "Test/ko/4.png", it.Normal(), it.ID)
+		require.Equal(t, it.Normal(), it.Class == Good, it.ID)
+	}
+	_, err = MVTec(filepath.Dir(tree(t, "Train/OK/a.png")))
+	require.ErrorContains(t, err, "holds folders of objects, name one: ")
+
+	require.False(t, Item{Class: "hole"}.Normal(), "a defective image is defective without a mask, too")
+	require.False(t, Item{Mask: "m.png"}.Normal())
+	require.True(t, Item{}.Normal())
 }
 
 func TestFolder(t *testing.T) {

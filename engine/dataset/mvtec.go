@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"f2pad/engine/imageio"
@@ -18,50 +19,96 @@ type Dataset struct {
 	Classes []string // of the test images, in byte order
 }
 
-// MVTec reads the folder of one object in the layout of MVTec AD:
+// MVTec reads the folder of one object in the layout of MVTec AD, and in those that differ from it in names only:
 //
 //	train/good/NAME.EXT                  normal images
-//	test/TYPE/NAME.EXT                   test images; TYPE "good" is normal
-//	ground_truth/TYPE/NAME_mask.png      their masks (NAME.png will do)
+//	test/TYPE/NAME.EXT                   test images; of TYPE "good", "ok" and "normal", which Train takes too, they are normal
+//	ground_truth/TYPE/NAME_mask.EXT      their masks; NAME.EXT will do, or
+//	ground_truth/TYPE/NAME/*.EXT         several masks of one image (MVTec LOCO AD)
 //
-// Items are in byte order of their IDs. A folder without test images is fit for training. A defective image without mask
-// is an error that names it.
+// The case of folders, types and names makes no difference where no name fits exactly, and a mask's EXT is any that imageio
+// reads. Items are in byte order of their IDs. A folder without test images is fit for training. A defective image without
+// mask has none (see WithoutMask).
 func MVTec(root string) (*Dataset, error) {
 	d := &Dataset{Root: root}
-	var err error
-	if d.Train, err = images(root, "train/good"); err != nil {
+	train, test, truth := child(root, "train"), child(root, "test"), child(root, "ground_truth")
+	kinds, err := folders(filepath.Join(root, train))
+	if err != nil {
 		return nil, err
+	}
+	for _, kind := range kinds {
+		if !normal(kind) {
+			continue
+		}
+		items, err := images(root, path.Join(train, kind), Good)
+		if err != nil {
+			return nil, err
+		}
+		d.Train = append(d.Train, items...)
 	}
 	if len(d.Train) == 0 {
 		return nil, noTraining(root)
 	}
-	types, err := folders(filepath.Join(root, "test"))
+	types, err := folders(filepath.Join(root, test))
 	if err != nil {
 		return nil, err
 	}
 	for _, class := range types {
-		items, err := images(root, path.Join("test", class))
+		folder, name := path.Join(test, class), class
+		if normal(class) {
+			name = Good
+		}
+		items, err := images(root, folder, name)
 		if err != nil {
 			return nil, err
 		}
-		for i := range items {
-			items[i].Class = class
-			if class != Good {
-				if items[i].Mask, err = maskOf(root, items[i]); err != nil {
-					return nil, err
-				}
+		if len(items) == 0 {
+			continue
+		}
+		if name != Good {
+			masks, err := masksIn(filepath.Join(root, truth, child(filepath.Join(root, truth), class)))
+			if err != nil {
+				return nil, err
+			}
+			for i := range items {
+				items[i].Mask = masks.of(items[i].Path)
 			}
 		}
-		if len(items) > 0 {
-			d.Classes = append(d.Classes, class)
-			d.Test = append(d.Test, items...)
+		if !slices.Contains(d.Classes, name) {
+			d.Classes = append(d.Classes, name)
 		}
+		d.Test = append(d.Test, items...)
 	}
+	slices.Sort(d.Classes)
 	return d, nil
 }
 
+// WithoutMask returns those of items that are defective and have no ground truth.
+func WithoutMask(items []Item) []Item {
+	return slices.DeleteFunc(slices.Clone(items), func(it Item) bool { return it.Normal() || it.Mask != "" })
+}
+
+// normal reports whether a folder of this name holds normal images. Besides MVTec's own name it knows BTAD's and VisA's.
+func normal(folder string) bool {
+	return slices.ContainsFunc([]string{Good, "ok", "normal"}, func(name string) bool { return strings.EqualFold(folder, name) })
+}
+
+// child is the name of dir's entry that is called name: as it is or, where there is none, in another case.
+func child(dir, name string) string {
+	if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+		return name
+	}
+	entries, _ := os.ReadDir(dir) // what cannot be listed is reported by who wants to read it
+	for _, e := range entries {
+		if strings.EqualFold(e.Name(), name) {
+			return e.Name()
+		}
+	}
+	return name
+}
+
 // images lists the images in one folder of the object; none if there is no such folder.
-func images(root, folder string) ([]Item, error) {
+func images(root, folder, class string) ([]Item, error) {
 	dir := filepath.Join(root, filepath.FromSlash(folder))
 	entries, err := os.ReadDir(dir)
 	if err != nil && !os.IsNotExist(err) {
@@ -76,24 +123,77 @@ func images(root, folder string) ([]Item, error) {
 		items = append(items, Item{
 			Path:  filepath.Join(dir, e.Name()),
 			ID:    seen.unique(path.Join(folder, e.Name())),
-			Class: Good,
+			Class: class,
 		})
 	}
 	return items, nil
 }
 
-// maskOf finds the ground truth of a defective test image.
-func maskOf(root string, it Item) (string, error) {
-	dir := filepath.Join(root, "ground_truth", it.Class)
-	name := filepath.Base(it.Path)
-	stem := strings.TrimSuffix(name, filepath.Ext(name))
-	for _, mask := range []string{stem + "_mask.png", stem + ".png"} {
-		mask = filepath.Join(dir, mask)
-		if info, err := os.Stat(mask); err == nil && !info.IsDir() {
-			return mask, nil
+// masks are the entries of one defect type's folder of ground truth, by the names of the images that they may belong to.
+type masks struct {
+	dir           string
+	exact, folded map[string]string
+}
+
+// masksIn lists a folder of ground truth; none if there is no such folder.
+func masksIn(dir string) (*masks, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, plain(dir, err)
+	}
+	m := &masks{dir, map[string]string{}, map[string]string{}}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			continue // a broken link is no mask
+		}
+		stem := name
+		switch {
+		case info.IsDir():
+			if parts, err := images(filepath.Join(dir, name), ".", ""); err != nil || len(parts) == 0 {
+				continue
+			}
+			stem += "/" // comes after the files
+		case imageio.Supported(name):
+			stem = stemOf(name)
+		default:
+			continue
+		}
+		for _, to := range []struct {
+			names map[string]string
+			key   string
+		}{{m.exact, stem}, {m.folded, strings.ToLower(stem)}} {
+			// Of several the PNG, which loses nothing; otherwise the first.
+			if old, ok := to.names[to.key]; !ok || !png(old) && png(name) {
+				to.names[to.key] = name
+			}
 		}
 	}
-	return "", fmt.Errorf("%s: no ground truth: neither %s_mask.png nor %s.png in %s", it.Path, stem, stem, dir)
+	return m, nil
+}
+
+func png(name string) bool { return strings.EqualFold(filepath.Ext(name), ".png") }
+
+func stemOf(name string) string { return strings.TrimSuffix(name, filepath.Ext(name)) }
+
+// of is the ground truth of an image, "" where there is none.
+func (m *masks) of(image string) string {
+	stem := stemOf(filepath.Base(image))
+	for _, by := range []struct {
+		names map[string]string
+		stem  string
+	}{{m.exact, stem}, {m.folded, strings.ToLower(stem)}} {
+		for _, suffix := range []string{"_mask", "", "/"} {
+			if name, ok := by.names[by.stem+suffix]; ok {
+				return filepath.Join(m.dir, name)
+			}
+		}
+	}
+	return ""
 }
 
 // noTraining says why root is not an object's folder, as far as that can be seen.
@@ -107,7 +207,9 @@ func noTraining(root string) error {
 	}
 	var objects []string
 	for _, sub := range subs {
-		if info, err := os.Stat(filepath.Join(root, sub, "train", Good)); err == nil && info.IsDir() {
+		object := filepath.Join(root, sub)
+		kinds, _ := folders(filepath.Join(object, child(object, "train")))
+		if slices.ContainsFunc(kinds, normal) {
 			objects = append(objects, sub)
 		}
 	}

@@ -220,6 +220,11 @@ func Difference(a, b []float64) *Interval {
 	for i := range d {
 		d[i] = a[i] - b[i]
 	}
+	return percentiles(d)
+}
+
+// percentiles are the 0.025 and 0.975 quantiles, interpolated as by Quantiles, of values, which it sorts.
+func percentiles(d []float64) *Interval {
 	slices.Sort(d)
 	at := func(share float64) float64 {
 		h := share * float64(len(d)-1)

@@ -27,10 +27,15 @@ func (m *Images) Add(score float64, anomalous bool) error {
 // Len is the number of images.
 func (m *Images) Len() int { return len(m.scored) }
 
+// sort orders the images from the highest score down.
+func (m *Images) sort() {
+	slices.SortFunc(m.scored, func(a, b scored) int { return cmp.Compare(b.score, a.score) })
+}
+
 // AUROC is the probability that an anomalous image scores higher than a normal one, equal scores counting one half;
 // undefined without images of both classes.
 func (m *Images) AUROC() Value {
-	slices.SortFunc(m.scored, func(a, b scored) int { return cmp.Compare(b.score, a.score) })
+	m.sort()
 	var roc curve
 	for i := 0; i < len(m.scored); {
 		var pos, neg float64

@@ -1,5 +1,5 @@
 // Package metric measures anomaly maps against ground truth: image AUROC, pixel AUROC, AP and AUPRO, Dice and IoU at the
-// best and at a given threshold, a boundary F-score, and how far differences between maps owe to the choice of images.
+// best and at a given threshold, a boundary F-score, what thresholds decide, and how far differences between maps owe to the choice of images.
 // Everything is computed at the images' own size, streams through bounded memory, and is exact: no binning, no sampling;
 // Bootstrap alone bins, draws, and keeps a kilobyte or so of each image. The other results depend on the set of images only,
 // not on the order in which they were added, and are the same to the bit whether or not memory sufficed.
@@ -54,7 +54,8 @@ type Row struct {
 	Category        string  `json:"category"`
 	Map             string  `json:"map"` // base, residual (the control) or f2pad
 	Images          int     `json:"images"`
-	Defective       int     `json:"defective"` // images with an anomalous pixel
+	Defective       int     `json:"defective"` // images of a defect type
+	WithMask        int     `json:"with_mask"` // those of them with ground truth, which metrics of pixels are over, beside normal ones
 	ImageAUROC      Value   `json:"image_auroc"`
 	PixelAUROC      Value   `json:"pixel_auroc"`
 	PixelAP         Value   `json:"pixel_ap"`
@@ -65,7 +66,7 @@ type Row struct {
 	IoULabelFree    Value   `json:"iou_labelfree"`
 	BoundaryF       Value   `json:"boundary_f"`
 	SecondsPerImage float64 `json:"seconds_per_image"`
-	// Worse is the share of the defective images whose AP is below the base map's by more than WorseBy; undefined for the
+	// Worse is the share of the defective images with an AP whose AP is below the base map's by more than WorseBy; undefined for the
 	// base map, and where it was not measured.
 	Worse Value `json:"worse"`
 	// Intervals of PixelAP minus that of the base map and of the control (see Bootstrap); nil where the other map is this

@@ -216,10 +216,10 @@ func TestClosedAccumulatorsRefuse(t *testing.T) {
 }
 
 func TestRowInJSON(t *testing.T) {
-	raw, err := json.Marshal(Row{Category: "all", Map: "base", Images: 3, Defective: 2, ImageAUROC: 0.25, PixelAP: Undefined(),
+	raw, err := json.Marshal(Row{Category: "all", Map: "base", Images: 3, Defective: 2, WithMask: 1, ImageAUROC: 0.25, PixelAP: Undefined(),
 		Worse: Undefined(), OverBase: &Interval{-0.25, 0.5}})
 	require.NoError(t, err)
-	require.JSONEq(t, `{"category":"all","map":"base","images":3,"defective":2,"image_auroc":0.25,"pixel_auroc":0,"pixel_ap":null,
+	require.JSONEq(t, `{"category":"all","map":"base","images":3,"defective":2,"with_mask":1,"image_auroc":0.25,"pixel_auroc":0,"pixel_ap":null,
 		"aupro":0,"dice_oracle":0,"iou_oracle":0,"dice_labelfree":0,"iou_labelfree":0,"boundary_f":0,
 		"seconds_per_image":0,"worse":null,"pixel_ap_over_base":{"low":-0.25,"high":0.5},"pixel_ap_over_residual":null}`, string(raw))
 	var back Row

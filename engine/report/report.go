@@ -19,12 +19,18 @@ import (
 
 // Report is what a page shows. All text may come from strangers: file names are escaped.
 type Report struct {
-	Title   string
-	Date    string // as it shall be printed
-	Run     []Fact // what was run: data set, model, method, profile, backbone, size, executor, device, versions
-	Rows    []metric.Row
-	Notes   []string // remarks of the caller below the table
-	Gallery []Entry  // shown category by category in the order of Rows, within one in the order given
+	Title string
+	Date  string // as it shall be printed
+	Run   []Fact // what was run: data set, model, method, profile, backbone, size, executor, device, versions
+	Rows  []metric.Row
+	Notes []string // remarks of the caller below the table
+
+	Decisions *Decisions // nil: not shown
+	Crossing  []Entry    // images that the image threshold decides wrongly, in the order given
+	Left      int        // how many more of them there are
+
+	Gallery []Entry // shown category by category in the order of Rows, within one in the order given
+	Empty   string  // why there is no gallery, if there is none; shown in its place
 }
 
 // Fact is one thing to know about the run.
@@ -35,10 +41,11 @@ type Entry struct {
 	Category  string
 	ID        string
 	Why       Why
+	Normal    bool    // it is of no defect type
 	Score     float64 // of the image
-	Threshold float64 // label-free, of the image score: anomalous is Score > Threshold
+	Threshold float64 // of the image score: anomalous is Score > Threshold
 	Image     Picture
-	Truth     Picture // the image with the contour of the ground truth; the zero Picture for a normal image
+	Truth     Picture // the image with the contour of the ground truth; the zero Picture for a normal image and where there is none
 	Maps      []Map
 }
 
@@ -98,6 +105,15 @@ var layout = template.Must(template.New("report").Funcs(template.FuncMap{"show":
 // Write writes the page. It is the same to the byte for the same report. An error leaves it incomplete.
 func (r *Report) Write(w io.Writer) error {
 	v := view{Report: r, Table: NewTable(r.Rows), Columns: columns[:], Glance: glance(r.Rows), Galleries: r.galleries()}
+	for _, e := range r.Gallery {
+		v.ByAP = v.ByAP || e.Why == HighestAP || e.Why == LowestAP
+	}
+	if d := r.Decisions; d != nil {
+		v.Decided = &decided{
+			Decisions: d, Threshold: threshold(d.ImageThreshold, d.ImageGiven), Rates: d.rates(), Maps: d.maps(),
+			Histogram: newHistogram(d.Good, d.Bad, d.ImageThreshold), Plots: d.plots(),
+		}
+	}
 	if err := layout.Execute(w, v); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
@@ -111,6 +127,18 @@ type view struct {
 	Columns   []column
 	Glance    *summary
 	Galleries []gallery
+	ByAP      bool // the gallery is chosen by the AP itself
+	Decided   *decided
+}
+
+// decided is the section on decisions.
+type decided struct {
+	*Decisions
+	Threshold string
+	Rates     []Shown
+	Maps      []shownMap
+	Histogram *histogram
+	Plots     []plot
 }
 
 // summary is the head of the page: the last category's rows, which are "all" where there are several.
@@ -208,16 +236,20 @@ func (r *Report) galleries() []gallery {
 // Anomalous is the verdict on the image.
 func (e Entry) Anomalous() bool { return e.Score > e.Threshold }
 
-// Gain is by how much f2pad's AP on this image differs from that of the given map.
+// Gain is by how much the AP of the most refined map on this image differs from that of the given one; undefined where that is
+// the same.
 func (e Entry) Gain(over string) Cell {
-	f, r := metric.Undefined(), metric.Undefined()
+	most, of, other := "", metric.Undefined(), metric.Undefined()
 	for _, m := range e.Maps {
-		switch m.Name {
-		case refined:
-			f = m.AP
-		case over:
-			r = m.AP
+		if m.Name == over {
+			other = m.AP
+		}
+		if m.Name == refined || m.Name == control && most != refined {
+			most, of = m.Name, m.AP
 		}
 	}
-	return difference(f - r)
+	if most == over {
+		return difference(metric.Undefined())
+	}
+	return difference(of - other)
 }

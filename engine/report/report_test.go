@@ -117,7 +117,7 @@ func sample(t *testing.T) *Report {
 			entry("stain", "test/stain/1.png", Median, 0.5, 0.5, 0.5),
 			entry("hole", "test/hole/2.png", LargestGain, 0.25, 0.5, 0.75),
 			entry("hole", "test/good/3.png", "a false alarm", na, na, na),
-			entry("hole", "test/hole/4.png", WorstLoss, 0.5, 0.25, 0.125),
+			entry("hole", "test/hole/4.png", LargestLoss, 0.5, 0.25, 0.125),
 		},
 	}
 	r.Rows[2].OverBase, r.Rows[2].OverControl = &metric.Interval{Low: -0.125, High: 0.5}, &metric.Interval{High: 0.25}
@@ -127,6 +127,7 @@ func sample(t *testing.T) *Report {
 			r.Gallery[i].Truth = picture(t, 32, 20)
 		}
 	}
+	r.Gallery[2].Normal = true
 	r.Gallery[3].Score = 1.5
 	return r
 }
@@ -154,8 +155,8 @@ func TestPageShowsEverything(t *testing.T) {
 
 	charts := classed(page, "card chart")
 	require.Len(t, charts, 6)
-	require.Equal(t, "pixel AP base0.250 residual0.750 f2pad0.500 +0.250 f2pad over base−0.250 of it by the optimisation "+
-		"(over the control)", strings.Join(strings.Fields(charts[1].text), " "))
+	require.Equal(t, "pixel AP base0.250 residual0.750 f2pad0.500 +0.250 f2pad over base−0.250 of it over the control: "+
+		"by the optimisation and the further looks", strings.Join(strings.Fields(charts[1].text), " "))
 	require.Equal(t, "width:75%", classed(page, "residual")[1].attr["style"])
 
 	var ids []string
@@ -194,7 +195,7 @@ func TestPicturesAreInThePage(t *testing.T) {
 		}
 		require.Contains(t, e.attr["alt"], "test/")
 	}
-	require.Equal(t, "Heat map f2pad of test/hole/2.png with the contour of its label-free mask; AP 0.750",
+	require.Equal(t, "Heat map f2pad of test/hole/2.png with the contour of its mask; AP 0.750",
 		images[4].attr["alt"])
 }
 
@@ -247,7 +248,7 @@ func TestEmptyReport(t *testing.T) {
 
 	page = parse(t, write(t, &Report{Rows: []metric.Row{row("all", "base", metric.Undefined()), row("all", "f2pad", 0.5)}}))
 	chart := strings.Join(strings.Fields(classed(page, "card chart")[1].text), " ")
-	require.Equal(t, "pixel AP basen/a f2pad0.500 n/a f2pad over base", chart, "no control, no word on the optimisation")
+	require.Equal(t, "pixel AP base- f2pad0.500 - f2pad over base", chart, "no control, no word on the optimisation")
 	require.Equal(t, "width:0%", classed(page, "base")[1].attr["style"])
 }
 

@@ -21,8 +21,8 @@ const (
 )
 
 // Sheet is a contact sheet of entries: for each a line of text with its ID, why it is shown and the AP of its maps, and
-// below it, side by side, the image, its ground truth and its maps.
-func Sheet(entries []Entry) (image.Image, error) {
+// below it, side by side, the image, its ground truth and its maps. Without entries it says why there are none.
+func Sheet(entries []Entry, empty string) (image.Image, error) {
 	type row struct {
 		text     string
 		pictures []image.Image
@@ -30,6 +30,10 @@ func Sheet(entries []Entry) (image.Image, error) {
 	}
 	var rows []row
 	size := image.Pt(sheetGap, sheetGap)
+	if len(entries) == 0 {
+		rows = append(rows, row{text: empty})
+		size = size.Add(image.Pt(sheetGap+font.MeasureString(basicfont.Face7x13, empty).Ceil(), sheetLine+sheetGap))
+	}
 	for _, e := range entries {
 		r := row{text: e.ID}
 		if e.Why != "" {

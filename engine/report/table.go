@@ -36,8 +36,8 @@ var columns = [...]column{
 		"best on these images: what a perfect choice could reach.", func(r metric.Row) metric.Value { return r.DiceOracle }},
 	{"IoU", "IoU, oracle", "Intersection over union at the same threshold.",
 		func(r metric.Row) metric.Value { return r.IoUOracle }},
-	{"DiceLF", "Dice, label-free", "Dice at the threshold that was calibrated on normal images only, before any defect was " +
-		"seen: what you get in use.", func(r metric.Row) metric.Value { return r.DiceLabelFree }},
+	{"DiceLF", "Dice, label-free", "Dice at the threshold that was calibrated before any real defect was seen, on normal " +
+		"images and on defects simulated on them: what you get in use.", func(r metric.Row) metric.Value { return r.DiceLabelFree }},
 	{"IoULF", "IoU, label-free", "Intersection over union at the label-free threshold.",
 		func(r metric.Row) metric.Value { return r.IoULabelFree }},
 	{"bndF", "boundary F", "How well contours agree: the F score of contour pixels that lie within 2 px of the other's " +
@@ -190,10 +190,13 @@ func best(c column, r metric.Row, rows []metric.Row) bool {
 	return above
 }
 
+// undefined stands for what the data do not define.
+const undefined = "-"
+
 // show formats a metric.
 func show(v metric.Value) string {
 	if !v.Defined() {
-		return "n/a"
+		return undefined
 	}
 	return fmt.Sprintf("%.3f", float64(v))
 }
@@ -201,7 +204,7 @@ func show(v metric.Value) string {
 // difference formats a difference of metrics.
 func difference(v metric.Value) Cell {
 	if !v.Defined() {
-		return Cell{Text: "n/a"}
+		return Cell{Text: undefined}
 	}
 	switch text := fmt.Sprintf("%+.3f", float64(v)); {
 	case text == "+0.000" || text == "-0.000":

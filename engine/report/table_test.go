@@ -14,13 +14,13 @@ func TestTextTable(t *testing.T) {
 	rows[1].Worse, rows[2].Worse = 0.125, metric.Undefined()
 	table := `category map              n imgAUC  pixAUC      AP   AUPRO    Dice     IoU  DiceLF   IoULF    bndF  worse  s/image
 
-größe    base             7  0.900   0.800   0.250   0.125   0.250   0.143     n/a   0.100   0.750*          0.500
-         residual         7  0.900   0.800   0.500   0.250   0.500   0.333     n/a   0.100   0.500  0.125    0.750
-         f2pad            7  0.900   0.800   0.750*  0.375*  0.750*  0.600*    n/a   0.100   0.250    n/a    1.000
-         f2pad − base       ±0.000  ±0.000  +0.500  +0.250  +0.500  +0.457     n/a  ±0.000  −0.500          +0.500
-         f2pad − residual   ±0.000  ±0.000  +0.250  +0.125  +0.250  +0.267     n/a  ±0.000  −0.250          +0.250
+größe    base             7  0.900   0.800   0.250   0.125   0.250   0.143       -   0.100   0.750*          0.500
+         residual         7  0.900   0.800   0.500   0.250   0.500   0.333       -   0.100   0.500  0.125    0.750
+         f2pad            7  0.900   0.800   0.750*  0.375*  0.750*  0.600*      -   0.100   0.250      -    1.000
+         f2pad − base       ±0.000  ±0.000  +0.500  +0.250  +0.500  +0.457       -  ±0.000  −0.500          +0.500
+         f2pad − residual   ±0.000  ±0.000  +0.250  +0.125  +0.250  +0.267       -  ±0.000  −0.250          +0.250
 
-all      base             7  0.900   0.800   0.500   0.250   0.500   0.333     n/a   0.100   0.500           0.750
+all      base             7  0.900   0.800   0.500   0.250   0.500   0.333       -   0.100   0.500           0.750
 `
 	require.Equal(t, table, NewTable(rows).Text())
 
@@ -68,7 +68,7 @@ func TestDifferences(t *testing.T) {
 	} {
 		require.Equal(t, want, difference(v))
 	}
-	require.Equal(t, Cell{Text: "n/a"}, difference(metric.Undefined()))
+	require.Equal(t, Cell{Text: "-"}, difference(metric.Undefined()))
 }
 
 func TestDifferencesNeedBothMaps(t *testing.T) {
@@ -99,16 +99,24 @@ func TestChoose(t *testing.T) {
 		{[]metric.Value{1, 2}, 0, nil},
 		{[]metric.Value{1, 2}, -1, nil},
 		{[]metric.Value{na, 0.1}, 1, []Choice{{1, LargestGain}}},
-		{[]metric.Value{0.1, 0.2}, 1, []Choice{{1, LargestGain}, {0, WorstLoss}}},
-		{[]metric.Value{0.2, -0.5, na, 0.1}, 1, []Choice{{0, LargestGain}, {3, Median}, {1, WorstLoss}}},
-		{[]metric.Value{5, 4, 3, 2, 1}, 1, []Choice{{0, LargestGain}, {2, Median}, {4, WorstLoss}}},
-		{[]metric.Value{0, 0, 0}, 1, []Choice{{0, LargestGain}, {1, Median}, {2, WorstLoss}}},
-		{[]metric.Value{1, 2, 3}, 2, []Choice{{2, LargestGain}, {1, LargestGain}, {0, WorstLoss}}},
-		{[]metric.Value{1, 2, 3, 4, 5}, 2,
-			[]Choice{{4, LargestGain}, {3, LargestGain}, {2, Median}, {1, WorstLoss}, {0, WorstLoss}}},
-		{[]metric.Value{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 2, []Choice{{9, LargestGain}, {8, LargestGain}, {5, Median},
-			{4, Median}, {1, WorstLoss}, {0, WorstLoss}}},
+		{[]metric.Value{-0.1}, 1, []Choice{{0, SmallestLoss}}},
+		{[]metric.Value{0.0004, -0.0004}, 1, []Choice{{0, NoChange}, {1, NoChange}}}, // as shown
+		{[]metric.Value{0.1, 0.2}, 1, []Choice{{1, LargestGain}, {0, SmallestGain}}},
+		{[]metric.Value{-0.1, -0.2}, 1, []Choice{{0, SmallestLoss}, {1, LargestLoss}}},
+		{[]metric.Value{0.2, -0.5, na, 0.1}, 1, []Choice{{0, LargestGain}, {3, Median}, {1, LargestLoss}}},
+		{[]metric.Value{5, 4, 3, 2, 1}, 1, []Choice{{0, LargestGain}, {2, Median}, {4, SmallestGain}}},
+		{[]metric.Value{0, 0, 0}, 1, []Choice{{0, NoChange}, {1, Median}, {2, NoChange}}},
+		{[]metric.Value{1, -2, -3}, 2, []Choice{{0, LargestGain}, {1, SmallestLoss}, {2, LargestLoss}}},
+		{[]metric.Value{1, 2, 3, 4, -5}, 2,
+			[]Choice{{3, LargestGain}, {2, LargestGain}, {1, Median}, {0, SmallestGain}, {4, LargestLoss}}},
+		{[]metric.Value{-1, -2, -3, -4, -5, 6, 7, 8, 9, 10}, 2, []Choice{{9, LargestGain}, {8, LargestGain}, {5, Median},
+			{0, Median}, {3, LargestLoss}, {4, LargestLoss}}},
 	} {
 		require.Equal(t, c.want, Choose(c.gains, c.each), "%v, %d each", c.gains, c.each)
 	}
+}
+
+func TestChooseByAP(t *testing.T) {
+	require.Equal(t, []Choice{{1, HighestAP}, {0, Median}, {3, LowestAP}}, ChooseByAP([]metric.Value{0.5, 0.9, metric.Undefined(), 0.1}, 1))
+	require.Empty(t, ChooseByAP(nil, 2))
 }

@@ -1,0 +1,174 @@
+// Package truth reads ground truth: masks that people or other programs drew, of any format that imageio reads.
+package truth
+
+import (
+	"fmt"
+	"image"
+	_ "image/jpeg" // what imageio decodes, for the alpha that it leaves out
+	_ "image/png"
+	"os"
+
+	"f2pad/engine/dataset"
+	"f2pad/engine/imageio"
+	"f2pad/engine/nd"
+
+	_ "golang.org/x/image/bmp"
+	_ "golang.org/x/image/tiff"
+	_ "golang.org/x/image/webp"
+	"gorgonia.org/tensor"
+)
+
+// half is the brightness, and the opacity, above which a pixel counts.
+const half = 0.5
+
+// Mask is a ground truth.
+type Mask struct {
+	Pix *tensor.Dense // [H,W], 1 where the defect is, 0 elsewhere
+	// Dark says that a file is not 0 everywhere, but nowhere brighter than half (127 of 255): its values are taken for 0 and 1,
+	// or for numbers of classes, and all but 0 for the defect.
+	Dark bool
+}
+
+// Empty reports whether the mask marks nothing.
+func (m *Mask) Empty() bool {
+	for _, v := range nd.Data(m.Pix) {
+		if v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Read reads the ground truth of an image of h x w pixels: a file or, of an image with several (MVTec LOCO AD), the union of
+// the files in a folder. In each file the defect is
+//
+//   - where any channel is brighter than half or, if that is nowhere, where any is not 0;
+//   - none of what is transparent (alpha up to half, where alpha varies); and if all that is to be seen has one colour, be it
+//     black, the shape is in the alpha: the defect is all that is to be seen.
+//
+// Errors name the file: those of imageio.Decode, and of another size. Alpha is not turned by EXIF orientation: with both, a
+// quarter turn is refused.
+func Read(path string, h, w int, lim imageio.Limits) (*Mask, error) {
+	files := []string{path}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		items, err := dataset.Folder(path)
+		if err != nil {
+			return nil, err
+		}
+		files = files[:0]
+		for _, it := range items {
+			files = append(files, it.Path)
+		}
+	}
+	union := &Mask{Pix: nd.New(h, w)}
+	for _, f := range files {
+		if err := union.add(f, h, w, lim); err != nil {
+			return nil, err
+		}
+	}
+	return union, nil
+}
+
+// add marks what one file marks.
+func (m *Mask) add(path string, h, w int, lim imageio.Limits) error {
+	im, err := imageio.Decode(path, lim)
+	if err != nil {
+		return err
+	}
+	if H, W := im.Size(); H != h || W != w {
+		return fmt.Errorf("%s: mask of %dx%d pixels for an image of %dx%d", path, W, H, w, h)
+	}
+	visible, err := alpha(path, h, w)
+	if err != nil {
+		return err
+	}
+	pix, out := nd.Data(im.Pix), nd.Data(m.Pix)
+	if visible != nil {
+		if oneColour(pix, visible) {
+			for i, on := range visible {
+				if on {
+					out[i] = 1
+				}
+			}
+			return nil
+		}
+		for i := range pix {
+			if !visible[i%(h*w)] {
+				pix[i] = 0
+			}
+		}
+	}
+	var brightest float32
+	for _, v := range pix {
+		brightest = max(brightest, v)
+	}
+	above := float32(half)
+	if brightest <= half {
+		above = 0
+		m.Dark = m.Dark || brightest > 0
+	}
+	for i, v := range pix {
+		if v > above {
+			out[i%(h*w)] = 1
+		}
+	}
+	return nil
+}
+
+// oneColour reports whether all visible pixels are of one colour; pix is [C,H,W] and visible [H,W].
+func oneColour(pix []float32, visible []bool) bool {
+	n := len(visible)
+	for plane := 0; plane < len(pix); plane += n {
+		first := -1
+		for i, on := range visible {
+			if !on {
+				continue
+			}
+			if first < 0 {
+				first = i
+			}
+			if pix[plane+i] != pix[plane+first] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// alpha tells which pixels of a file that imageio has decoded are more than half opaque; nil where all are equally so, as in a
+// file without alpha.
+func alpha(path string, h, w int) ([]bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	im, _, err := image.Decode(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if o, ok := im.(interface{ Opaque() bool }); ok && o.Opaque() {
+		return nil, nil
+	}
+	b := im.Bounds()
+	visible := make([]bool, 0, h*w)
+	var first uint32
+	varies := false
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			_, _, _, a := im.At(x, y).RGBA()
+			if len(visible) == 0 {
+				first = a
+			}
+			varies = varies || a != first
+			visible = append(visible, a > 0xffff/2)
+		}
+	}
+	switch {
+	case !varies:
+		return nil, nil
+	case b.Dx() != w || b.Dy() != h:
+		return nil, fmt.Errorf("%s: mask with transparency that EXIF turns", path)
+	}
+	return visible, nil
+}
