@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine"
 	"f2pad/engine/artifact"
 	"f2pad/engine/dataset"
@@ -71,17 +73,15 @@ type evaluation struct {
 	Sheet    *string      `json:"sheet"`
 	Executor exec.Info    `json:"executor"`
 	Device   device.Info  `json:"device"`
+	shown    bool         // the table was
 	Notices  []string     `json:"notices,omitempty"` // maps that the model does not make; where the work was done in another way than it began
 }
 
 func (evaluation) MessageType() string { return "summary" }
 
 func (e evaluation) Text(w io.Writer) error {
-	if _, err := io.WriteString(w, report.NewTable(e.Rows).Text()); err != nil {
-		return err
-	}
-	if e.Failed > 0 {
-		if _, err := fmt.Fprintf(w, "%d images failed and are not counted\n", e.Failed); err != nil {
+	if !e.shown {
+		if err := (table{Rows: e.Rows, Failed: e.Failed}).Text(w); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,31 @@ func (e evaluation) Text(w io.Writer) error {
 		if file.path == nil {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "%s: %s\n", file.name, *file.path); err != nil {
+		if _, err := ui.Fprintf(w, "%s: %s\n", file.name, *file.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// table is what eval measured, before it is written to files.
+type table struct {
+	Rows   []metric.Row `json:"rows"`
+	Failed int          `json:"failed"`
+}
+
+func (table) MessageType() string { return "table" }
+
+func (t table) Text(w io.Writer) error {
+	rows := slices.Clone(t.Rows)
+	for i := range rows {
+		rows[i].Category = ui.Printable(rows[i].Category) // a folder's name
+	}
+	if _, err := io.WriteString(w, report.NewTable(rows).Text()); err != nil {
+		return err
+	}
+	if t.Failed > 0 {
+		if _, err := ui.Fprintf(w, "%s failed and %s not counted\n", counted(t.Failed, "image"), isAre(t.Failed)); err != nil {
 			return err
 		}
 	}
@@ -100,9 +124,6 @@ func (e evaluation) Text(w io.Writer) error {
 }
 
 func (p *program) evaluate(ctx context.Context, o evalOptions) error {
-	if err := errors.Join(writable(o.report), writable(o.sheet)); err != nil {
-		return err
-	}
 	m, err := p.load(o.model, o.backbone)
 	if err != nil {
 		return err
@@ -119,6 +140,9 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	}
 	if len(data.Test) == 0 {
 		return fmt.Errorf("%s: no test images", o.data)
+	}
+	if err := errors.Join(writable(o.report), writable(o.sheet)); err != nil {
+		return err
 	}
 	opts, err := p.computing()
 	if err != nil {
@@ -139,6 +163,12 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	}
 	result := evaluation{
 		Rows: rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Executor.Info(), Device: deviceOf(opts), Notices: p.notices,
+	}
+	if o.report != "" || o.sheet != "" { // writing them may fail; what was measured is not lost with them
+		if err := p.ui.Show(table{Rows: rows, Failed: p.failed}); err != nil {
+			return err
+		}
+		result.shown = true
 	}
 	if o.report != "" {
 		r := report.Report{
