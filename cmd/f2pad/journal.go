@@ -859,4 +859,3 @@ func closeAll(files ...**os.File) error {
 	}
 	return errors.Join(errs...)
 }
-

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"f2pad/cgo/cuda"
@@ -67,7 +68,8 @@ func (p *program) run(args []string) (code int) {
 			if p.ui == nil {
 				p.ui = p.newUI()
 			}
-			p.ui.Error(ui.Hint{Err: fmt.Errorf("this is a bug in f2pad: %v", r), More: string(debug.Stack())}, code)
+			what, where, _ := strings.Cut(fmt.Sprint(r), "\n")
+			p.ui.Error(ui.Hint{Err: fmt.Errorf("this is a bug in f2pad: %s", what), More: where + string(debug.Stack())}, code)
 		}
 	}()
 	root := p.command()

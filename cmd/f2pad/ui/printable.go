@@ -40,7 +40,9 @@ func Printable(s string) string {
 }
 
 // shown reports whether a terminal shows r as it is. Marks that turn the direction of writing are not printable for unicode.
-func shown(r rune) bool { return unicode.IsPrint(r) || unicode.Is(unicode.Zs, r) && r != '\u2028' && r != '\u2029' }
+func shown(r rune) bool {
+	return unicode.IsPrint(r) || unicode.Is(unicode.Zs, r) && r != '\u2028' && r != '\u2029'
+}
 
 // Lines is Printable for each line of s.
 func Lines(s string) string {

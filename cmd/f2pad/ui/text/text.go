@@ -38,7 +38,7 @@ func New(out, err io.Writer, terminal bool) *UI {
 	if terminal {
 		u.progress = &bar{w: err}
 	} else {
-		u.progress = &lines{w: err, meter: ui.Meter{Every: plainEvery, Now: time.Now}}
+		u.progress = &lines{w: err, meter: ui.NewMeter(plainEvery)}
 	}
 	return u
 }
