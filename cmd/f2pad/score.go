@@ -91,6 +91,7 @@ type scoring struct {
 	mu    sync.Mutex
 	turns []turn // inputs that have been read, until their line is written
 	any   bool   // there was an input
+	found int    // inputs with a line of an earlier run
 	err   error  // ended the reading of inputs
 }
 
@@ -191,7 +192,6 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if err := s.out.prepare(); err != nil {
 		return err
 	}
-	p.progress(engine.Progress{Phase: "score", Total: s.total})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	where := dataset.Search{Out: o.out, Left: p.ui.Warn}
@@ -273,6 +273,7 @@ func feed(ctx context.Context, inputs iter.Seq2[dataset.Item, error]) func() (in
 // todo returns the inputs that are left to be scored. The others get their turn where they stand between them.
 func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 	return func(yield func(dataset.Item) bool) {
+		began := false
 		for in, more := next(); more; in, more = next() {
 			t := turn{item: in.item, err: in.err}
 			k, ok, err := s.journal.keep(in.item)
@@ -280,6 +281,12 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 				t.kept = &k
 			}
 			s.mu.Lock()
+			if ok {
+				s.found++
+			} else if !began {
+				began = true
+				s.progress(engine.Progress{Phase: "score", Total: max(0, s.total-s.found)})
+			}
 			s.any = true
 			if s.err = err; err == nil {
 				s.turns = append(s.turns, t)
@@ -375,6 +382,12 @@ func (s *scoring) emit(r *engine.Result) error {
 	}
 	s.count(r.Err == nil && r.Anomalous)
 	s.done++
-	s.progress(engine.Progress{Phase: "score", Done: s.done, Total: max(0, s.total-s.sum.Kept)})
+	s.mu.Lock()
+	left := s.total - s.found
+	s.mu.Unlock()
+	if s.total > 0 {
+		left = max(left, s.done) // there may be more than there were
+	}
+	s.progress(engine.Progress{Phase: "score", Done: s.done, Total: max(0, left)})
 	return nil
 }
