@@ -200,3 +200,20 @@ func TestScoreAnswersAsLinesArrive(t *testing.T) {
 	last, code := r.end()
 	require.Equal(t, exitOK, code, last)
 }
+
+func TestInterruptedVerbsSaySoInWords(t *testing.T) {
+	cmd := command("synth", "--out", t.TempDir(), "--train", "100000", "--size", "256")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill() })
+	time.Sleep(300 * time.Millisecond) // until it listens to signals, most likely; otherwise the signal ends it
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	cmd.Wait()
+	if !cmd.ProcessState.Exited() {
+		t.Skip("SKIPPED: the machine was too busy to start the program in time")
+	}
+	require.Equal(t, exitCancelled, cmd.ProcessState.ExitCode())
+	require.Contains(t, said.String(), "f2pad: interrupted\n")
+	require.NotContains(t, said.String(), "context canceled")
+}

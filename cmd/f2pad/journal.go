@@ -204,6 +204,7 @@ type journal struct {
 	written  map[uint64]bool // and the names of its outputs
 	partial  bool            // some inputs failed or could not be listed: what is known of them stays known
 	complete bool
+	closed   bool // by a run that ended while its inputs were still read
 	synced   time.Time
 }
 
@@ -489,11 +490,17 @@ type kept struct {
 	from      *known
 }
 
+// errClosed keeps what reads inputs from starting a run anew that has ended.
+var errClosed = errors.New("the run has ended")
+
 // keep returns the line of an earlier run for the next input if it still holds. After the first false, lines are added, in
 // the order of the inputs: those that were kept by copy.
 func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.closed {
+		return kept{}, false, errClosed
+	}
 	stem := ""
 	if it.ID != "" && (j.run.Maps || j.run.Masks || j.run.Overlays) {
 		stem = dataset.OutputName(it.ID, "")
@@ -621,10 +628,17 @@ func (j *journal) startAdding() error {
 		}
 	}
 	if j.main != nil && j.name == resultsFile { // it is not complete for these inputs
+		if err := closeAll(&j.main); err != nil { // not every system renames a file that is open
+			return err
+		}
 		if err := os.Rename(j.path(resultsFile), j.path(partFile)); err != nil {
 			return err
 		}
 		j.name = partFile
+		var err error
+		if j.main, err = reopen(j.path(partFile)); err != nil {
+			return err
+		}
 	}
 	f, err := os.OpenFile(j.path(partFile), os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
@@ -840,6 +854,7 @@ func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	wrote := j.part != nil || j.complete
+	j.closed = true
 	err := errors.Join(closeAll(&j.main, &j.old, &j.part), j.held.Release())
 	j.held = nil
 	if j.made && !wrote {

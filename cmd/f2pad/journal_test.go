@@ -447,6 +447,21 @@ func TestRunsOfOneFolderExcludeEachOther(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(f.out, lockFile))
 }
 
+// What reads the inputs may still be at it when the run is ended.
+func TestEndedRunIsNotTouched(t *testing.T) {
+	f := newFolder(t)
+	j, err := f.open()
+	require.NoError(t, err)
+	_, _, err = j.keep(dataset.Item{Path: f.path("a.png"), ID: "a.png"})
+	require.NoError(t, err)
+	f.score(j, "a.png")
+	require.NoError(t, j.close())
+	before := f.state()
+	_, _, err = j.keep(dataset.Item{Path: f.path("b.png"), ID: "b.png"})
+	require.ErrorIs(t, err, errClosed)
+	require.Equal(t, before, f.state())
+}
+
 func TestNoInputsGiveEmptyResults(t *testing.T) {
 	f := newFolder(t)
 	f.work(nil, 0)
