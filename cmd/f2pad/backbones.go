@@ -156,6 +156,11 @@ elsewhere. Weights other than the catalogue's are refused by their hash. To use 
 			if err != nil {
 				return err
 			}
+			if _, err := os.Stat(args[1]); err == nil { // a mistyped one makes no folder
+				if err := writableFolder(folder); err != nil {
+					return err
+				}
+			}
 			path, err := n.Add(folder, args[1])
 			if err != nil {
 				return err

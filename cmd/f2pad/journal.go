@@ -575,7 +575,7 @@ func (j *journal) next(image, stem string) (finished, int, bool, error) {
 		return finished{}, 0, false, err
 	}
 	l, ok := parseLine(line)
-	if !ok || l.path() != image || l.stem() != stem || l.Error != "" {
+	if !ok || l.path() != image || l.stem() != stem {
 		return l, 0, false, nil
 	}
 	modified, ok := j.holds(l)

@@ -200,7 +200,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		err = s.end()
 	}
 	if err != nil {
-		if ctx.Err() != nil {
+		if errors.Is(err, context.Canceled) {
 			err = interrupted{fmt.Sprintf("%s done; the same command goes on from there", are(s.sum.Images, "image"))}
 		}
 		return err
