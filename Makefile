@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory tiles fuzz clean
+.PHONY: build test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -105,6 +105,10 @@ bench:
 # Peak memory of score on 200 and on 2,000 images.
 bench-memory: build
 	$(GO) run ./bench/memory $(BIN)
+
+# A hundred kills of score, fit and synth at random moments, resumed and compared with uninterrupted runs; ten minutes at most.
+torture: build
+	$(GO) run ./bench/torture $(BIN)
 
 # The whole evaluation on the magnetic tiles with `scatter`: both methods at both sizes. Some ten minutes on 2 cores.
 TILES ?= ../shared/data/magnetic-tile

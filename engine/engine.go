@@ -43,6 +43,8 @@ type Options struct {
 	MaxPixels int            // pixels of the largest window that the network runs on at once; default 1<<19
 	Context   int            // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
 	Limits    imageio.Limits // of images that are accepted; zero fields mean imageio's defaults
+	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
+	Fingerprints bool
 }
 
 const (
@@ -133,6 +135,7 @@ type Result struct {
 	Item  dataset.Item
 	Err   error // the image could not be scored: the file and the reason. Nothing below is set
 	Image *imageio.Image
+	File  Fingerprint // of what was scored, if Options ask for it
 
 	Score     float64 // the method's image score
 	Threshold float64 // image threshold at the model's false-positive rate
@@ -153,7 +156,7 @@ type decoded struct {
 
 func (e *Engine) decode(it dataset.Item) decoded {
 	r := &Result{Item: it}
-	im, err := imageio.Decode(it.Path, e.opts.Limits)
+	im, err := e.read(r)
 	if err != nil {
 		r.Err = err
 		return decoded{res: r}
@@ -167,8 +170,25 @@ func (e *Engine) decode(it dataset.Item) decoded {
 	return decoded{res: r, frame: f}
 }
 
+// read decodes the image of r and, where that is asked for, says which content it was that it decoded.
+func (e *Engine) read(r *Result) (*imageio.Image, error) {
+	if !e.opts.Fingerprints {
+		return imageio.Decode(r.Item.Path, e.opts.Limits)
+	}
+	var err error
+	if r.File, err = TakeFingerprint(r.Item.Path); err != nil {
+		return nil, err
+	}
+	im, err := imageio.Decode(r.Item.Path, e.opts.Limits)
+	if err != nil {
+		return nil, err
+	}
+	return im, r.File.unchanged(r.Item.Path)
+}
+
 // Score streams items through the model in batches and calls emit for each, in their order. An image that fails is
-// emitted with Err set, and the rest goes on. At most two batches are in memory. When ctx ends, the batch in hand is
+// emitted with Err set, and the rest goes on. At most two batches are in memory. A batch waits for no item that is not
+// there: where items gives none for a moment, what is there is scored. When ctx ends, the batch in hand is
 // finished and emitted, and Score returns ctx's error; an error of emit ends the run.
 func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*Result) error) error {
 	batch := make([]decoded, 0, e.opts.Batch)
@@ -187,12 +207,17 @@ func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit f
 		batch, pixels = batch[:0], 0
 		return nil
 	}
-	err := ordered(ctx, items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
+	err := orderedIdle(ctx, items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
 		batch = append(batch, d)
 		if d.frame != nil {
 			pixels += nd.Size(d.frame.y.Shape()[1:]...)
 		}
 		if len(batch) < e.opts.Batch && pixels < batchPixels {
+			return nil
+		}
+		return flush()
+	}, func() error {
+		if len(batch) == 0 {
 			return nil
 		}
 		return flush()

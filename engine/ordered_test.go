@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"f2pad/engine/internal/par"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -68,4 +70,56 @@ func TestOrderedStops(t *testing.T) {
 		cancel()
 		return nil
 	}), context.Canceled)
+}
+
+// What waits for more items is told, once for every time that they run dry, after all that was there has been consumed.
+func TestOrderedTellsWhenItemsRunDry(t *testing.T) {
+	feed := make(chan int)
+	items := func(yield func(int) bool) {
+		for i := range feed {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+	var got []int
+	dry := make(chan int, 100)
+	done := make(chan error)
+	go func() {
+		done <- orderedIdle(t.Context(), items, 2, func(i int) int { time.Sleep(2 * idleAfter); return i },
+			func(v int) error { got = append(got, v); return nil },
+			func() error { dry <- len(got); return nil })
+	}()
+	for want := range 3 {
+		feed <- want
+		require.Equal(t, want+1, <-dry, "slow work is waited for")
+	}
+	time.Sleep(3 * idleAfter)
+	require.Empty(t, dry, "it is told once")
+	close(feed)
+	require.NoError(t, <-done)
+	require.Equal(t, []int{0, 1, 2}, got)
+
+	boom := errors.New("boom")
+	feed = make(chan int, 1)
+	feed <- 1
+	defer close(feed)
+	require.ErrorIs(t, orderedIdle(t.Context(), items, 2, func(i int) int { return i }, func(int) error { return nil },
+		func() error { return boom }), boom)
+}
+
+func TestOrderedPanicsWhereItsCallerSeesIt(t *testing.T) {
+	require.PanicsWithError(t, "boom\n", func() {
+		defer func() {
+			p := recover()
+			require.IsType(t, &par.Panic{}, p)
+			panic(&par.Panic{Value: p.(*par.Panic).Value})
+		}()
+		ordered(t.Context(), count(9), 3, func(i int) int {
+			if i == 4 {
+				panic("boom")
+			}
+			return i
+		}, func(int) error { return nil })
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine"
 	"f2pad/engine/artifact"
 	"f2pad/engine/backbone"
@@ -65,7 +66,7 @@ func (backboneList) MessageType() string { return "backbones" }
 func (l backboneList) Text(w io.Writer) error {
 	var b strings.Builder
 	row := func(name, status, licence, size, work, layers string) {
-		fmt.Fprintf(&b, "%-20s %-12s %-11s %9s %12s  %s\n", name, status, licence, size, work, layers)
+		ui.Fprintf(&b, "%-20s %-12s %-11s %9s %12s  %s\n", name, status, licence, size, work, layers)
 	}
 	row("backbone", "", "licence", "size", "work", "default layers")
 	for _, n := range l.Networks {
@@ -79,13 +80,13 @@ func (l backboneList) Text(w io.Writer) error {
 		}
 		row(n.Name, n.Status, n.Licence, bytes, fmt.Sprintf("%.2f GFLOP", float64(n.FLOPs)/1e9), layers)
 	}
-	fmt.Fprintf(&b, "\nwork: for an image of %dx%d pixels, up to the last of the layers\n", l.Side, l.Side)
+	ui.Fprintf(&b, "\nwork: for an image of %dx%d pixels, up to the last of the layers\n", l.Side, l.Side)
 	for _, n := range l.Networks {
 		if n.Status == statusFetched {
-			fmt.Fprintf(&b, "\n%s\n  %s\n  %s\n  sha256 %s\n", n.Name, n.About, *n.Path, *n.SHA256)
+			ui.Fprintf(&b, "\n%s\n  %s\n  %s\n  sha256 %s\n", n.Name, n.About, *n.Path, *n.SHA256)
 		}
 		if n.Status == statusBroken {
-			fmt.Fprintf(&b, "\n%s\n", n.Problem)
+			ui.Fprintf(&b, "\n%s\n", n.Problem)
 		}
 	}
 	var missing []string
@@ -95,7 +96,7 @@ func (l backboneList) Text(w io.Writer) error {
 		}
 	}
 	if len(missing) > 0 {
-		fmt.Fprintf(&b, "\nto fetch more: make backbones BACKBONES=%q\n", strings.Join(missing, " "))
+		ui.Fprintf(&b, "\nto fetch more: make backbones BACKBONES=%q\n", strings.Join(missing, " "))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -154,6 +155,11 @@ elsewhere. Weights other than the catalogue's are refused by their hash. To use 
 			n, folder, err := p.fromCatalogue(args[0])
 			if err != nil {
 				return err
+			}
+			if _, err := os.Stat(args[1]); err == nil { // a mistyped one makes no folder
+				if err := writableFolder(folder); err != nil {
+					return err
+				}
 			}
 			path, err := n.Add(folder, args[1])
 			if err != nil {

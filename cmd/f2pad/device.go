@@ -11,6 +11,7 @@ import (
 
 	"f2pad/cgo/cuda"
 	"f2pad/cgo/ort"
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine"
 	"f2pad/engine/device"
 
@@ -66,7 +67,7 @@ func (c chosen) Text(w io.Writer) error {
 	case c.Reason != "":
 		text += " (" + c.Reason + ")"
 	}
-	_, err := fmt.Fprintln(w, text)
+	_, err := ui.Fprintf(w, "%s\n", text)
 	return err
 }
 
@@ -153,22 +154,22 @@ func (deviceList) MessageType() string { return "devices" }
 
 func (l deviceList) Text(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cpu     %s, %d cores\n", l.CPU.Arch, l.CPU.Cores)
+	ui.Fprintf(&b, "cpu     %s, %d cores\n", l.CPU.Arch, l.CPU.Cores)
 	for _, g := range l.CUDA.Devices {
-		fmt.Fprintf(&b, "cuda:%d  %s, compute capability %d.%d, %d SMs, %s free of %s\n",
+		ui.Fprintf(&b, "cuda:%d  %s, compute capability %d.%d, %d SMs, %s free of %s\n",
 			g.Ordinal, g.Name, g.Major, g.Minor, g.SMs, size(g.MemoryFree), size(g.MemoryTotal))
 	}
 	switch {
 	case l.CUDA.Reason != "":
-		fmt.Fprintf(&b, "cuda    none: %s\n", l.CUDA.Reason)
+		ui.Fprintf(&b, "cuda    none: %s\n", l.CUDA.Reason)
 	default:
-		fmt.Fprintf(&b, "driver  %s (%s)\n", l.CUDA.Driver, l.CUDA.Library)
+		ui.Fprintf(&b, "driver  %s (%s)\n", l.CUDA.Driver, l.CUDA.Library)
 	}
 	switch {
 	case l.ORT.Loaded:
-		fmt.Fprintf(&b, "ort     ONNX Runtime %s (%s)\n", l.ORT.Version, l.ORT.Library)
+		ui.Fprintf(&b, "ort     ONNX Runtime %s (%s)\n", l.ORT.Version, l.ORT.Library)
 	default:
-		fmt.Fprintf(&b, "ort     none: %s\n", l.ORT.Reason)
+		ui.Fprintf(&b, "ort     none: %s\n", l.ORT.Reason)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

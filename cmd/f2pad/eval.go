@@ -7,9 +7,11 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine"
 	"f2pad/engine/artifact"
 	"f2pad/engine/dataset"
@@ -93,6 +95,7 @@ type evaluation struct {
 	Sheet    *string      `json:"sheet"`
 	Executor exec.Info    `json:"executor"`
 	Device   device.Info  `json:"device"`
+	shown    bool         // the table was
 	Notices  []string     `json:"notices,omitempty"` // maps that the model does not make; where the work was done in another way than it began
 
 	Images    counts           `json:"images"`
@@ -100,7 +103,7 @@ type evaluation struct {
 	Regions   region.Options   `json:"regions"`
 	Worst     []worst          `json:"worst"`
 	Remarks   []string         `json:"remarks"`
-	shown     *report.Decisions
+	decided   *report.Decisions
 }
 
 // counts are the images that were evaluated.
@@ -122,11 +125,8 @@ type worst struct {
 func (evaluation) MessageType() string { return "summary" }
 
 func (e evaluation) Text(w io.Writer) error {
-	if _, err := io.WriteString(w, report.NewTable(e.Rows).Text()+e.shown.Text()); err != nil {
-		return err
-	}
-	if e.Failed > 0 {
-		if _, err := fmt.Fprintf(w, "%d images failed and are not counted\n", e.Failed); err != nil {
+	if !e.shown {
+		if err := e.table().Text(w); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,35 @@ func (e evaluation) Text(w io.Writer) error {
 		if file.path == nil {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "%s: %s\n", file.name, *file.path); err != nil {
+		if _, err := ui.Fprintf(w, "%s: %s\n", file.name, *file.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// table is what eval measured, before it is written to files.
+type table struct {
+	Rows   []metric.Row `json:"rows"`
+	Failed int          `json:"failed"`
+
+	decided *report.Decisions
+}
+
+func (e *evaluation) table() table { return table{e.Rows, e.Failed, e.decided} }
+
+func (table) MessageType() string { return "table" }
+
+func (t table) Text(w io.Writer) error {
+	rows := slices.Clone(t.Rows)
+	for i := range rows {
+		rows[i].Category = ui.Printable(rows[i].Category) // a folder's name
+	}
+	if _, err := io.WriteString(w, report.NewTable(rows).Text()+t.decided.Text()); err != nil {
+		return err
+	}
+	if t.Failed > 0 {
+		if _, err := ui.Fprintf(w, "%s failed and %s not counted\n", counted(t.Failed, "image"), isAre(t.Failed)); err != nil {
 			return err
 		}
 	}
@@ -145,9 +173,6 @@ func (e evaluation) Text(w io.Writer) error {
 }
 
 func (p *program) evaluate(ctx context.Context, o evalOptions) error {
-	if err := errors.Join(writable(o.report), writable(o.sheet)); err != nil {
-		return err
-	}
 	m, err := p.load(o.model, o.backbone)
 	if err != nil {
 		return err
@@ -164,6 +189,9 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	}
 	if len(data.Test) == 0 {
 		return fmt.Errorf("%s: no test images", o.data)
+	}
+	if err := errors.Join(writable(o.report), writable(o.sheet)); err != nil {
+		return err
 	}
 	opts, err := p.computing()
 	if err != nil {
@@ -190,18 +218,24 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 		Rows: found.Rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Executor.Info(), Device: deviceOf(opts), Notices: p.notices,
 		Images:    counts{len(found.Good), len(found.Bad), found.WithMask},
 		Decisions: found.Decisions, Regions: o.regions, Worst: []worst{}, Remarks: append([]string{}, found.Remarks...),
-		shown: &report.Decisions{
+		decided: &report.Decisions{
 			Decisions: found.Decisions, Good: found.Good, Bad: found.Bad, WithMask: found.WithMask, Images: found.Images,
 		},
 	}
 	for _, it := range found.Worst {
 		result.Worst = append(result.Worst, worst{it.Item.Path, it.Item.Class, it.Why, it.Score, it.AP})
-		result.shown.Worst = append(result.shown.Worst, report.Worst{ID: it.Item.ID, Why: string(it.Why), Score: it.Score, AP: it.AP})
+		result.decided.Worst = append(result.decided.Worst, report.Worst{ID: it.Item.ID, Why: string(it.Why), Score: it.Score, AP: it.AP})
+	}
+	if o.report != "" || o.sheet != "" { // writing them may fail; what was measured is not lost with them
+		if err := p.ui.Show(result.table()); err != nil {
+			return err
+		}
+		result.shown = true
 	}
 	if o.report != "" {
 		r := report.Report{
 			Title: "F2PAD on " + filepath.Base(filepath.Clean(o.data)), Date: time.Now().Format("2 January 2006, 15:04"),
-			Run: facts(o, m, result), Rows: found.Rows, Notes: notes(o, result), Decisions: result.shown,
+			Run: facts(o, m, result), Rows: found.Rows, Notes: notes(o, result), Decisions: result.decided,
 			Gallery: g.choose(), Empty: empty(result),
 		}
 		r.Crossing, r.Left = g.crossing()

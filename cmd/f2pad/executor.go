@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"f2pad/cgo/ort"
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine/exec"
 	"f2pad/engine/exec/goexec"
 )
@@ -38,7 +39,7 @@ func (r executing) Text(w io.Writer) error {
 	case r.Reason != "":
 		text += " (" + r.Reason + ")"
 	}
-	_, err := fmt.Fprintln(w, text)
+	_, err := ui.Fprintf(w, "%s\n", text)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,11 +73,14 @@ The model remembers where the file is, and its hash; score and eval look for it 
 			return nil
 		},
 		RunE: p.verb(func(ctx context.Context, _ []string) error {
-			if err := writable(out); err != nil {
-				return err
-			}
 			items, err := trainingImages(data, images)
 			if err != nil {
+				return err
+			}
+			if err := overwrites(out, items); err != nil {
+				return err
+			}
+			if err := writable(out); err != nil {
 				return err
 			}
 			return p.fitModel(ctx, items, o, out)
@@ -85,7 +89,7 @@ The model remembers where the file is, and its hash; score and eval look for it 
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&data, "data", "", "`DIR` with a data set in MVTec AD's layout: train/good is used")
-	f.StringVar(&images, "images", "", "`DIR` with normal images")
+	f.StringVar(&images, "images", "", "`DIR` with normal images and nothing else")
 	f.Var(choice{&o.Method, engine.Methods()}, "method", "detector (required)")
 	f.StringVar(&o.Backbone, "backbone", o.Backbone, "network that makes the features: a `NAME` of f2pad backbones, or an ONNX file FILE.onnx")
 	f.StringSliceVar(&o.Layers, "layers", nil, "`NAMES` of the network's layers that make the features; f2pad inspect lists an ONNX file's")
@@ -103,13 +107,27 @@ The model remembers where the file is, and its hash; score and eval look for it 
 
 func trainingImages(data, images string) ([]dataset.Item, error) {
 	if images != "" {
-		return dataset.Folder(images)
+		return dataset.Training(images)
 	}
 	d, err := dataset.MVTec(data)
 	if err != nil {
 		return nil, err
 	}
 	return d.Train, nil
+}
+
+// overwrites returns an error if the file to be written at path is one of the images.
+func overwrites(path string, items []dataset.Item) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	for _, it := range items {
+		if image, err := os.Stat(it.Path); err == nil && os.SameFile(info, image) {
+			return fmt.Errorf("--out %s is one of the images to learn from", path)
+		}
+	}
+	return nil
 }
 
 // fitModel fits a model, writes it to path and says what was learned.
@@ -136,18 +154,39 @@ func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.F
 	return p.ui.Show(msg)
 }
 
-// writable checks that a file can be made at path, before hours are spent on what goes into it. "" is no file.
+// writable makes the folder that path lies in and checks that a file can be made there, before hours are spent on what goes
+// into it. "" is no file.
 func writable(path string) error {
 	if path == "" {
 		return nil
 	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+	// A name that is too long is found out here, and what is there need not be a file.
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", path)
 	}
-	if info, err := os.Stat(filepath.Dir(path)); err != nil {
-		return err
-	} else if !info.IsDir() {
-		return fmt.Errorf("%s is not a folder", filepath.Dir(path))
+	if dir := filepath.Dir(path); err != nil && !errors.Is(err, fs.ErrNotExist) && isDir(dir) {
+		return wordy(err)
 	}
-	return nil
+	return writableFolder(filepath.Dir(path))
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// writableFolder makes a folder and checks that a file can be made in it.
+func writableFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return wordy(err)
+	}
+	f, err := os.CreateTemp(dir, ".f2pad-*.tmp")
+	if err != nil {
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return fmt.Errorf("%s: nothing can be written here: %w", dir, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

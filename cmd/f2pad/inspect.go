@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine"
 	"f2pad/engine/artifact"
 	"f2pad/engine/refine"
@@ -129,19 +130,19 @@ func support(i engine.ModelInfo) string {
 func (m modelMessage) Text(w io.Writer) error {
 	i, c := m.Info, m.Info.Calibration
 	var b strings.Builder
-	fmt.Fprintf(&b, "model        %s, %s\n", m.Path, size(m.Bytes))
-	fmt.Fprintf(&b, "sha256       %s\n", m.SHA256)
-	fmt.Fprintf(&b, "method       %s, profile %s, backbone %s, size %s, seed %d\n", i.Method, i.Profile, i.Backbone, i.Size, i.Seed)
-	fmt.Fprintf(&b, "learned      from %d normal images, calibrated on %d others (sha256 %.12s...)\n", i.Train, i.HeldOut, i.TrainSHA256)
-	fmt.Fprintf(&b, "made by      f2pad %s on %s (%s, %s), method and calibration on %s\n",
+	ui.Fprintf(&b, "model        %s, %s\n", m.Path, size(m.Bytes))
+	ui.Fprintf(&b, "sha256       %s\n", m.SHA256)
+	ui.Fprintf(&b, "method       %s, profile %s, backbone %s, size %s, seed %d\n", i.Method, i.Profile, i.Backbone, i.Size, i.Seed)
+	ui.Fprintf(&b, "learned      from %d normal images, calibrated on %d others (sha256 %.12s...)\n", i.Train, i.HeldOut, i.TrainSHA256)
+	ui.Fprintf(&b, "made by      f2pad %s on %s (%s, %s), method and calibration on %s\n",
 		i.Program, i.Executor.Executor, i.Executor.Device, i.Executor.Precision, i.Device.Device)
-	fmt.Fprintf(&b, "image score  threshold %.5g: %s\n", c.ImageThreshold, imageRate(i))
+	ui.Fprintf(&b, "image score  threshold %.5g: %s\n", c.ImageThreshold, imageRate(i))
 	for _, k := range m.Kinds {
-		fmt.Fprintf(&b, "%-12s threshold %.5g: %s\n", string(k)+" map", c.PixelThreshold[k], pixelPromise(c, k))
+		ui.Fprintf(&b, "%-12s threshold %.5g: %s\n", string(k)+" map", c.PixelThreshold[k], pixelPromise(c, k))
 	}
-	fmt.Fprintf(&b, "support      %s\n", support(i))
+	ui.Fprintf(&b, "support      %s\n", support(i))
 	if m.lacks != nil {
-		fmt.Fprintf(&b, "lacks        %v\n", m.lacks)
+		ui.Fprintf(&b, "lacks        %v\n", m.lacks)
 	}
 	if m.Sections != nil {
 		state, err := json.MarshalIndent(m.State, "", "  ")
@@ -156,14 +157,18 @@ func (m modelMessage) Text(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "\nstate %s\n\nbackbone %s\n\nrefinement %s\n\nsections\n", state, network, options)
+		ui.Fprintf(&b, "\nstate %s\n\nbackbone %s\n\nrefinement %s\n\nsections\n",
+			block(state), block(network), block(options))
 		for _, s := range m.Sections {
-			fmt.Fprintf(&b, "  %-24s %-8s %-16s %10s\n", s.Name, s.Kind, fmt.Sprint(s.Shape), size(s.Bytes))
+			ui.Fprintf(&b, "  %-24s %-8s %-16s %10s\n", s.Name, s.Kind, fmt.Sprint(s.Shape), size(s.Bytes))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// block is JSON of several lines as it can be shown: what a model holds was written by others.
+func block(data []byte) []byte { return []byte(ui.Lines(string(data))) }
 
 // size words a number of bytes.
 func size(n int64) string {

@@ -35,6 +35,12 @@ type running struct {
 func startScoring(t *testing.T, dir string) *running {
 	r := &running{t: t, Cmd: command(
 		"score", "--json", "--model", model(), "--out", dir, "--batch", "1", "--maps", "--masks", "--overlays", "-")}
+	r.start()
+	return r
+}
+
+func (r *running) start() {
+	t := r.t
 	var err error
 	r.list, err = r.StdinPipe()
 	require.NoError(t, err)
@@ -45,7 +51,6 @@ func startScoring(t *testing.T, dir string) *running {
 	require.NoError(t, r.Start())
 	watchdog := time.AfterFunc(patience, func() { r.Process.Kill() })
 	t.Cleanup(func() { watchdog.Stop(); r.Process.Kill() })
-	return r
 }
 
 // feed writes the names and waits until each has been scored.
@@ -169,4 +174,46 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	_, code := r.end()
 	require.Equal(t, exitCancelled, code)
 	require.NoFileExists(t, filepath.Join(dir, resultsFile))
+}
+
+func TestSecondProgramIsRefusedAtOnce(t *testing.T) {
+	in, out := pictures(t, "a.png"), t.TempDir()
+	r := startScoring(t, out)
+	r.feed(filepath.Join(in, "a.png"))
+	second := score(t, out, in)
+	require.Equal(t, exitFailure, second.code)
+	require.Contains(t, second.err, fmt.Sprintf("in use by process %d", r.Process.Pid))
+	require.NoError(t, r.Process.Kill())
+	r.end()
+	again := score(t, out, "--maps", "--masks", "--overlays", in)
+	require.Equal(t, exitOK, again.code, again.err)
+	require.NoFileExists(t, filepath.Join(out, lockFile))
+}
+
+func TestScoreAnswersAsLinesArrive(t *testing.T) {
+	in := pictures(t, "a.png", "b.png")
+	cmd := command("score", "--json", "--model", model(), "--out", t.TempDir(), "--batch", "64", "-")
+	r := &running{t: t, Cmd: cmd}
+	r.start()
+	r.feed(filepath.Join(in, "a.png"), filepath.Join(in, "b.png")) // waits for the answer after each
+	require.NoError(t, r.list.Close())
+	last, code := r.end()
+	require.Equal(t, exitOK, code, last)
+}
+
+func TestInterruptedVerbsSaySoInWords(t *testing.T) {
+	cmd := command("synth", "--out", t.TempDir(), "--train", "100000", "--size", "256")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill() })
+	time.Sleep(300 * time.Millisecond) // until it listens to signals, most likely; otherwise the signal ends it
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	cmd.Wait()
+	if !cmd.ProcessState.Exited() {
+		t.Skip("SKIPPED: the machine was too busy to start the program in time")
+	}
+	require.Equal(t, exitCancelled, cmd.ProcessState.ExitCode())
+	require.Contains(t, said.String(), "f2pad: interrupted\n")
+	require.NotContains(t, said.String(), "context canceled")
 }

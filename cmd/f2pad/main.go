@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"f2pad/cgo/cuda"
@@ -59,16 +61,29 @@ type program struct {
 var errPartial = errors.New("some inputs failed")
 
 // run runs one command line and returns the exit code.
-func (p *program) run(args []string) int {
+func (p *program) run(args []string) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			code = exitFailure
+			if p.ui == nil {
+				p.ui = p.newUI()
+			}
+			what, where, _ := strings.Cut(fmt.Sprint(r), "\n")
+			p.ui.Error(ui.Hint{Err: fmt.Errorf("this is a bug in f2pad: %s", what), More: where + string(debug.Stack())}, code)
+		}
+	}()
 	root := p.command()
 	root.SetArgs(args)
 	root.SetOut(p.out)
 	root.SetErr(p.err)
 	cmd, err := root.ExecuteC()
-	code := exitCode(err)
+	code = exitCode(err)
 	if err != nil && p.ui == nil { // no verb began: the command line is wrong
 		p.ui, code = p.newUI(), exitUsage
-		err = fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())
+		err = ui.Hint{Err: err, More: fmt.Sprintf("See '%s --help'", cmd.CommandPath())}
+	}
+	if in := (interrupted{}); code == exitCancelled && !errors.As(err, &in) {
+		err = interrupted{"interrupted"}
 	}
 	if code != exitOK && code != exitPartial {
 		p.ui.Error(err, code)

@@ -197,16 +197,22 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 func TestFailuresExitWithTheReason(t *testing.T) {
 	setup(t)
 	dir := t.TempDir()
+	file, image := filepath.Join(data(), "synth.json"), filepath.Join(data(), "train", "good", "000.png")
 	for _, c := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"fit", "--data", filepath.Join(dir, "none"), "--method", "padim", "--out", filepath.Join(dir, "m")}, "none"},
-		{[]string{"fit", "--data", data(), "--method", "padim", "--out", filepath.Join(dir, "no", "m")}, filepath.Join(dir, "no")},
+		{[]string{"fit", "--data", data(), "--method", "padim", "--out", filepath.Join(file, "no", "m")}, file},
+		{[]string{"fit", "--data", data(), "--method", "padim", "--out", filepath.Join(dir, strings.Repeat("m", 256))}, "name too long"},
+		{[]string{"fit", "--images", filepath.Join(data(), "train", "good"), "--method", "padim", "--out", image}, "one of the images to learn from"},
 		{[]string{"fit", "--data", data(), "--method", "padim", "--out", dir}, "not a regular file"},
 		{[]string{"fit", "--images", dir, "--method", "padim", "--out", filepath.Join(dir, "m")}, "no images"},
 		{[]string{"eval", "--data", dir, "--model", model()}, dir},
-		{[]string{"eval", "--data", data(), "--model", model(), "--report", filepath.Join(dir, "no", "r.html")}, filepath.Join(dir, "no")},
+		{[]string{"eval", "--data", data(), "--model", model(), "--report", filepath.Join(file, "r.html")}, file},
+		{[]string{"eval", "--data", data(), "--model", model(), "--sheet", filepath.Join(file, "s.png")}, file},
+		{[]string{"score", "--model", model(), "--out", filepath.Join(file, "out"), data()}, file},
+		{[]string{"synth", "--out", filepath.Join(file, "out")}, file},
 		{[]string{"inspect", filepath.Join(data(), "synth.json")}, "not a model file"},
 		{[]string{"synth", "--out", filepath.Join(data(), "synth.json")}, "synth.json"},
 	} {
@@ -316,7 +322,7 @@ func TestEvalEndsWithTheSummary(t *testing.T) {
 	r := f2pad(t, "eval", "--data", data(), "--model", model(), "--limit", "1", "--spread", "--report", page, "--sheet", sheet, "--json")
 	require.Equal(t, exitOK, r.code, r.out)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"executor", "device", "summary"}, types(all))
+	require.Equal(t, []string{"executor", "device", "table", "summary"}, types(all))
 	last := all[len(all)-1]
 	require.Equal(t, page, last["report"])
 	require.Equal(t, sheet, last["sheet"])
@@ -384,7 +390,7 @@ func TestDemoMakesFitsAndEvaluates(t *testing.T) {
 		o := synth.Options{Texture: "weave", Train: 8, Test: 5, Size: 64}
 		require.NoError(t, p.demonstrate(t.Context(), dir, "scatter", o))
 		all := messages(t, out.String())
-		require.Equal(t, []string{"dataset", "executor", "device", "model", "summary"}, types(all))
+		require.Equal(t, []string{"dataset", "executor", "device", "model", "table", "summary"}, types(all))
 		require.Len(t, all[len(all)-1]["rows"], 15, "3 maps of 4 defects and all")
 		require.FileExists(t, filepath.Join(dir, "report.html"))
 	}

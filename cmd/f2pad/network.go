@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine/onnx"
 )
 
@@ -52,15 +53,15 @@ func extents(shape []int) string {
 
 func (n networkMessage) Text(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "network      %s, opset %d, made by %s\n", n.Path, n.Opset, n.Producer)
-	fmt.Fprintf(&b, "sha256       %s\n", n.SHA256)
-	fmt.Fprintf(&b, "input        %s %s\n", n.Input.Name, extents(n.Input.Shape))
+	ui.Fprintf(&b, "network      %s, opset %d, made by %s\n", n.Path, n.Opset, n.Producer)
+	ui.Fprintf(&b, "sha256       %s\n", n.SHA256)
+	ui.Fprintf(&b, "input        %s %s\n", n.Input.Name, extents(n.Input.Shape))
 	for _, out := range n.Outputs {
-		fmt.Fprintf(&b, "output       %s %s\n", out.Name, extents(out.Shape))
+		ui.Fprintf(&b, "output       %s %s\n", out.Name, extents(out.Shape))
 	}
-	fmt.Fprintf(&b, "parameters   %.2f million\n", float64(n.Parameters)/1e6)
+	ui.Fprintf(&b, "parameters   %.2f million\n", float64(n.Parameters)/1e6)
 	if len(n.Layers) > 0 {
-		fmt.Fprintf(&b, "work         %.2f GFLOP for an image of %dx%d pixels, up to the last of the layers\n", float64(n.FLOPs)/1e9, n.Size[1], n.Size[0])
+		ui.Fprintf(&b, "work         %.2f GFLOP for an image of %dx%d pixels, up to the last of the layers\n", float64(n.FLOPs)/1e9, n.Size[1], n.Size[0])
 	}
 	operators := slices.SortedFunc(maps.Keys(n.Operators), func(a, b string) int {
 		if n.Operators[a] != n.Operators[b] {
@@ -71,21 +72,21 @@ func (n networkMessage) Text(w io.Writer) error {
 	for i, op := range operators {
 		operators[i] = fmt.Sprintf("%d %s", n.Operators[op], op)
 	}
-	fmt.Fprintf(&b, "operators    %s\n", strings.Join(operators, ", "))
+	ui.Fprintf(&b, "operators    %s\n", strings.Join(operators, ", "))
 	if len(n.Layers) == 0 {
-		fmt.Fprintf(&b, "\nno layer can be used\n")
+		ui.Fprintf(&b, "\nno layer can be used\n")
 	} else {
-		fmt.Fprintf(&b, "\nlayers (for --layers; maps for an image of %dx%d pixels)\n  %-28s %8s %9s %7s  %s\n",
+		ui.Fprintf(&b, "\nlayers (for --layers; maps for an image of %dx%d pixels)\n  %-28s %8s %9s %7s  %s\n",
 			n.Size[1], n.Size[0], "name", "channels", "cells", "stride", "tensor")
 		for _, l := range n.Layers {
-			fmt.Fprintf(&b, "  %-28s %8d %9s %7.4g  %s\n", l.Name, l.Shape[0], fmt.Sprintf("%dx%d", l.Shape[1], l.Shape[2]), l.Stride, l.Tensor)
+			ui.Fprintf(&b, "  %-28s %8d %9s %7.4g  %s\n", l.Name, l.Shape[0], fmt.Sprintf("%dx%d", l.Shape[1], l.Shape[2]), l.Stride, l.Tensor)
 		}
 	}
 	for i, u := range n.Unsupported {
 		if i == 0 {
-			fmt.Fprintf(&b, "\nnot supported; layers behind it cannot be used\n")
+			ui.Fprintf(&b, "\nnot supported; layers behind it cannot be used\n")
 		}
-		fmt.Fprintf(&b, "  node %q (%s): %s\n", u.Node, u.Operator, u.Reason)
+		ui.Fprintf(&b, "  node %q (%s): %s\n", u.Node, u.Operator, u.Reason)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"f2pad/engine"
+	"f2pad/engine/artifact"
 	"f2pad/engine/dataset"
 	"f2pad/engine/imageio"
 	"f2pad/engine/refine"
@@ -16,12 +20,29 @@ type outputs struct {
 	dir                   string
 	kind                  refine.Kind // the map they show
 	maps, masks, overlays bool
+	claim                 func(image, stem string, c claim) error // told before an image's files are written; may be nil
 }
 
-// write writes an image's files, each atomically, and returns its line.
+// prepare makes the folders, so that a place that cannot be written to is known before any work is done.
+func (o *outputs) prepare() error {
+	for _, f := range []struct {
+		wanted bool
+		name   string
+	}{{o.maps, "maps"}, {o.masks, "masks"}, {o.overlays, "overlays"}} {
+		if f.wanted {
+			if err := writableFolder(filepath.Join(o.dir, f.name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// write writes an image's files, each atomically, and returns its line. On an error it leaves none of them.
 func (o *outputs) write(r *engine.Result) (scored, error) {
 	line := scored{
-		Image: r.Item.Path, ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refined: r.Refined, Device: r.Device,
+		imageName: nameImage(r.Item.Path), fingerprint: fingerprintOf(r.File),
+		ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refined: r.Refined, Device: r.Device,
 		Seconds: r.Seconds[refine.Base],
 	}
 	if o.kind == "" {
@@ -34,22 +55,63 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 	if !r.Anomalous {
 		cut = math.Inf(1)
 	}
-	var err error
-	file := func(wanted bool, folder, ext string, write func(path string) error) *string {
-		if !wanted || err != nil {
+	name := func(wanted bool, folder, ext string) *string {
+		if !wanted {
 			return nil
 		}
 		name := folder + "/" + dataset.OutputName(r.Item.ID, ext)
-		path := filepath.Join(o.dir, filepath.FromSlash(name))
+		return &name
+	}
+	line.Map, line.Mask, line.Overlay = name(o.maps, "maps", ".tiff"), name(o.masks, "masks", ".png"), name(o.overlays, "overlays", ".png")
+	if o.claim != nil && (o.maps || o.masks || o.overlays) {
+		err := o.claim(r.Item.Path, dataset.OutputName(r.Item.ID, ""), claim{Map: line.Map, Mask: line.Mask, Overlay: line.Overlay})
+		if err != nil {
+			return line, err
+		}
+	}
+	var err error
+	var written []string
+	file := func(name *string, write func(path string) error) {
+		if name == nil || err != nil {
+			return
+		}
+		path := filepath.Join(o.dir, filepath.FromSlash(*name))
 		if err = os.MkdirAll(filepath.Dir(path), 0o777); err == nil {
 			err = write(path)
 		}
-		return &name
+		written = append(written, path)
 	}
-	line.Map = file(o.maps, "maps", ".tiff", func(path string) error { return imageio.WriteMap(path, m) })
-	line.Mask = file(o.masks, "masks", ".png", func(path string) error { return imageio.WriteMask(path, m, cut) })
-	line.Overlay = file(o.overlays, "overlays", ".png", func(path string) error {
+	file(line.Map, func(path string) error { return imageio.WriteMap(path, m) })
+	file(line.Mask, func(path string) error { return imageio.WriteMask(path, m, cut) })
+	file(line.Overlay, func(path string) error {
 		return imageio.WritePNG(path, imageio.Overlay(r.Image, m, cut, heatLimit*threshold))
 	})
+	if err != nil {
+		for _, path := range written[:len(written)-1] {
+			os.Remove(path)
+		}
+		err = outputError{r.Item.Path, wordy(err)}
+	}
 	return line, err
+}
+
+// outputError is why the outputs of an image could not be written.
+type outputError struct {
+	image string
+	err   error
+}
+
+func (e outputError) Error() string { return e.image + ": " + e.err.Error() }
+func (e outputError) Unwrap() error { return e.err }
+
+// isNameFault reports whether an output could not be written for what it is called, as opposed to the disk or the folder:
+// its name is too long, a folder has its place, or a file that of its folder.
+func isNameFault(err error) bool {
+	for _, fault := range append(nameFaults, syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR, syscall.EILSEQ, syscall.EINVAL,
+		fs.ErrExist, artifact.ErrNotFile) {
+		if errors.Is(err, fault) {
+			return true
+		}
+	}
+	return false
 }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine"
 	"f2pad/engine/dataset"
 	"f2pad/engine/refine"
@@ -36,7 +39,8 @@ results.jsonl, one line for each input in their order, and on request maps/NAME.
 overlays/NAME.png at the images' own size.
 
 Inputs that cannot be scored are reported, and the rest goes on (exit code 3). A run that was interrupted goes on where
-it was when the same command is run again. docs/scripting.md describes the files.`,
+it was when the same command is run again; so does one whose inputs have changed. Folders that hold results (run.json) and
+DIR itself are no inputs. docs/scripting.md describes the files.`,
 		Example: `  f2pad score --model leather.f2pad --out results photos/
   f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
@@ -80,12 +84,23 @@ type scoring struct {
 	*program
 	out     outputs
 	journal *journal
-	// unlisted holds why an input is no image, until its turn comes. Such inputs go through the engine, which fails on
-	// them: so their lines keep their place.
-	unlisted sync.Map // path -> error
-	sum      scoreSummary
-	total    int // inputs to score; 0: not known
-	done     int
+	sum     scoreSummary
+	total   int // inputs to score; 0: not known
+	done    int
+
+	mu    sync.Mutex
+	turns []turn // inputs that have been read, until their line is written
+	any   bool   // there was an input
+	found int    // inputs with a line of an earlier run
+	err   error  // ended the reading of inputs
+}
+
+// turn is an input on its way: its line is written when those before it are.
+type turn struct {
+	item dataset.Item
+	// err is why it is no image. Such inputs go through the engine, which fails on them: so their lines keep their place.
+	err  error
+	kept *kept // its line of an earlier run; nil: it is being scored
 }
 
 // scoreSummary is the result of score.
@@ -102,8 +117,8 @@ type scoreSummary struct {
 func (scoreSummary) MessageType() string { return "summary" }
 
 func (s scoreSummary) Text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%d images: %d anomalous, %d normal, %d failed; %d of them finished by an earlier run\nresults: %s\n",
-		s.Images, s.Anomalous, s.Images-s.Anomalous-s.Failed, s.Failed, s.Kept, s.Results)
+	_, err := ui.Fprintf(w, "%s: %d anomalous, %d normal, %d failed; %d of them finished by an earlier run\nresults: %s\n",
+		counted(s.Images, "image"), s.Anomalous, s.Images-s.Anomalous-s.Failed, s.Failed, s.Kept, s.Results)
 	return err
 }
 
@@ -114,7 +129,7 @@ func (s scored) Text(w io.Writer) error {
 	if s.Anomalous {
 		verdict = "anomalous"
 	}
-	_, err := fmt.Fprintf(w, "%-9s %10.5g  %s\n", verdict, s.ImageScore, s.Image)
+	_, err := ui.Fprintf(w, "%-9s %10.5g  %s\n", verdict, s.ImageScore, s.path())
 	return err
 }
 
@@ -126,6 +141,10 @@ type input struct {
 
 func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string) error {
 	began := time.Now()
+	found, err := look(args, o.out)
+	if err != nil {
+		return err
+	}
 	m, err := p.load(o.model, o.backbone)
 	if err != nil {
 		return err
@@ -138,7 +157,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if err != nil {
 		return err
 	}
-	opts.Batch = o.batch
+	opts.Batch, opts.Fingerprints = o.batch, true
 	if kind != "" {
 		opts.Maps = []refine.Kind{kind}
 	}
@@ -155,30 +174,34 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		Version: version(), Model: m.SHA256(), Refine: nameOf(kind),
 		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Executor: e.Executor(), Device: e.Device(),
 	}
-	j, err := openJournal(o.out, run, o.force)
+	j, err := openJournal(o.out, run, o.force, p.ui.Warn)
 	if err != nil {
 		return err
 	}
 	defer j.close()
+	if !slices.Contains(args, "-") {
+		if err := j.others(found.images, found.unlisted); err != nil {
+			return err
+		}
+	}
 	s := &scoring{
-		program: p, journal: j,
-		out: outputs{dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays},
+		program: p, journal: j, total: found.total,
+		out: outputs{dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays, claim: j.claim},
 		sum: scoreSummary{Results: j.path(resultsFile), runInfo: run},
 	}
-	if !slices.Contains(args, "-") {
-		for range dataset.Inputs(args, nil) {
-			s.total++
-		}
+	if err := s.out.prepare(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	todo, err := s.keep(feed(ctx, dataset.Inputs(args, p.in)))
-	if err != nil {
-		return err
+	where := dataset.Search{Out: o.out, Left: p.ui.Warn}
+	err = e.Score(ctx, s.todo(feed(ctx, where.Inputs(args, p.in))), s.emit)
+	if err == nil {
+		err = s.end()
 	}
-	if err := e.Score(ctx, todo, s.emit); err != nil {
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%d images are done; the same command goes on from there: %w", s.sum.Images, err)
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			err = interrupted{fmt.Sprintf("%s done; the same command goes on from there", are(s.sum.Images, "image"))}
 		}
 		return err
 	}
@@ -187,6 +210,41 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}
 	s.sum.Seconds = time.Since(began).Seconds()
 	return p.ui.Show(s.sum)
+}
+
+// survey is what is known of the inputs before anything is written.
+type survey struct {
+	total    int             // 0: not known
+	images   map[uint64]bool // hashes of their paths, if out holds results
+	unlisted bool            // some folder could not be listed
+}
+
+// look goes through the inputs that can be known beforehand. One that is not there or holds nothing is an error: it is
+// more likely mistyped than meant. Of a list on standard input nothing is known.
+func look(args []string, out string) (survey, error) {
+	s := survey{images: map[uint64]bool{}}
+	list := slices.Contains(args, "-")
+	results := false
+	for _, name := range []string{resultsFile, partFile, oldFile} {
+		if _, err := os.Stat(filepath.Join(out, name)); err == nil {
+			results = true
+		}
+	}
+	named := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == "-" })
+	for item, err := range (dataset.Search{Out: out}).Inputs(named, nil) {
+		if errors.Is(err, dataset.ErrNamed) {
+			return s, err
+		}
+		s.total++
+		s.unlisted = s.unlisted || err != nil
+		if results {
+			s.images[hash(item.Path)] = true
+		}
+	}
+	if list {
+		s.total = 0
+	}
+	return s, nil
 }
 
 // feed returns a function that gives the next input; none are left when ctx ends, even while standard input is waited for.
@@ -212,34 +270,73 @@ func feed(ctx context.Context, inputs iter.Seq2[dataset.Item, error]) func() (in
 	}
 }
 
-// keep goes through the inputs that an earlier run finished and returns those that are left.
-func (s *scoring) keep(next func() (input, bool)) (iter.Seq[dataset.Item], error) {
-	in, more := next()
-	for ; more; in, more = next() {
-		l, ok, err := s.journal.keep(in.item.Path)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			break
-		}
-		s.sum.Kept++
-		s.count(l.Anomalous)
-		if l.Error != "" {
-			s.sum.Failed++
-			s.fail(in.item.Path, errors.New(l.Error))
-		}
-	}
+// todo returns the inputs that are left to be scored. The others get their turn where they stand between them.
+func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 	return func(yield func(dataset.Item) bool) {
-		for ; more; in, more = next() {
-			if in.err != nil {
-				s.unlisted.Store(in.item.Path, in.err)
+		began := false
+		for in, more := next(); more; in, more = next() {
+			t := turn{item: in.item, err: in.err}
+			k, ok, err := s.journal.keep(in.item)
+			if ok {
+				t.kept = &k
 			}
-			if !yield(in.item) {
+			s.mu.Lock()
+			if ok {
+				s.found++
+			} else if !began {
+				began = true
+				s.progress(engine.Progress{Phase: "score", Total: max(0, s.total-s.found)})
+			}
+			s.any = true
+			if s.err = err; err == nil {
+				s.turns = append(s.turns, t)
+			}
+			s.mu.Unlock()
+			if err != nil || !ok && !yield(in.item) {
 				return
 			}
 		}
-	}, nil
+	}
+}
+
+// pass gives those their turn whose lines were kept, up to the next input that was scored, and returns that; none where all
+// have had theirs.
+func (s *scoring) pass() (turn, bool, error) {
+	for {
+		s.mu.Lock()
+		if len(s.turns) == 0 {
+			s.mu.Unlock()
+			return turn{}, false, nil
+		}
+		t := s.turns[0]
+		s.turns = s.turns[1:]
+		s.mu.Unlock()
+		if t.kept == nil {
+			return t, true, nil
+		}
+		if err := s.journal.copy(*t.kept); err != nil {
+			return turn{}, false, err
+		}
+		s.sum.Kept++
+		s.count(t.kept.anomalous)
+	}
+}
+
+// errNoInputs ends a run whose list had no line.
+var errNoInputs = errors.New("no inputs: the list on standard input is empty")
+
+// end gives the last inputs their turn.
+func (s *scoring) end() error {
+	if _, _, err := s.pass(); err != nil {
+		return err
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if !s.any {
+		return errNoInputs
+	}
+	return nil
 }
 
 func (s *scoring) count(anomalous bool) {
@@ -250,22 +347,32 @@ func (s *scoring) count(anomalous bool) {
 }
 
 // emit writes what was found in an image: its outputs first, then its line, so that a line stands for finished work.
-// An error of an output ends the run.
+// An output whose name is the image's fault is that image's failure; any other error ends the run.
 func (s *scoring) emit(r *engine.Result) error {
-	if err, ok := s.unlisted.LoadAndDelete(r.Item.Path); ok {
-		r.Err = err.(error)
+	t, ok, err := s.pass()
+	if err != nil {
+		return err
+	}
+	if !ok || t.item.Path != r.Item.Path {
+		panic("score: results come in another order than the inputs") // the engine promises theirs
+	}
+	if t.err != nil {
+		r.Err = t.err
+	}
+	var line scored
+	if r.Err == nil {
+		line, r.Err = s.out.write(r)
+		if r.Err != nil && !isNameFault(r.Err) {
+			return r.Err
+		}
 	}
 	if r.Err != nil {
-		if err := s.journal.add(unscored{r.Item.Path, r.Err.Error()}); err != nil {
+		if err := s.journal.add(unscored{nameImage(r.Item.Path), r.Err.Error()}); err != nil {
 			return err
 		}
 		s.sum.Failed++
 		s.fail(r.Item.Path, r.Err)
 	} else {
-		line, err := s.out.write(r)
-		if err != nil {
-			return err
-		}
 		if err := s.journal.add(line); err != nil {
 			return err
 		}
@@ -273,8 +380,14 @@ func (s *scoring) emit(r *engine.Result) error {
 			return err
 		}
 	}
-	s.count(r.Anomalous)
+	s.count(r.Err == nil && r.Anomalous)
 	s.done++
-	s.progress(engine.Progress{Phase: "score", Done: s.done, Total: max(0, s.total-s.sum.Kept)})
+	s.mu.Lock()
+	left := s.total - s.found
+	s.mu.Unlock()
+	if s.total > 0 {
+		left = max(left, s.done) // there may be more than there were
+	}
+	s.progress(engine.Progress{Phase: "score", Done: s.done, Total: max(0, left)})
 	return nil
 }

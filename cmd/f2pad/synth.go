@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 
+	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine"
 	"f2pad/engine/synth"
 
@@ -61,7 +61,7 @@ type datasetMessage struct {
 func (datasetMessage) MessageType() string { return "dataset" }
 
 func (m datasetMessage) Text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "data set %s: %s, %d training and %d test images of %dx%d pixels, seed %d\n",
+	_, err := ui.Fprintf(w, "data set %s: %s, %d training and %d test images of %dx%d pixels, seed %d\n",
 		m.Path, m.Texture, m.Train, m.Test, m.Size, m.Size, m.Seed)
 	return err
 }

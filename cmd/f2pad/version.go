@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"runtime"
 	"runtime/debug"
+
+	"f2pad/cmd/f2pad/ui"
 
 	"github.com/spf13/cobra"
 )
@@ -29,7 +30,7 @@ type versionMessage struct {
 func (versionMessage) MessageType() string { return "version" }
 
 func (m versionMessage) Text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "f2pad %s (%s, %s/%s)\n", m.Version, m.Go, m.OS, m.Arch)
+	_, err := ui.Fprintf(w, "f2pad %s (%s, %s/%s)\n", m.Version, m.Go, m.OS, m.Arch)
 	return err
 }
 

@@ -2,12 +2,25 @@ package artifact
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 )
+
+// ErrNotFile means that a folder, a device or another thing that is no file is where one was to be written.
+var ErrNotFile = errors.New("not a regular file")
+
+// IsTemp reports whether a file of that name is one that WriteFileAtomic had not finished when its process was killed.
+func IsTemp(name string) bool {
+	hex, ok := strings.CutPrefix(name, ".f2pad-")
+	hex, tmp := strings.CutSuffix(hex, ".tmp")
+	return ok && tmp && len(hex) == 16 && strings.Trim(hex, "0123456789abcdef") == ""
+}
 
 // WriteFileAtomic makes or replaces the file at path with what write writes: all of it or, on any error, nothing. The
 // bytes go to a hidden temporary file in the same folder, which is synced and renamed into place. A symbolic link is
@@ -15,13 +28,13 @@ import (
 func WriteFileAtomic(path string, write func(io.Writer) error) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("writing %s: %w", path, err)
+			err = fmt.Errorf("writing %s: %w", path, reason(err))
 		}
 	}()
 	target := path
 	if info, err := os.Stat(path); err == nil {
 		if !info.Mode().IsRegular() {
-			return fmt.Errorf("not a regular file (%s)", info.Mode().Type())
+			return fmt.Errorf("%w (%s)", ErrNotFile, info.Mode().Type())
 		}
 		if target, err = filepath.EvalSymlinks(path); err != nil {
 			return err
@@ -52,4 +65,15 @@ func WriteFileAtomic(path string, write func(io.Writer) error) (err error) {
 		return err
 	}
 	return os.Rename(temp, target)
+}
+
+// reason is what the operating system says without the names of files, which the caller says.
+func reason(err error) error {
+	switch err := err.(type) {
+	case *fs.PathError:
+		return err.Err
+	case *os.LinkError:
+		return err.Err
+	}
+	return err
 }

@@ -44,7 +44,7 @@ func TestWriteFileAtomicIsAllOrNothing(t *testing.T) {
 		require.Equal(t, "new", content())
 		names := list(t, dir)
 		require.Len(t, names, 2)
-		require.Regexp(t, `^\.f2pad-[0-9a-f]{16}\.tmp$`, names[0])
+		require.True(t, IsTemp(names[0]), names[0])
 		return boom
 	})
 	require.ErrorIs(t, err, boom)
@@ -59,8 +59,11 @@ func TestWriteFileAtomicRefusesWhatIsNoFile(t *testing.T) {
 	sub := filepath.Join(dir, "sub")
 	require.NoError(t, os.Mkdir(sub, 0o700))
 	nothing := func(io.Writer) error { return nil }
-	require.ErrorContains(t, WriteFileAtomic(sub, nothing), "not a regular file")
-	require.ErrorIs(t, WriteFileAtomic(filepath.Join(dir, "absent", "x"), nothing), os.ErrNotExist)
+	require.ErrorIs(t, WriteFileAtomic(sub, nothing), ErrNotFile)
+	absent := filepath.Join(dir, "absent", "x")
+	err := WriteFileAtomic(absent, nothing)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.Equal(t, 1, strings.Count(err.Error(), "absent"), "%v names the file once", err)
 	require.Equal(t, []string{"sub"}, list(t, dir))
 }
 
@@ -78,4 +81,11 @@ func TestWriteFileAtomicFollowsLinks(t *testing.T) {
 	info, err := os.Lstat(link)
 	require.NoError(t, err)
 	require.Equal(t, os.ModeSymlink, info.Mode().Type())
+}
+
+func TestIsTempKnowsItsOwn(t *testing.T) {
+	require.True(t, IsTemp(".f2pad-0123456789abcdef.tmp"))
+	for _, name := range []string{"", ".f2pad-.tmp", "f2pad-0123456789abcdef.tmp", ".f2pad-0123456789abcdef", ".f2pad-0123456789abcdeX.tmp", "synth.json"} {
+		require.False(t, IsTemp(name), name)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode/utf8"
 )
 
 // Item is one image of a data set.
@@ -26,6 +27,25 @@ func (it Item) Normal() bool { return it.Mask == "" && (it.Class == Good || it.C
 // (".tiff"). IDs given by one call of this package have distinct output names, also where case makes no difference, and
 // lead out of no folder.
 func OutputName(id, ext string) string { return strings.TrimSuffix(id, path.Ext(id)) + ext }
+
+// valid returns id with "~" and two hexadecimal digits for every byte that is not UTF-8: such names cannot be written to
+// JSON, nor to every file system.
+func valid(id string) string {
+	if utf8.ValidString(id) {
+		return id
+	}
+	var b strings.Builder
+	for len(id) > 0 {
+		r, n := utf8.DecodeRuneInString(id)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, "~%02X", id[0])
+		} else {
+			b.WriteString(id[:n])
+		}
+		id = id[n:]
+	}
+	return b.String()
+}
 
 // ids hands out IDs with distinct output names: for each name's hash, the last number given to it. Hashes, since inputs
 // may be millions of paths; two names whose hashes fall together by chance cost nothing but a needless suffix.

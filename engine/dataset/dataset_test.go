@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -302,4 +303,98 @@ func TestUniqueIsNotSlowedByRepetition(t *testing.T) {
 		seen.unique("a.png")
 	}
 	require.Equal(t, "a~100001.png", seen.unique("a.png"))
+}
+
+func TestSearchLeavesResultsOut(t *testing.T) {
+	t.Chdir(tree(t, "a.png", "out/masks/m.png", "out/n.png", "sub/old/run.json", "sub/old/maps/x.tiff", "sub/b.png", "z/c.png"))
+	list := func(s Search, args ...string) (paths, errs []string) {
+		for it, err := range s.Inputs(args, strings.NewReader("")) {
+			if err != nil {
+				require.ErrorIs(t, err, ErrNamed)
+				errs = append(errs, err.Error())
+				continue
+			}
+			paths = append(paths, filepath.ToSlash(it.Path))
+		}
+		return paths, errs
+	}
+	var left []string
+	s := Search{Out: "out", Left: func(why string) { left = append(left, why) }}
+	paths, errs := list(s, ".")
+	require.Equal(t, []string{"a.png", "sub/b.png", "z/c.png"}, paths)
+	require.Empty(t, errs)
+	require.Equal(t, []string{filepath.Join("sub", "old") + ": left out: holds results of score (run.json)"}, left)
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	paths, _ = list(Search{Out: filepath.Join(here, "z", "..", "out", "")}, "a.png", "out/../z", "sub")
+	require.Equal(t, []string{"a.png", "z/c.png", "sub/b.png"}, paths)
+	paths, _ = list(Search{Out: "not/yet/there"}, "z")
+	require.Equal(t, []string{"z/c.png"}, paths)
+
+	paths, errs = list(s, "out", "out/masks", "out/masks/m.png", "sub/old", "a.png", "out/n.png")
+	require.Equal(t, []string{"a.png", "out/n.png"}, paths, "beside the outputs there may be inputs")
+	require.Equal(t, []string{"out: is where results go", "out/masks: is where results go", "out/masks/m.png: is where results go",
+		"sub/old: holds results of score (run.json), not images"}, errs)
+
+	link(t, filepath.Join(here, "out"), filepath.Join("z", "to-out"))
+	paths, _ = list(s, "z")
+	require.Equal(t, []string{"z/c.png"}, paths)
+	_, errs = list(s, "z/to-out")
+	require.Len(t, errs, 1)
+	items, err := Folder(".")
+	require.NoError(t, err)
+	require.Equal(t, []string{"a.png", "out/masks/m.png", "out/n.png", "sub/b.png", "z/c.png"}, idsOf(items))
+}
+
+func TestTrainingTakesNormalImagesOnly(t *testing.T) {
+	root := tree(t, "leather/train/good/1.png", "leather/test/good/2.png", "leather/test/hole/3.png", "leather/ground_truth/hole/3_mask.png",
+		"results/run.json", "results/masks/a/4.png", "photos/5.png", "photos/more/6.png", "mixed/7.png", "mixed/old/run.json", "mixed/old/8.png",
+		"masked/ground_truth/9.png", "masked/10.png")
+	for dir, want := range map[string]int{
+		"leather/train": 1, "leather/train/good": 1, "leather/test/good": 1, "photos": 2, "photos/more": 1,
+		"leather": 0, ".": 0, "leather/test": 0, "leather/test/hole": 0, "leather/ground_truth": 0, "leather/ground_truth/hole": 0,
+		"results": 0, "results/masks": 0, "results/masks/a": 0, "mixed": 0, "masked": 0,
+	} {
+		items, err := Training(filepath.Join(root, filepath.FromSlash(dir)))
+		require.Len(t, items, want, dir)
+		require.Equal(t, want == 0, err != nil, "%s: %v", dir, err)
+	}
+	_, err := Training(filepath.Join(root, "leather"))
+	require.ErrorContains(t, err, "name it as --data, or "+filepath.Join(root, "leather", "train", "good"))
+}
+
+func TestIDsAreUTF8(t *testing.T) {
+	require.Equal(t, "größe/a.png", valid("größe/a.png"))
+	require.Equal(t, "a~FF~FEb\uFFFD.png", valid("a\xff\xfeb\uFFFD.png"))
+	seen := ids{}
+	require.Equal(t, "a~FF.png", seen.unique(valid("a\xff.png")))
+	require.Equal(t, "a~FF~2.png", seen.unique("a~FF.png"))
+}
+
+// Whatever inputs are called, their outputs have distinct names that are UTF-8 and lead out of no folder.
+func FuzzOutputNames(f *testing.F) {
+	f.Add("a.png", "a.jpg", "a~2.png")
+	f.Add("../../x.png", "/x.png", "x\xff.png")
+	f.Add("m.png", "m.tiff/n.png", "M.PNG")
+	f.Add(".png", "..", "a/..")
+	f.Add("a~2", "a", "a~2~2.png")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		in := &inputs{seen: ids{}}
+		seen := map[string]string{}
+		for _, path := range []string{a, b, c, a, b} {
+			if path == "" || strings.Contains(path, "\x00") {
+				continue
+			}
+			if filepath.Base(filepath.Clean(path)) == ".." || filepath.Base(filepath.Clean(path)) == string(filepath.Separator) {
+				continue // a folder, and no image
+			}
+			id := in.seen.unique(valid(in.id(path)))
+			name := OutputName(id, ".tiff")
+			require.True(t, utf8.ValidString(name), "%q", name)
+			require.True(t, filepath.IsLocal(filepath.FromSlash(name)), "%q of %q", name, path)
+			lower := strings.ToLower(name)
+			require.NotContains(t, seen, lower, "%q and %q", path, seen[lower])
+			seen[lower] = path
+		}
+	})
 }

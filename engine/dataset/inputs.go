@@ -20,14 +20,15 @@ var errStop = errors.New("stop")
 // Inputs yields the images that the arguments name, as they are found: a file; a folder, searched as Folder does; a glob
 // pattern, for shells that do not expand them; or "-", a list of files on stdin, one per line, read as images are taken.
 // What cannot be found or listed is yielded as an error "path: reason" with an Item that has its Path only, and the
-// rest goes on.
+// rest goes on; the error is ErrNamed if that is one of the arguments or of the list.
 //
 // An ID is the path as it was named, without volume, leading slash and leading ".."; if the one argument is a folder, the
-// path within it. Where two IDs would give results of one name, the later gets "~2" before its extension. The sequence
-// can be run once if it reads stdin.
-func Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
+// path within it. It is valid UTF-8: a byte that is not stands there as "~" and two hexadecimal digits. Where two IDs would
+// give results of one name, the later gets "~2" before its extension. The sequence can be run once if it reads stdin.
+func (s Search) Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		in := &inputs{yield: yield, seen: ids{}}
+		in.walker = s.walker(in.emit)
 		if len(args) == 1 {
 			in.root = args[0]
 		}
@@ -45,7 +46,13 @@ func Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
 	}
 }
 
+// Inputs is Search.Inputs that leaves out nothing but earlier results.
+func Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
+	return Search{}.Inputs(args, stdin)
+}
+
 type inputs struct {
+	*walker
 	yield func(Item, error) bool
 	seen  ids
 	root  string // the one argument, "" if there are several
@@ -55,7 +62,7 @@ type inputs struct {
 func (in *inputs) emit(path string, err error) error {
 	item := Item{Path: path}
 	if err == nil {
-		item.ID = in.seen.unique(in.id(path))
+		item.ID = in.seen.unique(valid(in.id(path)))
 	}
 	if !in.yield(item, err) {
 		return errStop
@@ -90,7 +97,7 @@ func (in *inputs) argument(arg string) error {
 		err = errors.New("matches nothing")
 	}
 	if err != nil {
-		return in.emit(arg, fmt.Errorf("%s: %w", arg, err))
+		return in.emit(arg, named{fmt.Errorf("%s: %w", arg, err)})
 	}
 	for _, m := range matches {
 		if err := in.file(m, true); err != nil {
@@ -105,13 +112,15 @@ func (in *inputs) file(path string, folders bool) error {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return in.emit(path, plain(path, err))
-	case !info.IsDir():
-		return in.emit(path, nil)
-	case !folders:
-		return in.emit(path, fmt.Errorf("%s: is a folder", path))
+		return in.emit(path, named{plain(path, err)})
+	case info.IsDir() && !folders:
+		return in.emit(path, named{fmt.Errorf("%s: is a folder", path)})
+	case info.IsDir():
+		return in.walk(path)
+	case in.forbidden(path):
+		return in.emit(path, named{fmt.Errorf("%s: is where results go", path)})
 	}
-	return walk(path, in.emit)
+	return in.emit(path, nil)
 }
 
 func (in *inputs) list(stdin io.Reader) error {

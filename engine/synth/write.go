@@ -105,6 +105,8 @@ func claim(dir string, want series) error {
 	if err != nil {
 		return err
 	}
+	// What a process that was killed had not finished writing is nobody's: it may be all that it left.
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return artifact.IsTemp(e.Name()) })
 	path := filepath.Join(dir, seriesFile)
 	if len(entries) > 0 {
 		data, err := os.ReadFile(path)

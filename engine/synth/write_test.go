@@ -163,6 +163,16 @@ func TestWriteResumes(t *testing.T) {
 	require.Equal(t, tree(t, fresh), tree(t, dir))
 }
 
+func TestWriteGoesOnWhereItWasKilledBeforeItsFirstFile(t *testing.T) {
+	dir, fresh := t.TempDir(), t.TempDir()
+	temp := filepath.Join(dir, ".f2pad-0123456789abcdef.tmp")
+	require.NoError(t, os.WriteFile(temp, []byte(`{"gen`), 0o666))
+	write(t, dir, options)
+	write(t, fresh, options)
+	require.NoError(t, os.Remove(temp))
+	require.Equal(t, tree(t, fresh), tree(t, dir))
+}
+
 func TestWriteRefuses(t *testing.T) {
 	change := func(f func(*Options)) Options {
 		o := options

@@ -49,8 +49,20 @@ func TestMeterEndsAPhaseWhenTheNextBegins(t *testing.T) {
 		pass(4 * time.Second)
 		due := m.Flush()
 		require.Equal(t, next, due[0].Progress, name)
-		require.Equal(t, 4*time.Second, due[0].Elapsed, name)
+		require.Equal(t, 5*time.Second, due[0].Elapsed, "%s: since the last step of the phase before", name)
+		require.Equal(t, 1./5, due[0].Rate, name)
 	}
+}
+
+// A batch of images is done all at once: its rate is not that of its last steps alone.
+func TestMeterCountsTheFirstBatch(t *testing.T) {
+	m, pass := clock()
+	m.Update(Progress{"score", 0, 8})
+	pass(4 * time.Second)
+	for done := 1; done < 8; done++ {
+		require.Empty(t, m.Update(Progress{"score", done, 8}))
+	}
+	require.Equal(t, []Reading{{Progress: Progress{"score", 8, 8}, Elapsed: 4 * time.Second, Rate: 2}}, m.Update(Progress{"score", 8, 8}))
 }
 
 func TestMeterWithoutTotal(t *testing.T) {

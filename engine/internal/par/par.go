@@ -3,12 +3,15 @@
 package par
 
 import (
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
 
-// For calls body(i) for every i in [0,n), on up to GOMAXPROCS goroutines. It returns when all have returned.
+// For calls body(i) for every i in [0,n), on up to GOMAXPROCS goroutines. It returns when all have returned. A panic of a
+// body is one of For.
 func For(n int, body func(i int)) {
 	Workers(runtime.GOMAXPROCS(0), n, func(_, i int) { body(i) })
 }
@@ -27,12 +30,16 @@ func Workers(workers, n int, body func(worker, i int)) {
 	l.n, l.body = n, body
 	l.next.Store(0)
 	l.started.Store(0)
+	l.panicked.Store(nil)
 	l.done.Add(workers - 1)
 	for range workers - 1 {
 		go l.help()
 	}
 	l.work()
 	l.done.Wait()
+	if p := l.panicked.Load(); p != nil {
+		panic(p)
+	}
 	l.body = nil
 	loops.Put(l)
 }
@@ -42,6 +49,7 @@ type loop struct {
 	n             int
 	body          func(worker, i int)
 	next, started atomic.Int64
+	panicked      atomic.Pointer[Panic]
 	done          sync.WaitGroup
 	help          func() // made once: a go statement with a ready function does not allocate
 }
@@ -50,10 +58,34 @@ var loops = sync.Pool{New: func() any {
 	l := &loop{}
 	l.help = func() {
 		defer l.done.Done()
+		defer l.catch()
 		l.work()
 	}
 	return l
 }}
+
+// catch keeps a helper's panic for the caller, in whose goroutine it can be dealt with.
+func (l *loop) catch() {
+	if v := recover(); v != nil {
+		l.panicked.CompareAndSwap(nil, Caught(v))
+	}
+}
+
+// Panic is a panic of another goroutine, which goes on in the one that waits for it.
+type Panic struct {
+	Value any
+	Stack string // where it began
+}
+
+// Caught is what was recovered, to be panicked with elsewhere.
+func Caught(v any) *Panic {
+	if p, ok := v.(*Panic); ok {
+		return p
+	}
+	return &Panic{v, string(debug.Stack())}
+}
+
+func (p *Panic) Error() string { return fmt.Sprintf("%v\n%s", p.Value, p.Stack) }
 
 func (l *loop) work() {
 	worker := int(l.started.Add(1)) - 1

@@ -63,3 +63,21 @@ func TestWorkersOwnTheirNumber(t *testing.T) {
 		require.Equal(t, 1, s, "index %d", i)
 	}
 }
+
+func TestPanicIsTheCallers(t *testing.T) {
+	for range 20 {
+		var got any
+		func() {
+			defer func() { got = recover() }()
+			Workers(4, 100, func(_, i int) {
+				if i == 50 {
+					panic("boom")
+				}
+			})
+		}()
+		require.Contains(t, fmt.Sprint(got), "boom")
+		var n atomic.Int64
+		Workers(4, 100, func(_, i int) { n.Add(1) })
+		require.EqualValues(t, 100, n.Load(), "the next loop is whole")
+	}
+}

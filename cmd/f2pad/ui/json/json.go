@@ -7,8 +7,10 @@ import (
 	"errors"
 	"io"
 	"math"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"f2pad/cmd/f2pad/ui"
 )
@@ -26,7 +28,7 @@ type UI struct {
 var _ ui.UI = (*UI)(nil)
 
 // New returns a UI that writes to w, one Write for each line.
-func New(w io.Writer) *UI { return &UI{w: w, meter: ui.Meter{Every: every, Now: time.Now}} }
+func New(w io.Writer) *UI { return &UI{w: w, meter: ui.NewMeter(every)} }
 
 type progress struct {
 	Phase            string   `json:"phase"`
@@ -38,8 +40,9 @@ type progress struct {
 }
 
 type failure struct {
-	Image string `json:"image"`
-	Error string `json:"error"`
+	Image  string `json:"image"`
+	Base64 []byte `json:"image_base64,omitempty"` // of a path that is not UTF-8
+	Error  string `json:"error"`
 }
 
 type warning struct {
@@ -72,7 +75,11 @@ func (u *UI) Note(m ui.Message) { _ = u.Show(m) }
 func (u *UI) Failed(input string, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	_ = u.write("error", failure{input, err.Error()})
+	f := failure{Image: input, Error: err.Error()}
+	if !utf8.ValidString(input) {
+		f.Image, f.Base64 = strings.ToValidUTF8(input, "\uFFFD"), []byte(input)
+	}
+	_ = u.write("error", f)
 }
 
 // Warn implements ui.UI.

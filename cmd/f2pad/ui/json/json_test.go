@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"f2pad/cmd/f2pad/ui"
 
@@ -35,8 +36,10 @@ func (list) Text(io.Writer) error { return nil }
 func TestEveryMessageIsOneObjectOnOneLine(t *testing.T) {
 	var out bytes.Buffer
 	u := New(&out)
+	u.meter = ui.Meter{Every: every, Now: func() time.Time { return time.Unix(0, 0) }}
 	u.Progress(ui.Progress{Phase: "score", Done: 1, Total: 1})
 	u.Failed("a.png", errors.New("a.png: empty\nfile"))
+	u.Failed("b\xff.png", errors.New("empty"))
 	u.Warn("careful")
 	require.NoError(t, u.Show(item{"b \"c\".png", 0.25}))
 	require.NoError(t, u.Show(empty{}))
@@ -46,6 +49,7 @@ func TestEveryMessageIsOneObjectOnOneLine(t *testing.T) {
 	require.Equal(t, []string{
 		`{"message_type":"progress","phase":"score","done":1,"total":1,"seconds_elapsed":0,"seconds_remaining":null,"rate":null}`,
 		`{"message_type":"error","image":"a.png","error":"a.png: empty\nfile"}`,
+		"{\"message_type\":\"error\",\"image\":\"b\uFFFD.png\",\"image_base64\":\"Yv8ucG5n\",\"error\":\"empty\"}",
 		`{"message_type":"warning","warning":"careful"}`,
 		`{"message_type":"item","image":"b \"c\".png","score":0.25}`,
 		`{"message_type":"done"}`,

@@ -38,7 +38,7 @@ func New(out, err io.Writer, terminal bool) *UI {
 	if terminal {
 		u.progress = &bar{w: err}
 	} else {
-		u.progress = &lines{w: err, meter: ui.Meter{Every: plainEvery, Now: time.Now}}
+		u.progress = &lines{w: err, meter: ui.NewMeter(plainEvery)}
 	}
 	return u
 }
@@ -67,19 +67,19 @@ func (u *UI) Note(m ui.Message) {
 }
 
 // Failed implements ui.UI.
-func (u *UI) Failed(_ string, err error) { u.say("error: %v", err) }
+func (u *UI) Failed(_ string, err error) { u.say("error: " + ui.Printable(err.Error())) }
 
 // Warn implements ui.UI.
-func (u *UI) Warn(text string) { u.say("warning: %s", text) }
+func (u *UI) Warn(text string) { u.say("warning: " + ui.Printable(text)) }
 
 // Error implements ui.UI.
-func (u *UI) Error(err error, _ int) { u.say("f2pad: %v", err) }
+func (u *UI) Error(err error, _ int) { u.say("f2pad: " + ui.Reason(err)) }
 
-func (u *UI) say(format string, args ...any) {
+func (u *UI) say(line string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.progress.hide()
-	fmt.Fprintf(u.err, format+"\n", args...)
+	fmt.Fprintln(u.err, line)
 }
 
 // Close implements ui.UI.

@@ -39,7 +39,16 @@ func TestCloseTellsTheLastStep(t *testing.T) {
 	u := New(io.Discard, &err, false)
 	u.Progress(ui.Progress{Phase: "list", Done: 3})
 	u.Close()
-	require.Equal(t, "list: 3\n", err.String())
+	require.Regexp(t, `^list: 3(, .*/s)?\n$`, err.String())
+}
+
+func TestWhatIsShownStaysOnItsLine(t *testing.T) {
+	var err bytes.Buffer
+	u := New(io.Discard, &err, false)
+	u.Failed("a", errors.New("a\n\x1b[2J: empty"))
+	u.Warn("careful\r")
+	u.Error(ui.Hint{Err: errors.New("b\nroken"), More: "See\a"}, 1)
+	require.Equal(t, "error: a\\n\\x1b[2J: empty\nwarning: careful\\r\nf2pad: b\\nroken\nSee\\a\n", err.String())
 }
 
 // screen applies what is written to a terminal of one line: carriage returns go back, text replaces text.

@@ -1,0 +1,385 @@
+// Command torture kills f2pad at random moments and shows that nothing false is left behind: score, fit and synth are
+// killed (SIGKILL), run again until they are done, and what they then have written is compared byte for byte with an
+// uninterrupted run, but for the seconds in results. After every kill of score each line that stands is held against that
+// run, too, and so are the files that it names.
+//
+//	go run ./bench/torture [-kills 100] [-within 10m] [-seed 1] bin/f2pad
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"f2pad/engine/artifact"
+)
+
+const (
+	train, test = 6, 10 // images
+	side        = 48    // pixels
+	perRun      = 6     // kills before a run is let go to its end
+)
+
+// Files of score; see docs/scripting.md.
+const (
+	resultsFile = "results.jsonl"
+	partFile    = "results.jsonl.part"
+	lockFile    = ".f2pad.lock"
+)
+
+func main() {
+	t := &torture{out: os.Stdout}
+	kills := flag.Int("kills", 100, "how often to kill")
+	within := flag.Duration("within", 10*time.Minute, "when to give up")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the moments")
+	flag.Parse()
+	if flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "usage: torture [flags] F2PAD")
+		os.Exit(2)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), *within)
+	defer cancel()
+	t.ctx, t.random = ctx, rand.New(rand.NewPCG(*seed, 0))
+	fmt.Fprintf(t.out, "seed %d\n", *seed)
+	if err := t.run(flag.Arg(0), *kills); err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		os.Exit(1)
+	}
+}
+
+// torture is one run of this program.
+type torture struct {
+	ctx     context.Context
+	out     io.Writer
+	random  *rand.Rand
+	program string
+	dir     string
+}
+
+// victim is a verb under torture.
+type victim struct {
+	name  string
+	kills int
+	// begin makes what a run starts from and returns the command line and what it writes.
+	begin func(round int) (args []string, out string, err error)
+	want  map[string]string // what an uninterrupted run writes
+	check func(out string, want map[string]string) error
+	takes time.Duration // an uninterrupted run
+}
+
+func (t *torture) run(program string, kills int) error {
+	var err error
+	if t.program, err = filepath.Abs(program); err != nil {
+		return err
+	}
+	if t.dir, err = os.MkdirTemp("", "f2pad-torture-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(t.dir)
+	at := func(name string) string { return filepath.Join(t.dir, name) }
+	synth := func(out string) []string {
+		return []string{"synth", "--out", out, "--train", fmt.Sprint(train), "--test", fmt.Sprint(test), "--size", fmt.Sprint(side)}
+	}
+	fit := func(out string) []string {
+		return []string{"fit", "--data", at("data"), "--method", "padim", "--size", "native", "--executor", "go", "--device", "cpu", "--out", out}
+	}
+	score := func(out, images string) []string {
+		return []string{"score", "--model", at("model"), "--executor", "go", "--device", "cpu", "--batch", "3", "--maps", "--masks", "--overlays", "--out", out, images}
+	}
+	victims := []*victim{
+		{name: "synth", kills: kills / 5, begin: func(round int) ([]string, string, error) {
+			out := at(fmt.Sprintf("synth-%d", round))
+			return synth(out), out, nil
+		}, check: func(string, map[string]string) error { return nil }},
+		{name: "fit", kills: kills / 5, begin: func(round int) ([]string, string, error) {
+			out := at(fmt.Sprintf("fit-%d", round))
+			return fit(filepath.Join(out, "model")), out, nil
+		}, check: wholeOrNothing},
+		{name: "score", kills: kills - 2*(kills/5), begin: func(round int) ([]string, string, error) {
+			out, images := at(fmt.Sprintf("score-%d", round)), at("images")
+			if round%2 == 0 || round < 0 {
+				return score(out, images), out, nil
+			}
+			// Every second run is of a folder to which images have been added since.
+			hidden, err := hide(images)
+			if err == nil {
+				err = t.must(score(out, images)...)
+			}
+			return score(out, images), out, errors.Join(err, reveal(hidden))
+		}, check: truth},
+	}
+	for _, args := range [][]string{synth(at("data")), fit(at("model"))} {
+		if err := t.must(args...); err != nil {
+			return err
+		}
+	}
+	if err := os.CopyFS(at("images"), os.DirFS(filepath.Join(at("data"), "test"))); err != nil {
+		return err
+	}
+	for _, v := range victims {
+		if err := t.torment(v); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+	}
+	return nil
+}
+
+// must runs the program to its end.
+func (t *torture) must(args ...string) error {
+	text, err := exec.CommandContext(t.ctx, t.program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", args[0], err, text)
+	}
+	return nil
+}
+
+// torment kills a verb until it has been killed often enough.
+func (t *torture) torment(v *victim) error {
+	args, out, err := v.begin(-2)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := t.must(args...); err != nil {
+		return err
+	}
+	v.takes = time.Since(began)
+	if v.want, err = written(out); err != nil {
+		return err
+	}
+	killed, ended, runs, locks, temps := 0, 0, 0, 0, 0
+	for ; killed < v.kills; runs++ {
+		args, out, err := v.begin(runs)
+		if err != nil {
+			return err
+		}
+		done := false
+		for range min(perRun, v.kills-killed) {
+			dead, err := t.kill(v, args)
+			if err != nil {
+				return err
+			}
+			if !dead {
+				done = true
+				ended++
+				break
+			}
+			killed++
+			l, n := remains(out)
+			locks, temps = locks+l, temps+n
+			if err := v.check(out, v.want); err != nil {
+				return fmt.Errorf("killed %d times, run %d: %w", killed, runs, err)
+			}
+		}
+		if !done {
+			if err := t.must(args...); err != nil {
+				return fmt.Errorf("killed %d times, run %d is not gone on with: %w", killed, runs, err)
+			}
+		}
+		have, err := written(out)
+		if err != nil {
+			return err
+		}
+		if err := equal(v.want, have); err != nil {
+			return fmt.Errorf("killed %d times, run %d: %w", killed, runs, err)
+		}
+		if _, err := os.Stat(filepath.Join(out, lockFile)); err == nil {
+			return fmt.Errorf("run %d is done and left its lock", runs)
+		}
+		if err := os.RemoveAll(out); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(t.out, "%-6s %3d kills in %3d runs (%.2f s uninterrupted; %d ended before their kill): all %d files the same; kills left %d locks and %d temporary files\n",
+		v.name+":", killed, runs, v.takes.Seconds(), ended, len(v.want), locks, temps)
+	return nil
+}
+
+// kill starts the program and kills it at a random moment. It reports false if the program was done before.
+func (t *torture) kill(v *victim, args []string) (bool, error) {
+	if err := t.ctx.Err(); err != nil {
+		return false, errors.New("the time is up")
+	}
+	var said bytes.Buffer
+	cmd := exec.CommandContext(t.ctx, t.program, args...)
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		return false, err
+	}
+	timer := time.AfterFunc(time.Duration(t.random.Float64()*float64(v.takes)), func() { cmd.Process.Kill() })
+	err := cmd.Wait()
+	timer.Stop()
+	switch {
+	case err == nil:
+		return false, nil
+	case cmd.ProcessState.Exited(): // it was not killed, it failed
+		return false, fmt.Errorf("%w\n%s", err, &said)
+	}
+	return true, nil
+}
+
+// hide takes every second image out of a folder's folders and returns where they were.
+func hide(images string) (map[string]string, error) {
+	hidden := map[string]string{}
+	files, err := filepath.Glob(filepath.Join(images, "*", "*.png"))
+	for i, f := range files {
+		if i%2 == 0 && err == nil {
+			hidden[f] = f + ".hidden"
+			err = os.Rename(f, hidden[f])
+		}
+	}
+	return hidden, err
+}
+
+func reveal(hidden map[string]string) error {
+	var errs []error
+	for to, from := range hidden {
+		errs = append(errs, os.Rename(from, to))
+	}
+	return errors.Join(errs...)
+}
+
+// written reads what a run wrote, but for what a killed one may leave, and seconds and times.
+func written(dir string) (map[string]string, error) {
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || artifact.IsTemp(d.Name()) || d.Name() == lockFile {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		if name == resultsFile {
+			if data, err = timeless(data); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+		}
+		files[name] = string(data)
+		return nil
+	})
+	return files, err
+}
+
+// timeless is a file of results without what differs from run to run.
+func timeless(data []byte) ([]byte, error) {
+	var b bytes.Buffer
+	for line := range bytes.Lines(data) {
+		var l map[string]any
+		if err := json.Unmarshal(line, &l); err != nil {
+			return nil, err
+		}
+		delete(l, "seconds")
+		delete(l, "modified")
+		if err := json.NewEncoder(&b).Encode(l); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), nil
+}
+
+func equal(want, have map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		got, ok := have[name]
+		if !ok {
+			return fmt.Errorf("%s is missing", name)
+		}
+		if got != want[name] {
+			return fmt.Errorf("%s differs from that of an uninterrupted run", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		if _, ok := want[name]; !ok {
+			return fmt.Errorf("%s should not be there", name)
+		}
+	}
+	return nil
+}
+
+// wholeOrNothing says that each file is that of an uninterrupted run, or not there.
+func wholeOrNothing(out string, want map[string]string) error {
+	have, err := written(out)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for name, data := range have {
+		if data != want[name] {
+			return fmt.Errorf("%s is not whole", name)
+		}
+	}
+	return nil
+}
+
+// truth says that each whole line of score is that of an uninterrupted run, and so is each file that it names.
+func truth(out string, want map[string]string) error {
+	for _, name := range []string{resultsFile, partFile} {
+		data, err := os.ReadFile(filepath.Join(out, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		data = data[:bytes.LastIndexByte(data, '\n')+1]
+		lines, err := timeless(data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		for line := range strings.Lines(string(lines)) {
+			if !strings.Contains(want[resultsFile], line) {
+				return fmt.Errorf("%s: %s is no line of an uninterrupted run", name, strings.TrimSpace(line))
+			}
+			var l map[string]any
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				return err
+			}
+			for _, field := range []string{"map", "mask", "overlay"} {
+				file := l[field].(string)
+				data, err := os.ReadFile(filepath.Join(out, file))
+				if err != nil {
+					return fmt.Errorf("%s names a file that is not there: %w", name, err)
+				}
+				if string(data) != want[file] {
+					return fmt.Errorf("%s differs from that of an uninterrupted run", file)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// remains counts what a killed program left: its lock, and files that it had not finished.
+func remains(out string) (locks, temps int) {
+	filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil || d.IsDir():
+		case d.Name() == lockFile:
+			locks++
+		case artifact.IsTemp(d.Name()):
+			temps++
+		}
+		return nil
+	})
+	return locks, temps
+}

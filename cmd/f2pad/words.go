@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// counted is "1 image", "2 images".
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// are is "1 image is", "2 images are".
+func are(n int, what string) string {
+	return counted(n, what) + " " + isAre(n)
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+// wordy words an error of the operating system as "path: reason".
+func wordy(err error) error {
+	var pe *fs.PathError
+	if err != nil && errors.As(err, &pe) && err == error(pe) {
+		return fmt.Errorf("%s: %w", pe.Path, pe.Err)
+	}
+	var le *os.LinkError
+	if err != nil && errors.As(err, &le) && err == error(le) {
+		return fmt.Errorf("%s: %w", le.New, le.Err)
+	}
+	return err
+}
+
+// interrupted ends a verb that was interrupted.
+type interrupted struct{ text string }
+
+func (i interrupted) Error() string { return i.text }
+func (interrupted) Unwrap() error   { return context.Canceled }

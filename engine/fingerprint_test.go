@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"f2pad/engine/dataset"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFingerprintIsOfTheContent(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	require.NoError(t, os.WriteFile(path, []byte("abc"), 0o666))
+	at := time.Date(2020, 1, 2, 3, 4, 5, 600, time.UTC)
+	require.NoError(t, os.Chtimes(path, at, at))
+	p, err := TakeFingerprint(path)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, p.Bytes)
+	require.True(t, at.Equal(p.Modified) || at.Truncate(time.Second).Equal(p.Modified.Truncate(time.Second)))
+	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", p.SHA256)
+	require.NoError(t, p.unchanged(path))
+	require.NoError(t, os.WriteFile(path, []byte("abcd"), 0o666))
+	require.ErrorIs(t, p.unchanged(path), ErrChanged)
+	require.NoError(t, os.Remove(path))
+	require.ErrorIs(t, p.unchanged(path), os.ErrNotExist)
+	_, err = TakeFingerprint(path)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.Equal(t, 1, strings.Count(err.Error(), path))
+	_, err = TakeFingerprint(dir)
+	require.EqualError(t, err, dir+": not a regular file")
+}
+
+// An image whose file changes between its fingerprint and its decoding has failed: nobody could say which content was scored.
+func TestReadSaysWhichContentItDecoded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.png")
+	require.NoError(t, os.WriteFile(path, []byte("no image"), 0o666))
+	e := &Engine{opts: Options{Fingerprints: true}}
+	r := &Result{Item: dataset.Item{Path: path}}
+	_, err := e.read(r)
+	require.ErrorContains(t, err, "a.png: ")
+	want, err := TakeFingerprint(path)
+	require.NoError(t, err)
+	require.Equal(t, want, r.File)
+
+	e = &Engine{}
+	r = &Result{Item: dataset.Item{Path: path}}
+	_, err = e.read(r)
+	require.Error(t, err)
+	require.Zero(t, r.File, "nobody asked")
+}
