@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"f2pad/engine/dataset"
 	"f2pad/engine/device"
 	"f2pad/engine/imageio"
+	"f2pad/engine/internal/openfile"
 	"f2pad/engine/method"
 	"f2pad/engine/method/padim"
 	"f2pad/engine/method/patchcore"
@@ -236,7 +236,7 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 }
 
 func hashFile(path string) ([]byte, error) {
-	r, err := os.Open(path)
+	r, _, err := openfile.Regular(path)
 	if err != nil {
 		return nil, err
 	}
