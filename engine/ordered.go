@@ -9,28 +9,67 @@ import (
 // ordered makes values in parallel and consumes them in the order of items, at most ahead of them waiting or in work. It
 // ends with the first error of consume or when ctx does; what is then in work is dropped, and items is not read on.
 func ordered[T, V any](ctx context.Context, items iter.Seq[T], ahead int, produce func(T) V, consume func(V) error) error {
-	pending := make(chan chan V, max(ahead, 1))
+	return orderedWithin(ctx, newRoom(0), items, ahead, func(it T, _ func(int64) error) V { return produce(it) }, consume)
+}
+
+// orderedWithin is ordered with bounded memory: produce may ask once for so many bytes of r, and has them until its value has
+// been consumed. It is given them in the order of items, so that none waits for those behind it; once nobody wants its value
+// any more it gets an error in their place.
+func orderedWithin[T, V any](
+	ctx context.Context, r *room, items iter.Seq[T], ahead int, produce func(it T, reserve func(bytes int64) error) V, consume func(V) error,
+) error {
+	type made struct {
+		v     V
+		bytes int64
+	}
+	pending := make(chan chan made, max(ahead, 1))
 	workers := make(chan struct{}, runtime.GOMAXPROCS(0))
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
 		defer close(pending)
+		turn := make(chan struct{}) // closed when all before have been given what they asked for
+		close(turn)
 		for it := range items {
-			out := make(chan V, 1) // buffered: the producer never waits for a consumer that has gone
+			out := make(chan made, 1) // buffered: the producer never waits for a consumer that has gone
 			select {
 			case <-stop:
 				return
 			case pending <- out:
 			}
+			mine, next := turn, make(chan struct{})
+			turn = next
 			workers <- struct{}{}
 			go func() {
-				out <- produce(it)
+				var m made
+				asked := false
+				wait := func() error {
+					select {
+					case <-mine:
+						return nil
+					case <-stop:
+						return errStopped
+					}
+				}
+				m.v = produce(it, func(bytes int64) (err error) {
+					asked = true
+					if err = wait(); err == nil {
+						m.bytes, err = r.take(bytes, stop)
+					}
+					close(next)
+					return err
+				})
+				out <- m
 				<-workers
+				if !asked {
+					_ = wait()
+					close(next)
+				}
 			}()
 		}
 	}()
 	for {
-		var out chan V
+		var out chan made
 		var more bool
 		select {
 		case <-ctx.Done():
@@ -43,11 +82,13 @@ func ordered[T, V any](ctx context.Context, items iter.Seq[T], ahead int, produc
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case v := <-out:
+		case m := <-out:
 			if ctx.Err() != nil { // select picks any of what is ready
 				return ctx.Err()
 			}
-			if err := consume(v); err != nil {
+			err := consume(m.v)
+			r.give(m.bytes)
+			if err != nil {
 				return err
 			}
 		}

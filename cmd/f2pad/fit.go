@@ -75,7 +75,7 @@ The model remembers where the file is, and its hash; score and eval look for it 
 			if err := writable(out); err != nil {
 				return err
 			}
-			items, err := trainingImages(data, images)
+			items, err := p.trainingImages(data, images)
 			if err != nil {
 				return err
 			}
@@ -101,14 +101,18 @@ The model remembers where the file is, and its hash; score and eval look for it 
 	return cmd
 }
 
-func trainingImages(data, images string) ([]dataset.Item, error) {
+func (p *program) trainingImages(data, images string) ([]dataset.Item, error) {
 	if images != "" {
-		return dataset.Folder(images)
+		var passed passedOver
+		items, err := dataset.Folder(images, passed.add)
+		p.passedOver(passed)
+		return items, err
 	}
 	d, err := dataset.MVTec(data)
 	if err != nil {
 		return nil, err
 	}
+	p.ignored(d)
 	return d.Train, nil
 }
 

@@ -166,13 +166,14 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		sum: scoreSummary{Results: j.path(resultsFile), runInfo: run},
 	}
 	if !slices.Contains(args, "-") {
-		for range dataset.Inputs(args, nil) {
+		for range dataset.Inputs(args, nil, nil) {
 			s.total++
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	todo, err := s.keep(feed(ctx, dataset.Inputs(args, p.in)))
+	var passed passedOver
+	todo, err := s.keep(feed(ctx, dataset.Inputs(args, p.in, passed.add)))
 	if err != nil {
 		return err
 	}
@@ -185,6 +186,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if err := j.finish(); err != nil {
 		return err
 	}
+	p.passedOver(passed)
 	s.sum.Seconds = time.Since(began).Seconds()
 	return p.ui.Show(s.sum)
 }

@@ -12,9 +12,9 @@ import (
 )
 
 // Folder lists the images below root in byte order of their paths, folder by folder, by the extensions that imageio
-// supports. Hidden files and folders are skipped. Links are followed; each folder is visited once, however many lead to
-// it. A root without images is an error.
-func Folder(root string) ([]Item, error) {
+// supports. Hidden files and folders are skipped; other files are told to ignored, which may be nil. Links are followed;
+// each folder is visited once, however many lead to it. A root without images is an error.
+func Folder(root string, ignored func(path string)) ([]Item, error) {
 	var items []Item
 	seen := ids{}
 	err := walk(root, func(p string, err error) error {
@@ -27,7 +27,7 @@ func Folder(root string) ([]Item, error) {
 		}
 		items = append(items, Item{Path: p, ID: seen.unique(filepath.ToSlash(rel))})
 		return nil
-	})
+	}, ignored)
 	if err != nil {
 		return nil, err
 	}
@@ -35,19 +35,22 @@ func Folder(root string) ([]Item, error) {
 }
 
 // walk calls visit for the images below root, and for what cannot be listed, until visit returns an error.
-func walk(root string, visit func(path string, err error) error) error {
+func walk(root string, visit func(path string, err error) error, ignored func(path string)) error {
+	if ignored == nil {
+		ignored = func(string) {}
+	}
 	found := false
 	err := walkDir(root, map[string]bool{}, func(p string, err error) error {
 		found = true
 		return visit(p, err)
-	})
+	}, ignored)
 	if err == nil && !found {
 		return visit(root, fmt.Errorf("%s: no images in this folder", root))
 	}
 	return err
 }
 
-func walkDir(dir string, visited map[string]bool, visit func(path string, err error) error) error {
+func walkDir(dir string, visited map[string]bool, visit func(path string, err error) error, ignored func(string)) error {
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return visit(dir, plain(dir, err))
@@ -71,9 +74,11 @@ func walkDir(dir string, visited map[string]bool, visit func(path string, err er
 			isDir = err == nil && info.IsDir() // a broken link is reported when it is opened
 		}
 		if isDir {
-			err = walkDir(p, visited, visit)
+			err = walkDir(p, visited, visit, ignored)
 		} else if imageio.Supported(p) {
 			err = visit(p, nil)
+		} else {
+			ignored(p)
 		}
 		if err != nil {
 			return err

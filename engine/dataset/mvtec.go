@@ -16,6 +16,7 @@ type Dataset struct {
 	Train   []Item   // normal images, by ID
 	Test    []Item   // by ID
 	Classes []string // of the test images, in byte order
+	Ignored []string // files among the images that are passed over for their names
 }
 
 // MVTec reads the folder of one object in the layout of MVTec AD:
@@ -29,7 +30,7 @@ type Dataset struct {
 func MVTec(root string) (*Dataset, error) {
 	d := &Dataset{Root: root}
 	var err error
-	if d.Train, err = images(root, "train/good"); err != nil {
+	if d.Train, err = d.images("train/good"); err != nil {
 		return nil, err
 	}
 	if len(d.Train) == 0 {
@@ -40,7 +41,7 @@ func MVTec(root string) (*Dataset, error) {
 		return nil, err
 	}
 	for _, class := range types {
-		items, err := images(root, path.Join("test", class))
+		items, err := d.images(path.Join("test", class))
 		if err != nil {
 			return nil, err
 		}
@@ -61,8 +62,8 @@ func MVTec(root string) (*Dataset, error) {
 }
 
 // images lists the images in one folder of the object; none if there is no such folder.
-func images(root, folder string) ([]Item, error) {
-	dir := filepath.Join(root, filepath.FromSlash(folder))
+func (d *Dataset) images(folder string) ([]Item, error) {
+	dir := filepath.Join(d.Root, filepath.FromSlash(folder))
 	entries, err := os.ReadDir(dir)
 	if err != nil && !os.IsNotExist(err) {
 		return nil, plain(dir, err)
@@ -70,7 +71,11 @@ func images(root, folder string) ([]Item, error) {
 	var items []Item
 	seen := ids{}
 	for _, e := range entries {
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || !imageio.Supported(e.Name()) {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if !imageio.Supported(e.Name()) {
+			d.Ignored = append(d.Ignored, filepath.Join(dir, e.Name()))
 			continue
 		}
 		items = append(items, Item{
