@@ -28,10 +28,10 @@ func Resize(t *tensor.Dense, h, w int) *tensor.Dense {
 	}
 	for x0 := 0; x0 < w; {
 		// Of a very wide image the weights of all columns are many times a row of the result.
-		first := triangle(W, w, x0)
+		first := triangle(W, w, x0, nil)
 		cols := append(make([]tap, 0, min(w-x0, blockWeights/len(first.weights)+1)), first)
 		for n := len(first.weights); x0+len(cols) < w && n < blockWeights; n += len(cols[len(cols)-1].weights) {
-			cols = append(cols, triangle(W, w, x0+len(cols)))
+			cols = append(cols, triangle(W, w, x0+len(cols), nil))
 		}
 		for p := range c {
 			narrow := func(y int, dst []float32) { resizeRow(data[(p*H+y)*W:][:W], cols, dst) }
@@ -60,7 +60,7 @@ const tallWork = 1 << 28
 func resizeTall(src []float32, c, H, W int, dst []float32, h, w int) {
 	cols := make([]tap, w)
 	for x := range cols {
-		cols[x] = triangle(W, w, x)
+		cols[x] = triangle(W, w, x, nil)
 	}
 	low := make([]float32, W)
 	for p := range c {
@@ -94,9 +94,10 @@ func growRows(H, h, w int, from func(y int, dst []float32), keep func(y int, sum
 		from(y, wide[y*w:][:w])
 	}
 	sum := make([]float64, w)
+	var k tap
 	for y := range h {
 		clear(sum)
-		k := triangle(H, h, y)
+		k = triangle(H, h, y, k.weights)
 		for i, weight := range k.weights {
 			for x, v := range wide[(k.first+i)*w:][:w] {
 				sum[x] += float64(v) * weight
@@ -116,19 +117,21 @@ func shrinkRows(H, h, w int, from func(y int, dst []float32), keep func(y int, s
 	}
 	var all, free []open // all: begun and not finished
 	row := make([]float32, w)
-	next, ahead := 0, triangle(H, h, 0)
+	next, ahead := 0, triangle(H, h, 0, nil)
 	for y := range H {
 		for next < h && ahead.first <= y {
 			o := open{y: next, tap: ahead}
+			var used open
 			if n := len(free); n > 0 {
-				o.sum, free = free[n-1].sum, free[:n-1]
-				clear(o.sum)
-			} else {
+				used, free = free[n-1], free[:n-1]
+			}
+			if o.sum = used.sum; o.sum == nil {
 				o.sum = make([]float64, w)
 			}
+			clear(o.sum)
 			all = append(all, o)
 			if next++; next < h {
-				ahead = triangle(H, h, next)
+				ahead = triangle(H, h, next, used.weights)
 			}
 		}
 		from(y, row)
@@ -151,13 +154,16 @@ type tap struct {
 	weights []float64
 }
 
-// triangle returns the tap of pixel i when a line of n pixels is brought to m.
-func triangle(n, m, i int) tap {
+// triangle returns the tap of pixel i when a line of n pixels is brought to m, in the memory of weights if they suffice.
+func triangle(n, m, i int, weights []float64) tap {
 	scale := float64(n) / float64(m)
 	width := max(scale, 1)
 	centre := (float64(i) + 0.5) * scale
 	first, last := max(int(centre-width+0.5), 0), min(int(centre+width+0.5), n)
-	weights := make([]float64, last-first)
+	if cap(weights) < last-first {
+		weights = make([]float64, last-first, last-first+2) // those of others may have two more
+	}
+	weights = weights[:last-first]
 	total := 0.0
 	for j := range weights {
 		weights[j] = max(1-math.Abs(float64(first+j)-centre+0.5)/width, 0)

@@ -99,7 +99,7 @@ func inTwoPasses(t *tensor.Dense, h, w int) []float32 {
 	wide, out := make([]float32, c*H*w), make([]float32, c*h*w)
 	for y := range c * H {
 		for x := range w {
-			sum, k := 0.0, triangle(W, w, x)
+			sum, k := 0.0, triangle(W, w, x, nil)
 			for i, weight := range k.weights {
 				sum += float64(nd.Data(t)[y*W+k.first+i]) * weight
 			}
@@ -108,7 +108,7 @@ func inTwoPasses(t *tensor.Dense, h, w int) []float32 {
 	}
 	for p := range c {
 		for y := range h {
-			k := triangle(H, h, y)
+			k := triangle(H, h, y, nil)
 			for x := range w {
 				sum := 0.0
 				for i, weight := range k.weights {
@@ -163,9 +163,9 @@ func allocated(f func()) uint64 {
 
 // resizeMemory is what Resize may allocate beside its result: weights, and rows that are not its result's.
 func resizeMemory(c, H, W, h, w int) uint64 {
-	weights := 8 * 4 * (max(H, h) + max(W, w))
+	weights := 8 * (5*W/2 + 5*w + 8*(H/h+3)) // size classes of the allocator are up to a quarter apart
 	rows := 4 * min(H, h) * w * c
-	return uint64(weights + rows + 96*(h+w) + 4*8*w + 1<<16)
+	return uint64(weights + rows + 96*(h+w) + 8*8*w + 1<<16)
 }
 
 // TestResizeOfThinImagesTakesLittleMemory: an image of few columns and very many rows is no wide one on its way to a square.
