@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"io/fs"
+	"runtime"
 
 	"f2pad/engine/internal/openfile"
 
@@ -154,8 +155,9 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	if err != nil {
 		notes = append(notes, fmt.Sprintf("its EXIF block is broken (%v): it is taken as upright", err))
 	}
+	need := f.need(cfg, progressive, turn)
 	if reserve != nil {
-		if err := reserve(f.need(cfg, progressive, turn)); err != nil {
+		if err := reserve(need); err != nil {
 			return nil, err
 		}
 	}
@@ -163,10 +165,16 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	if err != nil {
 		return nil, corrupt(err)
 	}
+	if need.Bytes > sweep {
+		runtime.GC() // what the decoder leaves is not kept beside the planes
+	}
 	im = upright(fromImage(std, f.name == "WebP"), turn)
 	im.Notes = notes
 	return im, nil
 }
+
+// sweep is how much an image must need for memory to be swept on its way.
+const sweep = 1 << 29
 
 // need estimates what decoding takes: the decoder's image and what it is made of, and the planes.
 func (f *format) need(cfg image.Config, progressive bool, turn int) Need {

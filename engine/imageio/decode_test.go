@@ -395,7 +395,10 @@ func FuzzDecode(f *testing.F) {
 	}
 	lim := Limits{MaxPixels: 1 << 14}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		im, err := DecodeBytes("x", data, lim)
+		var im *Image
+		var err error
+		got := allocated(func() { im, err = DecodeBytes("x", data, lim) })
+		require.Less(t, got, uint64(1<<26)+16*uint64(len(data)), "whatever a small image's file holds")
 		if err != nil {
 			require.Nil(t, im)
 			return

@@ -203,7 +203,7 @@ func TestJPEGOfManyScansIsRefusedBeforeItIsDecoded(t *testing.T) {
 	got := allocated(func() {
 		_, err := DecodeBytes("x.jpg", scans(t, 2000, 8192, 8192), Limits{})
 		require.ErrorIs(t, err, ErrTooLarge)
-		require.EqualError(t, err, "x.jpg: image too large: a JPEG file of more than 64 scans over 67108864 pixels")
+		require.EqualError(t, err, "x.jpg: image too large: a JPEG file of more than 40 scans over 67108864 pixels")
 	})
 	require.Less(t, time.Since(began), 5*time.Second)
 	require.Less(t, got, uint64(4<<20))

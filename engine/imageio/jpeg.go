@@ -76,11 +76,11 @@ func segments(r *io.SectionReader, visit func(marker byte, at, n int64) bool) er
 	return err
 }
 
-// Bounds of the scans of a JPEG file. Each goes over the whole image, even if it says nothing: as many as are allowed take a
-// few seconds. Encoders make some ten.
+// Bounds of the scans of a JPEG file. Each goes over the whole image, even if it says nothing: as many as are allowed take
+// five seconds or so. Encoders make some ten.
 const (
-	anyScans = 32      // allowed at any size
-	scanWork = 1 << 32 // scans times pixels that are allowed
+	anyScans = 20             // allowed at any size
+	scanWork = anyScans << 27 // scans times pixels that are allowed
 )
 
 // checkScans counts the scans before they are decoded. It reports whether the file is progressive.
