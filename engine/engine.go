@@ -181,7 +181,7 @@ func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 
 // Score streams items through the model in batches and calls emit for each, in their order. An image that fails is
 // emitted with Err set, and the rest goes on. At most two batches are in memory. Images that are decoded ahead share 1 GiB
-// (256 MiB for each core where there are more than four); a larger one is decoded while no other is in memory. When ctx ends,
+// (256 MiB for each core where there are more than four); a larger one is decoded alone. When ctx ends,
 // the batch in hand is finished and emitted, and Score returns ctx's error; an error of emit ends the run.
 func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*Result) error) error {
 	batch := make([]decoded, 0, e.opts.Batch)
