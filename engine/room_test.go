@@ -119,7 +119,7 @@ func TestLargeImagesTakeTurns(t *testing.T) {
 	}
 	p := fixture(t)
 	dir := t.TempDir()
-	img := image.NewPaletted(image.Rect(0, 0, 6400, 6400), color.Palette{color.RGBA{10, 20, 30, 255}, color.White})
+	img := image.NewPaletted(image.Rect(0, 0, 6600, 6600), color.Palette{color.RGBA{10, 20, 30, 255}, color.White})
 	path := filepath.Join(dir, "large.png")
 	f, err := os.Create(path)
 	require.NoError(t, err)
@@ -133,8 +133,9 @@ func TestLargeImagesTakeTurns(t *testing.T) {
 	require.NoError(t, err)
 	defer e.Close()
 
-	// One takes 0.5 GB, and 0.7 while it is decoded: what is held at most is one of each, and some garbage.
+	// One takes 500 MiB, and 540 while it is decoded, more than half of what is shared: what is held is one of each at most.
 	defer debug.SetGCPercent(debug.SetGCPercent(20))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2)) // more cores share more
 	var most atomic.Uint64
 	done := make(chan struct{})
 	var watch sync.WaitGroup
@@ -161,7 +162,7 @@ func TestLargeImagesTakeTurns(t *testing.T) {
 	watch.Wait()
 	require.Equal(t, len(items), n)
 	t.Logf("%d MiB at most", most.Load()>>20)
-	require.Less(t, most.Load(), uint64(decodeRoom()+600<<20))
+	require.Less(t, most.Load(), uint64(1400<<20))
 }
 
 func TestReservingRefusesAFrameBeforeTheImageIsDecoded(t *testing.T) {
