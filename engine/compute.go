@@ -72,7 +72,8 @@ func (c *compute) close() error {
 
 // run makes the engine's maps of frames of one size. Where the device has no room for all of them it goes on with half as
 // many at a time; where it is lost, or has no room for one, the CPU takes over if the engine may fall back. Otherwise a
-// frame that the device has no room for has found.err set.
+// frame that the device has no room for has found.err set, and so has one that the network gives no finite values for: the
+// rest of its batch is scored without it, as if it had not been there.
 func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
 	var all []found
 	for len(frames) > 0 {
@@ -80,6 +81,14 @@ func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
 		part := frames[:min(len(frames), most)]
 		out, err := e.runOn(ctx, c, part)
 		if err == nil {
+			all, frames = append(all, out...), frames[len(part):]
+			continue
+		}
+		if bad := (*badFrames)(nil); errors.As(err, &bad) {
+			out, err := e.without(ctx, part, bad)
+			if err != nil {
+				return nil, err
+			}
 			all, frames = append(all, out...), frames[len(part):]
 			continue
 		}
@@ -97,6 +106,52 @@ func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
 			all, frames = append(all, found{err: err}), frames[1:]
 		default:
 			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// badFrames is an error of some frames of a batch: what is wrong with them, by their place.
+type badFrames struct{ why map[int]error }
+
+func (b *badFrames) Error() string {
+	return fmt.Sprintf("engine: %d images of a batch cannot be scored", len(b.why))
+}
+
+// add blames a frame, unless that is done already.
+func (b *badFrames) add(i int, err error) {
+	if b.why == nil {
+		b.why = map[int]error{}
+	}
+	if b.why[i] == nil {
+		b.why[i] = err
+	}
+}
+
+// err is b if any frame is to blame.
+func (b *badFrames) err() error {
+	if len(b.why) == 0 {
+		return nil
+	}
+	return b
+}
+
+// without runs the frames that are not to blame.
+func (e *Engine) without(ctx context.Context, frames []*frame, bad *badFrames) ([]found, error) {
+	var good []*frame
+	for i, f := range frames {
+		if bad.why[i] == nil {
+			good = append(good, f)
+		}
+	}
+	scored, err := e.run(ctx, good)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]found, len(frames))
+	for i := range all {
+		if all[i].err = bad.why[i]; all[i].err == nil {
+			all[i], scored = scored[0], scored[1:]
 		}
 	}
 	return all, nil

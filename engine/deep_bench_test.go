@@ -56,7 +56,7 @@ func BenchmarkWindows(b *testing.B) {
 				e, err := New(m, Options{})
 				require.NoError(b, err)
 				defer e.Close()
-				f := e.decode(set.Test[0]).frame
+				f := e.decode(set.Test[0], ample).frame
 				cells := px / 4
 				z := nd.New(cells, cells)
 				side := 1 // cells; the region is dilated by two more on each side

@@ -49,7 +49,7 @@ func TestCutWindowsDifferLittleFromWholeImages(t *testing.T) {
 			defer e.Close()
 			require.False(t, e.net.exact)
 			const cells = deepSide / 4
-			f := e.decode(p.data.Test[0]).frame
+			f := e.decode(p.data.Test[0], ample).frame
 			y := nd.Wrap(nd.Data(f.y), 1, 3, deepSide, deepSide)
 			x := y.Clone().(*tensor.Dense)
 			where := make([]bool, cells*cells)
@@ -107,7 +107,7 @@ func TestCutWindowsOfAnUnchangedImage(t *testing.T) {
 			e, err := New(m, Options{})
 			require.NoError(t, err)
 			defer e.Close()
-			f := e.decode(p.data.Test[0]).frame
+			f := e.decode(p.data.Test[0], ample).frame
 			y := nd.Wrap(nd.Data(f.y), 1, 3, deepSide, deepSide)
 			const cells = deepSide / 4
 			where := make([]bool, cells*cells)

@@ -34,15 +34,16 @@ func Kinds() []refine.Kind { return []refine.Kind{refine.Base, refine.Residual, 
 
 // Options configure an Engine. The zero value scores on the CPU in pure Go and makes no maps.
 type Options struct {
-	Executor  exec.Executor  // of the network; default: goexec
-	Device    Device         // of methods and refinement; default: the CPU
-	Fallback  bool           // the CPU takes over from a Device that is lost or too small
-	Notice    func(string)   // told when batches are halved or the CPU takes over, one call at a time; must not call the engine; may be nil
-	Batch     int            // images in work at once; default 8. Results do not depend on it
-	Maps      []refine.Kind  // maps to make; none: scores only
-	MaxPixels int            // pixels of the largest window that the network runs on at once; default 1<<19
-	Context   int            // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
-	Limits    imageio.Limits // of images that are accepted; zero fields mean imageio's defaults
+	Executor  exec.Executor              // of the network; default: goexec
+	Device    Device                     // of methods and refinement; default: the CPU
+	Fallback  bool                       // the CPU takes over from a Device that is lost or too small
+	Notice    func(string)               // told when batches are halved or the CPU takes over, one call at a time; must not call the engine; may be nil
+	Warn      func(dataset.Item, string) // told what is odd about an image that is used all the same (its Notes), in the images' order; may be nil
+	Batch     int                        // images in work at once; default 8. Results do not depend on it
+	Maps      []refine.Kind              // maps to make; none: scores only
+	MaxPixels int                        // pixels of the largest window that the network runs on at once; default 1<<19
+	Context   int                        // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
+	Limits    imageio.Limits             // of images that are accepted; zero fields mean imageio's defaults
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
 	Fingerprints bool
 }
@@ -50,7 +51,8 @@ type Options struct {
 const (
 	defaultBatch     = 8
 	defaultMaxPixels = 1 << 19
-	batchPixels      = 1 << 23 // a batch of large images is closed early: they wait in memory as float32 planes
+	batchPixels      = 1 << 23 // a batch of large frames is closed early: they wait in memory as float32 planes
+	batchValues      = 1 << 27 // and so is one of large images: half a GiB of their own pixels
 )
 
 func (o Options) withDefaults() Options {
@@ -64,6 +66,14 @@ func (o Options) withDefaults() Options {
 		o.MaxPixels = defaultMaxPixels
 	}
 	return o
+}
+
+func (o *Options) warn(it dataset.Item, notes []string) {
+	for _, note := range notes {
+		if o.Warn != nil {
+			o.Warn(it, note)
+		}
+	}
 }
 
 // Engine scores images with a model. It is safe for concurrent use.
@@ -154,14 +164,16 @@ type decoded struct {
 	frame *frame
 }
 
-func (e *Engine) decode(it dataset.Item) decoded {
+// decode reads an image and makes its frame. reserve is asked for the memory that it takes.
+func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 	r := &Result{Item: it}
-	im, err := e.read(r)
+	size, multiple, least := e.model.Info.Size, e.model.backbone.Multiple(), e.model.backbone.MinSide()
+	im, err := e.read(r, reserving(reserve, size, multiple, least))
 	if err != nil {
 		r.Err = err
 		return decoded{res: r}
 	}
-	f, err := newFrame(im, e.model.Info.Size, e.model.backbone.Multiple(), e.model.backbone.MinSide())
+	f, err := newFrame(im, size, multiple, least)
 	if err != nil {
 		r.Err = fmt.Errorf("%s: %w", it.Path, err)
 		return decoded{res: r}
@@ -171,15 +183,15 @@ func (e *Engine) decode(it dataset.Item) decoded {
 }
 
 // read decodes the image of r and, where that is asked for, says which content it was that it decoded.
-func (e *Engine) read(r *Result) (*imageio.Image, error) {
+func (e *Engine) read(r *Result, reserve func(imageio.Need) error) (*imageio.Image, error) {
 	if !e.opts.Fingerprints {
-		return imageio.Decode(r.Item.Path, e.opts.Limits)
+		return imageio.DecodeWith(r.Item.Path, e.opts.Limits, reserve)
 	}
 	var err error
 	if r.File, err = TakeFingerprint(r.Item.Path); err != nil {
 		return nil, err
 	}
-	im, err := imageio.Decode(r.Item.Path, e.opts.Limits)
+	im, err := imageio.DecodeWith(r.Item.Path, e.opts.Limits, reserve)
 	if err != nil {
 		return nil, err
 	}
@@ -187,12 +199,13 @@ func (e *Engine) read(r *Result) (*imageio.Image, error) {
 }
 
 // Score streams items through the model in batches and calls emit for each, in their order. An image that fails is
-// emitted with Err set, and the rest goes on. At most two batches are in memory. A batch waits for no item that is not
+// emitted with Err set, and the rest goes on. At most two batches are in memory. Images that are decoded ahead share 1 GiB
+// (256 MiB for each core where there are more than four); a larger one is decoded alone. A batch waits for no item that is not
 // there: where items gives none for a moment, what is there is scored. When ctx ends, the batch in hand is
 // finished and emitted, and Score returns ctx's error; an error of emit ends the run.
 func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*Result) error) error {
 	batch := make([]decoded, 0, e.opts.Batch)
-	pixels := 0
+	pixels, values := 0, 0
 	flush := func() error {
 		// The batch in hand is finished even when ctx has ended: nobody is left with half of it.
 		if err := e.scoreBatch(context.WithoutCancel(ctx), batch); err != nil {
@@ -200,19 +213,24 @@ func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit f
 		}
 		for i, d := range batch {
 			batch[i] = decoded{}
+			if d.res.Err == nil {
+				e.opts.warn(d.res.Item, d.res.Image.Notes)
+			}
 			if err := emit(d.res); err != nil {
 				return err
 			}
 		}
-		batch, pixels = batch[:0], 0
+		batch, pixels, values = batch[:0], 0, 0
 		return nil
 	}
-	err := orderedIdle(ctx, items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
+	// What waits in a batch has given its room back: it is bounded by the batch, which an image too large for that closes.
+	err := orderedWithin(ctx, newRoom(decodeRoom()), items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
 		batch = append(batch, d)
 		if d.frame != nil {
 			pixels += nd.Size(d.frame.y.Shape()[1:]...)
+			values += nd.Size(d.res.Image.Pix.Shape()...)
 		}
-		if len(batch) < e.opts.Batch && pixels < batchPixels {
+		if len(batch) < e.opts.Batch && pixels < batchPixels && values < batchValues {
 			return nil
 		}
 		return flush()
@@ -263,7 +281,7 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 	for i, d := range group {
 		r, m := d.res, maps[i]
 		if m.err != nil {
-			r.Err = fmt.Errorf("%s: %w", d.res.Item.Path, m.err)
+			r.Err, r.Image = fmt.Errorf("%s: %w", d.res.Item.Path, m.err), nil
 			continue
 		}
 		r.Score, r.Threshold = m.image, cal.ImageThreshold
@@ -280,7 +298,7 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 
 // found is what a batch's run gives for one frame: maps in the frame's space.
 type found struct {
-	err     error // no room on the device; nothing below is set
+	err     error // no room on the device, or no finite values; nothing below is set
 	image   float64
 	s       []float32 // [h*w] scores
 	refined bool
@@ -311,6 +329,15 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		return nil, err
 	}
 	h, w := H/e.stride, W/e.stride
+	var bad badFrames
+	for i := range frames {
+		if own := nd.Data(s)[i*h*w:][:h*w]; !finite(own) || math.IsInf(float64(image[i]), 0) {
+			bad.add(i, fmt.Errorf("engine: %s on %s gives scores that are not finite", c.method.Name(), e.model.backbone.Name()))
+		}
+	}
+	if err := bad.err(); err != nil {
+		return nil, err
+	}
 	bases := make([]float32, N*H*W)
 	if err := c.maps(nd.Data(s), N, h, w, H, W, bases); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
@@ -337,6 +364,14 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		in[i] = refine.Input{Y: f.y, Z: z, V: v, Base: base, Seed: f.seed(e.model.Info.Seed), Memory: e.model.memory}
 	})
 	scored := time.Since(start).Seconds() / float64(N)
+	for i := range in {
+		if !finite(nd.Data(in[i].Base)) || len(e.opts.Maps) > 0 && !(bounded(nd.Data(in[i].Z)) && bounded(nd.Data(in[i].V))) {
+			bad.add(i, fmt.Errorf("engine: %s on %s gives scores that are beyond what a map can hold", c.method.Name(), e.model.backbone.Name()))
+		}
+	}
+	if err := bad.err(); err != nil {
+		return nil, err
+	}
 	if len(e.opts.Maps) == 0 {
 		for i := range out {
 			out[i].seconds = map[refine.Kind]float64{refine.Base: scored}
@@ -345,6 +380,19 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	}
 	refined, err := c.refiner.Run(ctx, sc, in, e.opts.Maps)
 	if err != nil {
+		if blame := sc.bad.err(); blame != nil && ctx.Err() == nil {
+			err = blame
+		}
+		return nil, err
+	}
+	for i, r := range refined {
+		for k, t := range r.Maps {
+			if !finite(nd.Data(t)) {
+				bad.add(i, fmt.Errorf("engine: its %s map on %s is not finite", k, e.model.backbone.Name()))
+			}
+		}
+	}
+	if err := bad.err(); err != nil {
 		return nil, err
 	}
 	for i, r := range refined {
@@ -355,6 +403,27 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		}
 	}
 	return out, nil
+}
+
+// finite reports whether no value is NaN or infinite.
+func finite(x []float32) bool {
+	for _, v := range x {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// bounded reports whether the refinement can work with the values: no NaN, and none beyond what it takes.
+func bounded(x []float32) bool {
+	const most = 1e30
+	for _, v := range x {
+		if !(v >= -most && v <= most) {
+			return false
+		}
+	}
+	return true
 }
 
 // max returns the largest value of a map on the image itself.

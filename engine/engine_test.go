@@ -225,7 +225,7 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 			var y [][]float32
 			var H, W int
 			for i := range 2 {
-				f := e.decode(p.data.Test[i]).frame
+				f := e.decode(p.data.Test[i], ample).frame
 				require.NotNil(t, f)
 				H, W = f.size()
 				y, sc.norms = append(y, nd.Data(f.y)), append(sc.norms, m.backbone.Normalize(f.y))
@@ -263,7 +263,7 @@ func TestGradientOfTheWholeChain(t *testing.T) {
 			net := newNetwork(m.backbone, goexec.New(), defaultMaxPixels, 0)
 			e, err := New(m, Options{})
 			require.NoError(t, err)
-			d := e.decode(p.data.Test[0])
+			d := e.decode(p.data.Test[0], ample)
 			require.NoError(t, d.res.Err)
 			H, W := d.frame.size()
 			norm := m.backbone.Normalize(d.frame.y)
@@ -335,7 +335,7 @@ func TestWindowsSeeEnough(t *testing.T) {
 			e, err := New(m, Options{})
 			require.NoError(t, err)
 			defer e.Close()
-			f := e.decode(p.data.Test[0]).frame
+			f := e.decode(p.data.Test[0], ample).frame
 			const side, cells = 128, 32
 			norm := m.backbone.Normalize(f.y)
 			cal := m.Info.Calibration

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"f2pad/engine/internal/openfile"
 )
 
 // Fingerprint tells a file's content apart from what was, or will be, at its path at another time.
@@ -35,14 +37,7 @@ func TakeFingerprint(path string) (Fingerprint, error) {
 
 func takeFingerprint(path string) (Fingerprint, error) {
 	var p Fingerprint
-	info, err := os.Stat(path) // before it is opened: that of a pipe would wait for its writer
-	if err != nil {
-		return p, err
-	}
-	if !info.Mode().IsRegular() {
-		return p, errors.New("not a regular file")
-	}
-	f, err := os.Open(path)
+	f, info, err := openfile.Regular(path)
 	if err != nil {
 		return p, err
 	}

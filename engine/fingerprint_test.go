@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"f2pad/engine/dataset"
+	"f2pad/engine/imageio"
 
 	"github.com/stretchr/testify/require"
 )
@@ -41,7 +42,7 @@ func TestReadSaysWhichContentItDecoded(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("no image"), 0o666))
 	e := &Engine{opts: Options{Fingerprints: true}}
 	r := &Result{Item: dataset.Item{Path: path}}
-	_, err := e.read(r)
+	_, err := e.read(r, func(imageio.Need) error { return nil })
 	require.ErrorContains(t, err, "a.png: ")
 	want, err := TakeFingerprint(path)
 	require.NoError(t, err)
@@ -49,7 +50,7 @@ func TestReadSaysWhichContentItDecoded(t *testing.T) {
 
 	e = &Engine{}
 	r = &Result{Item: dataset.Item{Path: path}}
-	_, err = e.read(r)
+	_, err = e.read(r, func(imageio.Need) error { return nil })
 	require.Error(t, err)
 	require.Zero(t, r.File, "nobody asked")
 }

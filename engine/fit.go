@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"f2pad/engine/dataset"
 	"f2pad/engine/device"
 	"f2pad/engine/imageio"
+	"f2pad/engine/internal/openfile"
 	"f2pad/engine/method"
 	"f2pad/engine/method/padim"
 	"f2pad/engine/method/patchcore"
@@ -208,19 +208,21 @@ type fitter struct {
 // check decodes every image once, so that what is broken is known before the long work, and hashes the files in use.
 func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]dataset.Item, string, error) {
 	type checked struct {
-		item dataset.Item
-		sum  []byte
-		err  error
+		item  dataset.Item
+		notes []string
+		sum   []byte
+		err   error
 	}
 	var usable []dataset.Item
 	all := sha256.New()
 	done := 0
-	err := ordered(ctx, slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item) checked {
-		if _, err := f.load(it); err != nil {
+	err := orderedWithin(ctx, newRoom(decodeRoom()), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) checked {
+		_, notes, err := f.load(it, reserve)
+		if err != nil {
 			return checked{item: it, err: err}
 		}
 		sum, err := hashFile(it.Path)
-		return checked{it, sum, err}
+		return checked{it, notes, sum, err}
 	}, func(c checked) error {
 		done++
 		f.o.Progress(Progress{"images", done, len(items)})
@@ -228,15 +230,16 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 			skip(c.item, c.err)
 			return nil
 		}
+		f.o.warn(c.item, c.notes)
 		all.Write(c.sum)
 		usable = append(usable, c.item)
 		return nil
-	})
+	}, nil)
 	return usable, hex.EncodeToString(all.Sum(nil)), err
 }
 
 func hashFile(path string) ([]byte, error) {
-	r, err := os.Open(path)
+	r, _, err := openfile.Regular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -269,16 +272,17 @@ func split(items []dataset.Item, share float64, seed uint64) (train, held []data
 	return train, held, nil
 }
 
-func (f *fitter) load(it dataset.Item) (*frame, error) {
-	im, err := imageio.Decode(it.Path, f.o.Limits)
+// load reads an image and makes its frame. notes say what is odd about the file. reserve is asked for the memory.
+func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, notes []string, err error) {
+	im, err := imageio.DecodeWith(it.Path, f.o.Limits, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	fr, err := newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
+	fr, err = newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", it.Path, err)
+		return nil, nil, fmt.Errorf("%s: %w", it.Path, err)
 	}
-	return fr, nil
+	return fr, im.Notes, nil
 }
 
 // stream visits value(frame) of the images in order, computed ahead in parallel.
@@ -288,9 +292,9 @@ func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset
 		err error
 	}
 	done := 0
-	return ordered(ctx, slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item) (m made) {
+	return orderedWithin(ctx, newRoom(decodeRoom()), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) (m made) {
 		var fr *frame
-		if fr, m.err = f.load(it); m.err == nil {
+		if fr, _, m.err = f.load(it, reserve); m.err == nil {
 			m.v, m.err = value(fr)
 		}
 		return m
@@ -301,7 +305,7 @@ func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset
 		done++
 		f.o.Progress(Progress{phase, done, len(items)})
 		return visit(m.v)
-	})
+	}, nil)
 }
 
 func (f *fitter) images(phase string, items []dataset.Item) backbone.Images {

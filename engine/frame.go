@@ -20,37 +20,50 @@ type frame struct {
 	nativeH, nativeW int
 }
 
-// maxFrame bounds the pixels of a frame: thin images may grow to several times the largest that are read.
-const maxFrame = 4 * imageio.DefaultMaxPixels
+// maxFrame bounds the pixels of a frame that is larger than its image: padding makes several of each pixel of a thin one.
+// Above it a frame may have a quarter more than its image.
+const maxFrame = imageio.DefaultMaxPixels
 
-// newFrame brings an image into the model's space: its sides become multiples of multiple, at least least.
-func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error) {
-	y := im.RGB()
-	f := &frame{nativeH: y.Shape()[1], nativeW: y.Shape()[2]}
-	f.height, f.width = f.nativeH, f.nativeW
+// layFrame says what a frame of an image of h x w pixels will be, without its pixels: H x W of them. Its sides become
+// multiples of multiple, at least least.
+func layFrame(h, w int, size Size, multiple, least int) (f *frame, H, W int, err error) {
+	f = &frame{nativeH: h, nativeW: w, height: h, width: w}
 	if !size.Native() {
 		f.height, f.width = size.Px, size.Px
 		if size.KeepAspect {
-			f.height, f.width = fitInside(f.nativeH, f.nativeW, size.Px)
+			f.height, f.width = fitInside(h, w, size.Px)
 		}
-		y = imageio.Resize(y, f.height, f.width)
 	}
-	h, w := roundUp(max(f.height, least), multiple), roundUp(max(f.width, least), multiple)
-	if w > maxFrame/h {
-		return nil, fmt.Errorf("engine: %w: %d x %d pixels become %d x %d, at most %d are allowed", imageio.ErrTooLarge,
-			f.nativeW, f.nativeH, w, h, maxFrame)
-	}
+	H, W = roundUp(max(f.height, least), multiple), roundUp(max(f.width, least), multiple)
 	if size.KeepAspect && !size.Native() {
-		h = roundUp(max(size.Px, least), multiple)
-		w = h
-		y, f.top, f.left = imageio.PadReflectCentred(y, h, w)
-	} else {
-		y = imageio.PadReflect(y, h, w)
+		H = roundUp(max(size.Px, least), multiple)
+		W = H
+		f.top, f.left = (H-f.height)/2, (W-f.width)/2
 	}
-	if err := nd.Check("image", y, 3, h, w); err != nil {
+	if most := max(maxFrame, h*w) / 4 * 5; W > most/H {
+		return nil, 0, 0, fmt.Errorf("engine: %w: %d x %d pixels become %d x %d, at most %d are allowed", imageio.ErrTooLarge,
+			w, h, W, H, most)
+	}
+	return f, H, W, nil
+}
+
+// newFrame brings an image into the model's space: see layFrame.
+func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error) {
+	h, w := im.Size()
+	f, H, W, err := layFrame(h, w, size, multiple, least)
+	if err != nil {
+		return nil, err
+	}
+	y := imageio.Resize(im.Pix, f.height, f.width) // of a grey image one plane
+	if f.top > 0 || f.left > 0 {
+		y, _, _ = imageio.PadReflectCentred(y, H, W)
+	} else {
+		y = imageio.PadReflect(y, H, W)
+	}
+	f.y = (&imageio.Image{Pix: y}).RGB()
+	if err := nd.Check("image", f.y, 3, H, W); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
-	f.y = y
 	return f, nil
 }
 

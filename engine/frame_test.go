@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"testing"
 
 	"f2pad/engine/imageio"
@@ -90,4 +91,78 @@ func TestFramesAreBounded(t *testing.T) {
 	_, err := newFrame(ramp(8, 1<<17), Size{}, 1<<13, 1<<13)
 	require.ErrorIs(t, err, imageio.ErrTooLarge)
 	require.ErrorContains(t, err, "131072 x 8 pixels become 131072 x 8192")
+}
+
+// TestFramesOfGreyImagesAreGrey: whether an image is shrunk before or after its plane is taken three times makes no difference.
+func TestFramesOfGreyImagesAreGrey(t *testing.T) {
+	for _, size := range []Size{{}, {Px: 61}, {Px: 64, KeepAspect: true}} {
+		grey := ramp(50, 90)
+		f, err := newFrame(grey, size, 4, 20)
+		require.NoError(t, err)
+		rgb, err := newFrame(&imageio.Image{Pix: grey.RGB(), Depth: 8}, size, 4, 20)
+		require.NoError(t, err)
+		require.Equal(t, nd.Data(rgb.y), nd.Data(f.y))
+		rgb.y, f.y = nil, nil
+		require.Equal(t, rgb, f)
+	}
+}
+
+// TestFrameOfATallImageTakesLittleMemory: its rows are never made as wide as the frame.
+func TestFrameOfATallImageTakesLittleMemory(t *testing.T) {
+	im := &imageio.Image{Pix: nd.New(1, 1<<20, 8), Depth: 8}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := newFrame(im, Size{Px: 64}, 4, 20)
+	runtime.ReadMemStats(&after)
+	require.NoError(t, err)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
+}
+
+// FuzzFrame: an image of any sides, however thin, becomes a frame in memory that its own and the frame's pixels explain, and
+// back.
+func FuzzFrame(f *testing.F) {
+	for _, s := range [][5]uint32{
+		{8, 30000, 64, 4, 20}, {30000, 8, 64, 4, 20}, {8, 30000, 0, 4, 20}, {50, 90, 61, 32, 32}, {9, 9, 512, 16, 64}, {8, 30000, 64, 14, 14},
+	} {
+		f.Add(s[0], s[1], s[2], s[3], s[4], false, true)
+		f.Add(s[0], s[1], s[2], s[3], s[4], true, false)
+	}
+	f.Fuzz(func(t *testing.T, h32, w32, px, multiple32, least32 uint32, keep, colour bool) {
+		h, w := max(8, int(h32%(1<<18))), max(8, int(w32%(1<<18)))
+		size := Size{Px: int(px % 600), KeepAspect: keep}
+		multiple, least := 1+int(multiple32%64), 1+int(least32%128)
+		if h*w > 1<<18 {
+			t.Skip("too much work for a round")
+		}
+		if _, H, W, err := layFrame(h, w, size, multiple, least); err != nil || H*W > 1<<20 {
+			t.Skip("too much work for a round")
+		}
+		im := &imageio.Image{Pix: nd.New(1, h, w), Depth: 8}
+		if colour {
+			im.Pix = nd.New(3, h, w)
+		}
+		for i := range nd.Data(im.Pix) {
+			nd.Data(im.Pix)[i] = float32(i%251) / 251
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		fr, err := newFrame(im, size, multiple, least)
+		runtime.ReadMemStats(&after)
+		require.NoError(t, err)
+		H, W := fr.size()
+		// The frame, resized and padded, in one plane and in three; weights and rows of a line; nothing that is both long and wide.
+		most := 4*4*3*H*W + 100*(h+w+H+W) + 1<<20
+		require.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(most), "%d x %d to %d x %d", w, h, W, H)
+		require.Zero(t, H%multiple)
+		require.Zero(t, W%multiple)
+		require.GreaterOrEqual(t, min(H, W), least)
+		require.True(t, fr.top >= 0 && fr.left >= 0 && fr.top+fr.height <= H && fr.left+fr.width <= W)
+		_, layH, layW, err := layFrame(h, w, size, multiple, least)
+		require.NoError(t, err)
+		require.Equal(t, []int{layH, layW}, []int{H, W})
+		for _, v := range nd.Data(fr.y) {
+			require.True(t, v >= 0 && v <= 1.000001)
+		}
+		require.Equal(t, []int{h, w}, []int(fr.native(nd.Data(fr.y)[:H*W]).Shape()))
+	})
 }

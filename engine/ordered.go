@@ -17,34 +17,41 @@ const idleAfter = 20 * time.Millisecond
 // ends with the first error of consume or when ctx does, and panics where produce does; what is then in work is dropped,
 // and items is not read on.
 func ordered[T, V any](ctx context.Context, items iter.Seq[T], ahead int, produce func(T) V, consume func(V) error) error {
-	return orderedIdle(ctx, items, ahead, produce, consume, nil)
+	return orderedWithin(ctx, newRoom(0), items, ahead, func(it T, _ func(int64) error) V { return produce(it) }, consume, nil)
 }
 
-// made is a value, or the panic that it ended in.
+// made is a value with the bytes that it asked for, or the panic that it ended in.
 type made[V any] struct {
 	v     V
+	bytes int64
 	panic *par.Panic
 }
 
-func produced[T, V any](produce func(T) V, it T) (m made[V]) {
+func (m *made[V]) of(produce func() V) {
 	defer func() {
 		if p := recover(); p != nil {
 			m.panic = par.Caught(p)
 		}
 	}()
-	m.v = produce(it)
-	return m
+	m.v = produce()
 }
 
-// orderedIdle is ordered that calls idle, if it is not nil, when everything that was there has been consumed and items has
-// given no more for idleAfter; its error ends it, too.
-func orderedIdle[T, V any](ctx context.Context, items iter.Seq[T], ahead int, produce func(T) V, consume func(V) error, idle func() error) error {
+// orderedWithin is ordered with bounded memory: produce may ask once for so many bytes of r, and has them until its value has
+// been consumed. It is given them in the order of items, so that none waits for those behind it; once nobody wants its value
+// any more it gets an error in their place. idle, if it is not nil, is called when everything that was there has been consumed
+// and items has given no more for idleAfter; its error ends it, too.
+func orderedWithin[T, V any](
+	ctx context.Context, r *room, items iter.Seq[T], ahead int, produce func(it T, reserve func(bytes int64) error) V, consume func(V) error,
+	idle func() error,
+) error {
 	pending := make(chan chan made[V], max(ahead, 1))
 	workers := make(chan struct{}, runtime.GOMAXPROCS(0))
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
 		defer close(pending)
+		turn := make(chan struct{}) // closed when all before have been given what they asked for
+		close(turn)
 		for it := range items {
 			out := make(chan made[V], 1) // buffered: the producer never waits for a consumer that has gone
 			select {
@@ -52,10 +59,36 @@ func orderedIdle[T, V any](ctx context.Context, items iter.Seq[T], ahead int, pr
 				return
 			case pending <- out:
 			}
+			mine, next := turn, make(chan struct{})
+			turn = next
 			workers <- struct{}{}
 			go func() {
-				out <- produced(produce, it)
+				var m made[V]
+				asked := false
+				wait := func() error {
+					select {
+					case <-mine:
+						return nil
+					case <-stop:
+						return errStopped
+					}
+				}
+				m.of(func() V {
+					return produce(it, func(bytes int64) (err error) {
+						asked = true
+						if err = wait(); err == nil {
+							m.bytes, err = r.take(bytes, stop)
+						}
+						close(next)
+						return err
+					})
+				})
+				out <- m
 				<-workers
+				if !asked {
+					_ = wait()
+					close(next)
+				}
 			}()
 		}
 	}()
@@ -89,7 +122,9 @@ func orderedIdle[T, V any](ctx context.Context, items iter.Seq[T], ahead int, pr
 			if ctx.Err() != nil { // select picks any of what is ready
 				return ctx.Err()
 			}
-			if err := consume(m.v); err != nil {
+			err := consume(m.v)
+			r.give(m.bytes)
+			if err != nil {
 				return err
 			}
 		}

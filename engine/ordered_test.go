@@ -86,7 +86,7 @@ func TestOrderedTellsWhenItemsRunDry(t *testing.T) {
 	dry := make(chan int, 100)
 	done := make(chan error)
 	go func() {
-		done <- orderedIdle(t.Context(), items, 2, func(i int) int { time.Sleep(2 * idleAfter); return i },
+		done <- orderedWithin(t.Context(), newRoom(0), items, 2, func(i int, _ func(int64) error) int { time.Sleep(2 * idleAfter); return i },
 			func(v int) error { got = append(got, v); return nil },
 			func() error { dry <- len(got); return nil })
 	}()
@@ -104,7 +104,7 @@ func TestOrderedTellsWhenItemsRunDry(t *testing.T) {
 	feed = make(chan int, 1)
 	feed <- 1
 	defer close(feed)
-	require.ErrorIs(t, orderedIdle(t.Context(), items, 2, func(i int) int { return i }, func(int) error { return nil },
+	require.ErrorIs(t, orderedWithin(t.Context(), newRoom(0), items, 2, func(i int, _ func(int64) error) int { return i }, func(int) error { return nil },
 		func() error { return boom }), boom)
 }
 

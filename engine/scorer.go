@@ -35,6 +35,8 @@ type scorer struct {
 	given    *tensor.Dense   // [N,3,H,W] the images as they were given, with
 	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
 	plan     *plan
+
+	bad badFrames // what the network or its gradient gave no finite values for while pixels changed
 }
 
 var _ refine.Scorer = (*scorer)(nil)
@@ -86,6 +88,11 @@ func (s *scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where [
 	}
 	for p, b := range nd.Data(v) {
 		nd.Data(v)[p] = float32(s.rank.z(b))
+	}
+	for k, i := range images {
+		if !finite(nd.Data(v)[k*H*W:][:H*W]) {
+			s.bad.add(i, fmt.Errorf("engine: %s gives values that are not finite for a changed image", s.net.bb.Name()))
+		}
 	}
 	return nil
 }
@@ -162,6 +169,9 @@ func (s *scorer) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e 
 					}
 				}
 			}
+		}
+		if energy[n]-energy[n] != 0 || !finite(dst[n*3*H*W:][:3*H*W]) {
+			s.bad.add(n, fmt.Errorf("engine: the gradient of %s is not finite", s.net.bb.Name()))
 		}
 	}
 	return nil

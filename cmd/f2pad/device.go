@@ -13,6 +13,7 @@ import (
 	"f2pad/cgo/ort"
 	"f2pad/cmd/f2pad/ui"
 	"f2pad/engine"
+	"f2pad/engine/dataset"
 	"f2pad/engine/device"
 
 	"github.com/spf13/cobra"
@@ -74,7 +75,10 @@ func (c chosen) Text(w io.Writer) error {
 // computing returns the engine's options for what --device names, and says which device that is. With auto the CPU stands in
 // for a GPU that is not there, and takes over from one that fails.
 func (p *program) computing() (engine.Options, error) {
-	o := engine.Options{Notice: p.notice, Fallback: p.device == autoDevice}
+	o := engine.Options{
+		Notice: p.notice, Fallback: p.device == autoDevice,
+		Warn: func(it dataset.Item, note string) { p.ui.Warn(it.Path + ": " + note) },
+	}
 	var err error
 	if o.Executor, err = p.network(); err != nil {
 		return o, err

@@ -187,6 +187,7 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if err != nil {
 		return err
 	}
+	p.ignored(data)
 	if len(data.Test) == 0 {
 		return fmt.Errorf("%s: no test images", o.data)
 	}

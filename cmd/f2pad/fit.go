@@ -73,7 +73,7 @@ The model remembers where the file is, and its hash; score and eval look for it 
 			return nil
 		},
 		RunE: p.verb(func(ctx context.Context, _ []string) error {
-			items, err := trainingImages(data, images)
+			items, err := p.trainingImages(data, images)
 			if err != nil {
 				return err
 			}
@@ -105,14 +105,18 @@ The model remembers where the file is, and its hash; score and eval look for it 
 	return cmd
 }
 
-func trainingImages(data, images string) ([]dataset.Item, error) {
+func (p *program) trainingImages(data, images string) ([]dataset.Item, error) {
 	if images != "" {
-		return dataset.Training(images)
+		var passed passedOver
+		items, err := dataset.Training(images, passed.add)
+		p.passedOver(passed)
+		return items, err
 	}
 	d, err := dataset.MVTec(data)
 	if err != nil {
 		return nil, err
 	}
+	p.ignored(d)
 	return d.Train, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"f2pad/cmd/f2pad/ui/text"
 	"f2pad/engine"
 	"f2pad/engine/backbone/pretrained"
+	"f2pad/engine/dataset"
 	"f2pad/engine/exec"
 
 	"github.com/spf13/cobra"
@@ -181,6 +182,43 @@ func (p *program) interruptible() (context.Context, context.CancelFunc) {
 func (p *program) fail(input string, err error) {
 	p.failed++
 	p.ui.Failed(input, err)
+}
+
+// passedOver are the files in folders of images that do not have an image's name: how many, and the first few.
+type passedOver struct {
+	n     int
+	first []string
+}
+
+func (f *passedOver) add(path string) {
+	const named = 3
+	if f.n++; f.n <= named {
+		f.first = append(f.first, path)
+	}
+}
+
+// passedOver says what was passed over: an image may be among it.
+func (p *program) passedOver(f passedOver) {
+	if f.n == 0 {
+		return
+	}
+	text := fmt.Sprintf("ignored %d files whose names do not end as an image's do: %s", f.n, strings.Join(f.first, ", "))
+	switch {
+	case f.n == 1:
+		text = "ignored a file whose name does not end as an image's does: " + f.first[0]
+	case f.n > len(f.first):
+		text += ", …"
+	}
+	p.ui.Warn(text)
+}
+
+// ignored says what a data set's folders hold beside images.
+func (p *program) ignored(d *dataset.Dataset) {
+	var f passedOver
+	for _, path := range d.Ignored {
+		f.add(path)
+	}
+	p.passedOver(f)
 }
 
 // progress passes the engine's progress on.

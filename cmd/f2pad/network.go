@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,9 @@ type networkMessage struct {
 func (networkMessage) MessageType() string { return "network" }
 
 func describeNetwork(path string) (networkMessage, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // a pipe would be waited for
+		return networkMessage{}, fmt.Errorf("%s: not a regular file", path)
+	}
 	m, err := onnx.Open(path)
 	if err != nil {
 		return networkMessage{}, err

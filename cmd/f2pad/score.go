@@ -194,7 +194,8 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	where := dataset.Search{Out: o.out, Left: p.ui.Warn}
+	var passed passedOver
+	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add}
 	err = e.Score(ctx, s.todo(feed(ctx, where.Inputs(args, p.in))), s.emit)
 	if err == nil {
 		err = s.end()
@@ -208,6 +209,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if err := j.finish(); err != nil {
 		return err
 	}
+	p.passedOver(passed)
 	s.sum.Seconds = time.Since(began).Seconds()
 	return p.ui.Show(s.sum)
 }

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"hash/crc32"
-	"image"
-	"image/jpeg"
 	"io/fs"
 	"maps"
 	"os"
@@ -188,8 +185,6 @@ func hostile(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	good, err := os.ReadFile(filepath.Join(data(), "test", "hole", "000.png"))
 	require.NoError(t, err)
-	var photo bytes.Buffer
-	require.NoError(t, jpeg.Encode(&photo, image.NewGray(image.Rect(0, 0, 64, 64)), nil))
 	said := map[string]string{}
 	for _, f := range []struct {
 		name, want string
@@ -197,7 +192,6 @@ func hostile(t *testing.T, dir string) map[string]string {
 	}{
 		{"a-empty.png", "empty", nil},
 		{"b-truncated.png", "corrupt", good[:len(good)/2]},
-		{"c-mislabelled.png", "JPEG", photo.Bytes()},
 		{"d-tiny.png", "too small", pngHeader(1, 1)},
 		{"e-huge.png", "too large", pngHeader(20000, 20000)},
 		{"g-text.png", "text", []byte("this is not an image\n")},

@@ -12,8 +12,9 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
-	"os"
 	"slices"
+
+	"f2pad/engine/internal/openfile"
 )
 
 // File is a verified artifact, wholly in memory. It is safe for concurrent use.
@@ -35,18 +36,14 @@ type Section struct {
 // Open reads and verifies the file at path. Errors wrap ErrNotModel, ErrVersion or ErrCorrupt, or come from the
 // operating system; they name the file and the broken part.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, info, err := openfile.Regular(path)
+	if errors.Is(err, openfile.ErrNotRegular) {
+		return nil, (&File{path: path}).fail(ErrNotModel, "not a regular file")
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, (&File{path: path}).fail(ErrNotModel, "not a regular file")
-	}
 	return read(path, f, info.Size())
 }
 

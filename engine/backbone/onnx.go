@@ -10,6 +10,7 @@ import (
 
 	"f2pad/engine/artifact"
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/openfile"
 	"f2pad/engine/nd"
 	"f2pad/engine/onnx"
 
@@ -75,6 +76,14 @@ type onnxInfo struct {
 // ErrOtherNetwork means that a file is not the network that a model was fitted with.
 var ErrOtherNetwork = errors.New("not the network that the model was fitted with")
 
+// openNetwork reads a network from a regular file: anything else that has its name is not waited for.
+func openNetwork(path string) (*onnx.Model, error) {
+	if err := openfile.Check(path); err != nil {
+		return nil, fmt.Errorf("onnx: %w", err)
+	}
+	return onnx.Open(path)
+}
+
 const onnxName = "onnx"
 
 // Bounds of what a model may say about its network. A square of maxLeast pixels is half of what an image may have.
@@ -90,7 +99,7 @@ const Whole = 1 << 30
 // OpenONNX reads a network from an ONNX file. layers name its feature maps (a module such as "layer2", a node or a tensor),
 // in any order. Errors name the file, and the node, operator or layer.
 func OpenONNX(path string, layers []string, p Preprocess) (*ONNX, error) {
-	net, err := onnx.Open(path)
+	net, err := openNetwork(path)
 	if err != nil {
 		return nil, err
 	}
@@ -315,7 +324,7 @@ func (b *ONNX) Bound() bool { return b.net != nil }
 
 // Bind implements External.
 func (b *ONNX) Bind(path string) error {
-	net, err := onnx.Open(path)
+	net, err := openNetwork(path)
 	if err != nil {
 		return err
 	}

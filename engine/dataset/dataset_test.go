@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -62,6 +63,7 @@ func TestMVTec(t *testing.T) {
 			{at("test/hole/000.png"), "test/hole/000.png", "hole", at("ground_truth/hole/000_mask.png")},
 		},
 		Classes: []string{"crack", "good", "hole"},
+		Ignored: []string{at("train/good/notes.txt"), at("test/empty/x.txt")},
 	}, d)
 }
 
@@ -135,17 +137,19 @@ func TestMVTecKnowsNormalImagesByOtherNames(t *testing.T) {
 func TestFolder(t *testing.T) {
 	root := tree(t, "b.png", "a.txt", "a/x.tif", "a/x.tiff", "a/X.PNG", "a/y.bmp",
 		"c.webp", "c.jpeg", ".h/1.png", ".2.png", "z.gif")
-	items, err := Folder(root)
+	items, err := Folder(root, nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a/X.PNG", "a/x~2.tif", "a/x~3.tiff", "a/y.bmp", "b.png", "c.jpeg", "c~2.webp"}, idsOf(items))
 	require.Equal(t, filepath.Join(root, "a", "x.tif"), items[1].Path)
 
-	_, err = Folder(filepath.Join(root, ".h", ".."))
+	var ignored []string
+	_, err = Folder(filepath.Join(root, ".h", ".."), func(path string) { ignored = append(ignored, path) })
 	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(root, "a.txt"), filepath.Join(root, "z.gif")}, ignored, "hidden files are none")
 	empty := tree(t, "a/readme.txt")
-	_, err = Folder(empty)
+	_, err = Folder(empty, nil)
 	require.EqualError(t, err, empty+": no images in this folder")
-	_, err = Folder(filepath.Join(root, "absent"))
+	_, err = Folder(filepath.Join(root, "absent"), nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -154,13 +158,13 @@ func TestFolderFollowsEachLinkOnce(t *testing.T) {
 	link(t, root, filepath.Join(root, "a", "up"))
 	link(t, filepath.Join(root, "b"), filepath.Join(root, "a", "side"))
 	link(t, filepath.Join(root, "gone.png"), filepath.Join(root, "b", "broken.png"))
-	items, err := Folder(root)
+	items, err := Folder(root, nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a/1.png", "a/side/2.png", "a/side/broken.png", "a/side/deep/3.png"}, idsOf(items))
 
 	outside := filepath.Join(t.TempDir(), "link")
 	link(t, filepath.Join(root, "b", "deep"), outside)
-	items, err = Folder(outside)
+	items, err = Folder(outside, nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"3.png"}, idsOf(items))
 }
@@ -168,7 +172,7 @@ func TestFolderFollowsEachLinkOnce(t *testing.T) {
 // found collects "id" or "error" lines.
 func found(t *testing.T, stdin string, args ...string) (lines []string) {
 	t.Helper()
-	for it, err := range Inputs(args, strings.NewReader(stdin)) {
+	for it, err := range Inputs(args, strings.NewReader(stdin), nil) {
 		if err != nil {
 			require.Empty(t, it.ID)
 			require.True(t, strings.HasPrefix(err.Error(), it.Path+": "), err.Error())
@@ -236,7 +240,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestInputsStreamsTheList(t *testing.T) {
 	t.Chdir(tree(t, "a.png"))
 	n := 0
-	for it, err := range Inputs([]string{"-", "-"}, &endless{t: t}) {
+	for it, err := range Inputs([]string{"-", "-"}, &endless{t: t}, nil) {
 		require.NoError(t, err)
 		require.Equal(t, "a.png", it.Path)
 		if n++; n == 3 {
@@ -250,7 +254,7 @@ func TestInputsStopsWhenTold(t *testing.T) {
 	t.Chdir(tree(t, "a/1.png", "a/2.png", "b/3.png"))
 	for _, args := range [][]string{{"a", "b"}, {"a/*.png", "b"}, {"absent", "b"}, {"*.tif", "b"}} {
 		n := 0
-		for range Inputs(args, nil) {
+		for range Inputs(args, nil, nil) {
 			n++
 			break
 		}
@@ -262,12 +266,11 @@ func TestInputsReportsABrokenList(t *testing.T) {
 	t.Chdir(tree(t, "a.png"))
 	boom := errors.New("boom")
 	for want, stdin := range map[string]io.Reader{
-		"boom":           io.MultiReader(strings.NewReader("a.png\n"), iotest.ErrReader(boom)),
-		"token too long": strings.NewReader("a.png\n" + strings.Repeat("x", maxLine+1)),
+		"boom": io.MultiReader(strings.NewReader("a.png\n"), iotest.ErrReader(boom)),
 	} {
 		var last error
 		n := 0
-		for _, err := range Inputs([]string{"-"}, stdin) {
+		for _, err := range Inputs([]string{"-"}, stdin, nil) {
 			last = err
 			n++
 		}
@@ -275,6 +278,28 @@ func TestInputsReportsABrokenList(t *testing.T) {
 		require.ErrorContains(t, last, "list on standard input: ")
 		require.ErrorContains(t, last, want)
 	}
+}
+
+// TestALineTooLongIsOneInput: what follows it is read, however long it is and wherever the list ends.
+func TestALineTooLongIsOneInput(t *testing.T) {
+	t.Chdir(tree(t, "a.png", "b.png"))
+	long := func(n int) string { return strings.Repeat("x", n) }
+	told := func(n int) string { return fmt.Sprintf("error: line %d on standard input: more than 65536 bytes", n) }
+	require.Equal(t, []string{"a.png", told(2), "b.png"}, found(t, "a.png\n"+long(maxLine+1)+"\nb.png\n", "-"))
+	require.Equal(t, []string{told(1), "b.png", told(4)}, found(t, long(5*maxLine+7)+"\r\n\nb.png\n"+long(maxLine+3), "-"))
+	require.Equal(t, []string{told(1)}, found(t, long(maxLine+1), "-"))
+	for _, end := range []string{"\n", "\r\n", ""} { // a line of just the length is a name, if a strange one
+		got := found(t, long(maxLine)+end+strings.Repeat("b.png", min(1, len(end))), "-")
+		require.Len(t, got, 1+min(1, len(end)))
+		require.NotContains(t, got[0], "more than")
+	}
+}
+
+func TestAByteOrderMarkIsNoPartOfTheList(t *testing.T) {
+	t.Chdir(tree(t, "a.png", "\ufeffb.png"))
+	require.Equal(t, []string{"a.png", "\ufeffb.png"}, found(t, "\ufeffa.png\n\ufeffb.png\n", "-"))
+	require.Empty(t, found(t, "\ufeff", "-"))
+	require.Empty(t, found(t, "\ufeff\n", "-"))
 }
 
 func TestOutputName(t *testing.T) {
@@ -341,7 +366,7 @@ func TestSearchLeavesResultsOut(t *testing.T) {
 	require.Equal(t, []string{"z/c.png"}, paths)
 	_, errs = list(s, "z/to-out")
 	require.Len(t, errs, 1)
-	items, err := Folder(".")
+	items, err := Folder(".", nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a.png", "out/masks/m.png", "out/n.png", "sub/b.png", "z/c.png"}, idsOf(items))
 }
@@ -355,11 +380,11 @@ func TestTrainingTakesNormalImagesOnly(t *testing.T) {
 		"leather": 0, ".": 0, "leather/test": 0, "leather/test/hole": 0, "leather/ground_truth": 0, "leather/ground_truth/hole": 0,
 		"results": 0, "results/masks": 0, "results/masks/a": 0, "mixed": 0, "masked": 0,
 	} {
-		items, err := Training(filepath.Join(root, filepath.FromSlash(dir)))
+		items, err := Training(filepath.Join(root, filepath.FromSlash(dir)), nil)
 		require.Len(t, items, want, dir)
 		require.Equal(t, want == 0, err != nil, "%s: %v", dir, err)
 	}
-	_, err := Training(filepath.Join(root, "leather"))
+	_, err := Training(filepath.Join(root, "leather"), nil)
 	require.ErrorContains(t, err, "name it as --data, or "+filepath.Join(root, "leather", "train", "good"))
 }
 

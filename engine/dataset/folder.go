@@ -25,13 +25,16 @@ type Search struct {
 	Out string
 	// Left, if not nil, is told of every folder that is left out, and why: "path: reason".
 	Left func(why string)
+	// Ignored, if not nil, is told of every file in a folder that does not have an image's name.
+	Ignored func(path string)
 }
 
 // Folder lists the images below root in byte order of their paths, folder by folder, by the extensions that imageio
-// supports. Hidden files and folders are skipped. Links are followed; each folder is visited once, however many lead to
-// it. A root without images is an error, as is one that holds the results of score.
-func Folder(root string) ([]Item, error) {
-	return Search{}.folder(root, nil)
+// supports. Hidden files and folders are skipped; other files are told to ignored, which may be nil. Links are followed; each
+// folder is visited once, however many lead to it. A root without images is an error, as is one that holds the results of
+// score.
+func Folder(root string, ignored func(path string)) ([]Item, error) {
+	return Search{Ignored: ignored}.folder(root, nil)
 }
 
 // folder lists the images below root; enter, if not nil, is asked about every folder, and its error ends the search.
@@ -58,11 +61,11 @@ func (s Search) folder(root string, enter func(dir string) error) ([]Item, error
 
 // Training lists the images below root as Folder does, all of which are to be normal. A root that visibly holds others is
 // an error that says what to name instead: a data set in MVTec AD's layout or its test images and masks, results of score.
-func Training(root string) ([]Item, error) {
+func Training(root string, ignored func(path string)) ([]Item, error) {
 	if err := abnormal(root); err != nil {
 		return nil, err
 	}
-	return Search{}.folder(root, func(dir string) error {
+	return Search{Ignored: ignored}.folder(root, func(dir string) error {
 		switch {
 		case isDataset(dir):
 			return fmt.Errorf("%s: a data set in MVTec AD's layout: its defects and masks are not to be learned; name it as --data, or %s",
@@ -200,6 +203,8 @@ func (w *walker) dir(dir string) error {
 		} else if imageio.Supported(p) {
 			w.found = true
 			err = w.visit(p, nil)
+		} else if w.Ignored != nil {
+			w.Ignored(p)
 		}
 		if err != nil {
 			return err

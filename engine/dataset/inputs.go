@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +19,10 @@ const maxLine = 1 << 16
 var errStop = errors.New("stop")
 
 // Inputs yields the images that the arguments name, as they are found: a file; a folder, searched as Folder does; a glob
-// pattern, for shells that do not expand them; or "-", a list of files on stdin, one per line, read as images are taken.
-// What cannot be found or listed is yielded as an error "path: reason" with an Item that has its Path only, and the
-// rest goes on; the error is ErrNamed if that is one of the arguments or of the list.
+// pattern, for shells that do not expand them; or "-", a list of files on stdin, one per line, read as images are taken. A
+// byte order mark before it is no part of it. What cannot be found or listed is yielded as an error "path: reason" with an
+// Item that has its Path only, and the rest goes on; the error is ErrNamed if that is one of the arguments or of the list. A
+// line of more than 64 KiB goes by its number.
 //
 // An ID is the path as it was named, without volume, leading slash and leading ".."; if the one argument is a folder, the
 // path within it. It is valid UTF-8: a byte that is not stands there as "~" and two hexadecimal digits. Where two IDs would
@@ -47,8 +49,8 @@ func (s Search) Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
 }
 
 // Inputs is Search.Inputs that leaves out nothing but earlier results.
-func Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
-	return Search{}.Inputs(args, stdin)
+func Inputs(args []string, stdin io.Reader, ignored func(path string)) iter.Seq2[Item, error] {
+	return Search{Ignored: ignored}.Inputs(args, stdin)
 }
 
 type inputs struct {
@@ -124,18 +126,30 @@ func (in *inputs) file(path string, folders bool) error {
 }
 
 func (in *inputs) list(stdin io.Reader) error {
-	lines := bufio.NewScanner(stdin)
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
-		if lines.Text() == "" {
-			continue
+	lines := bufio.NewReaderSize(stdin, maxLine+len("\r\n"))
+	for n := 1; ; n++ {
+		line, err := lines.ReadSlice('\n')
+		long := err == bufio.ErrBufferFull
+		for err == bufio.ErrBufferFull {
+			_, err = lines.ReadSlice('\n')
 		}
-		if err := in.file(lines.Text(), false); err != nil {
-			return err
+		if err != nil && err != io.EOF {
+			return in.emit("-", fmt.Errorf("list on standard input: %w", err))
+		}
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		var stop error
+		switch {
+		case long || len(line) > maxLine:
+			name := fmt.Sprintf("line %d on standard input", n)
+			stop = in.emit(name, fmt.Errorf("%s: more than %d bytes", name, maxLine))
+		case len(line) > 0:
+			stop = in.file(string(line), false)
+		}
+		if stop != nil || err == io.EOF {
+			return stop
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return in.emit("-", fmt.Errorf("list on standard input: %w", err))
-	}
-	return nil
 }

@@ -17,6 +17,7 @@ type Dataset struct {
 	Train   []Item   // normal images, by ID
 	Test    []Item   // by ID
 	Classes []string // of the test images, in byte order
+	Ignored []string // files among the images that are passed over for their names
 }
 
 // MVTec reads the folder of one object in the layout of MVTec AD, and in those that differ from it in names only:
@@ -31,6 +32,7 @@ type Dataset struct {
 // mask has none (see WithoutMask).
 func MVTec(root string) (*Dataset, error) {
 	d := &Dataset{Root: root}
+	ignored := func(path string) { d.Ignored = append(d.Ignored, path) }
 	train, test, truth := child(root, "train"), child(root, "test"), child(root, "ground_truth")
 	kinds, err := folders(filepath.Join(root, train))
 	if err != nil {
@@ -40,7 +42,7 @@ func MVTec(root string) (*Dataset, error) {
 		if !normal(kind) {
 			continue
 		}
-		items, err := images(root, path.Join(train, kind), Good)
+		items, err := images(root, path.Join(train, kind), Good, ignored)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +60,7 @@ func MVTec(root string) (*Dataset, error) {
 		if normal(class) {
 			name = Good
 		}
-		items, err := images(root, folder, name)
+		items, err := images(root, folder, name, ignored)
 		if err != nil {
 			return nil, err
 		}
@@ -107,8 +109,8 @@ func child(dir, name string) string {
 	return name
 }
 
-// images lists the images in one folder of the object; none if there is no such folder.
-func images(root, folder, class string) ([]Item, error) {
+// images lists the images in one folder of the object; none if there is no such folder. Other files are told to ignored.
+func images(root, folder, class string, ignored func(path string)) ([]Item, error) {
 	dir := filepath.Join(root, filepath.FromSlash(folder))
 	entries, err := os.ReadDir(dir)
 	if err != nil && !os.IsNotExist(err) {
@@ -117,7 +119,11 @@ func images(root, folder, class string) ([]Item, error) {
 	var items []Item
 	seen := ids{}
 	for _, e := range entries {
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || !imageio.Supported(e.Name()) {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if !imageio.Supported(e.Name()) {
+			ignored(filepath.Join(dir, e.Name()))
 			continue
 		}
 		items = append(items, Item{
@@ -154,7 +160,7 @@ func masksIn(dir string) (*masks, error) {
 		stem := name
 		switch {
 		case info.IsDir():
-			if parts, err := images(filepath.Join(dir, name), ".", ""); err != nil || len(parts) == 0 {
+			if parts, err := images(filepath.Join(dir, name), ".", "", func(string) {}); err != nil || len(parts) == 0 {
 				continue
 			}
 			stem += "/" // comes after the files

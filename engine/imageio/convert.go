@@ -35,16 +35,34 @@ func fromImage(img image.Image, studio bool) *Image {
 		}
 		return &Image{Pix: grey, Depth: 16}
 	}
+	fill, depth := rowReader(img, studio)
+	g2, g3 := make([]float32, w), make([]float32, w)
+	if allGrey(b, fill) { // looked at first: two of three planes are never made
+		grey := nd.New(1, h, w)
+		for y := range h {
+			fill(b.Min.Y+y, nd.Data(grey)[y*w:(y+1)*w], g2, g3)
+		}
+		return &Image{Pix: grey, Depth: depth}
+	}
 	rgb := nd.New(3, h, w)
 	data, n := nd.Data(rgb), h*w
-	fill, depth := rowReader(img, studio)
 	for y := range h {
 		fill(b.Min.Y+y, data[y*w:(y+1)*w], data[n+y*w:n+(y+1)*w], data[2*n+y*w:2*n+(y+1)*w])
 	}
-	if slices.Equal(data[:n], data[n:2*n]) && slices.Equal(data[:n], data[2*n:]) {
-		return &Image{Pix: nd.Wrap(data[:n:n], 1, h, w), Depth: depth}
-	}
 	return &Image{Pix: rgb, Depth: depth}
+}
+
+// allGrey reports whether the three channels are equal everywhere; most colour images end the look in their first row.
+func allGrey(b image.Rectangle, fill func(y int, r, g, b []float32)) bool {
+	row := make([]float32, 3*b.Dx())
+	r1, r2, r3 := row[:b.Dx()], row[b.Dx():2*b.Dx()], row[2*b.Dx():]
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		fill(y, r1, r2, r3)
+		if !slices.Equal(r1, r2) || !slices.Equal(r1, r3) {
+			return false
+		}
+	}
+	return true
 }
 
 func be16(p []byte) uint16 { return uint16(p[0])<<8 | uint16(p[1]) }
@@ -159,10 +177,13 @@ func studioToRGB(y, cb, cr uint8) (r, g, b uint8) {
 // RGBA returns the image as a standard one with 8 bits per sample.
 func (im *Image) RGBA() *image.RGBA {
 	h, w := im.Size()
-	rgb := nd.Data(im.RGB())
+	pix, plane := nd.Data(im.Pix), h*w
+	if im.IsGrey() {
+		plane = 0 // the one plane three times
+	}
 	out := image.NewRGBA(image.Rect(0, 0, w, h))
 	for i := range h * w {
-		out.Pix[4*i], out.Pix[4*i+1], out.Pix[4*i+2] = to8(rgb[i]), to8(rgb[h*w+i]), to8(rgb[2*h*w+i])
+		out.Pix[4*i], out.Pix[4*i+1], out.Pix[4*i+2] = to8(pix[i]), to8(pix[plane+i]), to8(pix[2*plane+i])
 		out.Pix[4*i+3] = 255
 	}
 	return out

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/jpeg"
 	"image/png"
 	"io"
 	"io/fs"
-	"os"
+	"runtime"
+
+	"f2pad/engine/internal/openfile"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -19,10 +22,12 @@ import (
 
 // What an error of Decode wraps, unless it comes from the operating system.
 var (
-	ErrFormat   = errors.New("not a supported image") // empty, of another kind, or not of the kind its name says
-	ErrCorrupt  = errors.New("corrupt image")         // truncated or broken, or a rare variant of its format
-	ErrTooLarge = errors.New("image too large")
+	ErrFormat   = errors.New("not a supported image") // empty, or of another kind
+	ErrCorrupt  = errors.New("corrupt image")         // truncated or broken
+	ErrTooLarge = errors.New("image too large")       // or too much work
 	ErrTooSmall = errors.New("image too small")
+	// ErrUnsupported is a sound file, as far as can be seen, of a variant of its format that is not read.
+	ErrUnsupported = errors.New("unsupported image")
 )
 
 // Limits bound what is decoded. They are checked against the header, before pixels are allocated.
@@ -59,24 +64,41 @@ type format struct {
 	exts   []string
 	config func(io.Reader) (image.Config, error)
 	decode func(io.Reader) (image.Image, error)
+	exif   func(*io.SectionReader) (*io.SectionReader, error) // the EXIF block of a file, nil if it has none
 }
 
 func formats() []*format {
 	return []*format{
-		{"PNG", []string{".png"}, png.DecodeConfig, png.Decode},
-		{"JPEG", []string{".jpg", ".jpeg"}, jpeg.DecodeConfig, jpeg.Decode},
-		{"TIFF", []string{".tif", ".tiff"}, tiff.DecodeConfig, tiff.Decode},
-		{"BMP", []string{".bmp"}, bmp.DecodeConfig, bmp.Decode},
-		{"WebP", []string{".webp"}, webp.DecodeConfig, webp.Decode},
+		{"PNG", []string{".png"}, png.DecodeConfig, png.Decode, exifOfPNG},
+		{"JPEG", []string{".jpg", ".jpeg"}, jpeg.DecodeConfig, jpeg.Decode, exifOfJPEG},
+		{"TIFF", []string{".tif", ".tiff"}, tiff.DecodeConfig, tiff.Decode, exifOfTIFF},
+		{"BMP", []string{".bmp"}, bmp.DecodeConfig, bmp.Decode, noEXIF},
+		{"WebP", []string{".webp"}, webp.DecodeConfig, webp.Decode, exifOfWebP},
 	}
 }
 
 // Decode reads a PNG, JPEG, TIFF, BMP or WebP file of 8 or 16 bits per sample: grey, palette, RGB, YCbCr or CMYK. The
-// format is told by the content; if the name ends in an extension of a supported format, the two must agree. Of several
-// pages the first is read. Alpha is ignored: colours are taken as they are without it (premultiplied ones divided by it).
-// Samples are scaled to [0,1] and nothing more: colour profiles and gamma are not applied. Errors read "path: reason".
-func Decode(path string, lim Limits) (*Image, error) {
-	f, err := os.Open(path)
+// format is told by the content, whatever the name. Of several pages the first is read. Alpha is ignored: colours are taken
+// as they are without it (premultiplied ones divided by it). Samples are scaled to [0,1] and nothing more: colour profiles
+// and gamma are not applied. A broken EXIF block counts as none. What is odd about a file that is read all the same is in
+// the image's Notes. Errors read "path: reason".
+//
+// Cost: the larger of what the file says in pixels and its bytes; it does not wait for what is not a regular file. Memory:
+// see Need.
+func Decode(path string, lim Limits) (*Image, error) { return DecodeWith(path, lim, nil) }
+
+// Need is what decoding an image takes.
+type Need struct {
+	Height, Width int   // of the image, upright
+	Bytes         int64 // that are allocated while it is decoded, at most; its pixels among them
+}
+
+// DecodeWith is Decode that asks before it allocates: an error of reserve, which may wait until there is room, is the image's.
+func DecodeWith(path string, lim Limits, reserve func(Need) error) (*Image, error) {
+	f, info, err := openfile.Regular(path)
+	if errors.Is(err, openfile.ErrNotRegular) {
+		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
+	}
 	if err != nil {
 		var pe *fs.PathError
 		if errors.As(err, &pe) {
@@ -85,22 +107,15 @@ func Decode(path string, lim Limits) (*Image, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
-	}
-	return decode(path, io.NewSectionReader(f, 0, info.Size()), lim)
+	return decode(path, io.NewSectionReader(f, 0, info.Size()), lim, reserve)
 }
 
-// DecodeBytes is Decode for a file's content; name is for the extension, if it has one, and for messages.
+// DecodeBytes is Decode for a file's content; name is for its extension, if it has one, and for messages.
 func DecodeBytes(name string, data []byte, lim Limits) (*Image, error) {
-	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), lim)
+	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), lim, nil)
 }
 
-func decode(name string, r *io.SectionReader, lim Limits) (im *Image, err error) {
+func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) error) (im *Image, err error) {
 	defer func() { // what a decoder does to hostile input ends here
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: its decoder failed: %v", ErrCorrupt, p)
@@ -109,9 +124,19 @@ func decode(name string, r *io.SectionReader, lim Limits) (im *Image, err error)
 			im, err = nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}()
-	f, err := sniff(name, r)
+	f, notes, err := sniff(name, r)
 	if err != nil {
 		return nil, err
+	}
+	if f.name == "TIFF" {
+		if d, err := firstDirectory(r); err == nil { // otherwise the decoder says what is wrong
+			if err := d.readable(); err != nil {
+				return nil, err
+			}
+			if n := d.pages(); n > 1 {
+				notes = append(notes, fmt.Sprintf("the first of %d pages is read", n))
+			}
+		}
 	}
 	cfg, err := f.config(f.reader(r))
 	if err != nil {
@@ -120,11 +145,72 @@ func decode(name string, r *io.SectionReader, lim Limits) (im *Image, err error)
 	if err := lim.check(cfg.Width, cfg.Height); err != nil {
 		return nil, err
 	}
+	progressive := false
+	if f.name == "JPEG" {
+		if progressive, err = checkScans(r, cfg.Width*cfg.Height); err != nil {
+			return nil, err
+		}
+	}
+	turn, err := orientation(f, r)
+	if err != nil {
+		notes = append(notes, fmt.Sprintf("its EXIF block is broken (%v): it is taken as upright", err))
+	}
+	need := f.need(cfg, progressive, turn)
+	if reserve != nil {
+		if err := reserve(need); err != nil {
+			return nil, err
+		}
+	}
 	std, err := f.decode(f.reader(r))
 	if err != nil {
 		return nil, corrupt(err)
 	}
-	return upright(fromImage(std, f.name == "WebP"), orientation(f, r)), nil
+	if need.Bytes > sweep {
+		runtime.GC() // what the decoder leaves is not kept beside the planes
+	}
+	im = upright(fromImage(std, f.name == "WebP"), turn)
+	im.Notes = notes
+	return im, nil
+}
+
+// sweep is how much an image must need for memory to be swept on its way.
+const sweep = 1 << 29
+
+// need estimates what decoding takes: the decoder's image and what it is made of, and the planes.
+func (f *format) need(cfg image.Config, progressive bool, turn int) Need {
+	sample, planes := int64(8), int64(3) // bytes per pixel of the decoder's image; planes of float32
+	switch cfg.ColorModel {
+	case color.GrayModel:
+		sample, planes = 1, 1
+	case color.Gray16Model:
+		sample, planes = 2, 1
+	case color.YCbCrModel:
+		sample = 3
+	case color.RGBAModel, color.NRGBAModel, color.CMYKModel, color.NYCbCrAModel:
+		sample = 4
+	default:
+		if _, ok := cfg.ColorModel.(color.Palette); ok {
+			sample = 1
+		}
+	}
+	perPixel := sample
+	switch {
+	case progressive:
+		perPixel += 4 * sample // a coefficient for each sample
+	case f.name == "TIFF":
+		perPixel += 3 * sample // a strip may be all of it, in a buffer that grows
+	case f.name == "WebP":
+		perPixel += sample
+	}
+	perPixel = max(perPixel, sample+4*planes)
+	if turn != 1 {
+		perPixel = max(perPixel, 2*4*planes)
+	}
+	n := Need{Height: cfg.Height, Width: cfg.Width, Bytes: perPixel * int64(cfg.Width) * int64(cfg.Height)}
+	if turn >= 5 {
+		n.Height, n.Width = n.Width, n.Height
+	}
+	return n
 }
 
 // reader starts a new pass over the file. TIFF's decoder jumps about in it; the others read it once, in small steps.
@@ -139,6 +225,14 @@ func (f *format) reader(r *io.SectionReader) io.Reader {
 func corrupt(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: truncated", ErrCorrupt)
+	}
+	var (
+		ofTIFF tiff.UnsupportedError
+		ofJPEG jpeg.UnsupportedError
+		ofPNG  png.UnsupportedError
+	)
+	if errors.As(err, &ofTIFF) || errors.As(err, &ofJPEG) || errors.As(err, &ofPNG) || errors.Is(err, bmp.ErrUnsupported) {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }

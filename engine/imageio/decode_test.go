@@ -235,12 +235,13 @@ func TestDecodeGoesByContentAndName(t *testing.T) {
 			im, err := DecodeBytes(as, data, Limits{})
 			require.NoError(t, err, as)
 			require.Equal(t, []int{3, 8, 9}, []int(im.Pix.Shape()))
+			require.Empty(t, im.Notes)
 		}
-		as := "mislabelled.webp"
-		_, err := DecodeBytes(as, data, Limits{})
-		require.ErrorIs(t, err, ErrFormat)
+		im, err := DecodeBytes("mislabelled.webp", data, Limits{})
+		require.NoError(t, err)
+		require.Equal(t, []int{3, 8, 9}, []int(im.Pix.Shape()))
 		kind := map[string]string{".png": "PNG", ".jpg": "JPEG", ".bmp": "BMP", ".tif": "TIFF"}[filepath.Ext(name)]
-		require.EqualError(t, err, "mislabelled.webp: not a supported image: named .webp but holds "+kind+" data")
+		require.Equal(t, []string{"named .webp but holds " + kind + " data"}, im.Notes)
 	}
 	for _, name := range []string{"a.png", "b/c.JPG", "a.jpeg", "a.tif", "a.TIFF", "a.bmp", "a.webp"} {
 		require.True(t, Supported(name), name)
@@ -374,7 +375,7 @@ func TestDecodeRefusesEveryTruncation(t *testing.T) {
 }
 
 func TestDecodeTurnsPanicsIntoErrors(t *testing.T) {
-	_, err := decode("x.png", io.NewSectionReader(panicker{}, 0, 100), Limits{})
+	_, err := decode("x.png", io.NewSectionReader(panicker{}, 0, 100), Limits{}, nil)
 	require.EqualError(t, err, "x.png: corrupt image: its decoder failed: boom")
 	require.ErrorIs(t, err, ErrCorrupt)
 }
@@ -394,7 +395,10 @@ func FuzzDecode(f *testing.F) {
 	}
 	lim := Limits{MaxPixels: 1 << 14}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		im, err := DecodeBytes("x", data, lim)
+		var im *Image
+		var err error
+		got := allocated(func() { im, err = DecodeBytes("x", data, lim) })
+		require.Less(t, got, uint64(1<<26)+16*uint64(len(data)), "whatever a small image's file holds")
 		if err != nil {
 			require.Nil(t, im)
 			return

@@ -1,39 +1,113 @@
 package imageio
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 
 	"f2pad/engine/nd"
-
-	"github.com/bep/imagemeta"
 )
 
-// orientation returns the EXIF orientation, 1 to 8; 1 (upright) where there is none or it cannot be read.
-func orientation(f *format, r *io.SectionReader) int {
-	kinds := map[string]imagemeta.ImageFormat{
-		"PNG": imagemeta.PNG, "JPEG": imagemeta.JPEG, "TIFF": imagemeta.TIFF, "WebP": imagemeta.WebP,
+// orientation returns the EXIF orientation, 1 to 8; 1 (upright) where there is none. An error says why there is one that
+// cannot be read: broken metadata is no reason to refuse an image whose pixels are sound.
+func orientation(f *format, r *io.SectionReader) (int, error) {
+	block, err := f.exif(r)
+	if err != nil || block == nil {
+		return 1, err
 	}
-	kind, ok := kinds[f.name]
-	if !ok {
-		return 1
+	d, err := firstDirectory(block)
+	if err != nil {
+		return 1, err
 	}
-	found := 1
-	// Broken metadata is no reason to refuse an image whose pixels are sound: the error is dropped.
-	_, _ = imagemeta.Decode(imagemeta.Options{
-		R:           io.NewSectionReader(r, 0, r.Size()),
-		ImageFormat: kind,
-		Sources:     imagemeta.EXIF,
-		ShouldHandleTag: func(t imagemeta.TagInfo) bool {
-			return t.Tag == "Orientation" && t.Namespace == "IFD0"
-		},
-		HandleTag: func(t imagemeta.TagInfo) error {
-			if v, ok := t.Value.(uint16); ok && 1 <= v && v <= 8 {
-				found = int(v)
-			}
-			return imagemeta.ErrStopWalking
-		},
+	vs, err := d.values(tagOrientation)
+	switch {
+	case err != nil || len(vs) == 0:
+		return 1, err
+	case vs[0] == 0: // what cameras write that do not know it
+		return 1, nil
+	case vs[0] > 8:
+		return 1, fmt.Errorf("orientation %d", vs[0])
+	}
+	return int(vs[0]), nil
+}
+
+func exifOfTIFF(r *io.SectionReader) (*io.SectionReader, error) { return r, nil }
+
+func noEXIF(*io.SectionReader) (*io.SectionReader, error) { return nil, nil }
+
+// maxChunks bounds the walk through a PNG or WebP file.
+const maxChunks = 1 << 20
+
+var errChunks = errors.New("too many chunks")
+
+// exifOfPNG finds the chunk eXIf.
+func exifOfPNG(r *io.SectionReader) (*io.SectionReader, error) {
+	at := int64(8)
+	for range maxChunks {
+		var head [8]byte
+		if readAt(r, head[:], at) != nil {
+			return nil, nil // pixels are all there, or the decoder will say so
+		}
+		n := int64(binary.BigEndian.Uint32(head[:]))
+		switch string(head[4:]) {
+		case "eXIf":
+			return io.NewSectionReader(r, at+8, n), nil
+		case "IEND":
+			return nil, nil
+		}
+		at += 8 + n + 4
+	}
+	return nil, errChunks
+}
+
+// exifOfWebP finds the chunk EXIF, if the header promises one. Chunks of odd length are followed by a byte of padding.
+func exifOfWebP(r *io.SectionReader) (*io.SectionReader, error) {
+	const promised = 1 << 3
+	at := int64(12)
+	for i := range maxChunks {
+		var head [9]byte
+		if readAt(r, head[:], at) != nil {
+			return nil, nil
+		}
+		n := int64(binary.LittleEndian.Uint32(head[4:]))
+		switch kind := string(head[:4]); {
+		case i == 0 && (kind != "VP8X" || head[8]&promised == 0):
+			return nil, nil
+		case kind == "EXIF":
+			return withoutMark(io.NewSectionReader(r, at+8, n)), nil
+		}
+		at += 8 + n + n%2
+	}
+	return nil, errChunks
+}
+
+// exifMark precedes the block in a JPEG file, and in some WebP files.
+const exifMark = "Exif\x00"
+
+// withoutMark returns the block behind the mark, or all of it if there is none.
+func withoutMark(r *io.SectionReader) *io.SectionReader {
+	if !marked(r) {
+		return r
+	}
+	return io.NewSectionReader(r, 6, r.Size())
+}
+
+func marked(r io.ReaderAt) bool {
+	var head [6]byte // the mark and a byte of padding
+	return readAt(r, head[:], 0) == nil && string(head[:5]) == exifMark
+}
+
+// exifOfJPEG finds the first segment APP1 that is marked as EXIF, before the first scan.
+func exifOfJPEG(r *io.SectionReader) (block *io.SectionReader, err error) {
+	const app1 = 0xe1
+	err = segments(r, func(marker byte, at, n int64) bool {
+		if s := io.NewSectionReader(r, at, n); marker == app1 && marked(s) {
+			block = withoutMark(s)
+		}
+		return block == nil && marker != jpegScan
 	})
-	return found
+	return block, err
 }
 
 // upright turns and mirrors the stored pixels as the EXIF orientation o asks for.

@@ -11,6 +11,9 @@ import (
 type Image struct {
 	Pix   *tensor.Dense // [C,H,W], C = 1 (grey) or 3 (RGB), in [0,1]
 	Depth int           // bits per sample of the file: 8 or 16
+	// Notes say what is odd about the file though its pixels are sound: that its name ends in another format's extension,
+	// that it has more pages than the first, that its EXIF block is broken.
+	Notes []string
 }
 
 // Size returns the image's height and width in pixels.

@@ -8,9 +8,9 @@ import (
 	"image/png"
 	"io"
 	"math"
-	"os"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/internal/openfile"
 	"f2pad/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -75,15 +75,11 @@ func WriteMap(path string, m *tensor.Dense) error {
 
 // ReadMap reads a map [H,W] that WriteMap wrote; other TIFF files give ErrFormat, incomplete ones ErrCorrupt.
 func ReadMap(path string) (*tensor.Dense, error) {
-	f, err := os.Open(path)
+	f, info, err := openfile.Regular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
 	head := make([]byte, mapHeader)
 	if _, err := io.ReadFull(f, head); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && err != io.EOF {
 		return nil, err

@@ -2,7 +2,9 @@ package imageio
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"os"
+	"runtime"
 	"testing"
 
 	"f2pad/engine/compare"
@@ -89,4 +91,131 @@ func TestPadAndCropKeepPlanesApart(t *testing.T) {
 	require.Equal(t, []float32{4, 3, 2, 1, 8, 7, 6, 5}, nd.Data(Crop(padded, 1, 1, 2, 2)))
 	_, top, left := PadReflectCentred(src, 5, 7)
 	require.Equal(t, []int{1, 2}, []int{top, left})
+}
+
+// inTwoPasses is Resize as its definition says: all rows to the new width, rounded to float32, then all columns.
+func inTwoPasses(t *tensor.Dense, h, w int) []float32 {
+	c, H, W := t.Shape()[0], t.Shape()[1], t.Shape()[2]
+	wide, out := make([]float32, c*H*w), make([]float32, c*h*w)
+	for y := range c * H {
+		for x := range w {
+			sum, k := 0.0, triangle(W, w, x, nil)
+			for i, weight := range k.weights {
+				sum += float64(nd.Data(t)[y*W+k.first+i]) * weight
+			}
+			wide[y*w+x] = float32(sum)
+		}
+	}
+	for p := range c {
+		for y := range h {
+			k := triangle(H, h, y, nil)
+			for x := range w {
+				sum := 0.0
+				for i, weight := range k.weights {
+					sum += float64(wide[(p*H+k.first+i)*w+x]) * weight
+				}
+				out[(p*h+y)*w+x] = float32(sum)
+			}
+		}
+	}
+	return out
+}
+
+// noise has c planes of h x w values in [0,1).
+func noise(c, h, w int) *tensor.Dense {
+	rng := rand.New(rand.NewPCG(uint64(h), uint64(w)))
+	t := nd.New(c, h, w)
+	for i := range nd.Data(t) {
+		nd.Data(t)[i] = rng.Float32()
+	}
+	return t
+}
+
+// TestResizeIsTwoPasses: however the work is divided, the bits are those of one pass after the other.
+func TestResizeIsTwoPasses(t *testing.T) {
+	for _, s := range [][4]int{
+		{9, 13, 4, 5}, {9, 13, 9, 5}, {9, 13, 4, 13}, {9, 13, 20, 5}, {9, 13, 4, 40}, {9, 13, 30, 31}, {1, 1, 3, 3}, {50, 3, 1, 1},
+		{97, 64, 96, 63}, {3000, 8, 7, 64}, {8, 3000, 64, 7}, {1, 1<<20 + 9, 3, 5}, // the last one in blocks
+	} {
+		src := noise(2, s[0], s[1])
+		require.Equal(t, inTwoPasses(src, s[2], s[3]), nd.Data(Resize(src, s[2], s[3])), "%v", s)
+	}
+}
+
+// TestResizeOfVeryTallImagesIsTheOtherWayRound: what a plane would be on the way is never made.
+func TestResizeOfVeryTallImagesIsTheOtherWayRound(t *testing.T) {
+	const H, W, h, w = 1<<14 + 1, 8, 9, 1 << 14
+	require.Greater(t, H*w, tallWork)
+	src := noise(2, H, W)
+	var got *tensor.Dense
+	require.Less(t, allocated(func() { got = Resize(src, h, w) }), uint64(4*2*h*w+4<<20))
+	require.Equal(t, nd.Data(Resize(Resize(src, h, W), h, w)), nd.Data(got))
+}
+
+// allocated is how many bytes f allocates, what is freed meanwhile included.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// resizeMemory is what Resize may allocate beside its result: weights, and rows that are not its result's.
+func resizeMemory(c, H, W, h, w int) uint64 {
+	weights := 8 * (5*W/2 + 5*w + 8*(H/h+3)) // size classes of the allocator are up to a quarter apart
+	rows := 4 * min(H, h) * w * c
+	return uint64(weights + rows + 96*(h+w) + 8*8*w + 1<<16)
+}
+
+// TestResizeOfThinImagesTakesLittleMemory: an image of few columns and very many rows is no wide one on its way to a square.
+func TestResizeOfThinImagesTakesLittleMemory(t *testing.T) {
+	for _, s := range [][4]int{{1 << 18, 8, 256, 256}, {8, 1 << 18, 256, 256}, {1 << 18, 8, 1, 64}, {8, 1 << 18, 64, 1}} {
+		src := nd.New(1, s[0], s[1])
+		var out *tensor.Dense
+		got := allocated(func() { out = Resize(src, s[2], s[3]) })
+		require.Less(t, got, resizeMemory(1, s[0], s[1], s[2], s[3])+uint64(4*s[2]*s[3]), "%v", s)
+		require.Less(t, got, uint64(10<<20), "%v", s)
+		require.Equal(t, []int{1, s[2], s[3]}, []int(out.Shape()))
+	}
+}
+
+func TestResizeMapOfWideMapsTakesLittleMemory(t *testing.T) {
+	src := []float32{1, 2, 3, 4, 5, 6}
+	for _, s := range [][2]int{{8, 1 << 18}, {1 << 18, 8}} {
+		var dst []float32
+		got := allocated(func() { dst = ResizeMap(src, 2, 3, s[0], s[1]) })
+		require.Less(t, got, uint64(4*s[0]*s[1]+4<<20))
+		// The same places, whatever block they are in.
+		for _, x := range []int{0, 1, s[1] / 3, s[1] - 1} {
+			for _, y := range []int{0, s[0] / 2, s[0] - 1} {
+				r, c := lerpAt(2, s[0], y), lerpAt(3, s[1], x)
+				a := src[r.at*3+c.at] + c.t*(src[r.at*3+c.next]-src[r.at*3+c.at])
+				b := src[r.next*3+c.at] + c.t*(src[r.next*3+c.next]-src[r.next*3+c.at])
+				require.Equal(t, a+r.t*(b-a), dst[y*s[1]+x])
+			}
+		}
+	}
+}
+
+// FuzzResize: any size to any other, with the bits of two passes and no more memory than said.
+func FuzzResize(f *testing.F) {
+	for _, s := range [][4]uint32{{8, 60000, 64, 64}, {60000, 8, 64, 64}, {8, 60000, 1, 64}, {9, 13, 30, 31}, {1, 1, 1, 60000}, {499, 977, 256, 256}} {
+		f.Add(s[0], s[1], s[2], s[3])
+	}
+	f.Fuzz(func(t *testing.T, H, W, h, w uint32) {
+		for _, n := range []*uint32{&H, &W, &h, &w} {
+			*n = max(1, *n%(1<<19))
+		}
+		if uint64(H)*uint64(W) > 1<<19 || uint64(h)*uint64(w) > 1<<16 || uint64(H)*uint64(w) > 1<<25 {
+			t.Skip("too much work for a round")
+		}
+		src := noise(1, int(H), int(W))
+		var out *tensor.Dense
+		got := allocated(func() { out = Resize(src, int(h), int(w)) })
+		if out != src {
+			require.LessOrEqual(t, got, resizeMemory(1, int(H), int(W), int(h), int(w))+uint64(4*h*w)+1<<18)
+		}
+		require.Equal(t, inTwoPasses(src, int(h), int(w)), nd.Data(out))
+	})
 }

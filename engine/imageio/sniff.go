@@ -33,6 +33,8 @@ var signatures = [...]struct{ prefix, kind string }{
 	{"\xff\xd8\xff", "JPEG"},
 	{"II*\x00", "TIFF"},
 	{"MM\x00*", "TIFF"},
+	{"II+\x00", bigTIFF},
+	{"MM\x00+", bigTIFF},
 	{"BM????\x00\x00\x00\x00", "BMP"},
 	{"RIFF????WEBPVP8X\x0a\x00\x00\x00\x02", "animated WebP"},
 	{"RIFF????WEBPVP8X\x0a\x00\x00\x00\x12", "animated WebP"},
@@ -48,15 +50,15 @@ var signatures = [...]struct{ prefix, kind string }{
 	{"\x00\x00\x00\x0cjP  ", "JPEG 2000"},
 }
 
-// sniff tells the format by content and compares it with the name.
-func sniff(name string, r io.ReaderAt) (*format, error) {
+// sniff tells the format by content, and notes where the name says another.
+func sniff(name string, r io.ReaderAt) (*format, []string, error) {
 	head := make([]byte, sniffLen)
 	n, err := r.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
-		return nil, err
+		return nil, nil, err
 	}
 	if n == 0 {
-		return nil, fmt.Errorf("%w: empty file", ErrFormat)
+		return nil, nil, fmt.Errorf("%w: empty file", ErrFormat)
 	}
 	kind := kindOf(head[:n])
 	named := byName(name)
@@ -65,12 +67,17 @@ func sniff(name string, r io.ReaderAt) (*format, error) {
 			continue
 		}
 		if named != nil && named.name != kind {
-			return nil, fmt.Errorf("%w: named %s but holds %s data", ErrFormat, filepath.Ext(name), kind)
+			return f, []string{fmt.Sprintf("named %s but holds %s data", filepath.Ext(name), kind)}, nil
 		}
-		return f, nil
+		return f, nil, nil
 	}
-	return nil, fmt.Errorf("%w: holds %s data", ErrFormat, kind)
+	if kind == bigTIFF {
+		return nil, nil, fmt.Errorf("%w: BigTIFF", ErrUnsupported)
+	}
+	return nil, nil, fmt.Errorf("%w: holds %s data", ErrFormat, kind)
 }
+
+const bigTIFF = "BigTIFF"
 
 func kindOf(head []byte) string {
 	for _, s := range signatures {

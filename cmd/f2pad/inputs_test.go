@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"image"
+	"image/jpeg"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// photo is a JPEG file.
+func photo(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 64, 64)), nil))
+	return b.Bytes()
+}
+
+// put writes files into a folder.
+func put(t *testing.T, dir string, files map[string][]byte) {
+	t.Helper()
+	for name, data := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o666))
+	}
+}
+
+func goodImage(t *testing.T) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(data(), "test", "good", "000.png"))
+	require.NoError(t, err)
+	return data
+}
+
+// TestWhatIsOddAboutInputsIsSaid: they are scored all the same, and what is passed over is counted.
+func TestWhatIsOddAboutInputsIsSaid(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	put(t, dir, map[string][]byte{
+		"a.png": photo(t), "b.png": goodImage(t), "c.gif": nil, "d.jp2": nil, "e": goodImage(t), "f.txt": nil, ".hidden": nil,
+	})
+	odd := filepath.Join(dir, "a.png") + ": named .png but holds JPEG data"
+	ignored := "ignored 4 files whose names do not end as an image's do: " +
+		strings.Join([]string{filepath.Join(dir, "c.gif"), filepath.Join(dir, "d.jp2"), filepath.Join(dir, "e")}, ", ") + ", …"
+
+	r := f2pad(t, "score", "--model", model(), "--out", t.TempDir(), dir)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, r.out, "2 images: ")
+	require.Equal(t, 1, strings.Count(r.err, "warning: "+odd+"\n"), r.err)
+	require.Equal(t, 1, strings.Count(r.err, "warning: "+ignored+"\n"), r.err)
+
+	r = f2pad(t, "score", "--json", "--model", model(), "--out", t.TempDir(), dir)
+	require.Equal(t, exitOK, r.code)
+	var said []any
+	for _, m := range messages(t, r.out) {
+		if m["message_type"] == "warning" {
+			said = append(said, m["warning"])
+		}
+	}
+	require.Equal(t, []any{odd, ignored}, said)
+}
+
+func TestFitAndEvalSayWhatIsOdd(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(data())))
+	train, test := filepath.Join(dir, "train", "good"), filepath.Join(dir, "test", "good")
+	put(t, train, map[string][]byte{"z.tif": goodImage(t), "notes.txt": nil})
+	put(t, test, map[string][]byte{"z.jpg": goodImage(t), "z.gif": nil})
+	ignored := "warning: ignored 2 files whose names do not end as an image's do: " + filepath.Join(train, "notes.txt") + ", " + filepath.Join(test, "z.gif") + "\n"
+
+	r := f2pad(t, "fit", "--data", dir, "--method", "padim", "--size", "64", "--out", filepath.Join(t.TempDir(), "m"))
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Equal(t, 1, strings.Count(r.err, "warning: "+filepath.Join(train, "z.tif")+": named .tif but holds PNG data\n"), r.err)
+	require.Contains(t, r.err, ignored)
+
+	r = f2pad(t, "fit", "--images", train, "--method", "padim", "--size", "64", "--out", filepath.Join(t.TempDir(), "m"))
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, r.err, "warning: ignored a file whose name does not end as an image's does: "+filepath.Join(train, "notes.txt"))
+
+	r = f2pad(t, "eval", "--data", dir, "--model", model(), "--refine", "none")
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Equal(t, 1, strings.Count(r.err, "warning: "+filepath.Join(test, "z.jpg")+": named .jpg but holds PNG data\n"), r.err)
+	require.Contains(t, r.err, ignored)
+}
+
+// TestALineTooLongIsAnInputThatFailed: one bad line of a list costs that line, in this run and in the one that continues it.
+func TestALineTooLongIsAnInputThatFailed(t *testing.T) {
+	setup(t)
+	out := t.TempDir()
+	good := filepath.Join(data(), "test", "good", "000.png")
+	hole := filepath.Join(data(), "test", "hole", "000.png")
+	for range 2 {
+		cmd := command("score", "--model", model(), "--out", out, "-")
+		cmd.Stdin = strings.NewReader("\ufeff" + good + "\n" + strings.Repeat("x", 1<<20) + "\n" + hole + "\n")
+		r := finish(t, cmd)
+		require.Equal(t, exitPartial, r.code, r.err)
+		require.Contains(t, r.err, "error: line 2 on standard input: more than 65536 bytes\n")
+		require.Contains(t, r.out, "3 images: ")
+	}
+	all := lines(t, out)
+	require.Len(t, all, 3)
+	require.Equal(t, good, all[0]["image"])
+	require.Equal(t, "line 2 on standard input", all[1]["image"])
+	require.Equal(t, hole, all[2]["image"])
+	require.Contains(t, all[2], "image_score")
+}
