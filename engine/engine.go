@@ -41,6 +41,7 @@ type Options struct {
 	Batch     int            // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind  // maps to make; none: scores only
 	MaxPixels int            // pixels of the largest window that the network runs on at once; default 1<<19
+	MaxSide   int            // of the square that a model may make of every image, however small; default DefaultMaxSide, at most 8192
 	Context   int            // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
 	Limits    imageio.Limits // of images that are accepted; zero fields mean imageio's defaults
 }
@@ -57,6 +58,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Batch == 0 {
 		o.Batch = defaultBatch
+	}
+	if o.MaxSide == 0 {
+		o.MaxSide = DefaultMaxSide
 	}
 	if o.MaxPixels == 0 {
 		o.MaxPixels = defaultMaxPixels
@@ -91,6 +95,10 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	o = o.withDefaults()
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
+	}
+	if side := m.side(); side > o.MaxSide {
+		return nil, fmt.Errorf("engine: %w: the model makes squares of %d px of all images, from size.px %d and the backbone's least side %d and multiple %d; "+
+			"at most %d are allowed (MaxSide)", imageio.ErrTooLarge, side, m.Info.Size.Px, m.backbone.MinSide(), m.backbone.Multiple(), o.MaxSide)
 	}
 	if b, ok := m.backbone.(backbone.External); ok && !b.Bound() {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())

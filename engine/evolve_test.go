@@ -166,41 +166,81 @@ func TestOptionsOfOneRevisionHaveTheSameFields(t *testing.T) {
 	}
 }
 
-// changed is a committed model with another section "model/info".
-func changed(t *testing.T, change func(info map[string]any)) (*Model, error) {
+// committed is the path of a committed model of this revision.
+func committed(method string) string {
+	return filepath.Join("testdata", fmt.Sprintf("r%d", Revision), method+".f2pad")
+}
+
+// resealed is the file at path with other sections: change returns what to write in the place of one, whose data are JSON's
+// bytes, []float32, []uint8 or []int32.
+func resealed(t testing.TB, path string, change func(name string, data any, shape []int) (any, []int)) []byte {
 	t.Helper()
-	f, err := artifact.Open(filepath.Join("testdata", fmt.Sprintf("r%d", Revision), "padim.f2pad"))
+	f, err := artifact.Open(path)
 	require.NoError(t, err)
 	w := artifact.NewWriter()
 	for _, s := range f.Sections() {
+		var data any
+		var shape []int
 		switch s.Kind {
 		case "float32":
-			data, shape, err := f.Float32(s.Name)
-			require.NoError(t, err)
-			require.NoError(t, w.Float32(s.Name, data, shape...))
+			data, shape, err = f.Float32(s.Name)
 		case "uint8":
-			data, shape, err := f.Uint8(s.Name)
-			require.NoError(t, err)
-			require.NoError(t, w.Uint8(s.Name, data, shape...))
+			data, shape, err = f.Uint8(s.Name)
 		case "int32":
-			data, shape, err := f.Int32(s.Name)
-			require.NoError(t, err)
-			require.NoError(t, w.Int32(s.Name, data, shape...))
+			data, shape, err = f.Int32(s.Name)
 		case "json":
-			v := map[string]any{}
-			require.NoError(t, f.JSON(s.Name, &v))
-			if s.Name == infoSection {
-				change(v)
-			}
-			require.NoError(t, w.JSON(s.Name, v))
+			var text json.RawMessage
+			err = f.JSON(s.Name, &text)
+			data = text
 		}
+		require.NoError(t, err)
+		data, shape = change(s.Name, data, shape)
+		switch data := data.(type) {
+		case []float32:
+			err = w.Float32(s.Name, data, shape...)
+		case []uint8:
+			err = w.Uint8(s.Name, data, shape...)
+		case []int32:
+			err = w.Int32(s.Name, data, shape...)
+		case json.RawMessage:
+			err = w.JSON(s.Name, data)
+		}
+		require.NoError(t, err)
 	}
 	var buf bytes.Buffer
 	_, err = w.WriteTo(&buf)
 	require.NoError(t, err)
-	g, err := artifact.Read(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
-	require.NoError(t, err)
-	return FromArtifact(g)
+	return buf.Bytes()
+}
+
+func read(data []byte) (*Model, error) {
+	f, err := artifact.Read(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return nil, err
+	}
+	return FromArtifact(f)
+}
+
+// altered is a committed model with another JSON section.
+func altered(t *testing.T, method, section string, change func(v map[string]any)) (*Model, error) {
+	t.Helper()
+	return read(resealed(t, committed(method), func(name string, data any, shape []int) (any, []int) {
+		if name != section {
+			return data, shape
+		}
+		v := map[string]any{}
+		require.NoError(t, json.Unmarshal(data.(json.RawMessage), &v))
+		change(v)
+		text, err := json.Marshal(v)
+		require.NoError(t, err)
+		return json.RawMessage(text), shape
+	}))
+}
+
+// changed is a committed model with another section "model/info".
+func changed(t *testing.T, change func(info map[string]any)) (*Model, error) {
+	t.Helper()
+	return altered(t, "padim", infoSection, change)
 }
 
 // in is an object in an object.
@@ -233,7 +273,7 @@ func TestLoadRefusesOtherRevisionsByName(t *testing.T) {
 		{func(i map[string]any) { delete(i, "refine") }, nil, "no options of the refinement"},
 		{func(i map[string]any) { delete(in(i, "calibration", "pixel_threshold"), "base") }, nil, "no threshold for the map base"},
 		{func(i map[string]any) { delete(in(i, "calibration"), "pixel_threshold") }, nil, "no threshold for the map base"},
-		{func(i map[string]any) { in(i, "calibration")["map_q50"] = 1e9 }, nil, "the map's calibration quantiles 1e+09 and"},
+		{func(i map[string]any) { in(i, "calibration")["map_q50"] = 1e9 }, nil, "calibration.map_q995 is"},
 	} {
 		_, err := changed(t, c.change)
 		require.ErrorContains(t, err, c.text)

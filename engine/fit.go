@@ -94,11 +94,14 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 	if err := oneOf("profile", o.Profile, Profiles()); err != nil {
 		return o, err
 	}
-	if !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > maxSide) {
-		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, maxSide)
+	if most := min(o.MaxSide, maxSide); !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > most) {
+		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, most)
 	}
 	if o.Refine != nil {
 		if _, err := refine.New(*o.Refine); err != nil {
+			return o, err
+		}
+		if err := checkEffort(o.Refine); err != nil {
 			return o, err
 		}
 	}
@@ -132,6 +135,9 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	bb, err := o.openBackbone()
 	if err != nil {
 		return nil, err
+	}
+	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
+		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
 	f := &fitter{o: o, bb: bb}
 	usable, hash, err := f.check(ctx, items, skip)

@@ -20,8 +20,11 @@ type frame struct {
 	nativeH, nativeW int
 }
 
-// maxFrame bounds the pixels of a frame: thin images may grow to several times the largest that are read.
-const maxFrame = 4 * imageio.DefaultMaxPixels
+// maxFrame bounds the pixels of the frame of an image of native size, by its own pixels: thin images may grow to several times
+// what they are, small ones to the largest square that engines take.
+func maxFrame(pixels int) int {
+	return max(DefaultMaxSide*DefaultMaxSide, 4*min(pixels, imageio.DefaultMaxPixels))
+}
 
 // newFrame brings an image into the model's space: its sides become multiples of multiple, at least least.
 func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error) {
@@ -36,9 +39,9 @@ func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error)
 		y = imageio.Resize(y, f.height, f.width)
 	}
 	h, w := roundUp(max(f.height, least), multiple), roundUp(max(f.width, least), multiple)
-	if w > maxFrame/h {
+	if most := maxFrame(f.nativeH * f.nativeW); size.Native() && w > most/h {
 		return nil, fmt.Errorf("engine: %w: %d x %d pixels become %d x %d, at most %d are allowed", imageio.ErrTooLarge,
-			f.nativeW, f.nativeH, w, h, maxFrame)
+			f.nativeW, f.nativeH, w, h, most)
 	}
 	if size.KeepAspect && !size.Native() {
 		h = roundUp(max(size.Px, least), multiple)

@@ -153,7 +153,7 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --data d --out m":       `required flag(s) "method" not set`,
 		"fit --method padim --out m": `[data images] is required`,
 		"fit --method padim --out m --data d --images i":                                `[data images] were all set`,
-		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or a number of pixels from 32 to 8192`,
+		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or a number of pixels from 32 to 4096`,
 		"fit --method padim --out m --data d --executor tpu":                            `"--executor" flag: must be auto, go or ort`,
 		"fit --method padim --out m --data d --ort-provider tpu":                        `"--ort-provider" flag: must be cpu, cuda or tensorrt`,
 		"fit --method padim --out m --data d --backbone vgg":                            `--backbone must be scatter, efficientnet-lite0, efficientnet-lite1, efficientnet-lite2 or a file FILE.onnx`,

@@ -324,6 +324,12 @@ func (s Suite) description(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(data), `"profile"`)
 	require.NotEmpty(t, s.Method.Name())
+	shape := s.Method.Shape()
+	for l, layer := range s.Layers {
+		require.Equal(t, layer.C, shape.Widths[l])
+	}
+	require.Len(t, shape.Widths, len(s.Layers))
+	require.Contains(t, []method.Shape{{}, {H: s.Layers[0].H, W: s.Layers[0].W}}, method.Shape{H: shape.H, W: shape.W})
 }
 
 // badInput: arguments that do not fit each other are errors.

@@ -42,6 +42,14 @@ var _ method.Method = (*Model)(nil)
 // Name returns "padim".
 func (m *Model) Name() string { return name }
 
+// Shape implements method.Method: the grid is the Gaussians', unless one serves all locations.
+func (m *Model) Shape() method.Shape {
+	if m.opts.Native {
+		return method.Shape{Widths: m.widths}
+	}
+	return method.Shape{Widths: m.widths, H: m.h, W: m.w}
+}
+
 // Map is bilinear with a Gaussian of sigma 4 px, cut at 16 px.
 func (m *Model) Map() method.MapOptions {
 	return method.MapOptions{Sigma: 4, Radius: 16, Reflect101: m.opts.Profile == "anomalib"}

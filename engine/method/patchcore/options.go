@@ -81,6 +81,9 @@ func ProfileOptions(profile string) (Options, error) {
 	return o, nil
 }
 
+// maxSupports bounds the time that an image score takes: members are inserted in order.
+const maxSupports = 1000
+
 // maxExtent bounds widths, so that their products cannot overflow.
 const maxExtent = 1 << 15
 
@@ -93,6 +96,8 @@ func (o *Options) check() error {
 	case o.Supports < 0 || o.MaxPatches < 0 || o.MaxBank < 0 || o.ProjectDim < 0 || o.StartPoints < 0:
 		return fmt.Errorf("supports %d, patches %d, bank %d, projection %d, start points %d: none may be negative",
 			o.Supports, o.MaxPatches, o.MaxBank, o.ProjectDim, o.StartPoints)
+	case o.Supports > maxSupports:
+		return fmt.Errorf("supports %d, at most %d are allowed", o.Supports, maxSupports)
 	case !(o.Ratio > 0 && o.Ratio <= 1):
 		return fmt.Errorf("ratio %g, want more than 0 and at most 1", o.Ratio)
 	case !slices.Contains([]string{NoProjection, GaussProjection, SparseProjection}, o.Projection):
