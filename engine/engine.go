@@ -23,6 +23,7 @@ import (
 	"f2pad/engine/exec/goexec"
 	"f2pad/engine/imageio"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 
@@ -68,6 +69,17 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// forMethod leaves the device out, and says so, for a method that computes on the CPU only.
+func (o Options) forMethod(kind method.Family) Options {
+	if o.Device != nil && !kind.Device {
+		if o.Notice != nil {
+			o.Notice(fmt.Sprintf("%s: %s computes on the CPU only", o.Device.Info().Device, kind.Name))
+		}
+		o.Device = nil
+	}
+	return o
+}
+
 // Engine scores images with a model. It is safe for concurrent use.
 type Engine struct {
 	model      *Model
@@ -93,6 +105,11 @@ func New(m *Model, o Options) (*Engine, error) {
 // newEngine is New, also for a model that has no thresholds yet.
 func newEngine(m *Model, o Options) (*Engine, error) {
 	o = o.withDefaults()
+	kind, err := family(m.Info.Method)
+	if err != nil {
+		return nil, err
+	}
+	o = o.forMethod(kind)
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
 	}
@@ -105,7 +122,6 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	}
 	net := newNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
 	e := &Engine{model: m, opts: o, thresholds: m.thresholds(), net: net, stride: m.backbone.Stride(), most: o.Batch}
-	var err error
 	e.compute, err = newCompute(m, o.Device)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
 		e.notice(fmt.Sprintf("the CPU takes over: %v", err))

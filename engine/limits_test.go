@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
@@ -163,7 +164,7 @@ func TestFitRefusesEffortWithoutBound(t *testing.T) {
 // FuzzModel: a model with one section changed and sealed again is refused, or scores an image within memory that the image's
 // size bounds. In JSON one value is replaced; in an array some are, and axes of its shape are joined.
 func FuzzModel(f *testing.F) {
-	methods := Methods()
+	methods := committedMethods(f, filepath.Dir(committed("")))
 	for i, method := range methods {
 		resealed(f, committed(method), func(name string, data any, shape []int) (any, []int) {
 			if text, ok := data.(json.RawMessage); ok {

@@ -15,8 +15,6 @@ import (
 	"f2pad/engine/device"
 	"f2pad/engine/exec"
 	"f2pad/engine/method"
-	"f2pad/engine/method/padim"
-	"f2pad/engine/method/patchcore"
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
 )
@@ -168,12 +166,6 @@ func (m *Model) DescribeBackbone() any { return m.backbone.Describe() }
 // SHA256 is the hash of the model file this model was loaded from or saved to; empty before that.
 func (m *Model) SHA256() string { return m.hash }
 
-// Methods lists the detectors that Fit knows.
-func Methods() []string { return []string{"padim", "patchcore"} }
-
-// Profiles lists the named sets of method options.
-func Profiles() []string { return []string{"f2pad", "paper", "anomalib"} }
-
 // Backbones lists the built-in backbones.
 func Backbones() []string { return []string{"scatter"} }
 
@@ -294,13 +286,11 @@ func FromArtifact(f *artifact.File) (*Model, error) {
 	if m.backbone, err = backbone.Load(f); err != nil {
 		return nil, err
 	}
-	switch m.Info.Method {
-	case "padim":
-		m.method, err = padim.Load(f)
-	case "patchcore":
-		m.method, err = patchcore.Load(f)
-	}
+	kind, err := family(m.Info.Method)
 	if err != nil {
+		return nil, err
+	}
+	if m.method, err = kind.Load(f); err != nil {
 		return nil, err
 	}
 	for i := 0; f.Has(memorySection(i)); i++ {

@@ -167,7 +167,7 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --method padim --out m --data d --std 1,0,1":                 `"--std" flag: must be three numbers R,G,B above 0`,
 		"fit --method padim --out m --data d --range 2":                   `"--range" flag: must be 1 or 255`,
 		"fit --method padim --out m --data d --channels grb":              `"--channels" flag: must be rgb or bgr`,
-		"fit --method padim --out m --data d --profile best":              `"--profile" flag: must be f2pad, paper or anomalib`,
+		"fit --method padim --out m --data d --profile best":              `"--profile" flag: must be f2pad, paper, anomalib or compact`,
 		"fit --method padim --out m --data d --size native --keep-aspect": `--keep-aspect needs --size PX`,
 		"fit --method padim --out m --data d --seed -1":                   `"--seed" flag`,
 		"fit --method padim --out m --data d extra":                       `unknown command "extra"`,

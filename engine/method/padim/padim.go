@@ -18,6 +18,7 @@ import (
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/method"
+	"f2pad/engine/method/internal/cholesky"
 	"f2pad/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -193,7 +194,7 @@ func (m *Model) On(d method.Device) (method.Method, error) {
 func (m *Model) Close() error { return m.gaussians.Close() }
 
 func (m *Model) factorOf(state int) []float32 {
-	t := packed(len(m.channels))
+	t := cholesky.Packed(len(m.channels))
 	return m.factor[state*t : (state+1)*t]
 }
 
