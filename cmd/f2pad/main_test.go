@@ -149,7 +149,7 @@ func TestEveryVerbExplainsItself(t *testing.T) {
 func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 	for args, want := range map[string]string{
 		"paint":                      `unknown command "paint"`,
-		"fit --method cflow":         `"cflow" for "--method" flag: must be padim or patchcore`,
+		"fit --method flow":         `"flow" for "--method" flag: must be padim, patchcore or cflow`,
 		"fit --data d --out m":       `required flag(s) "method" not set`,
 		"fit --method padim --out m": `[data images] is required`,
 		"fit --method padim --out m --data d --images i":                                `[data images] were all set`,

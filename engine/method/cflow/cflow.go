@@ -5,9 +5,9 @@
 // With q = log p / D of a layer's cell and max its largest value in the training images, a location's score is one of
 //
 //	sum:  s = log M - log sum_l up(exp(q_l - max_l)),   M the largest sum in the training images,
-//	mean: s = mean_l up((max_l - q_l) / (max_l - mean_l)),
+//	mean: s = mean_l up(sqrt((max_l - q_l) / (max_l - mean_l))),
 //
-// both 0 where that would be less; up resizes a layer's grid to the finest with half-pixel centres. sum is a monotonous
+// both 0 where that would be less (the root is a distance, as a Gaussian's is, and blurs like one); up resizes a layer's grid to the finest with half-pixel centres. sum is a monotonous
 // function of the published map, which subtracts the sum from the largest one that it meets among the images scored: it is
 // computed from logarithms, so that it neither saturates nor loses its gradient where p is small. The constants belong to the
 // model, so an image's score does not depend on others.
@@ -344,9 +344,9 @@ func (m *Model) fuse(views []*view, g method.Grid, p int) float64 {
 	return sum / float64(len(views))
 }
 
-// rarity is (max - q)/(max - mean), 0 where that would be less.
+// rarity is sqrt((max - q)/(max - mean)), 0 where q is larger.
 func (v *view) rarity(cell int) float64 {
-	return max(0, (v.largest-float64(v.q[cell]))/(v.largest-v.average))
+	return math.Sqrt(max(0, (v.largest-float64(v.q[cell]))/(v.largest-v.average)))
 }
 
 // logSum is log sum_l up(exp(q_l - max_l)).
@@ -417,8 +417,8 @@ func (m *Model) spread(views []*view, g method.Grid, p int, d float64, dq [][]fl
 	}
 	for l, v := range views {
 		v.taps(g, p, func(cell int, w float32) {
-			if v.rarity(cell) > 0 {
-				dq[l][cell] -= d * float64(w) / (v.largest - v.average) / float64(len(views))
+			if a := v.rarity(cell); a > 0 {
+				dq[l][cell] -= d * float64(w) / (2 * a * (v.largest - v.average) * float64(len(views)))
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"time"
 
 	"f2pad/engine/artifact"
 	"f2pad/engine/exec/goexec"
@@ -51,14 +52,14 @@ func (o *Options) rng(stream, layer int) *rand.Rand {
 // of the fusion in a second pass. Of f it uses Features, Executor, Progress and Checkpoint. Memory: 4 (D+2) bytes for each
 // vector that is kept. Time: for each vector of a step, six multiplications per parameter. Features must be finite.
 func Fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
-	m, err := fit(ctx, o, f)
+	m, err := fit(ctx, o, f, saveEvery)
 	if err != nil {
 		return nil, fmt.Errorf("cflow: %w", err)
 	}
 	return m, nil
 }
 
-func fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
+func fit(ctx context.Context, o Options, f method.Fitting, every time.Duration) (*Model, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
 		l.mix(o.rng(streamMixes, i), o.Soft)
 		m.layers = append(m.layers, l)
 	}
-	if err := m.train(ctx, samples, f); err != nil {
+	if err := m.train(ctx, samples, f, every); err != nil {
 		return nil, err
 	}
 	return m, m.measure(ctx, f.Features)

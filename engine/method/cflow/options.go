@@ -56,7 +56,7 @@ var profiles = []string{"compact", "paper", "anomalib"}
 
 // ProfileOptions returns the options of a profile:
 //   - "compact" (also ""), this project's own for a processor: whitened features, 6 blocks with rotations, 16 values of
-//     position, the likelihood itself as loss, at most 4,000 steps of 512 vectors a layer, layers fused by the mean;
+//     position, the likelihood itself as loss, at most 2,000 steps of 512 vectors a layer, layers fused by the mean;
 //   - "paper" (gudovskiy/cflow-ad): 8 blocks with rotations, 128 values of position, 25 x 8 passes over all locations in steps
 //     of 256, rate 2e-4 after a warm-up over 2 of 25, down a cosine to 1e-3 of it, layers fused by the sum. Made for a GPU:
 //     days on a processor;
@@ -71,7 +71,7 @@ func ProfileOptions(profile string) (Options, error) {
 	case "compact", "":
 		o.Profile = "compact"
 		o.Blocks, o.Condition, o.Whiten, o.Ridge, o.Fuse, o.Loss = 6, 16, true, 1e-3, FuseMean, Likelihood
-		o.MaxLocations, o.Batch, o.Passes, o.MaxSteps, o.Rate, o.WarmUp, o.LastRate = 100_000, 512, 40, 4000, 2e-3, 0.05, 1e-2
+		o.MaxLocations, o.Batch, o.Passes, o.MaxSteps, o.Rate, o.WarmUp, o.LastRate = 100_000, 512, 20, 2000, 1e-3, 0.05, 1e-2
 		o.HoldOut, o.Checks, o.Patience = 8, 40, 8
 	case "paper":
 	case "anomalib":

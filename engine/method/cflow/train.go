@@ -53,10 +53,11 @@ type trainer struct {
 	best    []float32 // the parameters with at.Best
 	grad    []float32
 	watched vectors
+	saved   time.Time // the last checkpoint
 }
 
 // train trains all flows, and goes on from a checkpoint of the same work.
-func (m *Model) train(ctx context.Context, samples []*sample, f method.Fitting) error {
+func (m *Model) train(ctx context.Context, samples []*sample, f method.Fitting, every time.Duration) error {
 	key := ""
 	start := progress{}
 	var saved *artifact.File
@@ -97,13 +98,14 @@ func (m *Model) train(ctx context.Context, samples []*sample, f method.Fitting) 
 			t.m, t.v, t.best = make([]float32, len(t.theta)), make([]float32, len(t.theta)), slices.Clone(t.theta)
 		}
 		if saved == nil || i >= start.Layer {
-			save := func() error {
-				if f.Checkpoint == nil {
+			err := t.run(ctx, f, func(last bool) error {
+				if f.Checkpoint == nil || !last && time.Since(t.saved) < every {
 					return nil
 				}
+				t.saved = time.Now()
 				return m.save(f.Checkpoint, t)
-			}
-			if err := t.run(ctx, f, save, done, total); err != nil {
+			}, done, total)
+			if err != nil {
 				return fmt.Errorf("layer %d: %w", i+1, err)
 			}
 		}
@@ -166,7 +168,7 @@ func newTrainer(l *layer, o *Options, s *sample) *trainer {
 	if o.MaxSteps > 0 {
 		steps = min(steps, o.MaxSteps)
 	}
-	t := &trainer{layer: l, o: o, sample: s, steps: steps, grad: make([]float32, l.size())}
+	t := &trainer{layer: l, o: o, sample: s, steps: steps, grad: make([]float32, l.size()), saved: time.Now()}
 	t.watched = t.gather(&s.watched, nil)
 	return t
 }
@@ -203,8 +205,9 @@ func (t *trainer) rate(step int) float64 {
 // saveEvery is the time from one checkpoint to the next.
 const saveEvery = 20 * time.Second
 
-// run trains from where t is to the end, or until what is watched gets no better.
-func (t *trainer) run(ctx context.Context, f method.Fitting, save func() error, before, total int) error {
+// run trains from where t is to the end, or until what is watched gets no better. save is called after every step, and for the
+// last time when ctx has ended.
+func (t *trainer) run(ctx context.Context, f method.Fitting, save func(last bool) error, before, total int) error {
 	per := (t.o.Batch + shards - 1) / shards
 	g, err := t.graph(per, nil, logDense)
 	if err != nil {
@@ -231,9 +234,12 @@ func (t *trainer) run(ctx context.Context, f method.Fitting, save func() error, 
 	if t.o.Checks > 0 && len(t.watched.x) > 0 {
 		every = max(1, t.steps/t.o.Checks)
 	}
-	began, from, last := time.Now(), t.at.Step, time.Now()
+	began, from := time.Now(), t.at.Step
 	loss := 0.0
 	for t.at.Step < t.steps && (t.o.Patience == 0 || t.at.Since < t.o.Patience) {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, save(true))
+		}
 		rng := rand.New(rand.NewPCG(t.o.Seed, uint64(t.at.Step)<<16|uint64(t.at.Layer*streams+streamSteps)))
 		at := make([]int, shards*per)
 		for k := range at {
@@ -249,14 +255,14 @@ func (t *trainer) run(ctx context.Context, f method.Fitting, save func() error, 
 				copy(nd.Data(in[first+i])[s*p.size():], t.theta[p.at:p.at+p.size()])
 			}
 		}
-		if err := net.Forward(ctx, in, []*tensor.Dense{q}); err != nil {
+		if err := net.Forward(context.WithoutCancel(ctx), in, []*tensor.Dense{q}); err != nil {
 			return err
 		}
 		loss = t.loss(nd.Data(q), nd.Data(dq))
 		if math.IsNaN(loss) || math.IsInf(loss, 0) {
 			return fmt.Errorf("the loss is %g at step %d: the features are too large, or the rate is", loss, t.at.Step)
 		}
-		if err := net.Backward(ctx, []*tensor.Dense{dq}, din); err != nil {
+		if err := net.Backward(context.WithoutCancel(ctx), []*tensor.Dense{dq}, din); err != nil {
 			return err
 		}
 		for i, p := range all {
@@ -272,18 +278,15 @@ func (t *trainer) run(ctx context.Context, f method.Fitting, save func() error, 
 		t.adam(t.rate(t.at.Step), t.at.Step+1)
 		t.at.Step++
 		if t.at.Step%every == 0 {
-			if err := t.look(ctx); err != nil {
+			if err := t.look(context.WithoutCancel(ctx)); err != nil {
 				return err
 			}
+		}
+		if err := save(false); err != nil {
+			return err
 		}
 		left := time.Duration(float64(time.Since(began)) / float64(t.at.Step-from) * float64(total-before-t.at.Step))
 		f.Progress(method.Progress{Phase: "training", Done: before + t.at.Step, Total: total, Loss: loss, Left: left})
-		if time.Since(last) > saveEvery {
-			if err := save(); err != nil {
-				return err
-			}
-			last = time.Now()
-		}
 	}
 	if t.at.Best < math.MaxFloat64 {
 		t.theta = slices.Clone(t.best)
