@@ -171,7 +171,7 @@ func committedMethods(t testing.TB, dir string) (methods []string) {
 	t.Helper()
 	for _, m := range Methods() {
 		_, err := os.Stat(filepath.Join(dir, m+".f2pad"))
-		if filepath.Base(dir) == fmt.Sprintf("r%d", Revision) && m != "cflow" {
+		if filepath.Base(dir) == fmt.Sprintf("r%d", Revision) {
 			require.NoError(t, err)
 		}
 		if err == nil {

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"sync"
 
 	"f2pad/engine/exec"
@@ -113,11 +114,10 @@ func (m *Model) Close() error {
 	return errors.Join(errs...)
 }
 
-// Vectors go through a flow in parts of rows, several parts at once.
+// Vectors go through a flow in parts of rows, two for each core at once.
 const (
-	rows  = 64
-	parts = 16
-	nets  = 8 // that wait for work, at most
+	rows = 64
+	nets = 4 // that wait for work, at most
 )
 
 func (l *layer) take(gradient int) (exec.Net, error) {
@@ -163,8 +163,9 @@ func (l *layer) density(ctx context.Context, v vectors, q, unit []float32) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, l.give(kind, net)) }()
-	for lo := 0; lo < len(q); lo += rows * parts {
-		n := min(len(q)-lo, rows*parts)
+	most := rows * 2 * runtime.GOMAXPROCS(0)
+	for lo := 0; lo < len(q); lo += most {
+		n := min(len(q)-lo, most)
 		count := (n + rows - 1) / rows
 		in := []*tensor.Dense{padded(v.x[lo*l.d:], n*l.d, count, rows, l.d)}
 		if l.flow.c > 0 {
