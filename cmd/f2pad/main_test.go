@@ -149,7 +149,7 @@ func TestEveryVerbExplainsItself(t *testing.T) {
 func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 	for args, want := range map[string]string{
 		"paint":                      `unknown command "paint"`,
-		"fit --method flow":         `"flow" for "--method" flag: must be padim, patchcore or cflow`,
+		"fit --method flow":          `"flow" for "--method" flag: must be padim, patchcore or cflow`,
 		"fit --data d --out m":       `required flag(s) "method" not set`,
 		"fit --method padim --out m": `[data images] is required`,
 		"fit --method padim --out m --data d --images i":                                `[data images] were all set`,
@@ -296,6 +296,32 @@ func TestFitSaysWhatItLearned(t *testing.T) {
 	for _, want := range []string{last["sha256"].(string), "patchcore, profile anomalib", "size 48, seed 3", "sections", "refinement {"} {
 		require.Contains(t, text.out, want)
 	}
+}
+
+func TestAFlowGoesThroughEveryVerb(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	out := filepath.Join(dir, "m")
+	r := f2pad(t, "fit", "--data", data(), "--method", "cflow", "--size", "48", "--seed", "3", "--out", out, "--json")
+	require.Equal(t, exitOK, r.code, r.out)
+	all := messages(t, r.out)
+	require.Contains(t, types(all), "training")
+	last := all[len(all)-1]
+	require.Equal(t, "compact", last["info"].(map[string]any)["profile"])
+	require.EqualValues(t, 6, last["state"].(map[string]any)["blocks"])
+	for _, m := range all {
+		if m["message_type"] == "training" {
+			require.ElementsMatch(t, []string{"message_type", "step", "steps", "loss", "seconds_left"}, keys(m))
+		}
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1, "unfinished work goes with the end")
+	require.Contains(t, f2pad(t, "inspect", out).out, "cflow, profile compact")
+	r = f2pad(t, "score", "--model", out, "--out", filepath.Join(dir, "results"), "--maps", "--masks", filepath.Join(data(), "test"), "--json")
+	require.Equal(t, exitOK, r.code, r.out)
+	r = f2pad(t, "eval", "--data", data(), "--model", out, "--limit", "1", "--json")
+	require.Equal(t, exitOK, r.code, r.out)
 }
 
 func TestFitIsReproducible(t *testing.T) {
