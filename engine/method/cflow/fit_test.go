@@ -195,6 +195,10 @@ func TestCancelledFitsKeepTheirWork(t *testing.T) {
 	other, err := Fit(t.Context(), o, method.Fitting{Features: methodtest.Images(1, 12, oneLayer), Checkpoint: k})
 	require.NoError(t, err)
 	require.Equal(t, methodtest.Encode(t, fitted(t, o, oneLayer)), methodtest.Encode(t, other))
+	model := &kept{data: methodtest.Encode(t, m)}
+	_, err = Fit(t.Context(), o, method.Fitting{Features: methodtest.Images(1, 12, oneLayer), Checkpoint: model})
+	require.ErrorContains(t, err, `section "checkpoint/info": missing`)
+	require.Zero(t, model.saves, "a model is not replaced")
 	broken := &kept{data: k.data[:len(k.data)-1]}
 	_, err = Fit(t.Context(), o, method.Fitting{Features: methodtest.Images(1, 12, oneLayer), Checkpoint: broken})
 	require.ErrorIs(t, err, artifact.ErrCorrupt)
@@ -223,12 +227,41 @@ func TestEarlyStop(t *testing.T) {
 		tr := newTrainer(m.layers[0], &o, samples[0])
 		tr.at.Best, tr.best = math.MaxFloat64, make([]float32, len(tr.theta))
 		require.NoError(t, tr.look(t.Context()))
-		return tr.at.Best
+		require.Equal(t, tr.theta, tr.best)
+		first := tr.at.Best
+		tr.theta[0]++ // worse, and not kept
+		tr.theta[len(tr.theta)-1] += 5
+		require.NoError(t, tr.look(t.Context()))
+		require.Equal(t, first, tr.at.Best)
+		require.Equal(t, 1, tr.at.Since)
+		require.NotEqual(t, tr.theta, tr.best)
+		return first
 	}
 	best := watched(3)
 	require.InDelta(t, best, watched(0), 0.05, "the best is kept where training goes on, too")
 	o.Checks = 0
 	require.Greater(t, watched(0), best+0.2, "nobody looks")
+}
+
+// Every location has the same chance to be kept.
+func TestReservoirs(t *testing.T) {
+	r := reservoir{limit: 400, rng: rand.New(rand.NewPCG(3, 3))}
+	for image := range 50 {
+		f := make([]float32, 200)
+		for i := range f {
+			f[i] = float32(image)
+		}
+		require.NoError(t, r.add(f, 2, 10, 10))
+	}
+	require.Equal(t, 400, r.len())
+	require.Len(t, r.x, 800)
+	image, row := 0.0, 0.0
+	for i := range r.len() {
+		image += float64(r.x[2*i]) / 400
+		row += float64(r.at[2*i]) / 400
+	}
+	require.InDelta(t, 24.5, image, 2.9, "four standard errors")
+	require.InDelta(t, 4.5, row, 0.6)
 }
 
 func TestRate(t *testing.T) {

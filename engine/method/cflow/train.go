@@ -58,33 +58,15 @@ type trainer struct {
 
 // train trains all flows, and goes on from a checkpoint of the same work.
 func (m *Model) train(ctx context.Context, samples []*sample, f method.Fitting, every time.Duration) error {
-	key := ""
-	start := progress{}
-	var saved *artifact.File
-	if f.Checkpoint != nil {
-		var err error
-		if key, err = keyOf(&m.opts, samples, f.Executor.Info()); err != nil {
-			return err
-		}
-		if saved, err = f.Checkpoint.Load(); err != nil {
-			return err
-		}
-		if saved != nil {
-			known := false
-			err := saved.Options("checkpoint/info", 1, func(int) any { known = true; return &start })
-			if saved.Has("checkpoint/info") && err != nil {
-				return err
-			}
-			if !known || start.Key != key || start.Layer >= len(m.layers) {
-				saved, start = nil, progress{}
-			}
-		}
+	key, saved, start, err := m.resume(samples, f)
+	if err != nil {
+		return err
 	}
 	total := 0
 	all := make([]*trainer, len(m.layers))
 	for i, l := range m.layers {
 		all[i] = newTrainer(l, &m.opts, samples[i])
-		all[i].at = progress{Revision: 1, Key: key, Layer: i, Best: math.MaxFloat64}
+		all[i].at = progress{Revision: progressRevision, Key: key, Layer: i, Best: math.MaxFloat64}
 		total += all[i].steps
 	}
 	done := 0
@@ -113,6 +95,29 @@ func (m *Model) train(ctx context.Context, samples []*sample, f method.Fitting, 
 	}
 	return nil
 }
+
+// resume finds what this work has left; saved is nil if there is nothing.
+func (m *Model) resume(samples []*sample, f method.Fitting) (key string, saved *artifact.File, at progress, err error) {
+	if f.Checkpoint == nil {
+		return "", nil, at, nil
+	}
+	if key, err = keyOf(&m.opts, samples, f.Executor.Info()); err != nil {
+		return "", nil, at, err
+	}
+	if saved, err = f.Checkpoint.Load(); err != nil || saved == nil {
+		return key, nil, at, err
+	}
+	if err = saved.Options("checkpoint/info", progressRevision, func(int) any { return &at }); err != nil {
+		return "", nil, at, err
+	}
+	if at.Key != key || at.Layer < 0 || at.Layer >= len(m.layers) || at.Step < 0 {
+		return key, nil, progress{}, nil
+	}
+	return key, saved, at, nil
+}
+
+// progressRevision is that of the section "checkpoint/info".
+const progressRevision = 1
 
 // keyOf names the work: options, vectors, and what computes.
 func keyOf(o *Options, samples []*sample, on any) (string, error) {
