@@ -5,9 +5,10 @@
 // With q = log p / D of a layer's cell and max its largest value in the training images, a location's score is one of
 //
 //	sum:  s = log M - log sum_l up(exp(q_l - max_l)),   M the largest sum in the training images,
+//	root: the square root of that, a distance, as a Gaussian's is, which blurs like one,
 //	mean: s = mean_l up(sqrt((max_l - q_l) / (max_l - mean_l))),
 //
-// both 0 where that would be less (the root is a distance, as a Gaussian's is, and blurs like one); up resizes a layer's grid to the finest with half-pixel centres. sum is a monotonous
+// all 0 where a logarithm or a difference would be less; up resizes a layer's grid to the finest with half-pixel centres. sum is a monotonous
 // function of the published map, which subtracts the sum from the largest one that it meets among the images scored: it is
 // computed from logarithms, so that it neither saturates nor loses its gradient where p is small. The constants belong to the
 // model, so an image's score does not depend on others.
@@ -335,8 +336,11 @@ func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) 
 
 // fuse is the score of location p.
 func (m *Model) fuse(views []*view, g method.Grid, p int) float64 {
-	if m.opts.Fuse == FuseSum {
-		return max(0, m.total-logSum(views, g, p))
+	switch rare := m.total - logSum(views, g, p); m.opts.Fuse {
+	case FuseSum:
+		return max(0, rare)
+	case FuseRoot:
+		return math.Sqrt(max(0, rare))
 	}
 	sum := 0.0
 	for _, v := range views {
@@ -404,10 +408,13 @@ func (m *Model) Grad(ctx context.Context, f []*tensor.Dense, r *method.Result, d
 
 // spread adds d ds/dq of location p.
 func (m *Model) spread(views []*view, g method.Grid, p int, d float64, dq [][]float64) {
-	if m.opts.Fuse == FuseSum {
+	if m.opts.Fuse != FuseMean {
 		log := logSum(views, g, p)
 		if !(m.total > log) {
 			return
+		}
+		if m.opts.Fuse == FuseRoot {
+			d /= 2 * math.Sqrt(m.total-log)
 		}
 		for l, v := range views {
 			v.taps(g, p, func(cell int, w float32) {

@@ -41,9 +41,9 @@ func fitted(t testing.TB, o Options, layers []methodtest.Layer) *Model {
 func load(f *artifact.File) (method.Method, error) { return Load(f) }
 
 func TestMethod(t *testing.T) {
-	native, mean := small(t, "compact"), small(t, "paper")
+	native, mean, root := small(t, "compact"), small(t, "paper"), small(t, "paper")
 	native.Native = true
-	mean.Fuse = FuseMean
+	mean.Fuse, root.Fuse = FuseMean, FuseRoot
 	for name, c := range map[string]struct {
 		o      Options
 		layers []methodtest.Layer
@@ -52,6 +52,7 @@ func TestMethod(t *testing.T) {
 		"paper":    {small(t, "paper"), threeLayers},
 		"anomalib": {small(t, "anomalib"), threeLayers},
 		"mean":     {mean, threeLayers},
+		"root":     {root, threeLayers},
 		"same":     {small(t, "compact"), sameGrid},
 		"native":   {native, threeLayers},
 	} {
