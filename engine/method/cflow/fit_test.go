@@ -7,10 +7,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/compare"
+	"f2pad/engine/exec/goexec"
 	"f2pad/engine/method"
 	"f2pad/engine/method/methodtest"
 	"f2pad/engine/nd"
@@ -278,6 +281,45 @@ func TestRate(t *testing.T) {
 	tr = &trainer{o: &o, steps: 1000}
 	require.InDelta(t, 1e-4, tr.rate(0), 1e-12)
 	require.InDelta(t, 1e-4, tr.rate(999), 1e-12)
+}
+
+// A step goes down the gradient of the mean loss over all of its vectors, whatever parts they are computed in.
+func TestStep(t *testing.T) {
+	o := small(t, "paper")
+	o.MaxSteps, o.Batch, o.Rate, o.WarmUp = 1, 20, 1e-3, 0
+	feats := methodtest.Images(1, 2, oneLayer)
+	samples, err := collect(t.Context(), &o, feats)
+	require.NoError(t, err)
+	l := newLayer(&o, 6, 16, 18, goexec.New())
+	l.encoding = newEncoding(16, 18, l.flow.c)
+	l.mix(o.rng(streamMixes, 0), true)
+	l.theta = l.initial(o.rng(streamParameters, 0))
+	first := slices.Clone(l.theta)
+	tr := newTrainer(l, &o, samples[0])
+	tr.m, tr.v = make([]float32, len(l.theta)), make([]float32, len(l.theta))
+	tr.at.Best = math.MaxFloat64
+	require.NoError(t, tr.run(t.Context(), method.Fitting{Executor: goexec.New(), Progress: func(method.Progress) {}},
+		func(bool) error { return nil }, 0, 1))
+	rng := rand.New(rand.NewPCG(o.Seed, streamSteps))
+	at := make([]int, 20)
+	for k := range at {
+		at[k] = rng.IntN(samples[0].train.len())
+	}
+	after := tr.layer.theta
+	l.theta = first
+	grads := reference(t, l, tr.gather(&samples[0].train, at), func(q, dq []float64) {
+		for i, v := range q {
+			dq[i] = -1 / (1 + math.Exp(v)) / 20
+		}
+	})
+	for i, p := range l.parameters() {
+		compare.Require(t, p.name, tr.grad[p.at:p.at+p.size()], grads[i], compare.Tolerance{Abs: 1e-6, Rel: 1e-4})
+		for k, g := range grads[i] {
+			if math.Abs(g) > 1e-5 { // Adam's first step is the rate, down the sign
+				require.InDelta(t, float64(first[p.at+k])-math.Copysign(1e-3, g), after[p.at+k], 3e-6)
+			}
+		}
+	}
 }
 
 func TestLosses(t *testing.T) {

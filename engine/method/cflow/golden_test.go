@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -127,7 +126,28 @@ func TestGoldenLoss(t *testing.T) {
 		v.at = append(v.at, i)
 	}
 	batch := v.load(f[0])
-	g, err := l.graph(len(v.at), nil, logDense)
+	tr := &trainer{o: &Options{Loss: LogSigmoid}}
+	var loss float64
+	grads := reference(t, l, batch, func(q []float64, dq []float64) {
+		q32, dq32 := make([]float32, len(q)), make([]float32, len(q))
+		for i, x := range q {
+			q32[i] = float32(x)
+		}
+		loss = tr.loss(q32, dq32)
+		for i, d := range dq32 {
+			dq[i] = float64(d)
+		}
+	})
+	compare.Require(t, "loss", []float64{loss}, []float64{want.Loss}, compare.Tolerance{Rel: 1e-6})
+	for i, p := range l.parameters() {
+		compare.Require(t, p.name, grads[i], want.Parameters[i], compare.Tolerance{Abs: 1e-6, Rel: 1e-5})
+	}
+}
+
+// reference is the gradient w.r.t. each parameter in float64, of a loss with the slopes that slope sets.
+func reference(t *testing.T, l *layer, batch vectors, slope func(q, dq []float64)) [][]float64 {
+	t.Helper()
+	g, err := l.graph(len(batch.x)/l.d, nil, logDense)
 	require.NoError(t, err)
 	in := map[string]*naive.Array{}
 	for i, input := range g.Inputs {
@@ -149,25 +169,20 @@ func TestGoldenLoss(t *testing.T) {
 	}
 	values, err := naive.Run(g, in)
 	require.NoError(t, err)
-	tr := &trainer{o: &Options{Loss: LogSigmoid}}
-	q := values[g.Outputs[0]].Data
-	q32, dq := make([]float32, len(q)), make([]float32, len(q))
-	for i, x := range q {
-		q32[i] = float32(x)
-	}
-	compare.Require(t, "loss", []float64{tr.loss(q32, dq)}, []float64{want.Loss}, compare.Tolerance{Rel: 1e-6})
 	r, err := autodiff.Gradient(g)
 	require.NoError(t, err)
-	back := map[string]*naive.Array{r.Graph.Inputs[0].Name: naive.New(1, len(q), 1)}
-	for i, d := range dq {
-		back[r.Graph.Inputs[0].Name].Data[i] = float64(d)
-	}
+	q := values[g.Outputs[0]].Data
+	dq := naive.New(1, len(q), 1)
+	slope(q, dq.Data)
+	back := map[string]*naive.Array{r.Graph.Inputs[0].Name: dq}
 	for _, name := range r.Saved {
 		back[name] = values[name]
 	}
 	d, err := naive.Run(r.Graph, back)
 	require.NoError(t, err)
-	for i, p := range l.parameters() {
-		compare.Require(t, p.name, d[r.Graph.Outputs[2+i]].Data, slices.Clone(want.Parameters[i]), compare.Tolerance{Abs: 1e-6, Rel: 1e-5})
+	var grads [][]float64
+	for _, out := range r.Graph.Outputs[2:] {
+		grads = append(grads, d[out].Data)
 	}
+	return grads
 }
