@@ -36,7 +36,7 @@ func Kinds() []refine.Kind { return []refine.Kind{refine.Base, refine.Residual, 
 // Options configure an Engine. The zero value scores on the CPU in pure Go and makes no maps.
 type Options struct {
 	Executor  exec.Executor  // of the network; default: goexec
-	Device    Device         // of methods and refinement; default: the CPU
+	Device    Device         // of methods and refinement; default: the CPU, where both stay for a method that has no other place
 	Fallback  bool           // the CPU takes over from a Device that is lost or too small
 	Notice    func(string)   // told when batches are halved or the CPU takes over, one call at a time; must not call the engine; may be nil
 	Batch     int            // images in work at once; default 8. Results do not depend on it

@@ -130,7 +130,7 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 // A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
 // that the model has not seen. For the pixel thresholds some of them are scored once more with a simulated defect painted on
 // them (synth.Paint): see Promise. That costs making all maps of the held-out images, and of 24 to 48 images that have
-// something to refine, a second or so each on a processor. Memory: the method's own (see padim and patchcore) and a few images; images are read once
+// something to refine, a second or so each on a processor. Memory: the method's own (see its package) and a few images; images are read once
 // for each pass over them.
 func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(dataset.Item, error)) (*Model, error) {
 	o, err := o.withDefaults()

@@ -17,7 +17,7 @@ type Features func(ctx context.Context, visit func(f []*tensor.Dense) error) err
 
 // Method is a fitted detector. It is safe for concurrent use.
 type Method interface {
-	// Name is what --method takes: "padim", "patchcore".
+	// Name is what --method takes: "padim", "patchcore", "cflow".
 	Name() string
 	// Score fills r.S for the feature maps f ([N,D,h,w] per layer), and r.Image if it is not nil and the method has an
 	// image score of its own. Where r.Where is set, other locations may be left alone. r keeps what Grad needs.

@@ -129,7 +129,11 @@ func keyOf(o *Options, samples []*sample, on any) (string, error) {
 	h.Write(text)
 	for _, s := range samples {
 		for _, r := range []*reservoir{&s.train, &s.watched} {
-			for _, part := range []any{int64(s.d), int64(s.h), int64(s.w), int64(len(r.x)), r.x, r.at} {
+			parts := []any{[]int64{int64(s.d), int64(s.h), int64(s.w), int64(len(r.x))}, r.at}
+			for x := range slices.Chunk(r.x, 1<<16) { // binary.Write makes a copy
+				parts = append(parts, x)
+			}
+			for _, part := range parts {
 				if err := binary.Write(h, binary.LittleEndian, part); err != nil {
 					return "", err
 				}
