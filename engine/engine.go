@@ -23,6 +23,7 @@ import (
 	"f2pad/engine/exec/goexec"
 	"f2pad/engine/imageio"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 
@@ -35,13 +36,14 @@ func Kinds() []refine.Kind { return []refine.Kind{refine.Base, refine.Residual, 
 // Options configure an Engine. The zero value scores on the CPU in pure Go and makes no maps.
 type Options struct {
 	Executor  exec.Executor              // of the network; default: goexec
-	Device    Device                     // of methods and refinement; default: the CPU
+	Device    Device                     // of methods and refinement; default: the CPU, where both stay for a method that has no other place
 	Fallback  bool                       // the CPU takes over from a Device that is lost or too small
 	Notice    func(string)               // told when batches are halved or the CPU takes over, one call at a time; must not call the engine; may be nil
 	Warn      func(dataset.Item, string) // told what is odd about an image that is used all the same (its Notes), in the images' order; may be nil
 	Batch     int                        // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
 	MaxPixels int                        // pixels of the largest window that the network runs on at once; default 1<<19
+	MaxSide   int                        // of the square that a model may make of every image, however small; default DefaultMaxSide, at most 8192
 	Context   int                        // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
 	Limits    imageio.Limits             // of images that are accepted; zero fields mean imageio's defaults
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
@@ -62,6 +64,9 @@ func (o Options) withDefaults() Options {
 	if o.Batch == 0 {
 		o.Batch = defaultBatch
 	}
+	if o.MaxSide == 0 {
+		o.MaxSide = DefaultMaxSide
+	}
 	if o.MaxPixels == 0 {
 		o.MaxPixels = defaultMaxPixels
 	}
@@ -74,6 +79,17 @@ func (o *Options) warn(it dataset.Item, notes []string) {
 			o.Warn(it, note)
 		}
 	}
+}
+
+// forMethod leaves the device out, and says so, for a method that computes on the CPU only.
+func (o Options) forMethod(kind method.Family) Options {
+	if o.Device != nil && !kind.Device {
+		if o.Notice != nil {
+			o.Notice(fmt.Sprintf("%s: %s computes on the CPU only", o.Device.Info().Device, kind.Name))
+		}
+		o.Device = nil
+	}
+	return o
 }
 
 // Engine scores images with a model. It is safe for concurrent use.
@@ -101,15 +117,23 @@ func New(m *Model, o Options) (*Engine, error) {
 // newEngine is New, also for a model that has no thresholds yet.
 func newEngine(m *Model, o Options) (*Engine, error) {
 	o = o.withDefaults()
+	kind, err := family(m.Info.Method)
+	if err != nil {
+		return nil, err
+	}
+	o = o.forMethod(kind)
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
+	}
+	if side := m.side(); side > o.MaxSide {
+		return nil, fmt.Errorf("engine: %w: the model makes squares of %d px of all images, from size.px %d and the backbone's least side %d and multiple %d; "+
+			"at most %d are allowed (MaxSide)", imageio.ErrTooLarge, side, m.Info.Size.Px, m.backbone.MinSide(), m.backbone.Multiple(), o.MaxSide)
 	}
 	if b, ok := m.backbone.(backbone.External); ok && !b.Bound() {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())
 	}
 	net := newNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
 	e := &Engine{model: m, opts: o, thresholds: m.thresholds(), net: net, stride: m.backbone.Stride(), most: o.Batch}
-	var err error
 	e.compute, err = newCompute(m, o.Device)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
 		e.notice(fmt.Sprintf("the CPU takes over: %v", err))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -14,13 +15,13 @@ import (
 	"slices"
 	"strings"
 
+	"f2pad/engine/artifact"
 	"f2pad/engine/backbone"
 	"f2pad/engine/dataset"
 	"f2pad/engine/device"
 	"f2pad/engine/imageio"
 	"f2pad/engine/internal/openfile"
 	"f2pad/engine/method"
-	"f2pad/engine/method/padim"
 	"f2pad/engine/method/patchcore"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
@@ -30,8 +31,8 @@ import (
 
 // FitOptions configure Fit. The zero value of every field but Method means its default.
 type FitOptions struct {
-	Method   string // padim, patchcore
-	Profile  string // f2pad (default), paper, anomalib: the tradition whose conventions the method follows
+	Method   string // padim, patchcore, cflow
+	Profile  string // one of Profiles of the method, of which the first is the default: the tradition whose conventions it follows
 	Backbone string // scatter (default), or the path of an ONNX file
 	// Layers of an ONNX file that make the features, and what it expects of its input; default: backbone.ImageNet.
 	Layers     []string
@@ -48,11 +49,16 @@ type FitOptions struct {
 	Program string
 	// Progress, if set, is told how far the work is.
 	Progress func(Progress)
+	// Training, if set, is told of every step of a method that is trained, beside Progress.
+	Training func(method.Progress)
+	// Checkpoint, if not empty, is a file where a method that is trained keeps unfinished work. A fit that was killed goes on from
+	// it when it is started again with the same images and options. Whoever has the model may remove it.
+	Checkpoint string
 }
 
 // Progress is a step of long work. Phases come in order.
 type Progress struct {
-	Phase string // fit: "images", "backbone", "method", "coreset", "calibration"; Eval: "score", "boundaries", "intervals"
+	Phase string // fit: "images", "backbone", "method", "coreset", "training", "calibration"; Eval: "score", "boundaries", "intervals"
 	Done  int
 	Total int // 0: not known
 }
@@ -72,8 +78,12 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 			*v = def
 		}
 	}
+	kind, err := family(o.Method)
+	if err != nil {
+		return o, err
+	}
 	if o.Profile == "" {
-		o.Profile = Profiles()[0]
+		o.Profile = kind.Profiles[0]
 	}
 	if o.Backbone == "" {
 		o.Backbone = Backbones()[0]
@@ -88,17 +98,18 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 		o.Progress = func(Progress) {}
 	}
 	o.Options = o.Options.withDefaults()
-	if err := oneOf("method", o.Method, Methods()); err != nil {
+	if err := oneOf("profile of "+o.Method, o.Profile, kind.Profiles); err != nil {
 		return o, err
 	}
-	if err := oneOf("profile", o.Profile, Profiles()); err != nil {
-		return o, err
-	}
-	if !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > maxSide) {
-		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, maxSide)
+	o.Options = o.forMethod(kind)
+	if most := min(o.MaxSide, maxSide); !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > most) {
+		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, most)
 	}
 	if o.Refine != nil {
 		if _, err := refine.New(*o.Refine); err != nil {
+			return o, err
+		}
+		if err := checkEffort(o.Refine); err != nil {
 			return o, err
 		}
 	}
@@ -119,7 +130,7 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 // A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
 // that the model has not seen. For the pixel thresholds some of them are scored once more with a simulated defect painted on
 // them (synth.Paint): see Promise. That costs making all maps of the held-out images, and of 24 to 48 images that have
-// something to refine, a second or so each on a processor. Memory: the method's own (see padim and patchcore) and a few images; images are read once
+// something to refine, a second or so each on a processor. Memory: the method's own (see its package) and a few images; images are read once
 // for each pass over them.
 func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(dataset.Item, error)) (*Model, error) {
 	o, err := o.withDefaults()
@@ -132,6 +143,9 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	bb, err := o.openBackbone()
 	if err != nil {
 		return nil, err
+	}
+	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
+		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
 	f := &fitter{o: o, bb: bb}
 	usable, hash, err := f.check(ctx, items, skip)
@@ -324,27 +338,44 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Metho
 			return net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{f.bb.Normalize(fr.y)})
 		}, visit)
 	}
-	switch f.o.Method {
-	case "padim":
-		o, err := padim.ProfileOptions(f.o.Profile)
-		if err != nil {
-			return nil, err
-		}
-		o.Seed, o.Native = f.o.Seed, f.o.Size.Native()
-		return padim.Fit(ctx, features, o)
-	case "patchcore":
-		o, err := patchcore.ProfileOptions(f.o.Profile)
-		if err != nil {
-			return nil, err
-		}
-		o.Seed = f.o.Seed
-		o.Progress = func(done, total int) { f.o.Progress(Progress{"coreset", done, total}) }
-		if f.o.Device != nil {
-			o.KCentre = f.kCentre
-		}
-		return patchcore.Fit(ctx, features, o)
+	kind, err := family(f.o.Method)
+	if err != nil {
+		return nil, err
 	}
-	return nil, oneOf("method", f.o.Method, Methods())
+	fitting := method.Fitting{
+		Profile: f.o.Profile, Seed: f.o.Seed, Native: f.o.Size.Native(), Features: features, Executor: f.o.Executor,
+		Progress: func(p method.Progress) {
+			f.o.Progress(Progress{p.Phase, p.Done, p.Total})
+			if f.o.Training != nil && p.Phase == "training" {
+				f.o.Training(p)
+			}
+		},
+	}
+	if f.o.Device != nil {
+		fitting.KCentre = f.kCentre
+	}
+	if f.o.Checkpoint != "" {
+		fitting.Checkpoint = checkpoint(f.o.Checkpoint)
+	}
+	return kind.Fit(ctx, fitting)
+}
+
+// checkpoint is a file with unfinished work.
+type checkpoint string
+
+// Load implements method.Checkpoint. A file that is broken, or something else, is an error: it is not this program's to replace.
+func (c checkpoint) Load() (*artifact.File, error) {
+	f, err := artifact.Open(string(c))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return f, err
+}
+
+// Save implements method.Checkpoint.
+func (c checkpoint) Save(w *artifact.Writer) error {
+	_, err := w.WriteFile(string(c))
+	return err
 }
 
 // kCentre chooses on the device; on the CPU if that fails and may.

@@ -20,9 +20,11 @@ type frame struct {
 	nativeH, nativeW int
 }
 
-// maxFrame bounds the pixels of a frame that is larger than its image: padding makes several of each pixel of a thin one.
-// Above it a frame may have a quarter more than its image.
-const maxFrame = imageio.DefaultMaxPixels
+// maxFrame bounds the pixels of the frame of an image of native size, by its own pixels: thin images may grow to several times
+// what they are, small ones to the largest square that engines take, and large ones by a quarter.
+func maxFrame(pixels int) int {
+	return min(max(DefaultMaxSide*DefaultMaxSide, 4*pixels), max(imageio.DefaultMaxPixels, pixels)/4*5)
+}
 
 // layFrame says what a frame of an image of h x w pixels will be, without its pixels: H x W of them. Its sides become
 // multiples of multiple, at least least.
@@ -40,7 +42,7 @@ func layFrame(h, w int, size Size, multiple, least int) (f *frame, H, W int, err
 		W = H
 		f.top, f.left = (H-f.height)/2, (W-f.width)/2
 	}
-	if most := max(maxFrame, h*w) / 4 * 5; W > most/H {
+	if most := maxFrame(h * w); size.Native() && W > most/H {
 		return nil, 0, 0, fmt.Errorf("engine: %w: %d x %d pixels become %d x %d, at most %d are allowed", imageio.ErrTooLarge,
 			w, h, W, H, most)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,8 +15,6 @@ import (
 	"f2pad/engine/device"
 	"f2pad/engine/exec"
 	"f2pad/engine/method"
-	"f2pad/engine/method/padim"
-	"f2pad/engine/method/patchcore"
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
 )
@@ -167,12 +166,6 @@ func (m *Model) DescribeBackbone() any { return m.backbone.Describe() }
 // SHA256 is the hash of the model file this model was loaded from or saved to; empty before that.
 func (m *Model) SHA256() string { return m.hash }
 
-// Methods lists the detectors that Fit knows.
-func Methods() []string { return []string{"padim", "patchcore"} }
-
-// Profiles lists the named sets of method options.
-func Profiles() []string { return []string{"f2pad", "paper", "anomalib"} }
-
 // Backbones lists the built-in backbones.
 func Backbones() []string { return []string{"scatter"} }
 
@@ -293,13 +286,11 @@ func FromArtifact(f *artifact.File) (*Model, error) {
 	if m.backbone, err = backbone.Load(f); err != nil {
 		return nil, err
 	}
-	switch m.Info.Method {
-	case "padim":
-		m.method, err = padim.Load(f)
-	case "patchcore":
-		m.method, err = patchcore.Load(f)
-	}
+	kind, err := family(m.Info.Method)
 	if err != nil {
+		return nil, err
+	}
+	if m.method, err = kind.Load(f); err != nil {
 		return nil, err
 	}
 	for i := 0; f.Has(memorySection(i)); i++ {
@@ -313,25 +304,25 @@ func FromArtifact(f *artifact.File) (*Model, error) {
 		}
 		m.memory = append(m.memory, n)
 	}
+	if err := m.agree(); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 
-// check refuses what a model written by Fit never says.
+// check refuses what a model written by Fit never says; what the parts say of each other is agree's.
 func (i *ModelInfo) check() error {
 	if err := oneOf("method", i.Method, Methods()); err != nil {
 		return err
 	}
 	if i.Size.Px < 0 || i.Size.Px > maxSide {
-		return fmt.Errorf("engine: size %d px, want 0 (native) to %d", i.Size.Px, maxSide)
+		return fmt.Errorf("engine: size.px is %d, want 0 (native) to %d", i.Size.Px, maxSide)
 	}
-	if !(i.Calibration.Q995 > i.Calibration.Q50) {
-		return fmt.Errorf("engine: calibration quantiles %g and %g are not in order", i.Calibration.Q50, i.Calibration.Q995)
+	if i.Size.Native() && i.Size.KeepAspect {
+		return errors.New("engine: size.keep_aspect needs a size.px above 0")
 	}
-	if !(i.Calibration.MapQ995 > i.Calibration.MapQ50) {
-		return fmt.Errorf("engine: the map's calibration quantiles %g and %g are not in order", i.Calibration.MapQ50, i.Calibration.MapQ995)
-	}
-	if _, ok := i.Calibration.PixelThreshold[refine.Base]; !ok {
-		return fmt.Errorf("engine: no threshold for the map %s", refine.Base)
+	if err := i.Calibration.check(); err != nil {
+		return fmt.Errorf("engine: calibration.%w", err)
 	}
 	if i.Refine.Revision < 1 {
 		return errors.New("engine: no options of the refinement")
@@ -344,9 +335,104 @@ func (i *ModelInfo) check() error {
 			return fmt.Errorf("engine: threshold for an unknown map %q: want one of %v", k, Kinds())
 		}
 	}
-	_, err := refine.New(i.Refine)
-	return err
+	if _, err := refine.New(i.Refine); err != nil {
+		return err
+	}
+	return checkEffort(&i.Refine)
 }
 
-// maxSide is the largest square that images are resized to.
-const maxSide = 8192
+// check refuses what no calibration finds; the error begins with the field.
+func (c *Calibration) check() error {
+	if !(c.Q995 > c.Q50) {
+		return fmt.Errorf("q995 is %g, want more than q50, %g", c.Q995, c.Q50)
+	}
+	if !(c.MapQ995 > c.MapQ50) {
+		return fmt.Errorf("map_q995 is %g, want more than map_q50, %g", c.MapQ995, c.MapQ50)
+	}
+	if _, ok := c.PixelThreshold[refine.Base]; !ok {
+		return fmt.Errorf("pixel_threshold: no threshold for the map %s", refine.Base)
+	}
+	type field struct {
+		name        string
+		value       float64
+		least, most float64
+	}
+	const huge = math.MaxFloat32 // of which scores are
+	all := []field{
+		{"q50", c.Q50, -huge, huge},
+		{"q995", c.Q995, -huge, huge},
+		{"map_q50", c.MapQ50, -huge, huge},
+		{"map_q995", c.MapQ995, -huge, huge},
+		{"image_fpr", c.ImageFPR, 0, 1},
+		{"image_threshold", c.ImageThreshold, 0, huge},
+		{"pixel_fpr", c.PixelFPR, 0, 1},
+		{"painted_images", float64(c.Painted), 0, math.MaxInt32},
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.PixelThreshold)) {
+		all = append(all, field{fmt.Sprintf("pixel_threshold.%s", k), c.PixelThreshold[k], 0, huge})
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.Promises)) {
+		p := c.Promises[k]
+		all = append(all, field{fmt.Sprintf("pixel_promise.%s.above", k), p.Above, 0, 1})
+		if p.Dice.Defined() {
+			all = append(all, field{fmt.Sprintf("pixel_promise.%s.dice", k), float64(p.Dice), 0, 1})
+		}
+	}
+	for _, f := range all {
+		if !(f.value >= f.least && f.value <= f.most) {
+			return fmt.Errorf("%s is %g, want %g to %g", f.name, f.value, f.least, f.most)
+		}
+	}
+	return nil
+}
+
+// checkEffort bounds what refining an image can cost by some ten to thirty times what the defaults do.
+func checkEffort(o *refine.Options) error {
+	for _, v := range []struct {
+		field       string
+		value, most int
+	}{
+		{"fills.count", o.Fills.Count, 32},
+		{"fills.shifts", o.Fills.Shifts, 10_000},
+		{"fills.ring_pixels", o.Fills.RingPixels, 5_000},
+		{"optimiser.iterations", o.Optimiser.Iterations, 200},
+	} {
+		if v.value > v.most {
+			return fmt.Errorf("engine: refine.%s is %d, at most %d are allowed", v.field, v.value, v.most)
+		}
+	}
+	return nil
+}
+
+// agree compares what the parts of a model say of each other, so that what does not fit is known before an image is scored.
+func (m *Model) agree() error {
+	shape, widths := m.method.Shape(), m.backbone.Widths()
+	if !slices.Equal(shape.Widths, widths) {
+		return fmt.Errorf("engine: %s has layers of %v channels, the backbone %s of %v", m.Info.Method, shape.Widths, m.backbone.Name(), widths)
+	}
+	if stride := m.backbone.Stride(); m.Info.Refine.Current() && m.Info.Refine.Stride != stride {
+		return fmt.Errorf("engine: refine.stride is %d, the backbone %s has %d", m.Info.Refine.Stride, m.backbone.Name(), stride)
+	}
+	if shape.H == 0 {
+		return nil
+	}
+	if m.Info.Size.Native() {
+		return fmt.Errorf("engine: %s has a grid of %dx%d cells, for one size of images, but size.px is 0 (native)", m.Info.Method, shape.H, shape.W)
+	}
+	if side := m.side() / m.backbone.Stride(); shape.H != side || shape.W != side {
+		return fmt.Errorf("engine: %s has a grid of %dx%d cells, but size.px %d makes %dx%d", m.Info.Method, shape.H, shape.W, m.Info.Size.Px, side, side)
+	}
+	return nil
+}
+
+// side is that of the square that images become, padding included; of a model of native size, of the least.
+func (m *Model) side() int {
+	return roundUp(max(m.Info.Size.Px, m.backbone.MinSide()), m.backbone.Multiple())
+}
+
+// maxSide is the largest square that images can be resized to; DefaultMaxSide the largest that an engine takes unless it is
+// told otherwise: an image of it takes some 2 GB while it is scored.
+const (
+	maxSide        = 8192
+	DefaultMaxSide = 4096
+)

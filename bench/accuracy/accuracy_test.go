@@ -203,9 +203,9 @@ func read(t *testing.T, o options) (p page) {
 func TestFinishedCombinationsAreNotRunAgain(t *testing.T) {
 	o, calls := stubbed(t)
 	require.NoError(t, bench(o, io.Discard))
-	require.Equal(t, 4, calls("fit"), "2 methods, 2 sizes")
+	require.Equal(t, 6, calls("fit"), "3 methods, 2 sizes")
 	p := read(t, o)
-	require.Len(t, p.Results, 4)
+	require.Len(t, p.Results, 6)
 	r := p.Results[0]
 	require.Equal(t, "synth-weave/padim/scatter/256", r.name())
 	require.Equal(t, []int{5, 1, 1}, []int{r.Train, r.Failed, len(r.Rows)})
@@ -222,7 +222,7 @@ func TestFinishedCombinationsAreNotRunAgain(t *testing.T) {
 	o.run = regexp.MustCompile("grain/padim/scatter/256")
 	require.NoError(t, bench(o, io.Discard))
 	require.Equal(t, 1, calls("fit"))
-	require.Len(t, read(t, o).Results, 5, "those that -run leaves out are on the page")
+	require.Len(t, read(t, o).Results, 7, "those that -run leaves out are on the page")
 
 	broken, err := filepath.Glob(filepath.Join(o.work(), "synth-grain-*.json"))
 	require.NoError(t, err)
@@ -244,15 +244,15 @@ func TestFailuresDoNotStopTheRest(t *testing.T) {
 	o, calls := stubbed(t)
 	require.NoError(t, os.WriteFile(os.Getenv("STUB_FAIL"), nil, 0o666))
 	var out strings.Builder
-	require.ErrorContains(t, bench(o, &out), "4 failed: synth-weave/padim/scatter/256; ")
-	require.Equal(t, 4, calls("eval"))
+	require.ErrorContains(t, bench(o, &out), "6 failed: synth-weave/padim/scatter/256; ")
+	require.Equal(t, 6, calls("eval"))
 	p := read(t, o)
-	require.Len(t, p.Failed, 4)
+	require.Len(t, p.Failed, 6)
 	require.Contains(t, p.Failed[0], "eval: exit status 7")
 	require.Contains(t, out.String(), "FAILED: eval: exit status 7")
 	require.NoError(t, os.Remove(os.Getenv("STUB_FAIL")))
 	require.NoError(t, bench(o, io.Discard))
-	require.Len(t, read(t, o).Results, 4)
+	require.Len(t, read(t, o).Results, 6)
 }
 
 func TestListing(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 
 func refinements() []job {
 	var all []job
-	for _, method := range engine.Methods() {
+	for _, method := range compared {
 		for _, single := range []bool{true, false} {
 			what := map[bool]string{true: "one iteration", false: "all steps"}[single]
 			all = append(all, job{

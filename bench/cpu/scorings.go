@@ -12,9 +12,12 @@ import (
 	"f2pad/engine/refine"
 )
 
+// compared are the methods that the peers' scripts know, too.
+var compared = []string{"padim", "patchcore"}
+
 func scorings() []job {
 	var all []job
-	for _, method := range engine.Methods() {
+	for _, method := range compared {
 		all = append(all, job{
 			name: fmt.Sprintf("scoring files, %s on %s, batch %d", method, arch, batch),
 			do:   func(m *meter, r *row) error { return m.scoring(r, method) },

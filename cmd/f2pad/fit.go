@@ -4,27 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"f2pad/engine"
 	"f2pad/engine/backbone"
 	"f2pad/engine/backbone/pretrained"
 	"f2pad/engine/dataset"
+	"f2pad/engine/method"
 
 	"github.com/spf13/cobra"
 )
 
 func (p *program) fit() *cobra.Command {
 	o := engine.FitOptions{
-		Profile: engine.Profiles()[0], Backbone: engine.Backbones()[0], Size: engine.Size{Px: 256}, Program: version(),
+		Backbone: engine.Backbones()[0], Size: engine.Size{Px: 256}, Program: version(),
 	}
 	var data, images, out string
 	pre := preprocessing{Preprocess: backbone.ImageNet}
 	cmd := &cobra.Command{
-		Use:   "fit (--data DIR | --images DIR) --method padim|patchcore --out MODEL",
+		Use:   "fit (--data DIR | --images DIR) --method padim|patchcore|cflow --out MODEL",
 		Short: "Learn a model from normal images",
 		Long: `Learn a model from normal images. One image in five is kept back to calibrate the thresholds: no real defect and no label
 takes part. Images that cannot be used are reported and left out (exit code 3).
@@ -44,7 +47,10 @@ From torchvision, for example:
   net = torchvision.models.resnet18(weights="DEFAULT").eval()
   torch.onnx.export(net, torch.zeros(1, 3, 256, 256), "resnet18.onnx", dynamo=False)
 
-The model remembers where the file is, and its hash; score and eval look for it there and beside the model.`,
+The model remembers where the file is, and its hash; score and eval look for it there and beside the model.
+
+cflow is trained, for some minutes. What it has learned so far is kept beside MODEL, in MODEL.part; a fit that was interrupted
+goes on from there when it is started again with the same images and options, and ends with the same model.`,
 		Example: `  f2pad fit --data mvtec/leather --method patchcore --out leather.f2pad
   f2pad fit --data mvtec/leather --method patchcore --backbone efficientnet-lite0 --out leather.f2pad
   f2pad fit --images photos/good --method padim --size native --out part.f2pad
@@ -94,7 +100,7 @@ The model remembers where the file is, and its hash; score and eval look for it 
 	f.StringVar(&o.Backbone, "backbone", o.Backbone, "network that makes the features: a `NAME` of f2pad backbones, or an ONNX file FILE.onnx")
 	f.StringSliceVar(&o.Layers, "layers", nil, "`NAMES` of the network's layers that make the features; f2pad inspect lists an ONNX file's")
 	pre.flags(f)
-	f.Var(choice{&o.Profile, engine.Profiles()}, "profile", "tradition whose conventions the method follows")
+	f.Var(choice{&o.Profile, engine.Profiles()}, "profile", "tradition whose conventions the method follows; default: the method's own, f2pad, or compact of cflow")
 	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
 	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to the square by reflection instead of stretching")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of every random choice")
@@ -143,7 +149,8 @@ func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.F
 	if o.Options, err = p.computing(); err != nil {
 		return err
 	}
-	o.Progress = p.progress
+	o.Progress, o.Training = p.progress, p.training()
+	o.Checkpoint = path + ".part"
 	m, err := engine.Fit(ctx, items, o, func(it dataset.Item, err error) { p.fail(it.Path, err) })
 	if err != nil {
 		return err
@@ -151,11 +158,43 @@ func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.F
 	if _, err := m.Save(path); err != nil {
 		return err
 	}
+	if err := os.Remove(o.Checkpoint); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	msg, err := describe(path, m)
 	if err != nil {
 		return err
 	}
 	return p.ui.Show(msg)
+}
+
+// training says how a method's training goes, now and then.
+func (p *program) training() func(method.Progress) {
+	var last time.Time
+	return func(t method.Progress) {
+		if time.Since(last) < trainingEvery && t.Done < t.Total {
+			return
+		}
+		last = time.Now()
+		p.ui.Note(trained{t.Done, t.Total, t.Loss, t.Left.Seconds()})
+	}
+}
+
+const trainingEvery = 10 * time.Second
+
+// trained is how far a training is.
+type trained struct {
+	Step  int     `json:"step"`
+	Steps int     `json:"steps"`
+	Loss  float64 `json:"loss"`
+	Left  float64 `json:"seconds_left"` // at most: it may end early
+}
+
+func (trained) MessageType() string { return "training" }
+
+func (t trained) Text(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "training: step %d of %d, loss %.4f, %.0f s left at most\n", t.Step, t.Steps, t.Loss, t.Left)
+	return err
 }
 
 // writable makes the folder that path lies in and checks that a file can be made there, before hours are spent on what goes

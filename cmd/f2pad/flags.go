@@ -107,8 +107,8 @@ func (m modelSize) Set(s string) error {
 		*m.px = 0
 		return nil
 	}
-	if (number{m.px, minSize, maxSize}).Set(s) != nil {
-		return fmt.Errorf("must be %s or a number of pixels from %d to %d", native, minSize, maxSize)
+	if (number{m.px, minSize, engine.DefaultMaxSide}).Set(s) != nil {
+		return fmt.Errorf("must be %s or a number of pixels from %d to %d", native, minSize, engine.DefaultMaxSide)
 	}
 	return nil
 }

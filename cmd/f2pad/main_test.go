@@ -149,11 +149,11 @@ func TestEveryVerbExplainsItself(t *testing.T) {
 func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 	for args, want := range map[string]string{
 		"paint":                      `unknown command "paint"`,
-		"fit --method cflow":         `"cflow" for "--method" flag: must be padim or patchcore`,
+		"fit --method flow":          `"flow" for "--method" flag: must be padim, patchcore or cflow`,
 		"fit --data d --out m":       `required flag(s) "method" not set`,
 		"fit --method padim --out m": `[data images] is required`,
 		"fit --method padim --out m --data d --images i":                                `[data images] were all set`,
-		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or a number of pixels from 32 to 8192`,
+		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or a number of pixels from 32 to 4096`,
 		"fit --method padim --out m --data d --executor tpu":                            `"--executor" flag: must be auto, go or ort`,
 		"fit --method padim --out m --data d --ort-provider tpu":                        `"--ort-provider" flag: must be cpu, cuda or tensorrt`,
 		"fit --method padim --out m --data d --backbone vgg":                            `--backbone must be scatter, efficientnet-lite0, efficientnet-lite1, efficientnet-lite2 or a file FILE.onnx`,
@@ -167,7 +167,7 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --method padim --out m --data d --std 1,0,1":                 `"--std" flag: must be three numbers R,G,B above 0`,
 		"fit --method padim --out m --data d --range 2":                   `"--range" flag: must be 1 or 255`,
 		"fit --method padim --out m --data d --channels grb":              `"--channels" flag: must be rgb or bgr`,
-		"fit --method padim --out m --data d --profile best":              `"--profile" flag: must be f2pad, paper or anomalib`,
+		"fit --method padim --out m --data d --profile best":              `"--profile" flag: must be f2pad, paper, anomalib or compact`,
 		"fit --method padim --out m --data d --size native --keep-aspect": `--keep-aspect needs --size PX`,
 		"fit --method padim --out m --data d --seed -1":                   `"--seed" flag`,
 		"fit --method padim --out m --data d extra":                       `unknown command "extra"`,
@@ -302,6 +302,32 @@ func TestFitSaysWhatItLearned(t *testing.T) {
 	for _, want := range []string{last["sha256"].(string), "patchcore, profile anomalib", "size 48, seed 3", "sections", "refinement {"} {
 		require.Contains(t, text.out, want)
 	}
+}
+
+func TestAFlowGoesThroughEveryVerb(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	out := filepath.Join(dir, "m")
+	r := f2pad(t, "fit", "--data", data(), "--method", "cflow", "--size", "48", "--seed", "3", "--out", out, "--json")
+	require.Equal(t, exitOK, r.code, r.out)
+	all := messages(t, r.out)
+	require.Contains(t, types(all), "training")
+	last := all[len(all)-1]
+	require.Equal(t, "compact", last["info"].(map[string]any)["profile"])
+	require.EqualValues(t, 6, last["state"].(map[string]any)["blocks"])
+	for _, m := range all {
+		if m["message_type"] == "training" {
+			require.ElementsMatch(t, []string{"message_type", "step", "steps", "loss", "seconds_left"}, keys(m))
+		}
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1, "unfinished work goes with the end")
+	require.Contains(t, f2pad(t, "inspect", out).out, "cflow, profile compact")
+	r = f2pad(t, "score", "--model", out, "--out", filepath.Join(dir, "results"), "--maps", "--masks", filepath.Join(data(), "test"), "--json")
+	require.Equal(t, exitOK, r.code, r.out)
+	r = f2pad(t, "eval", "--data", data(), "--model", out, "--limit", "1", "--json")
+	require.Equal(t, exitOK, r.code, r.out)
 }
 
 func TestFitIsReproducible(t *testing.T) {

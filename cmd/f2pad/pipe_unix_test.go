@@ -48,7 +48,7 @@ func TestPipesAreNoInputs(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(mask, 0o600))
 	r := quick(t, "eval", "--data", set, "--model", model(), "--refine", "none")
 	require.Equal(t, exitPartial, r.code, r.err)
-	require.Contains(t, r.err, mask+": not a regular file")
+	require.Contains(t, r.err, mask+": not a supported image: not a regular file")
 
 	b, onnx, pkg := pipe("m.f2pad"), pipe("net.onnx"), pipe("package.whl")
 	for _, args := range [][]string{

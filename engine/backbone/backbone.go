@@ -27,6 +27,8 @@ type Backbone interface {
 	Margin() int
 	// MinSide is the least height and width that Graph takes.
 	MinSide() int
+	// Widths lists the channels of each layer, finest first; nil before a Fitter has learned.
+	Widths() []int
 	// Normalize says how an image's pixels become the graph's input; it sees the whole image, also when windows of it
 	// are run.
 	Normalize(img *tensor.Dense) Affine

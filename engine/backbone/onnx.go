@@ -89,6 +89,7 @@ const onnxName = "onnx"
 // Bounds of what a model may say about its network. A square of maxLeast pixels is half of what an image may have.
 const (
 	maxLeast    = 1 << 13
+	maxMultiple = 1 << 8 // several times the coarsest stride in use
 	maxLayers   = 64
 	maxChannels = 1 << 16
 )
@@ -197,6 +198,9 @@ func (b *ONNX) Margin() int { return b.info.Margin }
 // MinSide implements Backbone.
 func (b *ONNX) MinSide() int { return b.info.MinSide }
 
+// Widths implements Backbone.
+func (b *ONNX) Widths() []int { return slices.Clone(b.info.Features) }
+
 // Normalize implements Backbone: it is the same for all images.
 func (b *ONNX) Normalize(*tensor.Dense) Affine {
 	p := &b.info.Preprocess
@@ -297,8 +301,8 @@ func (i *onnxInfo) check() error {
 	}{
 		{"number of layers", len(i.Layers), 1, maxLayers},
 		{"number of features", len(i.Features), len(i.Layers), len(i.Layers)},
-		{"stride", i.Stride, 1, maxLeast},
-		{"multiple", i.Multiple, i.Stride, maxLeast},
+		{"stride", i.Stride, 1, maxMultiple},
+		{"multiple", i.Multiple, i.Stride, maxMultiple},
 		{"multiple's remainder by the stride", i.Multiple % max(i.Stride, 1), 0, 0},
 		{"least side, min_side,", i.MinSide, i.Multiple, maxLeast},
 		{"margin", i.Margin, 0, Whole},

@@ -168,7 +168,8 @@ func TestLoadRefusesBrokenONNXSections(t *testing.T) {
 		"number of layers is 65": func(i *onnxInfo) {
 			i.Layers, i.Features = make([]string, 65), slices.Repeat([]int{1}, 65)
 		},
-		"sha256": func(i *onnxInfo) { i.SHA256 = "" },
+		"multiple is 512": func(i *onnxInfo) { i.Multiple, i.MinSide = 512, 512 },
+		"sha256":          func(i *onnxInfo) { i.SHA256 = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			broken := b.info

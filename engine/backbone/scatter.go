@@ -95,6 +95,14 @@ func (s *Scatter) Features() int {
 	return len(s.projection) / len(s.mean)
 }
 
+// Widths is Features, of the only layer.
+func (s *Scatter) Widths() []int {
+	if n := s.Features(); n > 0 {
+		return []int{n}
+	}
+	return nil
+}
+
 // Normalize of a grey model scales the image to a mean luminance of 0.4; an image darker than one step of 8 bits counts
 // as one step bright. A colour model takes images as they are. img is [3,H,W].
 func (s *Scatter) Normalize(img *tensor.Dense) Affine {

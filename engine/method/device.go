@@ -1,6 +1,12 @@
 package method
 
-import "context"
+import (
+	"context"
+	"errors"
+)
+
+// ErrNoDevice means that a method computes on the CPU only.
+var ErrNoDevice = errors.New("it computes on the CPU only")
 
 // Device computes what is heavy in a method, and its map. It is safe for concurrent use. Without a device a method computes
 // on the CPU, in types of its own that implement Gaussians and Bank.

@@ -17,7 +17,7 @@ type Features func(ctx context.Context, visit func(f []*tensor.Dense) error) err
 
 // Method is a fitted detector. It is safe for concurrent use.
 type Method interface {
-	// Name is what --method takes: "padim", "patchcore".
+	// Name is what --method takes: "padim", "patchcore", "cflow".
 	Name() string
 	// Score fills r.S for the feature maps f ([N,D,h,w] per layer), and r.Image if it is not nil and the method has an
 	// image score of its own. Where r.Where is set, other locations may be left alone. r keeps what Grad needs.
@@ -25,6 +25,8 @@ type Method interface {
 	// Grad fills df (shapes of f) with sum_v dS[v] * ds_v/df for the features and result of a Score call with r.Gradient.
 	// dS is 0 where a location was not wanted.
 	Grad(ctx context.Context, f []*tensor.Dense, r *Result, dS *tensor.Dense, df []*tensor.Dense) error
+	// Shape is what the method was fitted on.
+	Shape() Shape
 	// Map says how scores become a map at the image's resolution.
 	Map() MapOptions
 	// Describe lists the fitted state for people: profile, options, sizes (JSON-encodable).
@@ -34,6 +36,12 @@ type Method interface {
 	// On returns the same detector computing on d, which must outlive it. Close frees what it keeps there.
 	On(d Device) (Method, error)
 	Close() error
+}
+
+// Shape is what a method takes: layers of the given widths, finest first, on a grid of H x W cells, or on any if H is 0.
+type Shape struct {
+	Widths []int
+	H, W   int
 }
 
 // Result holds the scores of one batch.

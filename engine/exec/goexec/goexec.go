@@ -28,7 +28,7 @@ func New() *Executor { return &Executor{isa: gemm.Best()} }
 
 // Info says "go" on "cpu" in "float32".
 func (*Executor) Info() exec.Info {
-	return exec.Info{Executor: "go", Device: "cpu", Precision: "float32", Version: "2"}
+	return exec.Info{Executor: "go", Device: "cpu", Precision: "float32", Version: "3"}
 }
 
 // Compile validates g, folds its BatchNormalizations, drops what no output needs and plans the buffers. g is neither

@@ -80,11 +80,11 @@ func unary(n *graph.Node) (f func(y, x []float32), cost int) {
 			}
 		}, 4
 	case graph.Exp:
-		return double(math.Exp), slow
+		return vec.Exp, 4
 	case graph.Log:
 		return double(math.Log), slow
 	case graph.Tanh:
-		return double(math.Tanh), slow
+		return vec.Tanh, 4
 	case graph.Erf:
 		return double(math.Erf), slow
 	default: // Sigmoid

@@ -27,6 +27,16 @@ func stepAVX2(y []float32, x []float32, lo float32, hi float32)
 //go:noescape
 func gateAVX2(y []float32, a []float32, b []float32, lo float32, hi float32)
 
+// expAVX2 is expGo for whole vectors: e to the power of x.
+//
+//go:noescape
+func expAVX2(y []float32, x []float32)
+
+// tanhAVX2 is tanhGo for whole vectors: the hyperbolic tangent of x.
+//
+//go:noescape
+func tanhAVX2(y []float32, x []float32)
+
 // addAVX2 is addGo for whole vectors: a + b.
 //
 //go:noescape

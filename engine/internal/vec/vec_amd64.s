@@ -140,6 +140,360 @@ done:
 	VZEROUPPER
 	RET
 
+// func expAVX2(y []float32, x []float32)
+// Requires: AVX, AVX2
+TEXT ·expAVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), AX
+	MOVQ y_len+8(FP), CX
+	MOVQ x_base+24(FP), DX
+	SHRQ $0x03, CX
+	JZ   done
+
+loop:
+	VMOVUPS   (DX), Y0
+	ADDQ      $0x20, DX
+	VMOVUPS   constantc2d00000<>+0(SB), Y1
+	VMAXPS    Y0, Y1, Y1
+	VMOVUPS   constant42b20000<>+0(SB), Y2
+	VMINPS    Y1, Y2, Y1
+	VMULPS    constant3fb8aa3b<>+0(SB), Y1, Y0
+	VROUNDPS  $0x00, Y0, Y0
+	VMULPS    constant3f318000<>+0(SB), Y0, Y2
+	VSUBPS    Y2, Y1, Y1
+	VMULPS    constantb95e8083<>+0(SB), Y0, Y2
+	VSUBPS    Y2, Y1, Y1
+	VMOVUPS   constant39506967<>+0(SB), Y3
+	VMULPS    Y1, Y3, Y3
+	VADDPS    constant3ab743ce<>+0(SB), Y3, Y3
+	VMULPS    Y1, Y3, Y3
+	VADDPS    constant3c088908<>+0(SB), Y3, Y3
+	VMULPS    Y1, Y3, Y3
+	VADDPS    constant3d2aa9c1<>+0(SB), Y3, Y3
+	VMULPS    Y1, Y3, Y3
+	VADDPS    constant3e2aaaaa<>+0(SB), Y3, Y3
+	VMULPS    Y1, Y3, Y3
+	VADDPS    constant3f000000<>+0(SB), Y3, Y3
+	VMULPS    Y1, Y1, Y2
+	VMULPS    Y2, Y3, Y3
+	VADDPS    Y1, Y3, Y3
+	VADDPS    constant3f800000<>+0(SB), Y3, Y3
+	VCVTPS2DQ Y0, Y0
+	VPSRAD    $0x01, Y0, Y1
+	VPSUBD    Y1, Y0, Y0
+	VPADDD    constant0000007f<>+0(SB), Y1, Y1
+	VPSLLD    $0x17, Y1, Y1
+	VMULPS    Y1, Y3, Y3
+	VPADDD    constant0000007f<>+0(SB), Y0, Y0
+	VPSLLD    $0x17, Y0, Y0
+	VMULPS    Y0, Y3, Y3
+	VMOVUPS   Y3, (AX)
+	ADDQ      $0x20, AX
+	DECQ      CX
+	JNZ       loop
+
+done:
+	VZEROUPPER
+	RET
+
+DATA constantc2d00000<>+0(SB)/4, $0xc2d00000
+DATA constantc2d00000<>+4(SB)/4, $0xc2d00000
+DATA constantc2d00000<>+8(SB)/4, $0xc2d00000
+DATA constantc2d00000<>+12(SB)/4, $0xc2d00000
+DATA constantc2d00000<>+16(SB)/4, $0xc2d00000
+DATA constantc2d00000<>+20(SB)/4, $0xc2d00000
+DATA constantc2d00000<>+24(SB)/4, $0xc2d00000
+DATA constantc2d00000<>+28(SB)/4, $0xc2d00000
+GLOBL constantc2d00000<>(SB), RODATA|NOPTR, $32
+
+DATA constant42b20000<>+0(SB)/4, $0x42b20000
+DATA constant42b20000<>+4(SB)/4, $0x42b20000
+DATA constant42b20000<>+8(SB)/4, $0x42b20000
+DATA constant42b20000<>+12(SB)/4, $0x42b20000
+DATA constant42b20000<>+16(SB)/4, $0x42b20000
+DATA constant42b20000<>+20(SB)/4, $0x42b20000
+DATA constant42b20000<>+24(SB)/4, $0x42b20000
+DATA constant42b20000<>+28(SB)/4, $0x42b20000
+GLOBL constant42b20000<>(SB), RODATA|NOPTR, $32
+
+DATA constant3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
+DATA constant3fb8aa3b<>+4(SB)/4, $0x3fb8aa3b
+DATA constant3fb8aa3b<>+8(SB)/4, $0x3fb8aa3b
+DATA constant3fb8aa3b<>+12(SB)/4, $0x3fb8aa3b
+DATA constant3fb8aa3b<>+16(SB)/4, $0x3fb8aa3b
+DATA constant3fb8aa3b<>+20(SB)/4, $0x3fb8aa3b
+DATA constant3fb8aa3b<>+24(SB)/4, $0x3fb8aa3b
+DATA constant3fb8aa3b<>+28(SB)/4, $0x3fb8aa3b
+GLOBL constant3fb8aa3b<>(SB), RODATA|NOPTR, $32
+
+DATA constant3f318000<>+0(SB)/4, $0x3f318000
+DATA constant3f318000<>+4(SB)/4, $0x3f318000
+DATA constant3f318000<>+8(SB)/4, $0x3f318000
+DATA constant3f318000<>+12(SB)/4, $0x3f318000
+DATA constant3f318000<>+16(SB)/4, $0x3f318000
+DATA constant3f318000<>+20(SB)/4, $0x3f318000
+DATA constant3f318000<>+24(SB)/4, $0x3f318000
+DATA constant3f318000<>+28(SB)/4, $0x3f318000
+GLOBL constant3f318000<>(SB), RODATA|NOPTR, $32
+
+DATA constantb95e8083<>+0(SB)/4, $0xb95e8083
+DATA constantb95e8083<>+4(SB)/4, $0xb95e8083
+DATA constantb95e8083<>+8(SB)/4, $0xb95e8083
+DATA constantb95e8083<>+12(SB)/4, $0xb95e8083
+DATA constantb95e8083<>+16(SB)/4, $0xb95e8083
+DATA constantb95e8083<>+20(SB)/4, $0xb95e8083
+DATA constantb95e8083<>+24(SB)/4, $0xb95e8083
+DATA constantb95e8083<>+28(SB)/4, $0xb95e8083
+GLOBL constantb95e8083<>(SB), RODATA|NOPTR, $32
+
+DATA constant39506967<>+0(SB)/4, $0x39506967
+DATA constant39506967<>+4(SB)/4, $0x39506967
+DATA constant39506967<>+8(SB)/4, $0x39506967
+DATA constant39506967<>+12(SB)/4, $0x39506967
+DATA constant39506967<>+16(SB)/4, $0x39506967
+DATA constant39506967<>+20(SB)/4, $0x39506967
+DATA constant39506967<>+24(SB)/4, $0x39506967
+DATA constant39506967<>+28(SB)/4, $0x39506967
+GLOBL constant39506967<>(SB), RODATA|NOPTR, $32
+
+DATA constant3ab743ce<>+0(SB)/4, $0x3ab743ce
+DATA constant3ab743ce<>+4(SB)/4, $0x3ab743ce
+DATA constant3ab743ce<>+8(SB)/4, $0x3ab743ce
+DATA constant3ab743ce<>+12(SB)/4, $0x3ab743ce
+DATA constant3ab743ce<>+16(SB)/4, $0x3ab743ce
+DATA constant3ab743ce<>+20(SB)/4, $0x3ab743ce
+DATA constant3ab743ce<>+24(SB)/4, $0x3ab743ce
+DATA constant3ab743ce<>+28(SB)/4, $0x3ab743ce
+GLOBL constant3ab743ce<>(SB), RODATA|NOPTR, $32
+
+DATA constant3c088908<>+0(SB)/4, $0x3c088908
+DATA constant3c088908<>+4(SB)/4, $0x3c088908
+DATA constant3c088908<>+8(SB)/4, $0x3c088908
+DATA constant3c088908<>+12(SB)/4, $0x3c088908
+DATA constant3c088908<>+16(SB)/4, $0x3c088908
+DATA constant3c088908<>+20(SB)/4, $0x3c088908
+DATA constant3c088908<>+24(SB)/4, $0x3c088908
+DATA constant3c088908<>+28(SB)/4, $0x3c088908
+GLOBL constant3c088908<>(SB), RODATA|NOPTR, $32
+
+DATA constant3d2aa9c1<>+0(SB)/4, $0x3d2aa9c1
+DATA constant3d2aa9c1<>+4(SB)/4, $0x3d2aa9c1
+DATA constant3d2aa9c1<>+8(SB)/4, $0x3d2aa9c1
+DATA constant3d2aa9c1<>+12(SB)/4, $0x3d2aa9c1
+DATA constant3d2aa9c1<>+16(SB)/4, $0x3d2aa9c1
+DATA constant3d2aa9c1<>+20(SB)/4, $0x3d2aa9c1
+DATA constant3d2aa9c1<>+24(SB)/4, $0x3d2aa9c1
+DATA constant3d2aa9c1<>+28(SB)/4, $0x3d2aa9c1
+GLOBL constant3d2aa9c1<>(SB), RODATA|NOPTR, $32
+
+DATA constant3e2aaaaa<>+0(SB)/4, $0x3e2aaaaa
+DATA constant3e2aaaaa<>+4(SB)/4, $0x3e2aaaaa
+DATA constant3e2aaaaa<>+8(SB)/4, $0x3e2aaaaa
+DATA constant3e2aaaaa<>+12(SB)/4, $0x3e2aaaaa
+DATA constant3e2aaaaa<>+16(SB)/4, $0x3e2aaaaa
+DATA constant3e2aaaaa<>+20(SB)/4, $0x3e2aaaaa
+DATA constant3e2aaaaa<>+24(SB)/4, $0x3e2aaaaa
+DATA constant3e2aaaaa<>+28(SB)/4, $0x3e2aaaaa
+GLOBL constant3e2aaaaa<>(SB), RODATA|NOPTR, $32
+
+DATA constant3f000000<>+0(SB)/4, $0x3f000000
+DATA constant3f000000<>+4(SB)/4, $0x3f000000
+DATA constant3f000000<>+8(SB)/4, $0x3f000000
+DATA constant3f000000<>+12(SB)/4, $0x3f000000
+DATA constant3f000000<>+16(SB)/4, $0x3f000000
+DATA constant3f000000<>+20(SB)/4, $0x3f000000
+DATA constant3f000000<>+24(SB)/4, $0x3f000000
+DATA constant3f000000<>+28(SB)/4, $0x3f000000
+GLOBL constant3f000000<>(SB), RODATA|NOPTR, $32
+
+DATA constant3f800000<>+0(SB)/4, $0x3f800000
+DATA constant3f800000<>+4(SB)/4, $0x3f800000
+DATA constant3f800000<>+8(SB)/4, $0x3f800000
+DATA constant3f800000<>+12(SB)/4, $0x3f800000
+DATA constant3f800000<>+16(SB)/4, $0x3f800000
+DATA constant3f800000<>+20(SB)/4, $0x3f800000
+DATA constant3f800000<>+24(SB)/4, $0x3f800000
+DATA constant3f800000<>+28(SB)/4, $0x3f800000
+GLOBL constant3f800000<>(SB), RODATA|NOPTR, $32
+
+DATA constant0000007f<>+0(SB)/4, $0x0000007f
+DATA constant0000007f<>+4(SB)/4, $0x0000007f
+DATA constant0000007f<>+8(SB)/4, $0x0000007f
+DATA constant0000007f<>+12(SB)/4, $0x0000007f
+DATA constant0000007f<>+16(SB)/4, $0x0000007f
+DATA constant0000007f<>+20(SB)/4, $0x0000007f
+DATA constant0000007f<>+24(SB)/4, $0x0000007f
+DATA constant0000007f<>+28(SB)/4, $0x0000007f
+GLOBL constant0000007f<>(SB), RODATA|NOPTR, $32
+
+// func tanhAVX2(y []float32, x []float32)
+// Requires: AVX, AVX2
+TEXT ·tanhAVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), AX
+	MOVQ y_len+8(FP), CX
+	MOVQ x_base+24(FP), DX
+	SHRQ $0x03, CX
+	JZ   done
+
+loop:
+	VMOVUPS   (DX), Y0
+	ADDQ      $0x20, DX
+	VANDPS    constant7fffffff<>+0(SB), Y0, Y1
+	VANDPS    constant80000000<>+0(SB), Y0, Y2
+	VMULPS    Y0, Y0, Y3
+	VMOVUPS   constantbbbaf0ea<>+0(SB), Y4
+	VMULPS    Y3, Y4, Y4
+	VADDPS    constant3ca9134e<>+0(SB), Y4, Y4
+	VMULPS    Y3, Y4, Y4
+	VADDPS    constantbd5c1e2d<>+0(SB), Y4, Y4
+	VMULPS    Y3, Y4, Y4
+	VADDPS    constant3e088393<>+0(SB), Y4, Y4
+	VMULPS    Y3, Y4, Y4
+	VADDPS    constantbeaaaa99<>+0(SB), Y4, Y4
+	VMULPS    Y3, Y4, Y4
+	VMULPS    Y0, Y4, Y4
+	VADDPS    Y0, Y4, Y4
+	VADDPS    Y1, Y1, Y0
+	VMOVUPS   constantc2d00000<>+0(SB), Y3
+	VMAXPS    Y0, Y3, Y3
+	VMOVUPS   constant42b20000<>+0(SB), Y6
+	VMINPS    Y3, Y6, Y3
+	VMULPS    constant3fb8aa3b<>+0(SB), Y3, Y0
+	VROUNDPS  $0x00, Y0, Y0
+	VMULPS    constant3f318000<>+0(SB), Y0, Y6
+	VSUBPS    Y6, Y3, Y3
+	VMULPS    constantb95e8083<>+0(SB), Y0, Y6
+	VSUBPS    Y6, Y3, Y3
+	VMOVUPS   constant39506967<>+0(SB), Y5
+	VMULPS    Y3, Y5, Y5
+	VADDPS    constant3ab743ce<>+0(SB), Y5, Y5
+	VMULPS    Y3, Y5, Y5
+	VADDPS    constant3c088908<>+0(SB), Y5, Y5
+	VMULPS    Y3, Y5, Y5
+	VADDPS    constant3d2aa9c1<>+0(SB), Y5, Y5
+	VMULPS    Y3, Y5, Y5
+	VADDPS    constant3e2aaaaa<>+0(SB), Y5, Y5
+	VMULPS    Y3, Y5, Y5
+	VADDPS    constant3f000000<>+0(SB), Y5, Y5
+	VMULPS    Y3, Y3, Y6
+	VMULPS    Y6, Y5, Y5
+	VADDPS    Y3, Y5, Y5
+	VADDPS    constant3f800000<>+0(SB), Y5, Y5
+	VCVTPS2DQ Y0, Y0
+	VPSRAD    $0x01, Y0, Y3
+	VPSUBD    Y3, Y0, Y0
+	VPADDD    constant0000007f<>+0(SB), Y3, Y3
+	VPSLLD    $0x17, Y3, Y3
+	VMULPS    Y3, Y5, Y5
+	VPADDD    constant0000007f<>+0(SB), Y0, Y0
+	VPSLLD    $0x17, Y0, Y0
+	VMULPS    Y0, Y5, Y5
+	VADDPS    constant3f800000<>+0(SB), Y5, Y5
+	VMOVUPS   constant40000000<>+0(SB), Y0
+	VDIVPS    Y5, Y0, Y5
+	VMOVUPS   constant3f800000<>+0(SB), Y0
+	VSUBPS    Y5, Y0, Y5
+	VORPS     Y2, Y5, Y5
+	VCMPPS    $0x11, constant3f200000<>+0(SB), Y1, Y1
+	VBLENDVPS Y1, Y4, Y5, Y5
+	VMOVUPS   Y5, (AX)
+	ADDQ      $0x20, AX
+	DECQ      CX
+	JNZ       loop
+
+done:
+	VZEROUPPER
+	RET
+
+DATA constant7fffffff<>+0(SB)/4, $0x7fffffff
+DATA constant7fffffff<>+4(SB)/4, $0x7fffffff
+DATA constant7fffffff<>+8(SB)/4, $0x7fffffff
+DATA constant7fffffff<>+12(SB)/4, $0x7fffffff
+DATA constant7fffffff<>+16(SB)/4, $0x7fffffff
+DATA constant7fffffff<>+20(SB)/4, $0x7fffffff
+DATA constant7fffffff<>+24(SB)/4, $0x7fffffff
+DATA constant7fffffff<>+28(SB)/4, $0x7fffffff
+GLOBL constant7fffffff<>(SB), RODATA|NOPTR, $32
+
+DATA constant80000000<>+0(SB)/4, $0x80000000
+DATA constant80000000<>+4(SB)/4, $0x80000000
+DATA constant80000000<>+8(SB)/4, $0x80000000
+DATA constant80000000<>+12(SB)/4, $0x80000000
+DATA constant80000000<>+16(SB)/4, $0x80000000
+DATA constant80000000<>+20(SB)/4, $0x80000000
+DATA constant80000000<>+24(SB)/4, $0x80000000
+DATA constant80000000<>+28(SB)/4, $0x80000000
+GLOBL constant80000000<>(SB), RODATA|NOPTR, $32
+
+DATA constantbbbaf0ea<>+0(SB)/4, $0xbbbaf0ea
+DATA constantbbbaf0ea<>+4(SB)/4, $0xbbbaf0ea
+DATA constantbbbaf0ea<>+8(SB)/4, $0xbbbaf0ea
+DATA constantbbbaf0ea<>+12(SB)/4, $0xbbbaf0ea
+DATA constantbbbaf0ea<>+16(SB)/4, $0xbbbaf0ea
+DATA constantbbbaf0ea<>+20(SB)/4, $0xbbbaf0ea
+DATA constantbbbaf0ea<>+24(SB)/4, $0xbbbaf0ea
+DATA constantbbbaf0ea<>+28(SB)/4, $0xbbbaf0ea
+GLOBL constantbbbaf0ea<>(SB), RODATA|NOPTR, $32
+
+DATA constant3ca9134e<>+0(SB)/4, $0x3ca9134e
+DATA constant3ca9134e<>+4(SB)/4, $0x3ca9134e
+DATA constant3ca9134e<>+8(SB)/4, $0x3ca9134e
+DATA constant3ca9134e<>+12(SB)/4, $0x3ca9134e
+DATA constant3ca9134e<>+16(SB)/4, $0x3ca9134e
+DATA constant3ca9134e<>+20(SB)/4, $0x3ca9134e
+DATA constant3ca9134e<>+24(SB)/4, $0x3ca9134e
+DATA constant3ca9134e<>+28(SB)/4, $0x3ca9134e
+GLOBL constant3ca9134e<>(SB), RODATA|NOPTR, $32
+
+DATA constantbd5c1e2d<>+0(SB)/4, $0xbd5c1e2d
+DATA constantbd5c1e2d<>+4(SB)/4, $0xbd5c1e2d
+DATA constantbd5c1e2d<>+8(SB)/4, $0xbd5c1e2d
+DATA constantbd5c1e2d<>+12(SB)/4, $0xbd5c1e2d
+DATA constantbd5c1e2d<>+16(SB)/4, $0xbd5c1e2d
+DATA constantbd5c1e2d<>+20(SB)/4, $0xbd5c1e2d
+DATA constantbd5c1e2d<>+24(SB)/4, $0xbd5c1e2d
+DATA constantbd5c1e2d<>+28(SB)/4, $0xbd5c1e2d
+GLOBL constantbd5c1e2d<>(SB), RODATA|NOPTR, $32
+
+DATA constant3e088393<>+0(SB)/4, $0x3e088393
+DATA constant3e088393<>+4(SB)/4, $0x3e088393
+DATA constant3e088393<>+8(SB)/4, $0x3e088393
+DATA constant3e088393<>+12(SB)/4, $0x3e088393
+DATA constant3e088393<>+16(SB)/4, $0x3e088393
+DATA constant3e088393<>+20(SB)/4, $0x3e088393
+DATA constant3e088393<>+24(SB)/4, $0x3e088393
+DATA constant3e088393<>+28(SB)/4, $0x3e088393
+GLOBL constant3e088393<>(SB), RODATA|NOPTR, $32
+
+DATA constantbeaaaa99<>+0(SB)/4, $0xbeaaaa99
+DATA constantbeaaaa99<>+4(SB)/4, $0xbeaaaa99
+DATA constantbeaaaa99<>+8(SB)/4, $0xbeaaaa99
+DATA constantbeaaaa99<>+12(SB)/4, $0xbeaaaa99
+DATA constantbeaaaa99<>+16(SB)/4, $0xbeaaaa99
+DATA constantbeaaaa99<>+20(SB)/4, $0xbeaaaa99
+DATA constantbeaaaa99<>+24(SB)/4, $0xbeaaaa99
+DATA constantbeaaaa99<>+28(SB)/4, $0xbeaaaa99
+GLOBL constantbeaaaa99<>(SB), RODATA|NOPTR, $32
+
+DATA constant40000000<>+0(SB)/4, $0x40000000
+DATA constant40000000<>+4(SB)/4, $0x40000000
+DATA constant40000000<>+8(SB)/4, $0x40000000
+DATA constant40000000<>+12(SB)/4, $0x40000000
+DATA constant40000000<>+16(SB)/4, $0x40000000
+DATA constant40000000<>+20(SB)/4, $0x40000000
+DATA constant40000000<>+24(SB)/4, $0x40000000
+DATA constant40000000<>+28(SB)/4, $0x40000000
+GLOBL constant40000000<>(SB), RODATA|NOPTR, $32
+
+DATA constant3f200000<>+0(SB)/4, $0x3f200000
+DATA constant3f200000<>+4(SB)/4, $0x3f200000
+DATA constant3f200000<>+8(SB)/4, $0x3f200000
+DATA constant3f200000<>+12(SB)/4, $0x3f200000
+DATA constant3f200000<>+16(SB)/4, $0x3f200000
+DATA constant3f200000<>+20(SB)/4, $0x3f200000
+DATA constant3f200000<>+24(SB)/4, $0x3f200000
+DATA constant3f200000<>+28(SB)/4, $0x3f200000
+GLOBL constant3f200000<>(SB), RODATA|NOPTR, $32
+
 // func addAVX2(y []float32, a []float32, b []float32)
 // Requires: AVX
 TEXT ·addAVX2(SB), NOSPLIT, $0-72

@@ -3,6 +3,7 @@ package methodtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -57,6 +58,11 @@ type Suite struct {
 	Load   func(*artifact.File) (method.Method, error)
 	// Layers of the images; every layer's grid divides the first one's, which has at least 16 x 16 cells.
 	Layers []Layer
+	// Differences is what the gradient may differ by from differences; none: a relative 1e-3.
+	Differences compare.Tolerance
+	// Kink is by which share of the slope differences to both sides may disagree where the score is smooth; 0: 0.01. A method with
+	// many small kinks needs less: half of it may be left in their mean.
+	Kink float64
 	// Context is how many cells around a location its score may depend on.
 	Context int
 }
@@ -161,13 +167,13 @@ func (s Suite) gradient(t *testing.T) {
 		centre := float64(here.s[v])
 		step := 0.002 * centre / math.Abs(slope)
 		up, down := (move(step, dir)-centre)/step, (centre-move(-step, dir))/step
-		if math.Abs(up-down) > 0.01*math.Abs(slope) {
+		if math.Abs(up-down) > cmp.Or(s.Kink, 0.01)*math.Abs(slope) {
 			continue
 		}
 		got, want = append(got, slope), append(want, (up+down)/2)
 	}
 	require.Greater(t, len(got), tries/2, "smooth locations")
-	compare.Require(t, "gradient", got, want, differences)
+	compare.Require(t, "gradient", got, want, cmp.Or(s.Differences, differences))
 }
 
 // batch: an image's results are bitwise the same alone and among others, in any order.
@@ -324,6 +330,12 @@ func (s Suite) description(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(data), `"profile"`)
 	require.NotEmpty(t, s.Method.Name())
+	shape := s.Method.Shape()
+	for l, layer := range s.Layers {
+		require.Equal(t, layer.C, shape.Widths[l])
+	}
+	require.Len(t, shape.Widths, len(s.Layers))
+	require.Contains(t, []method.Shape{{}, {H: s.Layers[0].H, W: s.Layers[0].W}}, method.Shape{H: shape.H, W: shape.W})
 }
 
 // badInput: arguments that do not fit each other are errors.

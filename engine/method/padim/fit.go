@@ -10,6 +10,7 @@ import (
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/method"
+	"f2pad/engine/method/internal/cholesky"
 
 	"gorgonia.org/tensor"
 )
@@ -121,7 +122,7 @@ type moments struct {
 
 func newMoments(states, k int) *moments {
 	return &moments{
-		k: k, shift: make([]float64, states*k), sum: make([]float64, states*k), outer: make([]float64, states*packed(k)),
+		k: k, shift: make([]float64, states*k), sum: make([]float64, states*k), outer: make([]float64, states*cholesky.Packed(k)),
 	}
 }
 
@@ -182,7 +183,7 @@ func (a *moments) addTexture(src []source, cells int) {
 				for p, v := range row(j) {
 					sum += v * xi[p]
 				}
-				a.outer[packed(i)+j] += sum
+				a.outer[cholesky.Packed(i)+j] += sum
 			}
 		})
 	}
@@ -205,13 +206,13 @@ func (a *moments) finish() {
 }
 
 func (a *moments) covariance(v int) []float64 {
-	t := packed(a.k)
+	t := cholesky.Packed(a.k)
 	return a.outer[v*t : (v+1)*t]
 }
 
 // invert fills the model from finished moments.
 func (m *Model) invert(ctx context.Context, a *moments) error {
-	states, t := m.h*m.w, packed(a.k)
+	states, t := m.h*m.w, cholesky.Packed(a.k)
 	m.mean = make([]float32, states*a.k)
 	for i, v := range a.shift {
 		if m.mean[i] = float32(v); math.IsNaN(v) || math.IsInf(float64(m.mean[i]), 0) {
@@ -238,9 +239,9 @@ func (m *Model) invert(ctx context.Context, a *moments) error {
 				sigma[i] = (1-m.opts.Global)*sigma[i] + global[i]
 			}
 			for i := range a.k {
-				sigma[packed(i+1)-1] += m.opts.Ridge
+				sigma[cholesky.Packed(i+1)-1] += m.opts.Ridge
 			}
-			if !invertCholesky(sigma, a.k) {
+			if !cholesky.Invert(sigma, a.k) {
 				return fmt.Errorf("the covariance at location (%d,%d) cannot be inverted: are the features finite?", row, col)
 			}
 			for i, v := range sigma {

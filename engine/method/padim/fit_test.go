@@ -13,6 +13,7 @@ import (
 	"f2pad/engine/artifact"
 	"f2pad/engine/compare"
 	"f2pad/engine/method"
+	"f2pad/engine/method/internal/cholesky"
 	"f2pad/engine/method/methodtest"
 	"f2pad/engine/nd"
 
@@ -212,12 +213,12 @@ func TestWindowBeyondTheModelsGrid(t *testing.T) {
 func TestInvertCholesky(t *testing.T) {
 	a := []float64{4, 2, 5, -2, 1, 6} // rows of the lower triangle
 	l := slices.Clone(a)
-	require.True(t, invertCholesky(l, 3))
+	require.True(t, cholesky.Invert(l, 3))
 	full := func(p []float64, i, j int) float64 {
 		if j > i {
 			return 0
 		}
-		return p[packed(i)+j]
+		return p[cholesky.Packed(i)+j]
 	}
 	for i := range 3 {
 		for j := range 3 {
@@ -235,9 +236,9 @@ func TestInvertCholesky(t *testing.T) {
 		}
 		require.Positive(t, full(l, i, i))
 	}
-	require.False(t, invertCholesky([]float64{1, 2, 4}, 2), "singular")
-	require.False(t, invertCholesky([]float64{math.Inf(1)}, 1))
-	require.False(t, invertCholesky([]float64{math.NaN()}, 1))
+	require.False(t, cholesky.Invert([]float64{1, 2, 4}, 2), "singular")
+	require.False(t, cholesky.Invert([]float64{math.Inf(1)}, 1))
+	require.False(t, cholesky.Invert([]float64{math.NaN()}, 1))
 }
 
 func TestLoadRefuses(t *testing.T) {

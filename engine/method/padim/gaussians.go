@@ -6,6 +6,7 @@ import (
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/internal/vec"
+	"f2pad/engine/method/internal/cholesky"
 )
 
 // gaussians computes Mahalanobis distances on the CPU.
@@ -26,7 +27,7 @@ func (g *gaussians) Distances(ctx context.Context, x []float32, state []int32, s
 			for n < lanes && lo+n < hi && state[lo+n] == state[lo] {
 				n++
 			}
-			v, t := int(state[lo]), packed(g.k)
+			v, t := int(state[lo]), cholesky.Packed(g.k)
 			factor := g.factor[v*t : (v+1)*t]
 			b.load(x[lo*g.k:(lo+n)*g.k], g.mean[v*g.k:(v+1)*g.k])
 			vec.Lower(b.z, b.delta, factor, n)

@@ -1,11 +1,15 @@
 package padim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
+
+	"f2pad/engine/artifact"
+	"f2pad/engine/method"
 )
 
 // KeepPublished keeps as many channels as were published: 100 (ResNet-18's layers, D = 448) where D < 1792, else 550
@@ -55,6 +59,24 @@ func ProfileOptions(profile string) (Options, error) {
 		return Options{}, fmt.Errorf("padim: unknown profile %q: want one of %s", profile, strings.Join(profiles, ", "))
 	}
 	return o, nil
+}
+
+// Family is how the engine knows PaDiM.
+func Family() method.Family {
+	return method.Family{
+		Name:     name,
+		Profiles: profiles,
+		Device:   true,
+		Fit: func(ctx context.Context, f method.Fitting) (method.Method, error) {
+			o, err := ProfileOptions(f.Profile)
+			if err != nil {
+				return nil, err
+			}
+			o.Seed, o.Native = f.Seed, f.Native
+			return Fit(ctx, f.Features, o)
+		},
+		Load: func(f *artifact.File) (method.Method, error) { return Load(f) },
+	}
 }
 
 func (o *Options) check() error {

@@ -18,6 +18,7 @@ import (
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/method"
+	"f2pad/engine/method/internal/cholesky"
 	"f2pad/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -41,6 +42,14 @@ var _ method.Method = (*Model)(nil)
 
 // Name returns "padim".
 func (m *Model) Name() string { return name }
+
+// Shape implements method.Method: the grid is the Gaussians', unless one serves all locations.
+func (m *Model) Shape() method.Shape {
+	if m.opts.Native {
+		return method.Shape{Widths: m.widths}
+	}
+	return method.Shape{Widths: m.widths, H: m.h, W: m.w}
+}
 
 // Map is bilinear with a Gaussian of sigma 4 px, cut at 16 px.
 func (m *Model) Map() method.MapOptions {
@@ -185,7 +194,7 @@ func (m *Model) On(d method.Device) (method.Method, error) {
 func (m *Model) Close() error { return m.gaussians.Close() }
 
 func (m *Model) factorOf(state int) []float32 {
-	t := packed(len(m.channels))
+	t := cholesky.Packed(len(m.channels))
 	return m.factor[state*t : (state+1)*t]
 }
 

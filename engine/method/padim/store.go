@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/method/internal/cholesky"
 )
 
 // revision is that of the section "method/info" and its Options. A field that comes, goes or means something else makes it
@@ -38,7 +39,7 @@ func (m *Model) Save(w *artifact.Writer) error {
 	if err := w.Float32("method/mean", m.mean, m.h*m.w, k); err != nil {
 		return err
 	}
-	return w.Float32("method/factor", m.factor, m.h*m.w, packed(k))
+	return w.Float32("method/factor", m.factor, m.h*m.w, cholesky.Packed(k))
 }
 
 // Load reads what Save wrote. Errors name the section that is wrong.
@@ -66,12 +67,12 @@ func Load(f *artifact.File) (*Model, error) {
 	if m.mean, _, err = f.Float32("method/mean", states, k); err != nil {
 		return nil, err
 	}
-	if m.factor, _, err = f.Float32("method/factor", states, packed(k)); err != nil {
+	if m.factor, _, err = f.Float32("method/factor", states, cholesky.Packed(k)); err != nil {
 		return nil, err
 	}
 	for v := range states {
 		for i := range k {
-			if d := m.factorOf(v)[packed(i+1)-1]; !(d > 0) {
+			if d := m.factorOf(v)[cholesky.Packed(i+1)-1]; !(d > 0) {
 				return nil, fmt.Errorf("section \"method/factor\": padim: diagonal value %g at location %d, want more than 0", d, v)
 			}
 		}

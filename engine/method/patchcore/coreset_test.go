@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"f2pad/engine/compare"
+	"f2pad/engine/method"
 
 	"github.com/stretchr/testify/require"
 )
@@ -160,7 +161,7 @@ func TestCoresetSizeAndProjection(t *testing.T) {
 	choose := func(change func(*Options)) []int {
 		o := Options{Ratio: 0.1, Projection: NoProjection, ProjectDim: 4, Seed: 5}
 		change(&o)
-		got, err := o.coreset(t.Context(), rows, dim)
+		got, err := o.coreset(t.Context(), rows, dim, method.Fitting{})
 		require.NoError(t, err)
 		sorted := slices.Clone(got)
 		slices.Sort(sorted)

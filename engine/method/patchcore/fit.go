@@ -23,21 +23,26 @@ const (
 // them. Memory: 4 D bytes per collected patch, 4 d more if they are projected to d values, and the bank. Time: bank x
 // patches x min(D, d) multiplications. Features must be finite; images may differ in size.
 func Fit(ctx context.Context, feats method.Features, o Options) (*Model, error) {
-	m, err := fit(ctx, feats, o)
+	return FitWith(ctx, o, method.Fitting{Features: feats})
+}
+
+// FitWith is Fit with the Features, Progress (phase "coreset") and KCentre of f.
+func FitWith(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
+	m, err := fit(ctx, o, f)
 	if err != nil {
 		return nil, fmt.Errorf("patchcore: %w", err)
 	}
 	return m, nil
 }
 
-func fit(ctx context.Context, feats method.Features, o Options) (*Model, error) {
+func fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	m := &Model{opts: o}
 	var c *collector
 	image := 0
-	err := feats(ctx, func(f []*tensor.Dense) error {
+	err := f.Features(ctx, func(f []*tensor.Dense) error {
 		image++
 		if c == nil {
 			widths, err := method.Widths(f)
@@ -58,11 +63,10 @@ func fit(ctx context.Context, feats method.Features, o Options) (*Model, error) 
 	if c == nil {
 		return nil, errors.New("no training images")
 	}
-	chosen, err := o.coreset(ctx, c.rows, m.embed.dim)
+	chosen, err := o.coreset(ctx, c.rows, m.embed.dim, f)
 	if err != nil {
 		return nil, err
 	}
-	m.opts.Progress, m.opts.KCentre = nil, nil
 	m.keep(newBank(pick(c.rows, m.embed.dim, chosen), m.embed.dim))
 	return m, nil
 }
@@ -113,7 +117,7 @@ func (c *collector) add(f []*tensor.Dense) error {
 }
 
 // coreset chooses the bank among rows [P,dim]: their indices in the order of choice.
-func (o *Options) coreset(ctx context.Context, rows []float32, dim int) ([]int, error) {
+func (o *Options) coreset(ctx context.Context, rows []float32, dim int, f method.Fitting) ([]int, error) {
 	count := len(rows) / dim
 	want := max(1, int(o.Ratio*float64(count)))
 	if o.MaxBank > 0 {
@@ -129,10 +133,14 @@ func (o *Options) coreset(ctx context.Context, rows []float32, dim int) ([]int, 
 	}
 	starts := rand.New(rand.NewPCG(o.Seed, streamStart)).Perm(count)[:min(max(o.StartPoints, 1), count)]
 	choose := KCentre
-	if o.KCentre != nil {
-		choose = o.KCentre
+	if f.KCentre != nil {
+		choose = f.KCentre
 	}
-	return choose(ctx, rows, dim, want, starts, o.Progress)
+	var progress func(done, total int)
+	if f.Progress != nil {
+		progress = func(done, total int) { f.Progress(method.Progress{Phase: "coreset", Done: done, Total: total}) }
+	}
+	return choose(ctx, rows, dim, want, starts, progress)
 }
 
 // pick copies the rows of the given indices.

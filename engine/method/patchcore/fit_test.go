@@ -210,10 +210,15 @@ func TestNativeSizes(t *testing.T) {
 func TestProgress(t *testing.T) {
 	o := profile(t, "f2pad")
 	var last [2]int
-	o.Progress = func(done, total int) { last = [2]int{done, total} }
-	m := fitted(t, o, oneLayer)
+	m, err := FitWith(t.Context(), o, method.Fitting{
+		Features: methodtest.Images(1, 12, oneLayer),
+		Progress: func(p method.Progress) {
+			require.Equal(t, "coreset", p.Phase)
+			last = [2]int{p.Done, p.Total}
+		},
+	})
+	require.NoError(t, err)
 	require.Equal(t, [2]int{m.bank.size(), m.bank.size()}, last)
-	require.Nil(t, m.opts.Progress, "a model does not hold on to who watched its fit")
 	require.Equal(t, 12*16*18/10, m.bank.size())
 }
 

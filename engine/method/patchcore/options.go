@@ -6,6 +6,9 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"f2pad/engine/artifact"
+	"f2pad/engine/method"
 )
 
 // Projections of the patches before the coreset is chosen. One that would not make them shorter is skipped.
@@ -47,11 +50,6 @@ type Options struct {
 	// StartPoints is the number of random patches whose mean distance stands in for the distance to a bank that is still
 	// empty; 0: the bank starts with one random patch.
 	StartPoints int `json:"start_points"`
-
-	// Progress, if not nil, is told how many of how many bank members are chosen. It is called from Fit's goroutine.
-	Progress func(done, total int) `json:"-"`
-	// KCentre, if not nil, chooses the bank in the place of the CPU: greedily, the indices in x [P,d] of the centres. See KCentre.
-	KCentre func(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error) `json:"-"`
 }
 
 var profiles = []string{"f2pad", "paper", "anomalib"}
@@ -81,6 +79,27 @@ func ProfileOptions(profile string) (Options, error) {
 	return o, nil
 }
 
+// Family is how the engine knows PatchCore.
+func Family() method.Family {
+	return method.Family{
+		Name:     name,
+		Profiles: profiles,
+		Device:   true,
+		Fit: func(ctx context.Context, f method.Fitting) (method.Method, error) {
+			o, err := ProfileOptions(f.Profile)
+			if err != nil {
+				return nil, err
+			}
+			o.Seed = f.Seed
+			return FitWith(ctx, o, f)
+		},
+		Load: func(f *artifact.File) (method.Method, error) { return Load(f) },
+	}
+}
+
+// maxSupports bounds the time that an image score takes: members are inserted in order.
+const maxSupports = 1000
+
 // maxExtent bounds widths, so that their products cannot overflow.
 const maxExtent = 1 << 15
 
@@ -93,6 +112,8 @@ func (o *Options) check() error {
 	case o.Supports < 0 || o.MaxPatches < 0 || o.MaxBank < 0 || o.ProjectDim < 0 || o.StartPoints < 0:
 		return fmt.Errorf("supports %d, patches %d, bank %d, projection %d, start points %d: none may be negative",
 			o.Supports, o.MaxPatches, o.MaxBank, o.ProjectDim, o.StartPoints)
+	case o.Supports > maxSupports:
+		return fmt.Errorf("supports %d, at most %d are allowed", o.Supports, maxSupports)
 	case !(o.Ratio > 0 && o.Ratio <= 1):
 		return fmt.Errorf("ratio %g, want more than 0 and at most 1", o.Ratio)
 	case !slices.Contains([]string{NoProjection, GaussProjection, SparseProjection}, o.Projection):

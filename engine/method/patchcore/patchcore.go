@@ -40,6 +40,9 @@ func (m *Model) keep(b *bank) { m.bank, m.search = b, b }
 // Name returns "patchcore".
 func (m *Model) Name() string { return name }
 
+// Shape implements method.Method: images may be of any size.
+func (m *Model) Shape() method.Shape { return method.Shape{Widths: m.embed.widths} }
+
 // Map is bilinear, or nearest for the profile "anomalib", with a Gaussian of sigma 4 px, cut at 16 px.
 func (m *Model) Map() method.MapOptions {
 	anomalib := m.opts.Profile == "anomalib"

@@ -11,6 +11,9 @@ import (
 // one more, and Load then says what the older revisions mean by it.
 const revision = 1
 
+// maxLayers bounds the layers of a model file.
+const maxLayers = 64
+
 // stored is the section "method/info" of a model file.
 type stored struct {
 	Revision int     `json:"revision"`
@@ -55,6 +58,9 @@ func (s *stored) check() error {
 	}
 	if len(s.Layers) == 0 {
 		return errors.New("no layers")
+	}
+	if len(s.Layers) > maxLayers {
+		return fmt.Errorf("%d layers, at most %d layers are allowed", len(s.Layers), maxLayers)
 	}
 	for _, c := range s.Layers {
 		if c < 1 || c > maxExtent {

@@ -47,6 +47,8 @@ func generateVec() {
 		VMULPS(v, x[0], v)
 		return v
 	})
+	elementwise("exp", 1, zero, "e to the power of x.", func(x, _ []reg.VecVirtual) reg.VecVirtual { return exponential(x[0]) })
+	elementwise("tanh", 1, zero, "the hyperbolic tangent of x.", func(x, _ []reg.VecVirtual) reg.VecVirtual { return hyperbolic(x[0]) })
 	binary := func(name, doc string, op func(...Op)) {
 		elementwise(name, 2, zero, doc, func(x, _ []reg.VecVirtual) reg.VecVirtual {
 			v := YMM()

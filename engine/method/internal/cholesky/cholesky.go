@@ -1,14 +1,15 @@
-package padim
+// Package cholesky inverts the factors of covariances.
+package cholesky
 
 import "math"
 
-// packed is the length of a packed lower triangle of k rows; row i starts at packed(i).
-func packed(k int) int { return k * (k + 1) / 2 }
+// Packed is the length of a packed lower triangle of k rows; row i starts at Packed(i).
+func Packed(k int) int { return k * (k + 1) / 2 }
 
-// invertCholesky replaces the packed lower triangle of a symmetric k x k matrix A by L^-1, where A = L L' (L lower
+// Invert replaces the packed lower triangle of a symmetric k x k matrix A by L^-1, where A = L L' (L lower
 // triangular with a positive diagonal), in k^3/3 multiplications. It reports whether A is positive definite.
-func invertCholesky(a []float64, k int) bool {
-	row := func(i int) []float64 { return a[packed(i):packed(i+1)] }
+func Invert(a []float64, k int) bool {
+	row := func(i int) []float64 { return a[Packed(i):Packed(i+1)] }
 	for i := range k {
 		ri := row(i)
 		for j := range i + 1 {

@@ -1,0 +1,188 @@
+package cflow
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"f2pad/engine/autodiff"
+	"f2pad/engine/compare"
+	"f2pad/engine/exec/goexec"
+	"f2pad/engine/exec/naive"
+	"f2pad/engine/method"
+	"f2pad/engine/method/methodtest"
+	"f2pad/engine/nd"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fused is what PyTorch makes of one kind of fusion.
+type fused struct {
+	Scores []float64
+	Grads  [][]float64
+}
+
+// golden is what PyTorch makes of methodtest.Golden's features and parameters: see testdata/gen_golden.py.
+type golden struct {
+	Tops, Means []float64
+	Most        float64
+	Q           [][]float64
+	Published   []float64
+	Sum, Mean   fused
+	Loss        float64
+	Parameters  [][]float64 // gradient of the loss, in the order of flow.parameters
+}
+
+var goldenLayers = []methodtest.Layer{{C: 6, H: 8, W: 12}, {C: 5, H: 4, W: 6}}
+
+const goldenImages = 2
+
+// single: q is a sum over some hundred products in float32, several times over.
+var single = compare.Tolerance{Abs: 2e-5, Rel: 2e-5}
+
+// goldenModel has the parameters of gen_golden.py.
+func goldenModel(t *testing.T, want *golden, fuse string) *Model {
+	o, err := ProfileOptions("paper")
+	require.NoError(t, err)
+	o.Blocks, o.Condition, o.Fuse = 3, 8, fuse
+	m := &Model{opts: o, total: math.Log(want.Most)}
+	for i, s := range goldenLayers {
+		l := newLayer(&o, s.C, s.H, s.W, goexec.New())
+		l.encoding = newEncoding(s.H, s.W, o.Condition)
+		l.largest, l.average = want.Tops[i], want.Means[i]
+		l.mixes = make([]float32, o.Blocks*s.C*s.C)
+		for k := range o.Blocks {
+			for y := range s.C {
+				l.mixes[k*s.C*s.C+(y+s.C-1)%s.C*s.C+y] = 1
+			}
+		}
+		l.theta = make([]float32, l.size())
+		for n, p := range l.parameters() {
+			copy(l.theta[p.at:], methodtest.Values(p.size(), 1000*(i+1)+n+1))
+			if strings.HasPrefix(p.name, "G") {
+				for k := range p.size() {
+					l.theta[p.at+k] += float32(unitScale)
+				}
+			}
+		}
+		m.layers = append(m.layers, l)
+	}
+	return m
+}
+
+func readGolden(t *testing.T) *golden {
+	data, err := os.ReadFile("testdata/golden.json")
+	require.NoError(t, err)
+	want := &golden{}
+	require.NoError(t, json.Unmarshal(data, want))
+	return want
+}
+
+func TestGolden(t *testing.T) {
+	want := readGolden(t)
+	f := methodtest.Golden(goldenLayers, 0, goldenImages)
+	for fuse, s := range map[string]fused{FuseSum: want.Sum, FuseMean: want.Mean} {
+		t.Run(fuse, func(t *testing.T) {
+			m := goldenModel(t, want, fuse)
+			h, w := goldenLayers[0].H, goldenLayers[0].W
+			r := &method.Result{S: nd.New(goldenImages, h, w), Gradient: true}
+			require.NoError(t, m.Score(t.Context(), f, r))
+			for l, v := range r.Aux.([]*view) {
+				compare.Require(t, "log p / D", v.q, want.Q[l], single)
+			}
+			compare.Require(t, "scores", nd.Data(r.S), s.Scores, compare.Tolerance{Abs: 1e-4, Rel: 1e-4}) // differences of the above
+			dS := nd.Wrap(methodtest.Values(goldenImages*h*w, 77), goldenImages, h, w)
+			least := map[string]float64{FuseSum: 1e-6, FuseMean: 1e-3}[fuse]
+			for i, v := range s.Scores {
+				if v < least {
+					nd.Data(dS)[i] = 0
+				}
+			}
+			df := methodtest.Golden(goldenLayers, 0, goldenImages)
+			require.NoError(t, m.Grad(t.Context(), f, r, dS, df))
+			for l, d := range df {
+				compare.Require(t, "gradient", nd.Data(d), s.Grads[l], compare.Tolerance{Abs: 1e-4, Rel: 1e-4})
+			}
+			if fuse == FuseSum { // the published map is a function of the scores
+				published := make([]float64, len(s.Scores))
+				for i, v := range nd.Data(r.S) {
+					published[i] = want.Most * (1 - math.Exp(-float64(v)))
+				}
+				compare.Require(t, "the published map", published, want.Published, compare.Tolerance{Abs: 1e-4, Rel: 1e-4})
+			}
+		})
+	}
+}
+
+// TestGoldenLoss compares the loss that training goes down, and its gradient, in float64.
+func TestGoldenLoss(t *testing.T) {
+	want := readGolden(t)
+	l := goldenModel(t, want, FuseSum).layers[0]
+	f := methodtest.Golden(goldenLayers, 0, goldenImages)
+	v := &view{layer: l, h: l.h, w: l.w}
+	for i := range goldenImages * v.cells() {
+		v.at = append(v.at, i)
+	}
+	batch := v.load(f[0])
+	tr := &trainer{o: &Options{Loss: LogSigmoid}}
+	var loss float64
+	grads := reference(t, l, batch, func(q []float64, dq []float64) {
+		q32, dq32 := make([]float32, len(q)), make([]float32, len(q))
+		for i, x := range q {
+			q32[i] = float32(x)
+		}
+		loss = tr.loss(q32, dq32)
+		for i, d := range dq32 {
+			dq[i] = float64(d)
+		}
+	})
+	compare.Require(t, "loss", []float64{loss}, []float64{want.Loss}, compare.Tolerance{Rel: 1e-6})
+	for i, p := range l.parameters() {
+		compare.Require(t, p.name, grads[i], want.Parameters[i], compare.Tolerance{Abs: 1e-6, Rel: 1e-5})
+	}
+}
+
+// reference is the gradient w.r.t. each parameter in float64, of a loss with the slopes that slope sets.
+func reference(t *testing.T, l *layer, batch vectors, slope func(q, dq []float64)) [][]float64 {
+	t.Helper()
+	g, err := l.graph(len(batch.x)/l.d, nil, logDense)
+	require.NoError(t, err)
+	in := map[string]*naive.Array{}
+	for i, input := range g.Inputs {
+		a := naive.New(append([]int{1}, input.Shape[1:]...)...)
+		var from []float32
+		switch i {
+		case 0:
+			from = batch.x
+		case 1:
+			from = batch.c
+		default:
+			p := l.parameters()[i-2]
+			from = l.theta[p.at : p.at+p.size()]
+		}
+		for k, x := range from {
+			a.Data[k] = float64(x)
+		}
+		in[input.Name] = a
+	}
+	values, err := naive.Run(g, in)
+	require.NoError(t, err)
+	r, err := autodiff.Gradient(g)
+	require.NoError(t, err)
+	q := values[g.Outputs[0]].Data
+	dq := naive.New(1, len(q), 1)
+	slope(q, dq.Data)
+	back := map[string]*naive.Array{r.Graph.Inputs[0].Name: dq}
+	for _, name := range r.Saved {
+		back[name] = values[name]
+	}
+	d, err := naive.Run(r.Graph, back)
+	require.NoError(t, err)
+	var grads [][]float64
+	for _, out := range r.Graph.Outputs[2:] {
+		grads = append(grads, d[out].Data)
+	}
+	return grads
+}
