@@ -502,8 +502,8 @@ class Refiner:
                 total += moved(self.scorer.maps(raw, self.H, self.W), -dy, -dx)
         return total / 5
 
-    def favour(self, s, score, g, e, o):
-        """The score on Omega moved to the evidence e [H,W], as far as that agrees with the ranking g."""
+    def favour(self, s, score, g, e, o, share):
+        """The score on Omega moved to the evidence e [H,W], as far as that agrees with the ranking g, and by the share."""
         stride = self.o["stride"]
         sums = [x.reshape(self.H // stride, stride, -1, stride).sum((1, 3)) for x in (e, s.omega.astype(np.float32))]
         total, count = (self.cells(torch.from_numpy(x)) for x in sums)
@@ -512,7 +512,7 @@ class Refiner:
         agreement = (g * e).sum() / g.sum() / (e.mean() + 0.02)
         t = o["trust"]
         trust = min(max(t["slope"] * (agreement - t["from"]), t["least"]), t["most"])
-        return score * ((o["floor"] + e) / (o["floor"] + near)) ** trust
+        return score * ((o["floor"] + e) / (o["floor"] + near)) ** (trust * share)
 
     def classify(self, s, score):
         """How much the pixels of Omega look like those with the highest score (step 7): [H,W], or None without examples."""
@@ -541,15 +541,23 @@ class Refiner:
         like[s.omega] = (x @ beta).clip(0, 1)
         return like
 
-    def finish(self, s, v, e):
-        """Steps 6 and 7 for one image with the map v and the evidence e [H,W]."""
+    def explain(self, scenes, y, v):
+        """The shares [N,H,W] of the rankings of v [N,H,W] that the fills of step 4's start take away (step 5)."""
+        a, c = torch.stack([s.a for s in scenes]), torch.stack([s.c for s in scenes])[:, None]
+        omega = torch.from_numpy(np.stack([s.omega for s in scenes]))[:, None]
+        raw = self.scorer.raw()(y - c * a * omega).view(len(y), self.H // self.o["stride"], -1)
+        left = rank(self.scorer.maps(raw, self.H, self.W).numpy(), self.o["map"]) / rank(v, self.o["map"])
+        return (1 - left).clip(0, 1)
+
+    def finish(self, s, v, e, share):
+        """Steps 6 and 7 for one image with the map v, the evidence e and the explained share [H,W]."""
         g = rank(v, self.o["map"])
         if s.omega is None:
             return g
-        inside = g[s.omega]
-        score = self.favour(s, inside, inside, e, self.o["map"])
+        inside, share = g[s.omega], share[s.omega]
+        score = self.favour(s, inside, inside, e, self.o["map"], share) * (1 + self.o["map"]["gain"] * share)
         like = self.classify(s, score)
-        g[s.omega] = score if like is None else self.favour(s, score, inside, like, self.o["classifier"])
+        g[s.omega] = score if like is None else self.favour(s, score, inside, like, self.o["classifier"], share)
         return g
 
     def run(self, y, seeds, iterations, like_go=False, diary=None):
@@ -560,12 +568,14 @@ class Refiner:
             z, v = self.scorer.z(raw), self.scorer.maps(raw, self.H, self.W)
             scenes = list(self.pool.map(lambda i: self.prepare(y[i], z[i], v[i], seeds[i], like_go), range(len(y))))
         found = [i for i, s in enumerate(scenes) if s.omega is not None]
-        v, evidence, seconds = v.numpy(), {}, 0.0
+        v, evidence, shares, seconds = v.numpy(), {}, {}, 0.0
         if found:
+            with torch.no_grad():
+                shares = dict(zip(found, self.explain([scenes[i] for i in found], images[found], v[found])))
             mean, seconds = self.optimise([scenes[i] for i in found], iterations, diary)
             with torch.no_grad():
                 v[found] = self.looks(images[found], torch.from_numpy(v[found])).numpy()
                 for i, e in zip(found, self.grade(self.result(mean)).numpy()):
                     evidence[i] = (scenes[i].residual + e * scenes[i].omega) / 2
-        maps = list(self.pool.map(lambda i: self.finish(scenes[i], v[i], evidence.get(i)), range(len(y))))
+        maps = list(self.pool.map(lambda i: self.finish(scenes[i], v[i], evidence.get(i), shares.get(i)), range(len(y))))
         return np.stack(maps).astype(np.float32), seconds

@@ -16,12 +16,12 @@ type evidence interface {
 
 // recipes says what makes which map. A map's evidence is the mean of its parts.
 var recipes = []struct {
-	kind              Kind
-	parts             []evidence
-	looks, classified bool // v is averaged over looks; step 7
+	kind  Kind
+	parts []evidence
+	asks  bool // the network is asked again: v is averaged over looks, fills are checked, and step 7
 }{
 	{kind: Residual, parts: []evidence{residual{}}},
-	{kind: F2PAD, parts: []evidence{residual{}, optimised{}}, looks: true, classified: true},
+	{kind: F2PAD, parts: []evidence{residual{}, optimised{}}, asks: true},
 }
 
 // planes assembles a value of each pixel of the islands into a plane per scene.

@@ -8,37 +8,54 @@ import (
 )
 
 // join makes the map of the evidence e [h,w] (step 6): S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v)
-// away from it and where nothing is suspicious. With classified, what looks like its clearest pixels is evidence once more.
-func (r *Refiner) join(s *scene, v, e []float32, classified bool) []float32 {
-	o := &r.opts.Map
+// away from it and where nothing is suspicious. With asked, what the fills explain counts, and what looks like the clearest
+// pixels is evidence once more (step 7).
+func (r *Refiner) join(s *scene, v, e []float32, asked bool) []float32 {
+	o, c := &r.opts.Map, &r.opts.Classifier
 	g := make([]float64, s.h*s.w)
 	for i, v := range v {
 		g[i] = o.rank(float64(v))
 	}
+	S := slices.Clone(g)
 	if s.omega != nil {
-		S := slices.Clone(g)
-		r.favour(s, S, e, o.Floor, o.Trust.of(agreement(s, e, g)))
-		if classified {
-			c := &r.opts.Classifier
-			if like := r.classify(s, S); like != nil {
-				r.favour(s, S, like, c.Floor, c.Trust.of(agreement(s, like, g)))
+		r.favour(s, S, e, o.Floor, o.Trust.of(agreement(s, e, g)), asked)
+	}
+	if asked && s.omega != nil {
+		for i, in := range s.omega {
+			if in {
+				S[i] *= 1 + o.Gain*s.share(i)
 			}
 		}
-		g = S
+		if like := r.classify(s, S); like != nil {
+			r.favour(s, S, like, c.Floor, c.Trust.of(agreement(s, like, g)), true)
+		}
 	}
 	out := make([]float32, len(g))
-	for i, v := range g {
+	for i, v := range S {
 		out[i] = float32(min(v, math.MaxFloat32))
 	}
 	return out
 }
 
-// favour multiplies S [h,w] on Omega by ((floor + e)/(floor + mean of e near by))^trust.
-func (r *Refiner) favour(s *scene, S []float64, e []float32, floor, trust float64) {
+// share is how much of what the detector finds at a pixel of Omega the fills take away.
+func (s *scene) share(p int) float64 {
+	if s.explained == nil { // no region has a fill
+		return 1
+	}
+	return float64(s.explained[p])
+}
+
+// favour multiplies S [h,w] on Omega by ((floor + e)/(floor + mean of e near by))^trust; the trust is that in the pixel's share
+// if asked.
+func (r *Refiner) favour(s *scene, S []float64, e []float32, floor, trust float64, asked bool) {
 	mean := r.localMean(s, e)
 	for i, in := range s.omega {
 		if in {
-			S[i] *= math.Pow((floor+float64(e[i]))/(floor+float64(mean[i])), trust)
+			t := trust
+			if asked {
+				t *= s.share(i)
+			}
+			S[i] *= math.Pow((floor+float64(e[i]))/(floor+float64(mean[i])), t)
 		}
 	}
 }

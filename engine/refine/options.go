@@ -147,6 +147,7 @@ type MapOptions struct {
 	Floor     float64 `json:"floor"`
 	MeanCells float64 `json:"mean_cells"` // sigma of the mean; it reaches the next cell at least
 	Trust     Trust   `json:"trust"`
+	Gain      float64 `json:"gain"` // S grows by the factor 1 + Gain x, x the share of a finding that the fills take away
 }
 
 // Trust is the power of evidence: Slope (agreement with the detector - From), from Least to Most. An agreement of 1 is
@@ -192,6 +193,7 @@ func DefaultOptions(stride int) Options {
 		Looks: LooksOptions{ShiftCells: 0.5},
 		Map: MapOptions{
 			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 4, Trust: Trust{From: 0.5, Slope: 0.75, Least: 0.25, Most: 3},
+			Gain: 5,
 		},
 		Classifier: ClassifierOptions{
 			Top: 0.05, Rest: 0.5, Pixels: 4096, FinePx: 1, MidPx: 4, WidePx: 8, GrainPx: 2, Ridge: 0.01, Floor: 0.2,
@@ -261,6 +263,7 @@ func (o *Options) check() error {
 		{"map.trust.slope", m.Trust.Slope, 0, huge},
 		{"map.trust.least", m.Trust.Least, 0, 16},
 		{"map.trust.most", m.Trust.Most, m.Trust.Least, 16},
+		{"map.gain", m.Gain, 0, huge},
 		{"classifier.top", c.Top, tiny, 1},
 		{"classifier.rest", c.Rest, tiny, 1},
 		{"classifier.pixels", float64(c.Pixels), 1, huge},

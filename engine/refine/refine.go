@@ -13,10 +13,12 @@
 //     that is evidence; a residual that normal images have, too, is none.
 //  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (Energy) plus
 //     Lambda times a penalty on ||A_p/c_p|| (Penalty). What had to move is evidence.
-//  5. Looks: on Omega, v is averaged with the maps of the image moved by less than a cell.
+//  5. Questions: on Omega, v is averaged with the maps of the image moved by less than a cell (looks), and the detector is asked
+//     what it finds in the fill that the optimisation starts from: x is the share of its finding that is then gone.
 //  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector. The
 //     detector's own ranking stands, and within what it finds suspicious the score moves to the pixels that the evidence
 //     speaks for. Without evidence, or with as much everywhere, S = g(v), which ranks pixels as the method's own map does.
+//     With step 5, t is multiplied by x and S by 1 + Gain x: what a normal fill shows as well is no defect.
 //  7. Pixel classifier: once more, with how much a pixel looks like those with the highest S as the evidence.
 package refine
 
@@ -148,6 +150,13 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 		if !slices.Contains(kinds, recipe.kind) {
 			continue
 		}
+		asked := 0.0
+		if recipe.asks {
+			if err := r.explain(ctx, sc, scenes); err != nil {
+				return nil, err
+			}
+			asked += lap() / float64(max(refined, 1))
+		}
 		for _, e := range recipe.parts {
 			if measured[e] != nil {
 				continue
@@ -157,18 +166,17 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 			}
 			took[e] = lap() / float64(max(refined, 1))
 		}
-		looked := 0.0
-		if recipe.looks {
+		if recipe.asks {
 			if err := r.look(ctx, sc, scenes); err != nil {
 				return nil, err
 			}
-			looked = lap() / float64(max(refined, 1))
+			asked += lap() / float64(max(refined, 1))
 		}
 		made := make([][]float32, len(in))
 		par.For(len(in), func(i int) {
 			v, e := scenes[i].v, []float32(nil)
 			if out[i].Refined {
-				if recipe.looks && scenes[i].looked != nil {
+				if recipe.asks && scenes[i].looked != nil {
 					v = scenes[i].looked
 				}
 				e = make([]float32, scenes[i].h*scenes[i].w)
@@ -178,14 +186,14 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 					}
 				}
 			}
-			made[i] = r.join(scenes[i], v, e, recipe.classified)
+			made[i] = r.join(scenes[i], v, e, recipe.asks)
 		})
 		joined := lap() / float64(len(in))
 		for i, m := range made {
 			out[i].Maps[recipe.kind] = nd.Wrap(m, scenes[i].h, scenes[i].w)
 			out[i].Seconds[recipe.kind] = prepared + joined
 			if out[i].Refined {
-				out[i].Seconds[recipe.kind] += looked
+				out[i].Seconds[recipe.kind] += asked
 				for _, part := range recipe.parts {
 					out[i].Seconds[recipe.kind] += took[part]
 				}

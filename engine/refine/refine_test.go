@@ -519,7 +519,7 @@ func TestKindsAskForWhatTheyNeed(t *testing.T) {
 		of              example
 		maps, gradients int
 	}{
-		{[]Kind{Base}, ex, 0, 0}, {[]Kind{Base, Residual}, ex, 0, 0}, {[]Kind{F2PAD}, ex, 4, 6}, {all, ex, 4, 6}, {all, clean, 0, 0},
+		{[]Kind{Base}, ex, 0, 0}, {[]Kind{Base, Residual}, ex, 0, 0}, {[]Kind{F2PAD}, ex, 5, 6}, {all, ex, 5, 6}, {all, clean, 0, 0},
 	} {
 		sc := &counted{differ: scorerOf(c.of)}
 		_, err := newRefiner(t).Run(t.Context(), sc, []Input{c.of.in}, c.kinds)
@@ -559,9 +559,9 @@ func TestSeconds(t *testing.T) {
 	for i, o := range out {
 		require.Len(t, o.Seconds, 2)
 		require.Positive(t, o.Seconds[Residual])
-		require.Equal(t, i == 0, o.Seconds[F2PAD] >= 0.4, "four looks: %g s", o.Seconds[F2PAD])
+		require.Equal(t, i == 0, o.Seconds[F2PAD] >= 0.5, "a fill and four looks: %g s", o.Seconds[F2PAD])
 	}
-	require.Greater(t, out[0].Seconds[F2PAD], out[0].Seconds[Residual]+0.35)
+	require.Greater(t, out[0].Seconds[F2PAD], out[0].Seconds[Residual]+0.45)
 	require.Greater(t, out[0].Seconds[Residual], out[1].Seconds[Residual])
 	out, err = newRefiner(t).Run(t.Context(), sc, []Input{ex.in, clean.in}, []Kind{Base})
 	require.NoError(t, err)

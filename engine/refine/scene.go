@@ -18,12 +18,14 @@ type scene struct {
 	diary *Diary
 
 	// Below: set where something is suspicious.
-	omega    []bool    // [h,w]; nil: nothing is suspicious
-	looked   []float32 // [h,w] v, on Omega averaged over looks
-	distance []int32   // [h,w] squared distance to Omega
-	area     int       // pixels of Omega
-	islands  []*island
-	filled   bool // some region has a fill
+	omega     []bool    // [h,w]; nil: nothing is suspicious
+	looked    []float32 // [h,w] v, on Omega averaged over looks
+	distance  []int32   // [h,w] squared distance to Omega
+	area      int       // pixels of Omega
+	islands   []*island
+	filled    bool      // some region has a fill
+	open      []bool    // [h,w] the regions that have none
+	explained []float32 // [h,w] see explain; nil: not asked
 }
 
 // island is a part of Omega that no blur reaches from another part, in its window.
@@ -65,6 +67,12 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 	for i, region := range regions {
 		s.area += len(region)
 		s.filled = s.filled || len(fills[i]) > 0
+	}
+	s.open = make([]bool, s.h*s.w)
+	for i, region := range regions {
+		for _, p := range region {
+			s.open[p] = len(fills[i]) == 0
+		}
 	}
 	return s, nil
 }

@@ -110,7 +110,8 @@ def prox(n, t):
 
 
 start = np.argmin([blur(s, 1.2) for s in sq], axis=0)
-A = (Y - np.take_along_axis(N, start[None, None], 0)[0]) / c
+FILL = np.take_along_axis(N, start[None, None], 0)[0]
+A = (Y - FILL) / c
 size = lambda A: np.sqrt((A**2).sum(0))
 near = ndimage.distance_transform_edt(~omega) <= 8
 where = near.reshape(H // STRIDE, STRIDE, W // STRIDE, STRIDE).any((1, 3)).ravel()
@@ -138,13 +139,14 @@ for t in range(1, ITERATIONS + 1):
         mean += size(A) / AVERAGED
 e_optimised = grade(blur(mean, 1))
 
-# 5. Looks.
+# 5. Questions.
 plain = own(Y, normal)
 looked = plain.copy()
 for dy in (-2, 2):
     for dx in (-2, 2):
         looked += moved(own(moved(Y, dy, dx), moved(normal, dy, dx)), -dy, -dx)
 looked = np.where(omega, looked / 5, plain)
+filled = own(np.where(omega, FILL, Y), normal)
 
 
 # 6. Map.
@@ -153,17 +155,17 @@ def rank(v):
     return np.where(v >= 0.25, v**2, below)
 
 
-def favoured(S, g, e, floor, trust):
+def favoured(S, g, e, floor, trust, x=1):
     """S moved to the evidence e, and how far that is trusted, which trust tells of the agreement with g."""
     cells = lambda x: blur(x.reshape(H // STRIDE, STRIDE, W // STRIDE, STRIDE).sum((1, 3)), 4)
     near = upsample(cells(e * omega) / cells(omega.astype(float)))
     t = trust((g * e)[omega].sum() / g[omega].sum() / (e[omega].mean() + 0.02))
-    return np.where(omega, S * ((floor + e) / (floor + near)) ** t, S), t
+    return np.where(omega, S * ((floor + e) / (floor + near)) ** (t * x), S), t
 
 
-def join(v, e):
+def join(v, e, x=1):
     g = rank(v)
-    return g, *favoured(g, g, e, 0.1, lambda a: np.clip(0.75 * (a - 0.5), 0.25, 3))
+    return g, *favoured(g, g, e, 0.1, lambda a: np.clip(0.75 * (a - 0.5), 0.25, 3), x)
 
 
 # 7. Pixel classifier.
@@ -194,8 +196,10 @@ def rounded(S):
 
 
 _, residual, t1 = join(plain, e_residual)
-g, joined, t2 = join(looked, (e_residual + e_optimised) / 2)
-f2pad, t3 = favoured(joined, g, classify(joined), 0.2, lambda a: np.clip(SLOPE * (a - 1.1), 0, 1))
+x = np.clip(1 - rank(filled) / rank(plain), 0, 1) * omega
+g, joined, t2 = join(looked, (e_residual + e_optimised) / 2, x)
+joined *= 1 + 5 * x
+f2pad, t3 = favoured(joined, g, classify(joined), 0.2, lambda a: np.clip(SLOPE * (a - 1.1), 0, 1), x)
 parts, _ = ndimage.label(omega, np.ones((3, 3)))
 print(json.dumps({
     "omega": int(omega.sum()), "components": int(parts.max()),

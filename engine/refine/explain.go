@@ -1,0 +1,71 @@
+package refine
+
+import (
+	"context"
+	"fmt"
+
+	"f2pad/engine/internal/par"
+	"f2pad/engine/nd"
+)
+
+// explain asks the detector what it finds once the suspicious regions are filled, and keeps for each pixel of Omega the share
+// of its finding that this takes away: x = 1 - g(v of the filled image)/g(v), within [0,1]. What is found in the fill, too,
+// is no defect of these pixels. Where a region has no fill nothing is asked, and x is 1. It goes before the optimisation.
+func (r *Refiner) explain(ctx context.Context, sc Scorer, scenes []*scene) error {
+	var which []int
+	for i, s := range scenes {
+		if s.filled {
+			which = append(which, i)
+		}
+	}
+	if len(which) == 0 {
+		return nil
+	}
+	h, w := scenes[0].h, scenes[0].w
+	n := h * w
+	x, v := nd.New(len(which), 3, h, w), nd.New(len(which), h, w)
+	where := make([]bool, len(which)*n)
+	par.For(len(which), func(k int) {
+		s := scenes[which[k]]
+		copy(where[k*n:], s.omega)
+		filled := nd.Data(x)[k*3*n : (k+1)*3*n]
+		copy(filled, s.y)
+		for _, is := range s.islands {
+			is.fill(filled, h, w)
+		}
+	})
+	if err := sc.Map(ctx, which, x, where, v); err != nil {
+		return err
+	}
+	for p, b := range nd.Data(v) {
+		if where[p] && !bounded(b, maxScore) {
+			return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of its fill", which[p/n], b, p%n)
+		}
+	}
+	par.For(len(which), func(k int) {
+		s := scenes[which[k]]
+		s.explained = make([]float32, n)
+		for p, in := range s.omega {
+			switch {
+			case in && s.open[p]:
+				s.explained[p] = 1
+			case in:
+				left := r.opts.Map.rank(float64(nd.Data(v)[k*n+p])) / r.opts.Map.rank(float64(s.v[p]))
+				s.explained[p] = float32(min(max(1-left, 0), 1))
+			}
+		}
+	})
+	return nil
+}
+
+// fill puts the fills that the optimisation starts from in the place of the region's pixels of an image [3,h,w].
+func (is *island) fill(image []float32, h, w int) {
+	box := is.state.Box
+	n := box.H() * box.W()
+	for _, p := range is.state.Pixels {
+		at := (box.Y0+int(p)/box.W())*w + box.X0 + int(p)%box.W()
+		for c := range 3 {
+			image[c*h*w+at] -= is.state.C[p] * is.state.A[c*n+int(p)]
+		}
+	}
+}

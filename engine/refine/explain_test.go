@@ -1,0 +1,150 @@
+package refine
+
+import (
+	"context"
+	"math"
+	"testing"
+
+	"f2pad/engine/compare"
+	"f2pad/engine/nd"
+
+	"github.com/stretchr/testify/require"
+)
+
+// twoRegions is an image with a region that fills lie in and one that has none, prepared, and their pixels' fill.
+func twoRegions(t *testing.T, r *Refiner) (s *scene, fill float32) {
+	t.Helper()
+	const h, w = 48, 112
+	y := make([]float32, 3*h*w)
+	z := nd.New(h/4, w/4)
+	v := nd.New(h, w)
+	for p := range y {
+		y[p] = 0.5
+	}
+	for _, at := range [][2]int{{5, 3}, {5, 23}} {
+		nd.Data(z)[at[0]*w/4+at[1]] = 4
+	}
+	for p := range nd.Data(v) {
+		nd.Data(v)[p] = 2
+	}
+	r.Fills = leftOnly{0.25}
+	s, err := r.prepare(&Input{Y: wrap(y, h, w), Z: z, V: v})
+	require.NoError(t, err)
+	require.Len(t, s.islands, 2)
+	return s, 0.25
+}
+
+// leftOnly fills the regions in the left half with one value.
+type leftOnly struct{ value float32 }
+
+func (f leftOnly) Fill(s *Scene, _ int) [][][]float32 {
+	out := make([][][]float32, len(s.Regions))
+	for i, region := range s.Regions {
+		if int(region[0])%s.W < s.W/2 {
+			fill := make([]float32, 3*len(region))
+			for k := range fill {
+				fill[k] = f.value
+			}
+			out[i] = [][]float32{fill, fill}
+		}
+	}
+	return out
+}
+
+// What the fill takes away of the ranking g(v) = v^2 is the share; where there is no fill it is 1.
+func TestFillsExplain(t *testing.T) {
+	r := newRefiner(t)
+	s, fill := twoRegions(t, r)
+	none := &scene{h: s.h, w: s.w}
+	asked := 0
+	sc := &mapper{of: func(image int, x []float32, h, w int) []float32 {
+		asked++
+		require.Equal(t, 1, image)
+		out := make([]float32, h*w)
+		for p := range out {
+			filled := s.omega[p] && p%w < w/2
+			for c := range 3 {
+				want := float32(0.5)
+				if filled {
+					want = fill
+				}
+				require.InDelta(t, want, x[c*h*w+p], 1e-6)
+			}
+			out[p] = 1 // half of v
+			if p/w < h/2 {
+				out[p] = 3 // more than v
+			}
+		}
+		return out
+	}}
+	require.NoError(t, r.explain(t.Context(), sc, []*scene{none, s}))
+	require.Equal(t, 1, asked)
+	require.Nil(t, none.explained)
+	want := make([]float64, s.h*s.w)
+	var high, low int
+	for p, in := range s.omega {
+		switch {
+		case in && p%s.w >= s.w/2:
+			want[p] = 1
+		case in && p/s.w >= s.h/2:
+			want[p] = 0.75
+			low++
+		case in:
+			high++
+		}
+	}
+	require.Positive(t, high)
+	require.Positive(t, low)
+	compare.Require(t, "explained", s.explained, want, rounding)
+}
+
+// A finding that the fill takes away counts more than one that it shares.
+func TestExplainedRanksHigher(t *testing.T) {
+	r := newRefiner(t)
+	s, v, e := joining(1)
+	s.explained, s.y = make([]float32, len(v)), make([]float32, 3*len(v))
+	for p := range e {
+		e[p] = 0.5
+		s.explained[p] = float32(p%3) / 2
+	}
+	S := make([]float64, len(v))
+	for p := range S {
+		S[p] = r.opts.Map.rank(float64(v[p]))
+	}
+	r.opts.Classifier.Trust.Most = 0
+	for p, got := range r.join(s, v, e, true) {
+		if s.omega[p] {
+			require.InEpsilon(t, S[p]*(1+5*float64(p%3)/2), got, 1e-5)
+		} else {
+			require.Equal(t, float32(S[p]), got)
+		}
+	}
+	r.opts.Map.Gain = 0
+	for p := range e {
+		e[p] = float32(p % 2)
+	}
+	for p, got := range r.join(s, v, e, true) {
+		switch {
+		case !s.omega[p]:
+		case p%3 == 0:
+			require.InEpsilon(t, S[p], got, 1e-5, "evidence is not trusted where nothing is explained")
+		default:
+			require.Greater(t, math.Abs(float64(got)/S[p]-1), 1e-3)
+		}
+	}
+}
+
+func TestFaultsOfAFill(t *testing.T) {
+	r := newRefiner(t)
+	s, _ := twoRegions(t, r)
+	require.ErrorIs(t, r.explain(t.Context(), &mapper{of: blocks, err: errBoom}, []*scene{s}), errBoom)
+	sc := &mapper{of: func(_ int, x []float32, h, w int) []float32 {
+		out := make([]float32, h*w)
+		for p := range out {
+			out[p] = float32(math.Inf(1))
+		}
+		return out
+	}}
+	require.ErrorContains(t, r.explain(t.Context(), sc, []*scene{s}), "refine: image 0: the scorer's map is +Inf")
+	require.NoError(t, r.explain(context.Background(), sc, []*scene{{h: s.h, w: s.w}}), "nobody is asked about an image without fills")
+}
