@@ -62,7 +62,7 @@ func (p *page) markdown(w io.Writer) error {
 	}
 	list(b, "**Not measured:**", p.missing())
 	fmt.Fprintf(b, `
-%sresidual%s is the control: the refinement without its optimisation. Metrics are of all pixels of a class' images and of all normal ones
+%sresidual%s is the control: the refinement that never asks the network again. Metrics are of all pixels of a class' images and of all normal ones
 together, at the images' own size; %sall%s pools the classes. "worse" is the share of the images with a defect whose own pixel AP is below
 that of %sbase%s by more than .01. Intervals hold with 95 %%: percentiles of 1,000 resamples of the images, the same ones for all
 maps. Seconds are of scoring and refining one image, without reading files.

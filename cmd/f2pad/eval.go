@@ -43,9 +43,9 @@ func (p *program) eval() *cobra.Command {
 		Use:   "eval --data DIR --model MODEL",
 		Short: "Measure a model's maps against ground truth",
 		Long: `Measure a model's maps against ground truth, at the images' own size, side by side: the method's own map (none: "base"),
-the refinement without optimisation (residual: the control) and all of F2PAD. What f2pad adds over residual is the
-merit of the optimisation and the further looks; the rest of the gain is the control's. A model that does not make all of them is
-measured on those that it makes.
+the refinement that never asks the network again (residual: the control) and all of F2PAD. What f2pad adds over residual is
+the merit of the optimisation, of the further questions to the detector and of the pixel classifier; the rest of the gain is
+the control's. A model that does not make all of them is measured on those that it makes.
 
 Below the table is what the thresholds decide, the model's or those of --threshold and --pixel-threshold: false alarms, misses, what
 is marked in good images, and the images that the model does worst on. Images without ground truth count in what is measured of

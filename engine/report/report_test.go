@@ -156,7 +156,7 @@ func TestPageShowsEverything(t *testing.T) {
 	charts := classed(page, "card chart")
 	require.Len(t, charts, 6)
 	require.Equal(t, "pixel AP base0.250 residual0.750 f2pad0.500 +0.250 f2pad over base−0.250 of it over the control: "+
-		"by the optimisation and the further looks", strings.Join(strings.Fields(charts[1].text), " "))
+		"by the optimisation, further questions and the classifier", strings.Join(strings.Fields(charts[1].text), " "))
 	require.Equal(t, "width:75%", classed(page, "residual")[1].attr["style"])
 
 	var ids []string
