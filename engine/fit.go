@@ -147,7 +147,7 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
 		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
-	f := &fitter{o: o, bb: bb}
+	f := &fitter{o: o, bb: bb, room: decodeRoom()}
 	usable, hash, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
@@ -215,8 +215,9 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 
 // fitter carries what the steps of a fit share.
 type fitter struct {
-	o  FitOptions
-	bb backbone.Backbone
+	o    FitOptions
+	bb   backbone.Backbone
+	room int64 // bytes that images share while they are looked at
 }
 
 // check decodes every image once, so that what is broken is known before the long work, and hashes the files in use.
@@ -230,7 +231,7 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 	var usable []dataset.Item
 	all := sha256.New()
 	done := 0
-	err := orderedWithin(ctx, newRoom(decodeRoom()), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) checked {
+	err := orderedWithin(ctx, newRoom(f.room), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) checked {
 		_, notes, err := f.load(it, reserve)
 		if err != nil {
 			return checked{item: it, err: err}
@@ -306,7 +307,7 @@ func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset
 		err error
 	}
 	done := 0
-	return orderedWithin(ctx, newRoom(decodeRoom()), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) (m made) {
+	return orderedWithin(ctx, newRoom(f.room), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) (m made) {
 		var fr *frame
 		if fr, _, m.err = f.load(it, reserve); m.err == nil {
 			m.v, m.err = value(fr)
