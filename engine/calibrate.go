@@ -218,6 +218,7 @@ type seen struct {
 	frame *frame
 	mask  *tensor.Dense
 	found
+	fatal error // ends the fit, unlike found's
 }
 
 // each runs the model on trials one by one and visits what it finds, in their order. It steps for every one, also those that
@@ -230,23 +231,29 @@ func (f *fitter) each(ctx context.Context, m *Model, kinds []refine.Kind, all []
 		return err
 	}
 	defer e.Close()
-	return orderedWithin(ctx, newRoom(f.room), slices.Values(all), runtime.GOMAXPROCS(0), func(t trial, reserve func(int64) error) seen {
+	err = orderedWithin(ctx, newRoom(f.room), slices.Values(all), runtime.GOMAXPROCS(0), func(t trial, reserve func(int64) error) seen {
 		s := seen{trial: t}
 		var err error
 		if s.frame, s.mask, err = f.open(t, reserve); err != nil || s.frame == nil {
-			s.err = err
+			s.fatal = err
 			return s
 		}
 		r, err := e.run(ctx, []*frame{s.frame})
 		if err != nil {
-			s.err = err
+			s.fatal = err
 			return s
 		}
 		s.found = r[0]
 		return s
 	}, func(s seen) error {
+		if s.fatal != nil {
+			return s.fatal
+		}
 		if s.err != nil {
-			return s.err
+			f.blame(s.item, s.err)
+		}
+		if len(f.unusable) > 0 {
+			return nil
 		}
 		step()
 		if s.frame == nil {
@@ -254,4 +261,8 @@ func (f *fitter) each(ctx context.Context, m *Model, kinds []refine.Kind, all []
 		}
 		return visit(s)
 	}, nil)
+	if err == nil && len(f.unusable) > 0 {
+		return errUnusable
+	}
+	return err
 }
