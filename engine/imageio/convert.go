@@ -216,3 +216,47 @@ func (im *Image) RGBA() *image.RGBA {
 
 // to8 rounds a value in [0,1] to 8 bits; others are clipped.
 func to8(v float32) uint8 { return uint8(min(max(v, 0), 1)*255 + 0.5) }
+
+// visibleIn says which pixels of img, whose EXIF orientation is orient, are more than half opaque, upright; nil where all are
+// equally so.
+func visibleIn(img image.Image, orient int) []bool {
+	if o, ok := img.(interface{ Opaque() bool }); ok && o.Opaque() {
+		return nil
+	}
+	b := img.Bounds()
+	h, w := b.Dy(), b.Dx()
+	at := alphaReader(img)
+	visible, to := make([]bool, h*w), turnOf(orient, h, w)
+	first, varies := at(b.Min.X, b.Min.Y), false
+	for y := range h {
+		for x := range w {
+			a := at(b.Min.X+x, b.Min.Y+y)
+			varies = varies || a != first
+			visible[to.start+y*to.dy+x*to.dx] = a > 0xffff/2
+		}
+	}
+	if !varies {
+		return nil
+	}
+	return visible
+}
+
+// alphaReader returns what reads the opacity of a pixel, 0 to 65535.
+func alphaReader(img image.Image) func(x, y int) uint16 {
+	switch img := img.(type) {
+	case *image.NRGBA:
+		return func(x, y int) uint16 { return 0x101 * uint16(img.Pix[img.PixOffset(x, y)+3]) }
+	case *image.RGBA:
+		return func(x, y int) uint16 { return 0x101 * uint16(img.Pix[img.PixOffset(x, y)+3]) }
+	case *image.NRGBA64:
+		return func(x, y int) uint16 { return be16(img.Pix[img.PixOffset(x, y)+6:]) }
+	case *image.RGBA64:
+		return func(x, y int) uint16 { return be16(img.Pix[img.PixOffset(x, y)+6:]) }
+	case *image.NYCbCrA:
+		return func(x, y int) uint16 { return 0x101 * uint16(img.A[img.AOffset(x, y)]) }
+	}
+	return func(x, y int) uint16 {
+		_, _, _, a := img.At(x, y).RGBA()
+		return uint16(a)
+	}
+}

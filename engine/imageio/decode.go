@@ -110,6 +110,20 @@ type Need struct {
 
 // DecodeWith is Decode that asks before it allocates: an error of reserve, which may wait until there is room, is the image's.
 func DecodeWith(path string, lim Limits, reserve func(Need) error) (*Image, error) {
+	return decodeFile(path, lim, reserve, nil)
+}
+
+// DecodeVisible is DecodeWith that also says which pixels are more than half opaque, row by row as in the upright image; nil where
+// all are equally so, as in a file without alpha.
+func DecodeVisible(path string, lim Limits, reserve func(Need) error) (im *Image, visible []bool, err error) {
+	im, err = decodeFile(path, lim, reserve, func(std image.Image, orient int) { visible = visibleIn(std, orient) })
+	if err != nil {
+		return nil, nil, err
+	}
+	return im, visible, nil
+}
+
+func decodeFile(path string, lim Limits, reserve func(Need) error, look func(std image.Image, orient int)) (*Image, error) {
 	f, info, err := openfile.Regular(path)
 	if errors.Is(err, openfile.ErrNotRegular) {
 		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
@@ -122,15 +136,16 @@ func DecodeWith(path string, lim Limits, reserve func(Need) error) (*Image, erro
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
-	return decode(path, io.NewSectionReader(f, 0, info.Size()), lim, reserve)
+	return decode(path, io.NewSectionReader(f, 0, info.Size()), lim, reserve, look)
 }
 
 // DecodeBytes is Decode for a file's content; name is for its extension, if it has one, and for messages.
 func DecodeBytes(name string, data []byte, lim Limits) (*Image, error) {
-	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), lim, nil)
+	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), lim, nil, nil)
 }
 
-func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) error) (im *Image, err error) {
+// decode decodes; look, if not nil, is shown the decoder's image and its EXIF orientation.
+func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) error, look func(std image.Image, orient int)) (im *Image, err error) {
 	defer func() { // what a decoder does to hostile input ends here
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: its decoder failed: %v", ErrCorrupt, p)
@@ -184,6 +199,9 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 		buffers = pixelBytes(cfg) * int64(cfg.Width) * int64(cfg.Height)
 	}
 	need := needOf(cfg, buffers, orient)
+	if look != nil {
+		need.Bytes += int64(cfg.Width) * int64(cfg.Height)
+	}
 	if err := lim.room(need); err != nil {
 		return nil, err
 	}
@@ -195,6 +213,9 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	std, err := f.decode(f.reader(r))
 	if err != nil {
 		return nil, corrupt(err)
+	}
+	if look != nil {
+		look(std, orient)
 	}
 	if need.Bytes > sweep {
 		runtime.GC() // what the decoder leaves is not kept beside the planes

@@ -373,7 +373,7 @@ func TestDecodeChecksTheMemoryBeforeItAllocates(t *testing.T) {
 		var asked bool
 		var err error
 		got := allocated(func() {
-			_, err = decode(name, section(c.data), Limits{}, func(Need) error { asked = true; return errStop })
+			_, err = decode(name, section(c.data), Limits{}, func(Need) error { asked = true; return errStop }, nil)
 		})
 		require.Less(t, got, uint64(1<<20), name)
 		require.Equal(t, c.mib == 0, asked, name)
@@ -383,7 +383,7 @@ func TestDecodeChecksTheMemoryBeforeItAllocates(t *testing.T) {
 		}
 		require.ErrorIs(t, err, ErrTooLarge, name)
 		require.ErrorContains(t, err, fmt.Sprintf("pixels take %d MiB of memory while they are decoded, at most 1024 are allowed", c.mib), name)
-		_, err = decode(name, section(c.data), Limits{MaxBytes: int64(c.mib) << 20}, func(Need) error { return errStop })
+		_, err = decode(name, section(c.data), Limits{MaxBytes: int64(c.mib) << 20}, func(Need) error { return errStop }, nil)
 		require.ErrorIs(t, err, errStop, name)
 	}
 	_, err := DecodeBytes("x.png", files["x.png"], Limits{MaxBytes: 16*9*8 - 1})
@@ -419,7 +419,7 @@ func TestDecodeRefusesEveryTruncation(t *testing.T) {
 }
 
 func TestDecodeTurnsPanicsIntoErrors(t *testing.T) {
-	_, err := decode("x.png", io.NewSectionReader(panicker{}, 0, 100), Limits{}, nil)
+	_, err := decode("x.png", io.NewSectionReader(panicker{}, 0, 100), Limits{}, nil, nil)
 	require.EqualError(t, err, "x.png: corrupt image: its decoder failed: boom")
 	require.ErrorIs(t, err, ErrCorrupt)
 }

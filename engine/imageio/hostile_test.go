@@ -71,7 +71,7 @@ func TestDecodeTakesNoMoreThanItReserves(t *testing.T) {
 			im, err = decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), Limits{}, func(n Need) error {
 				need = n
 				return nil
-			})
+			}, nil)
 			require.NoError(t, err, name)
 		})
 		h, w := im.Size()
