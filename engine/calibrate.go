@@ -177,10 +177,23 @@ func trials(held []dataset.Item, seed uint64) []trial {
 	return all
 }
 
+// trialBytes is what a trial takes per pixel of its image beside what decoding takes: a map at the image's size, and of one to
+// be painted on the planes that it has as a grey one, those of the painted one, and the mask.
+func trialBytes(t trial) int64 {
+	if t.defect == "" {
+		return 4
+	}
+	return 4 + 12 + 12 + 4
+}
+
 // open returns a trial's frame and the mask of its defect [H,W] at the image's own size, nil where none is painted. There is
-// no frame where the image is too small to paint on.
-func (f *fitter) open(t trial) (fr *frame, mask *tensor.Dense, err error) {
-	im, err := imageio.Decode(t.item.Path, f.o.Limits)
+// no frame where the image is too small to paint on. reserve is asked for the memory.
+func (f *fitter) open(t trial, reserve func(int64) error) (fr *frame, mask *tensor.Dense, err error) {
+	ask := reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
+	im, err := imageio.DecodeWith(t.item.Path, f.o.Limits, func(n imageio.Need) error {
+		n.Bytes += trialBytes(t) * int64(n.Height) * int64(n.Width)
+		return ask(n)
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -205,6 +218,7 @@ type seen struct {
 	frame *frame
 	mask  *tensor.Dense
 	found
+	fatal error // ends the fit, unlike found's
 }
 
 // each runs the model on trials one by one and visits what it finds, in their order. It steps for every one, also those that
@@ -217,28 +231,38 @@ func (f *fitter) each(ctx context.Context, m *Model, kinds []refine.Kind, all []
 		return err
 	}
 	defer e.Close()
-	return ordered(ctx, slices.Values(all), runtime.GOMAXPROCS(0), func(t trial) seen {
+	err = orderedWithin(ctx, newRoom(f.room), slices.Values(all), runtime.GOMAXPROCS(0), func(t trial, reserve func(int64) error) seen {
 		s := seen{trial: t}
 		var err error
-		if s.frame, s.mask, err = f.open(t); err != nil || s.frame == nil {
-			s.err = err
+		if s.frame, s.mask, err = f.open(t, reserve); err != nil || s.frame == nil {
+			s.fatal = err
 			return s
 		}
 		r, err := e.run(ctx, []*frame{s.frame})
 		if err != nil {
-			s.err = err
+			s.fatal = err
 			return s
 		}
 		s.found = r[0]
 		return s
 	}, func(s seen) error {
+		if s.fatal != nil {
+			return s.fatal
+		}
 		if s.err != nil {
-			return s.err
+			f.blame(s.item, s.err)
+		}
+		if len(f.unusable) > 0 {
+			return nil
 		}
 		step()
 		if s.frame == nil {
 			return nil
 		}
 		return visit(s)
-	})
+	}, nil)
+	if err == nil && len(f.unusable) > 0 {
+		return errUnusable
+	}
+	return err
 }

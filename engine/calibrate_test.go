@@ -1,15 +1,22 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"image"
 	"image/png"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"f2pad/engine/dataset"
+	"f2pad/engine/exec"
+	"f2pad/engine/exec/goexec"
+	"f2pad/engine/graph"
 	"f2pad/engine/imageio"
 	"f2pad/engine/metric"
 	"f2pad/engine/nd"
@@ -127,6 +134,83 @@ func TestPixelThresholdsAreThoseOfPaintedHeldOutImages(t *testing.T) {
 		})
 	}
 	require.NotZero(t, simulated, "no threshold owes anything to the painted defects")
+}
+
+// crowd is an executor that counts how many images its networks run on at once.
+type crowd struct {
+	exec.Executor
+	now, most atomic.Int64
+}
+
+func (c *crowd) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
+	net, err := c.Executor.Compile(g, gradient)
+	return &crowded{Net: net, c: c}, err
+}
+
+type crowded struct {
+	exec.Net
+	c *crowd
+}
+
+func (n *crowded) Forward(ctx context.Context, in, out []*tensor.Dense) error {
+	n.c.most.Store(max(n.c.most.Load(), n.c.now.Add(1)))
+	defer n.c.now.Add(-1)
+	time.Sleep(5 * time.Millisecond)
+	return n.Net.Forward(ctx, in, out)
+}
+
+// TestPaintedImagesTakeTurns: of images that fill the memory there is one at a time, however many cores there are.
+func TestPaintedImagesTakeTurns(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	p := fixture(t)
+	m := p.model(t, "padim 128")
+	for room, alone := range map[int64]bool{1: true, 1 << 30: false} {
+		c := &crowd{Executor: goexec.New()}
+		o := FitOptions{Method: "padim", Size: m.Info.Size, Options: Options{Executor: c}}
+		f := &fitter{o: o, bb: m.backbone, room: room}
+		n := 0
+		all := trials(p.data.Train[:2], 0)[:8]
+		require.NoError(t, f.each(t.Context(), m, []refine.Kind{refine.Base}, all, func() {}, func(s seen) error {
+			require.Equal(t, s.defect != "", s.mask != nil)
+			n++
+			return nil
+		}))
+		require.Equal(t, len(all), n)
+		require.Equal(t, alone, c.most.Load() == 1, "%d bytes: %d at once", room, c.most.Load())
+	}
+}
+
+// TestTrialsTakeNoMoreThanTheyReserve: what is asked for is what is allocated until the defect is painted, but for small buffers.
+func TestTrialsTakeNoMoreThanTheyReserve(t *testing.T) {
+	const h, w = 600, 700
+	m := fixture(t).model(t, "padim 128")
+	f := &fitter{o: FitOptions{Size: m.Info.Size}, bb: m.backbone}
+	colour := image.NewNRGBA(image.Rect(0, 0, w, h))
+	for i := range colour.Pix {
+		colour.Pix[i] = uint8(i % 251)
+	}
+	for name, img := range map[string]image.Image{"grey": image.NewGray(image.Rect(0, 0, w, h)), "colour": colour} {
+		path := filepath.Join(t.TempDir(), name+".png")
+		write(t, path, img)
+		for _, defect := range []string{"", "hole", "patch"} {
+			asked := int64(0)
+			before := allocated()
+			fr, mask, err := f.open(trial{item: dataset.Item{Path: path}, defect: defect}, func(n int64) error {
+				require.Zero(t, asked)
+				asked = n
+				return nil
+			})
+			got := int64(allocated() - before)
+			require.NoError(t, err)
+			require.NotNil(t, fr)
+			if mask != nil {
+				require.Equal(t, []int{h, w}, []int(mask.Shape()))
+			}
+			require.Equal(t, defect != "", mask != nil)
+			require.Less(t, got, asked+asked/8+1<<20, "%s %s", name, defect)
+			require.Greater(t, got, asked/3, "%s %s", name, defect)
+		}
+	}
 }
 
 func TestTrialsPaintTheHeldOutImagesInTurn(t *testing.T) {

@@ -318,3 +318,5 @@ func TestEvaluateReadsADatasetWithOtherNames(t *testing.T) {
 		require.Equal(t, want.Rows[i].ImageAUROC, got.Rows[i].ImageAUROC)
 	}
 }
+
+func TestAllIsWhatDataSetsKeepFree(t *testing.T) { require.Equal(t, dataset.All, All) }

@@ -125,7 +125,7 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 }
 
 // Fit learns a model from normal images. Images that cannot be used are told to skip (file and reason; it may be nil) and
-// left out; Fit fails with ErrFewImages if too few remain. The same images, options and seed give the same model, bit for bit.
+// left out, those for which the network gives NaN or Inf among them, after which the work begins anew; Fit fails with ErrFewImages if too few remain. The same images, options and seed give the same model, bit for bit.
 //
 // A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
 // that the model has not seen. For the pixel thresholds some of them are scored once more with a simulated defect painted on
@@ -147,12 +147,40 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
 		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
-	f := &fitter{o: o, bb: bb}
-	usable, hash, err := f.check(ctx, items, skip)
+	f := &fitter{o: o, bb: bb, room: decodeRoom()}
+	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
 	}
-	train, held, err := split(usable, o.HoldOut, o.Seed)
+	for {
+		m, err := f.learn(ctx, usable)
+		if len(f.unusable) == 0 || ctx.Err() != nil {
+			return m, err
+		}
+		// What has been learned so far rests on them, were it by the choice of who is held out.
+		usable = slices.DeleteFunc(usable, func(c checked) bool {
+			err, bad := f.unusable[c.item]
+			if bad {
+				skip(c.item, err)
+			}
+			return bad
+		})
+		clear(f.unusable)
+		if f.bb, err = o.openBackbone(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// learn makes a model of images that can be read. Where unusable has some of them afterwards, there is no model.
+func (f *fitter) learn(ctx context.Context, usable []checked) (*Model, error) {
+	o, bb := f.o, f.bb
+	items, all := make([]dataset.Item, len(usable)), sha256.New()
+	for i, c := range usable {
+		items[i] = c.item
+		all.Write(c.sum)
+	}
+	train, held, err := split(items, o.HoldOut, o.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +191,7 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	}
 	m := &Model{backbone: bb, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
-		Train: len(train), HeldOut: len(held), TrainSHA256: hash, Executor: o.Executor.Info(),
+		Train: len(train), HeldOut: len(held), TrainSHA256: hex.EncodeToString(all.Sum(nil)), Executor: o.Executor.Info(),
 		Device: device.CPU,
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
@@ -215,22 +243,37 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 
 // fitter carries what the steps of a fit share.
 type fitter struct {
-	o  FitOptions
-	bb backbone.Backbone
+	o    FitOptions
+	bb   backbone.Backbone
+	room int64 // bytes that images share while they are looked at
+
+	unusable map[dataset.Item]error // that can be read, and for which the network gives nothing to learn from
 }
 
-// check decodes every image once, so that what is broken is known before the long work, and hashes the files in use.
-func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]dataset.Item, string, error) {
-	type checked struct {
-		item  dataset.Item
-		notes []string
-		sum   []byte
-		err   error
+// checked is an image that was looked at: the hash of its file, or why it cannot be used.
+type checked struct {
+	item  dataset.Item
+	notes []string
+	sum   []byte
+	err   error
+}
+
+// blame notes that an image cannot be used.
+func (f *fitter) blame(it dataset.Item, err error) {
+	if f.unusable == nil {
+		f.unusable = map[dataset.Item]error{}
 	}
-	var usable []dataset.Item
-	all := sha256.New()
+	f.unusable[it] = fmt.Errorf("%s: %w", it.Path, err)
+}
+
+// errUnusable ends a fit to images of which some turn out to be of no use.
+var errUnusable = errors.New("engine: images cannot be used")
+
+// check decodes every image once, so that what is broken is known before the long work, and hashes the files in use.
+func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]checked, error) {
+	var usable []checked
 	done := 0
-	err := orderedWithin(ctx, newRoom(decodeRoom()), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) checked {
+	err := orderedWithin(ctx, newRoom(f.room), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) checked {
 		_, notes, err := f.load(it, reserve)
 		if err != nil {
 			return checked{item: it, err: err}
@@ -245,11 +288,10 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 			return nil
 		}
 		f.o.warn(c.item, c.notes)
-		all.Write(c.sum)
-		usable = append(usable, c.item)
+		usable = append(usable, c)
 		return nil
 	}, nil)
-	return usable, hex.EncodeToString(all.Sum(nil)), err
+	return usable, err
 }
 
 func hashFile(path string) ([]byte, error) {
@@ -299,27 +341,38 @@ func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, no
 	return fr, im.Notes, nil
 }
 
-// stream visits value(frame) of the images in order, computed ahead in parallel.
+// stream visits value(frame) of the images in order, computed ahead in parallel. One whose value, or visit, is a
+// backbone.ErrNotFinite is blamed, and ends it with errUnusable when all have been seen: there may be others.
 func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset.Item, value func(*frame) (V, error), visit func(V) error) error {
 	type made struct {
+		it  dataset.Item
 		v   V
 		err error
 	}
 	done := 0
-	return orderedWithin(ctx, newRoom(decodeRoom()), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) (m made) {
+	err := orderedWithin(ctx, newRoom(f.room), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) (m made) {
 		var fr *frame
+		m.it = it
 		if fr, _, m.err = f.load(it, reserve); m.err == nil {
 			m.v, m.err = value(fr)
 		}
 		return m
 	}, func(m made) error {
-		if m.err != nil {
-			return m.err
-		}
 		done++
 		f.o.Progress(Progress{phase, done, len(items)})
-		return visit(m.v)
+		if m.err == nil {
+			m.err = visit(m.v)
+		}
+		if errors.Is(m.err, backbone.ErrNotFinite) {
+			f.blame(m.it, m.err)
+			return nil
+		}
+		return m.err
 	}, nil)
+	if err == nil && len(f.unusable) > 0 {
+		return errUnusable
+	}
+	return err
 }
 
 func (f *fitter) images(phase string, items []dataset.Item) backbone.Images {
@@ -335,7 +388,13 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Metho
 	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
 		return stream(ctx, f, "method", train, func(fr *frame) ([]*tensor.Dense, error) {
 			h, w := fr.size()
-			return net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{f.bb.Normalize(fr.y)})
+			layers, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{f.bb.Normalize(fr.y)})
+			for _, l := range layers {
+				if err == nil && !finite(nd.Data(l)) {
+					err = fmt.Errorf("engine: %s gives %w", f.bb.Name(), backbone.ErrNotFinite)
+				}
+			}
+			return layers, err
 		}, visit)
 	}
 	kind, err := family(f.o.Method)

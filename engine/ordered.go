@@ -13,13 +13,6 @@ import (
 // one, and shorter than anybody who gives them by hand would notice.
 const idleAfter = 20 * time.Millisecond
 
-// ordered makes values in parallel and consumes them in the order of items, at most ahead of them waiting or in work. It
-// ends with the first error of consume or when ctx does, and panics where produce does; what is then in work is dropped,
-// and items is not read on.
-func ordered[T, V any](ctx context.Context, items iter.Seq[T], ahead int, produce func(T) V, consume func(V) error) error {
-	return orderedWithin(ctx, newRoom(0), items, ahead, func(it T, _ func(int64) error) V { return produce(it) }, consume, nil)
-}
-
 // made is a value with the bytes that it asked for, or the panic that it ended in.
 type made[V any] struct {
 	v     V
@@ -36,7 +29,9 @@ func (m *made[V]) of(produce func() V) {
 	m.v = produce()
 }
 
-// orderedWithin is ordered with bounded memory: produce may ask once for so many bytes of r, and has them until its value has
+// orderedWithin makes values in parallel and consumes them in the order of items, at most ahead of them waiting or in work. It
+// ends with the first error of consume or when ctx does, and panics where produce does; what is then in work is dropped,
+// and items is not read on. Memory is bounded: produce may ask once for so many bytes of r, and has them until its value has
 // been consumed. It is given them in the order of items, so that none waits for those behind it; once nobody wants its value
 // any more it gets an error in their place. idle, if it is not nil, is called when everything that was there has been consumed
 // and items has given no more for idleAfter; its error ends it, too.

@@ -24,6 +24,11 @@ func count(n int) iter.Seq[int] {
 	}
 }
 
+// ordered is orderedWithin for values that take no memory to speak of.
+func ordered[T, V any](ctx context.Context, items iter.Seq[T], ahead int, produce func(T) V, consume func(V) error) error {
+	return orderedWithin(ctx, newRoom(0), items, ahead, func(it T, _ func(int64) error) V { return produce(it) }, consume, nil)
+}
+
 func TestOrderedKeepsTheOrder(t *testing.T) {
 	var got []int
 	var inWork, most atomic.Int64

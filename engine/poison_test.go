@@ -138,6 +138,82 @@ func TestOneBadImageFailsAlone(t *testing.T) {
 	}
 }
 
+// TestFitLeavesOutWhatTheNetworkFailsOn: an image that it gives NaN or Inf for, or a gradient of them, is skipped by its name, and
+// the model is, bit for bit, that of the other images.
+func TestFitLeavesOutWhatTheNetworkFailsOn(t *testing.T) {
+	p := fixture(t)
+	good := p.data.Train[:8]
+	im, err := imageio.Decode(good[0].Path, imageio.Limits{})
+	require.NoError(t, err)
+	red := im.RGBA()
+	for i := 0; i < len(red.Pix); i += 4 {
+		red.Pix[i+2] = uint8(int(red.Pix[i+2]) * 15 / 16)
+	}
+	bad := dataset.Item{Path: filepath.Join(t.TempDir(), "red.png"), ID: "red.png"}
+	write(t, bad.Path, red)
+	// with puts it where it is learned from or held out, or in both places.
+	with := func(learned, held bool) []dataset.Item {
+		n := len(good)
+		for _, on := range []bool{learned, held} {
+			if on {
+				n++
+			}
+		}
+		places := make([]dataset.Item, n)
+		for i := range places {
+			places[i].ID = string(rune('a' + i))
+		}
+		train, out, err := split(places, 0.2, 0)
+		require.NoError(t, err)
+		left := good
+		for i, it := range places {
+			if learned && it == train[0] || held && it == out[0] {
+				places[i] = bad
+			} else {
+				places[i], left = left[0], left[1:]
+			}
+		}
+		return places
+	}
+	for name, c := range map[string]struct {
+		poison
+		learned, held bool
+		want          string
+	}{
+		"NaN":      {poison{value: float32(math.NaN())}, true, true, "scatter gives features that are not finite"},
+		"Inf":      {poison{value: float32(math.Inf(1))}, true, false, "scatter gives features that are not finite"},
+		"held out": {poison{value: float32(math.NaN())}, false, true, "padim on scatter gives scores that are not finite"},
+		"gradient": {poison{value: float32(math.NaN()), gradient: true}, false, true, "the gradient of scatter is not finite"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "NaN" {
+				t.Skip("SKIPPED: with -short one kind of failure stands for all")
+			}
+			c.poison.Executor = goexec.New()
+			fit := func(items []dataset.Item) (*Model, int, error) {
+				skipped := 0
+				m, err := Fit(t.Context(), items, FitOptions{Method: "padim", Remember: -1, Size: Size{Px: 64}, Options: Options{Executor: &c.poison}},
+					func(it dataset.Item, err error) {
+						skipped++
+						require.Equal(t, bad, it)
+						require.ErrorContains(t, err, bad.Path+": ")
+						require.ErrorContains(t, err, c.want)
+					})
+				return m, skipped, err
+			}
+			want, skipped, err := fit(good)
+			require.NoError(t, err)
+			require.Zero(t, skipped)
+			items := with(c.learned, c.held)
+			got, skipped, err := fit(items)
+			require.NoError(t, err)
+			require.Equal(t, len(items)-len(good), skipped)
+			require.Equal(t, want.Info, got.Info)
+			requireSame(t, scored(t, want, Options{}, good), scored(t, got, Options{}, good))
+		})
+	}
+}
+
 func write(t *testing.T, path string, img image.Image) {
 	t.Helper()
 	f, err := os.Create(path)

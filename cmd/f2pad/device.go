@@ -15,6 +15,7 @@ import (
 	"f2pad/engine"
 	"f2pad/engine/dataset"
 	"f2pad/engine/device"
+	"f2pad/engine/imageio"
 
 	"github.com/spf13/cobra"
 )
@@ -77,7 +78,8 @@ func (c chosen) Text(w io.Writer) error {
 func (p *program) computing() (engine.Options, error) {
 	o := engine.Options{
 		Notice: p.notice, Fallback: p.device == autoDevice,
-		Warn: func(it dataset.Item, note string) { p.ui.Warn(it.Path + ": " + note) },
+		Warn:   func(it dataset.Item, note string) { p.ui.Warn(it.Path + ": " + note) },
+		Limits: imageio.Limits{MaxBytes: int64(p.imageMemory) << 20},
 	}
 	var err error
 	if o.Executor, err = p.network(); err != nil {

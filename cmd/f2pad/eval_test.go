@@ -177,6 +177,30 @@ func TestEvalGoesOnWithoutGroundTruth(t *testing.T) {
 	require.Contains(t, r.err, "warning: all test images are good")
 }
 
+// TestEvalNeedsNoTrainingImages: a folder with nothing but test images gives the table that the whole data set gives; fit refuses it.
+func TestEvalNeedsNoTrainingImages(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(data())))
+	eval := func() map[string]any {
+		r := f2pad(t, "eval", "--json", "--data", dir, "--model", model(), "--refine", "none", "--limit", "2")
+		require.Equal(t, exitOK, r.code, r.out)
+		all := messages(t, r.out)
+		return map[string]any{"decisions": all[len(all)-1]["decisions"], "images": all[len(all)-1]["images"]}
+	}
+	want := eval()
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "train")))
+	require.Equal(t, want, eval())
+	r := f2pad(t, "fit", "--data", dir, "--method", "padim", "--out", filepath.Join(t.TempDir(), "m"))
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.err, dir+": no images in train/good\n")
+
+	require.NoError(t, os.Rename(filepath.Join(dir, "test", "hole"), filepath.Join(dir, "test", "all")))
+	r = f2pad(t, "eval", "--data", dir, "--model", model())
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.err, `a defect type cannot be called "all"`)
+}
+
 func TestEvalEscapesNames(t *testing.T) {
 	dir := copied(t)
 	const evil = `a<img src=x onerror=alert(1)>`

@@ -123,7 +123,7 @@ func (p *program) trainingImages(data, images string) ([]dataset.Item, error) {
 		return nil, err
 	}
 	p.ignored(d)
-	return d.Train, nil
+	return d.Learn()
 }
 
 // overwrites returns an error if the file to be written at path is one of the images.

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"image"
 	"image/jpeg"
+	"image/png"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -107,4 +110,53 @@ func TestALineTooLongIsAnInputThatFailed(t *testing.T) {
 	require.Equal(t, "line 2 on standard input", all[1]["image"])
 	require.Equal(t, hole, all[2]["image"])
 	require.Contains(t, all[2], "image_score")
+}
+
+// TestImageMemoryIsAsAsked: --image-memory is what an image may take while it is decoded.
+func TestImageMemoryIsAsAsked(t *testing.T) {
+	setup(t)
+	var b bytes.Buffer
+	require.NoError(t, png.Encode(&b, image.NewNRGBA(image.Rect(0, 0, 512, 256)))) // 16 bytes per pixel: 2 MiB
+	path := filepath.Join(t.TempDir(), "a.png")
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o666))
+	r := f2pad(t, "score", "--image-memory", "1", "--model", model(), "--out", t.TempDir(), path)
+	require.Equal(t, exitPartial, r.code, r.err)
+	require.Contains(t, r.err, "error: "+path+": image too large: 512 x 256 pixels take 2 MiB of memory while they are decoded, at most 1 are allowed\n")
+	r = f2pad(t, "score", "--image-memory", "2", "--model", model(), "--out", t.TempDir(), path)
+	require.Equal(t, exitOK, r.code, r.err)
+}
+
+// TestEveryInputOfTheTableHasItsTest: docs/inputs.md names tests that exist, in every row.
+func TestEveryInputOfTheTableHasItsTest(t *testing.T) {
+	root := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "docs", "inputs.md"))
+	require.NoError(t, err)
+	there := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		code, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(code, -1) {
+			there[string(m[1])] = true
+		}
+		return err
+	}))
+	named, rows := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`"), 0
+	for _, line := range strings.Split(string(text), "\n") {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| input |") {
+			continue
+		}
+		rows++
+		cells := strings.Split(line, " | ")
+		require.Len(t, cells, 3, line)
+		tests := named.FindAllStringSubmatch(cells[2], -1)
+		require.NotEmpty(t, tests, line)
+		require.Len(t, tests, strings.Count(cells[2], "`")/2, line)
+		for _, m := range tests {
+			require.True(t, there[m[1]], "there is no %s: %s", m[1], line)
+		}
+	}
+	require.Greater(t, rows, 40)
 }

@@ -22,6 +22,7 @@ import (
 	"f2pad/engine/backbone/pretrained"
 	"f2pad/engine/dataset"
 	"f2pad/engine/exec"
+	"f2pad/engine/imageio"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -53,6 +54,7 @@ type program struct {
 	notices  []string             // what the engine did in another way than asked
 
 	executorName, ortLib, ortProvider string        // --executor, --ort-lib, --ort-provider
+	imageMemory                       int           // --image-memory, in MiB
 	executor                          exec.Executor // what they stand for, once it is asked for
 	ui                                ui.UI         // set when a verb begins
 	failed                            int           // inputs that could not be used
@@ -138,6 +140,9 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", or what 'make ort' fetched")
 	root.PersistentFlags().Var(choice{&p.ortProvider, ortProviders}, "ort-provider",
 		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take --device's GPU")
+	p.imageMemory = imageio.DefaultMaxBytes >> 20
+	root.PersistentFlags().Var(number{&p.imageMemory, 1, 1 << 16}, "image-memory",
+		"MiB that an image or a mask may take while it is decoded; what takes more is refused")
 	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.backbones(), p.devices(), p.version())
 	return root
 }

@@ -3,6 +3,7 @@ package backbone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"f2pad/engine/artifact"
@@ -59,6 +60,9 @@ type Affine struct{ Scale, Shift [3]float32 }
 // Images visits training images [3,H,W] in [0,1], in a fixed order, as often as it is called; H and W are multiples of
 // the stride and may differ between images. The visitor must not keep the tensor.
 type Images func(ctx context.Context, visit func(img *tensor.Dense) error) error
+
+// ErrNotFinite is what a Fitter says, wrapped, of an image for which its network gives NaN or Inf: to who shows it that image.
+var ErrNotFinite = errors.New("features that are not finite")
 
 // Fitter is a backbone that learns something from normal images before it can be used (scatter's PCA).
 type Fitter interface {

@@ -162,6 +162,9 @@ func (s *Scatter) Fit(ctx context.Context, ex exec.Executor, imgs Images, seed u
 		if err := net.Forward(ctx, []*tensor.Dense{x}, []*tensor.Dense{f}); err != nil {
 			return err
 		}
+		if slices.ContainsFunc(nd.Data(f), func(v float32) bool { return !finite(v) }) {
+			return fmt.Errorf("backbone: scatter gives %w", ErrNotFinite)
+		}
 		m.add(nd.Data(f))
 		return nil
 	})

@@ -75,9 +75,20 @@ func TestMVTecErrors(t *testing.T) {
 	_, err = MVTec(root)
 	require.EqualError(t, err, root+": holds folders of objects, name one: tile")
 
-	root = tree(t, "train/good/a.txt", "test/good/a.png")
+	root = tree(t, "tile/test/good/a.png", "wood/readme.txt")
 	_, err = MVTec(root)
-	require.EqualError(t, err, root+": no images in train/good")
+	require.EqualError(t, err, root+": holds folders of objects, name one: tile")
+
+	root = tree(t, "train/good/a.png", "test/all/a.png")
+	_, err = MVTec(root)
+	require.EqualError(t, err, filepath.Join(root, "test", "all")+
+		`: a defect type cannot be called "all": that is what all types together are called; rename the folder`)
+	_, err = MVTec(tree(t, "train/good/a.png", "test/all/readme.txt", "test/All of it/a.png"))
+	require.NoError(t, err)
+
+	root = tree(t, "train/good/a.txt", "test/hole/a.txt")
+	_, err = MVTec(root)
+	require.EqualError(t, err, root+": no images in train/good, and none in test")
 
 	_, err = MVTec(filepath.Join(root, "absent"))
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -86,6 +97,16 @@ func TestMVTecErrors(t *testing.T) {
 	d, err := MVTec(tree(t, "train/good/a.png"))
 	require.NoError(t, err)
 	require.Empty(t, d.Test)
+	train, err := d.Learn()
+	require.NoError(t, err)
+	require.Equal(t, d.Train, train)
+
+	root = tree(t, "test/good/a.png", "test/hole/a.png", "ground_truth/hole/a.png")
+	d, err = MVTec(root)
+	require.NoError(t, err, "an evaluation needs no more")
+	require.Len(t, d.Test, 2)
+	_, err = d.Learn()
+	require.EqualError(t, err, root+": no images in train/good")
 }
 
 func TestMVTecFindsMasksOfEveryKindAndCase(t *testing.T) {

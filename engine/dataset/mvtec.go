@@ -28,8 +28,8 @@ type Dataset struct {
 //	ground_truth/TYPE/NAME/*.EXT         several masks of one image (MVTec LOCO AD)
 //
 // The case of folders, types and names makes no difference where no name fits exactly, and a mask's EXT is any that imageio
-// reads. Items are in byte order of their IDs. A folder without test images is fit for training. A defective image without
-// mask has none (see WithoutMask).
+// reads. Items are in byte order of their IDs. A folder without test images is fit for training, and one that has nothing else for
+// an evaluation (see Learn). A defective image without mask has none (see WithoutMask). A TYPE called All is an error.
 func MVTec(root string) (*Dataset, error) {
 	d := &Dataset{Root: root}
 	ignored := func(path string) { d.Ignored = append(d.Ignored, path) }
@@ -48,9 +48,6 @@ func MVTec(root string) (*Dataset, error) {
 		}
 		d.Train = append(d.Train, items...)
 	}
-	if len(d.Train) == 0 {
-		return nil, noTraining(root)
-	}
 	types, err := folders(filepath.Join(root, test))
 	if err != nil {
 		return nil, err
@@ -67,6 +64,10 @@ func MVTec(root string) (*Dataset, error) {
 		if len(items) == 0 {
 			continue
 		}
+		if class == All {
+			return nil, fmt.Errorf("%s: a defect type cannot be called %q: that is what all types together are called; rename the folder",
+				filepath.Join(root, test, class), All)
+		}
 		if name != Good {
 			masks, err := masksIn(filepath.Join(root, truth, child(filepath.Join(root, truth), class)))
 			if err != nil {
@@ -82,7 +83,21 @@ func MVTec(root string) (*Dataset, error) {
 		d.Test = append(d.Test, items...)
 	}
 	slices.Sort(d.Classes)
+	if len(d.Train)+len(d.Test) == 0 {
+		return nil, noImages(root)
+	}
 	return d, nil
+}
+
+// All is the category that reports pool every image of a data set in.
+const All = "all"
+
+// Learn returns the normal images to learn from. That there are none is an error.
+func (d *Dataset) Learn() ([]Item, error) {
+	if len(d.Train) == 0 {
+		return nil, fmt.Errorf("%s: no images in train/good", d.Root)
+	}
+	return d.Train, nil
 }
 
 // WithoutMask returns those of items that are defective and have no ground truth.
@@ -202,8 +217,8 @@ func (m *masks) of(image string) string {
 	return ""
 }
 
-// noTraining says why root is not an object's folder, as far as that can be seen.
-func noTraining(root string) error {
+// noImages says why root is not an object's folder, as far as that can be seen.
+func noImages(root string) error {
 	if _, err := os.Stat(root); err != nil {
 		return plain(root, err)
 	}
@@ -215,14 +230,15 @@ func noTraining(root string) error {
 	for _, sub := range subs {
 		object := filepath.Join(root, sub)
 		kinds, _ := folders(filepath.Join(object, child(object, "train")))
-		if slices.ContainsFunc(kinds, normal) {
+		tests, _ := folders(filepath.Join(object, child(object, "test")))
+		if slices.ContainsFunc(kinds, normal) || len(tests) > 0 {
 			objects = append(objects, sub)
 		}
 	}
 	if len(objects) > 0 {
 		return fmt.Errorf("%s: holds folders of objects, name one: %s", root, strings.Join(objects, ", "))
 	}
-	return fmt.Errorf("%s: no images in train/good", root)
+	return fmt.Errorf("%s: no images in train/good, and none in test", root)
 }
 
 // folders lists the visible folders in dir, also linked ones; none if there is no dir.

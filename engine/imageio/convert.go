@@ -9,91 +9,116 @@ import (
 )
 
 // FromImage converts a standard image as Decode does: samples scaled to [0,1], alpha ignored.
-func FromImage(img image.Image) *Image { return fromImage(img, false) }
+func FromImage(img image.Image) *Image { return fromImage(img, false, 1) }
 
-// fromImage converts img. studio says that YCbCr samples use the narrow range of television (16..235), as WebP's do.
-func fromImage(img image.Image, studio bool) *Image {
+// fromImage converts img, whose EXIF orientation is o. studio says that YCbCr samples use the narrow range of television
+// (16..235), as WebP's do.
+func fromImage(img image.Image, studio bool, o int) *Image {
 	b := img.Bounds()
 	h, w := b.Dy(), b.Dx()
+	to := turnOf(o, h, w)
+	H, W := upright(o, h, w)
 	switch img := img.(type) {
 	case *image.Gray:
-		grey := nd.New(1, h, w)
-		for y := range h {
-			row := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
-			for x := range w {
-				nd.Data(grey)[y*w+x] = float32(row[x]) / 255
+		grey := nd.New(1, H, W)
+		to.planes(nd.Data(grey), 1, h, w, func(y, x int, row, _, _ []float32) {
+			pix := img.Pix[img.PixOffset(b.Min.X+x, b.Min.Y+y):]
+			for i := range row {
+				row[i] = float32(pix[i]) / 255
 			}
-		}
+		})
 		return &Image{Pix: grey, Depth: 8}
 	case *image.Gray16:
-		grey := nd.New(1, h, w)
-		for y := range h {
-			row := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
-			for x := range w {
-				nd.Data(grey)[y*w+x] = float32(be16(row[2*x:])) / 65535
+		grey := nd.New(1, H, W)
+		to.planes(nd.Data(grey), 1, h, w, func(y, x int, row, _, _ []float32) {
+			pix := img.Pix[img.PixOffset(b.Min.X+x, b.Min.Y+y):]
+			for i := range row {
+				row[i] = float32(be16(pix[2*i:])) / 65535
 			}
-		}
+		})
 		return &Image{Pix: grey, Depth: 16}
 	}
 	fill, depth := rowReader(img, studio)
-	g2, g3 := make([]float32, w), make([]float32, w)
-	if allGrey(b, fill) { // looked at first: two of three planes are never made
-		grey := nd.New(1, h, w)
-		for y := range h {
-			fill(b.Min.Y+y, nd.Data(grey)[y*w:(y+1)*w], g2, g3)
-		}
-		return &Image{Pix: grey, Depth: depth}
+	planes := 3
+	if allGrey(h, w, fill) { // looked at first: two of three planes are never made
+		planes = 1
 	}
-	rgb := nd.New(3, h, w)
-	data, n := nd.Data(rgb), h*w
+	t := nd.New(planes, H, W)
+	to.planes(nd.Data(t), planes, h, w, fill)
+	return &Image{Pix: t, Depth: depth}
+}
+
+// filler reads pixels of an image's row y, from x on and as many as fit, into three planes; both count from the image's corner.
+type filler func(y, x int, r, g, b []float32)
+
+// pieces is how many pixels of a row are read at once: rows may be millions long.
+const pieces = 1 << 12
+
+// inPieces calls visit with the pixels of an image, row by row, until it returns false.
+func inPieces(h, w int, fill filler, visit func(y, x int, r, g, b []float32) bool) {
+	n := min(w, pieces)
+	row := make([]float32, 3*n)
 	for y := range h {
-		fill(b.Min.Y+y, data[y*w:(y+1)*w], data[n+y*w:n+(y+1)*w], data[2*n+y*w:2*n+(y+1)*w])
+		for x := 0; x < w; x += n {
+			k := min(n, w-x)
+			r, g, b := row[:k], row[n:n+k], row[2*n:2*n+k]
+			fill(y, x, r, g, b)
+			if !visit(y, x, r, g, b) {
+				return
+			}
+		}
 	}
-	return &Image{Pix: rgb, Depth: depth}
+}
+
+// planes brings so many planes of h x w stored pixels into upright ones.
+func (t turn) planes(out []float32, planes, h, w int, fill filler) {
+	inPieces(h, w, fill, func(y, x int, r, g, b []float32) bool {
+		for p, values := range [][]float32{r, g, b}[:planes] {
+			t.put(out[p*h*w:(p+1)*h*w], values, y, x)
+		}
+		return true
+	})
 }
 
 // allGrey reports whether the three channels are equal everywhere; most colour images end the look in their first row.
-func allGrey(b image.Rectangle, fill func(y int, r, g, b []float32)) bool {
-	row := make([]float32, 3*b.Dx())
-	r1, r2, r3 := row[:b.Dx()], row[b.Dx():2*b.Dx()], row[2*b.Dx():]
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		fill(y, r1, r2, r3)
-		if !slices.Equal(r1, r2) || !slices.Equal(r1, r3) {
-			return false
-		}
-	}
-	return true
+func allGrey(h, w int, fill filler) bool {
+	grey := true
+	inPieces(h, w, fill, func(_, _ int, r, g, b []float32) bool {
+		grey = slices.Equal(r, g) && slices.Equal(r, b)
+		return grey
+	})
+	return grey
 }
 
 func be16(p []byte) uint16 { return uint16(p[0])<<8 | uint16(p[1]) }
 
-// rowReader returns a function that reads row y of a colour image into three planes, and the image's depth.
-func rowReader(img image.Image, studio bool) (fill func(y int, r, g, b []float32), depth int) {
-	x0 := img.Bounds().Min.X
+// rowReader returns what reads a colour image, and the image's depth.
+func rowReader(img image.Image, studio bool) (fill filler, depth int) {
+	x0, y0 := img.Bounds().Min.X, img.Bounds().Min.Y
 	switch img := img.(type) {
 	case *image.NRGBA:
-		return func(y int, r, g, b []float32) {
-			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[4:] {
-				r[x], g[x], b[x] = float32(p[0])/255, float32(p[1])/255, float32(p[2])/255
+		return func(y, x int, r, g, b []float32) {
+			for i, p := 0, img.Pix[img.PixOffset(x0+x, y0+y):]; i < len(r); i, p = i+1, p[4:] {
+				r[i], g[i], b[i] = float32(p[0])/255, float32(p[1])/255, float32(p[2])/255
 			}
 		}, 8
 	case *image.RGBA:
-		return func(y int, r, g, b []float32) {
-			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[4:] {
-				r[x], g[x], b[x] = straight(p[0], p[3]), straight(p[1], p[3]), straight(p[2], p[3])
+		return func(y, x int, r, g, b []float32) {
+			for i, p := 0, img.Pix[img.PixOffset(x0+x, y0+y):]; i < len(r); i, p = i+1, p[4:] {
+				r[i], g[i], b[i] = straight(p[0], p[3]), straight(p[1], p[3]), straight(p[2], p[3])
 			}
 		}, 8
 	case *image.NRGBA64:
-		return func(y int, r, g, b []float32) {
-			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[8:] {
-				r[x], g[x], b[x] = float32(be16(p))/65535, float32(be16(p[2:]))/65535, float32(be16(p[4:]))/65535
+		return func(y, x int, r, g, b []float32) {
+			for i, p := 0, img.Pix[img.PixOffset(x0+x, y0+y):]; i < len(r); i, p = i+1, p[8:] {
+				r[i], g[i], b[i] = float32(be16(p))/65535, float32(be16(p[2:]))/65535, float32(be16(p[4:]))/65535
 			}
 		}, 16
 	case *image.RGBA64:
-		return func(y int, r, g, b []float32) {
-			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[8:] {
+		return func(y, x int, r, g, b []float32) {
+			for i, p := 0, img.Pix[img.PixOffset(x0+x, y0+y):]; i < len(r); i, p = i+1, p[8:] {
 				a := be16(p[6:])
-				r[x], g[x], b[x] = straight(be16(p), a), straight(be16(p[2:]), a), straight(be16(p[4:]), a)
+				r[i], g[i], b[i] = straight(be16(p), a), straight(be16(p[2:]), a), straight(be16(p[4:]), a)
 			}
 		}, 16
 	case *image.YCbCr:
@@ -105,25 +130,25 @@ func rowReader(img image.Image, studio bool) (fill func(y int, r, g, b []float32
 		for i, c := range img.Palette {
 			table[i] = straightColor(c)
 		}
-		return func(y int, r, g, b []float32) {
-			row := img.Pix[img.PixOffset(x0, y):]
-			for x := range r {
-				c := table[row[x]]
-				r[x], g[x], b[x] = c[0], c[1], c[2]
+		return func(y, x int, r, g, b []float32) {
+			row := img.Pix[img.PixOffset(x0+x, y0+y):]
+			for i := range r {
+				c := table[row[i]]
+				r[i], g[i], b[i] = c[0], c[1], c[2]
 			}
 		}, 8
 	case *image.CMYK:
-		return func(y int, r, g, b []float32) {
-			for x, p := 0, img.Pix[img.PixOffset(x0, y):]; x < len(r); x, p = x+1, p[4:] {
+		return func(y, x int, r, g, b []float32) {
+			for i, p := 0, img.Pix[img.PixOffset(x0+x, y0+y):]; i < len(r); i, p = i+1, p[4:] {
 				cr, cg, cb := color.CMYKToRGB(p[0], p[1], p[2], p[3])
-				r[x], g[x], b[x] = float32(cr)/255, float32(cg)/255, float32(cb)/255
+				r[i], g[i], b[i] = float32(cr)/255, float32(cg)/255, float32(cb)/255
 			}
 		}, 8
 	}
-	return func(y int, r, g, b []float32) {
-		for x := range r {
-			c := straightColor(img.At(x0+x, y))
-			r[x], g[x], b[x] = c[0], c[1], c[2]
+	return func(y, x int, r, g, b []float32) {
+		for i := range r {
+			c := straightColor(img.At(x0+x+i, y0+y))
+			r[i], g[i], b[i] = c[0], c[1], c[2]
 		}
 	}, 16
 }
@@ -142,18 +167,18 @@ func straightColor(c color.Color) [3]float32 {
 }
 
 // ycbcrReader converts by ITU-R BT.601, to integers of 8 bits as other decoders do.
-func ycbcrReader(img *image.YCbCr, studio bool) func(y int, r, g, b []float32) {
-	x0 := img.Rect.Min.X
+func ycbcrReader(img *image.YCbCr, studio bool) filler {
+	x0, y0 := img.Rect.Min.X, img.Rect.Min.Y
 	convert := color.YCbCrToRGB
 	if studio {
 		convert = studioToRGB
 	}
-	return func(y int, r, g, b []float32) {
-		luma := img.Y[img.YOffset(x0, y):]
-		for x := range r {
-			c := img.COffset(x0+x, y)
-			cr, cg, cb := convert(luma[x], img.Cb[c], img.Cr[c])
-			r[x], g[x], b[x] = float32(cr)/255, float32(cg)/255, float32(cb)/255
+	return func(y, x int, r, g, b []float32) {
+		luma := img.Y[img.YOffset(x0+x, y0+y):]
+		for i := range r {
+			c := img.COffset(x0+x+i, y0+y)
+			cr, cg, cb := convert(luma[i], img.Cb[c], img.Cr[c])
+			r[i], g[i], b[i] = float32(cr)/255, float32(cg)/255, float32(cb)/255
 		}
 	}
 }
@@ -191,3 +216,47 @@ func (im *Image) RGBA() *image.RGBA {
 
 // to8 rounds a value in [0,1] to 8 bits; others are clipped.
 func to8(v float32) uint8 { return uint8(min(max(v, 0), 1)*255 + 0.5) }
+
+// visibleIn says which pixels of img, whose EXIF orientation is orient, are more than half opaque, upright; nil where all are
+// equally so.
+func visibleIn(img image.Image, orient int) []bool {
+	if o, ok := img.(interface{ Opaque() bool }); ok && o.Opaque() {
+		return nil
+	}
+	b := img.Bounds()
+	h, w := b.Dy(), b.Dx()
+	at := alphaReader(img)
+	visible, to := make([]bool, h*w), turnOf(orient, h, w)
+	first, varies := at(b.Min.X, b.Min.Y), false
+	for y := range h {
+		for x := range w {
+			a := at(b.Min.X+x, b.Min.Y+y)
+			varies = varies || a != first
+			visible[to.start+y*to.dy+x*to.dx] = a > 0xffff/2
+		}
+	}
+	if !varies {
+		return nil
+	}
+	return visible
+}
+
+// alphaReader returns what reads the opacity of a pixel, 0 to 65535.
+func alphaReader(img image.Image) func(x, y int) uint16 {
+	switch img := img.(type) {
+	case *image.NRGBA:
+		return func(x, y int) uint16 { return 0x101 * uint16(img.Pix[img.PixOffset(x, y)+3]) }
+	case *image.RGBA:
+		return func(x, y int) uint16 { return 0x101 * uint16(img.Pix[img.PixOffset(x, y)+3]) }
+	case *image.NRGBA64:
+		return func(x, y int) uint16 { return be16(img.Pix[img.PixOffset(x, y)+6:]) }
+	case *image.RGBA64:
+		return func(x, y int) uint16 { return be16(img.Pix[img.PixOffset(x, y)+6:]) }
+	case *image.NYCbCrA:
+		return func(x, y int) uint16 { return 0x101 * uint16(img.A[img.AOffset(x, y)]) }
+	}
+	return func(x, y int) uint16 {
+		_, _, _, a := img.At(x, y).RGBA()
+		return uint16(a)
+	}
+}

@@ -32,14 +32,16 @@ var (
 
 // Limits bound what is decoded. They are checked against the header, before pixels are allocated.
 type Limits struct {
-	MaxPixels int // default 2^27, about 11,500 x 11,500
-	MinSide   int // default 8
+	MaxPixels int   // default 2^27, about 11,500 x 11,500
+	MinSide   int   // default 8
+	MaxBytes  int64 // that are allocated while an image is decoded (Need); default 1 GiB, which is 2^26 pixels of colour in 8 bits
 }
 
 // Defaults of Limits.
 const (
 	DefaultMaxPixels = 1 << 27
 	DefaultMinSide   = 8
+	DefaultMaxBytes  = 1 << 30
 )
 
 func (l Limits) check(w, h int) error {
@@ -54,6 +56,19 @@ func (l Limits) check(w, h int) error {
 	}
 	if w > l.MaxPixels/h {
 		return fmt.Errorf("%w: %d x %d pixels, at most %d are allowed", ErrTooLarge, w, h, l.MaxPixels)
+	}
+	return nil
+}
+
+// room says whether an image may take what it needs.
+func (l Limits) room(n Need) error {
+	if l.MaxBytes == 0 {
+		l.MaxBytes = DefaultMaxBytes
+	}
+	if n.Bytes > l.MaxBytes {
+		const mib = 1 << 20
+		return fmt.Errorf("%w: %d x %d pixels take %d MiB of memory while they are decoded, at most %d are allowed",
+			ErrTooLarge, n.Width, n.Height, (n.Bytes+mib-1)/mib, l.MaxBytes/mib)
 	}
 	return nil
 }
@@ -95,6 +110,20 @@ type Need struct {
 
 // DecodeWith is Decode that asks before it allocates: an error of reserve, which may wait until there is room, is the image's.
 func DecodeWith(path string, lim Limits, reserve func(Need) error) (*Image, error) {
+	return decodeFile(path, lim, reserve, nil)
+}
+
+// DecodeVisible is DecodeWith that also says which pixels are more than half opaque, row by row as in the upright image; nil where
+// all are equally so, as in a file without alpha.
+func DecodeVisible(path string, lim Limits, reserve func(Need) error) (im *Image, visible []bool, err error) {
+	im, err = decodeFile(path, lim, reserve, func(std image.Image, orient int) { visible = visibleIn(std, orient) })
+	if err != nil {
+		return nil, nil, err
+	}
+	return im, visible, nil
+}
+
+func decodeFile(path string, lim Limits, reserve func(Need) error, look func(std image.Image, orient int)) (*Image, error) {
 	f, info, err := openfile.Regular(path)
 	if errors.Is(err, openfile.ErrNotRegular) {
 		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrFormat)
@@ -107,15 +136,16 @@ func DecodeWith(path string, lim Limits, reserve func(Need) error) (*Image, erro
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
-	return decode(path, io.NewSectionReader(f, 0, info.Size()), lim, reserve)
+	return decode(path, io.NewSectionReader(f, 0, info.Size()), lim, reserve, look)
 }
 
 // DecodeBytes is Decode for a file's content; name is for its extension, if it has one, and for messages.
 func DecodeBytes(name string, data []byte, lim Limits) (*Image, error) {
-	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), lim, nil)
+	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), lim, nil, nil)
 }
 
-func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) error) (im *Image, err error) {
+// decode decodes; look, if not nil, is shown the decoder's image and its EXIF orientation.
+func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) error, look func(std image.Image, orient int)) (im *Image, err error) {
 	defer func() { // what a decoder does to hostile input ends here
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: its decoder failed: %v", ErrCorrupt, p)
@@ -128,8 +158,9 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	if err != nil {
 		return nil, err
 	}
+	var d *directory
 	if f.name == "TIFF" {
-		if d, err := firstDirectory(r); err == nil { // otherwise the decoder says what is wrong
+		if d, err = firstDirectory(r); err == nil { // otherwise the decoder says what is wrong
 			if err := d.readable(); err != nil {
 				return nil, err
 			}
@@ -151,11 +182,29 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 			return nil, err
 		}
 	}
-	turn, err := orientation(f, r)
+	orient, err := orientation(f, r)
 	if err != nil {
 		notes = append(notes, fmt.Sprintf("its EXIF block is broken (%v): it is taken as upright", err))
 	}
-	need := f.need(cfg, progressive, turn)
+	buffers := int64(0)
+	switch {
+	case progressive:
+		buffers = 4 * pixelBytes(cfg) * int64(cfg.Width) * int64(cfg.Height) // a coefficient for each sample
+		if cfg.ColorModel == color.RGBAModel || cfg.ColorModel == color.CMYKModel {
+			buffers += pixelBytes(cfg) * int64(cfg.Width) * int64(cfg.Height) // made of samples that are kept apart
+		}
+	case f.name == "TIFF":
+		buffers = d.buffer(cfg.Width, cfg.Height, r.Size())
+	case f.name == "WebP":
+		buffers = pixelBytes(cfg) * int64(cfg.Width) * int64(cfg.Height)
+	}
+	need := needOf(cfg, buffers, orient)
+	if look != nil {
+		need.Bytes += int64(cfg.Width) * int64(cfg.Height)
+	}
+	if err := lim.room(need); err != nil {
+		return nil, err
+	}
 	if reserve != nil {
 		if err := reserve(need); err != nil {
 			return nil, err
@@ -165,10 +214,13 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	if err != nil {
 		return nil, corrupt(err)
 	}
+	if look != nil {
+		look(std, orient)
+	}
 	if need.Bytes > sweep {
 		runtime.GC() // what the decoder leaves is not kept beside the planes
 	}
-	im = upright(fromImage(std, f.name == "WebP"), turn)
+	im = fromImage(std, f.name == "WebP", orient)
 	im.Notes = notes
 	return im, nil
 }
@@ -176,41 +228,33 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 // sweep is how much an image must need for memory to be swept on its way.
 const sweep = 1 << 29
 
-// need estimates what decoding takes: the decoder's image and what it is made of, and the planes.
-func (f *format) need(cfg image.Config, progressive bool, turn int) Need {
-	sample, planes := int64(8), int64(3) // bytes per pixel of the decoder's image; planes of float32
+// pixelBytes is what the decoder's image takes per pixel.
+func pixelBytes(cfg image.Config) int64 {
 	switch cfg.ColorModel {
 	case color.GrayModel:
-		sample, planes = 1, 1
+		return 1
 	case color.Gray16Model:
-		sample, planes = 2, 1
+		return 2
 	case color.YCbCrModel:
-		sample = 3
+		return 3
 	case color.RGBAModel, color.NRGBAModel, color.CMYKModel, color.NYCbCrAModel:
-		sample = 4
-	default:
-		if _, ok := cfg.ColorModel.(color.Palette); ok {
-			sample = 1
-		}
+		return 4
 	}
-	perPixel := sample
-	switch {
-	case progressive:
-		perPixel += 4 * sample // a coefficient for each sample
-	case f.name == "TIFF":
-		perPixel += 3 * sample // a strip may be all of it, in a buffer that grows
-	case f.name == "WebP":
-		perPixel += sample
+	if _, ok := cfg.ColorModel.(color.Palette); ok {
+		return 1
 	}
-	perPixel = max(perPixel, sample+4*planes)
-	if turn != 1 {
-		perPixel = max(perPixel, 2*4*planes)
+	return 8
+}
+
+// needOf estimates what decoding takes: the decoder's image with the buffers that it is made of, or with the planes of float32.
+func needOf(cfg image.Config, buffers int64, orient int) Need {
+	planes := int64(3)
+	if cfg.ColorModel == color.GrayModel || cfg.ColorModel == color.Gray16Model {
+		planes = 1
 	}
-	n := Need{Height: cfg.Height, Width: cfg.Width, Bytes: perPixel * int64(cfg.Width) * int64(cfg.Height)}
-	if turn >= 5 {
-		n.Height, n.Width = n.Width, n.Height
-	}
-	return n
+	pixels := int64(cfg.Width) * int64(cfg.Height)
+	h, w := upright(orient, cfg.Height, cfg.Width)
+	return Need{Height: h, Width: w, Bytes: pixels*pixelBytes(cfg) + max(buffers, pixels*4*planes)}
 }
 
 // reader starts a new pass over the file. TIFF's decoder jumps about in it; the others read it once, in small steps.

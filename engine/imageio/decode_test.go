@@ -350,6 +350,50 @@ func TestDecodeChecksTheHeaderBeforeItAllocates(t *testing.T) {
 	}
 }
 
+// TestDecodeChecksTheMemoryBeforeItAllocates: 8 x 2^24 pixels of colour are no more than others, and take 2 GiB.
+func TestDecodeChecksTheMemoryBeforeItAllocates(t *testing.T) {
+	strip := func(more map[uint16]uint32) []byte {
+		return tiffFile(greyPage(map[uint16]uint32{256: 1 << 13, 257: 1 << 13, tagRowsPerStrip: 1 << 13}, more))
+	}
+	files := encoded(t, 9, 8)
+	for name, c := range map[string]struct {
+		data []byte
+		mib  int // 0: it is decoded, or broken
+	}{
+		"wide.png":    {withSize(t, "x.png", files["x.png"], 1<<24, 8), 2048},
+		"square.png":  {withSize(t, "x.png", files["x.png"], 11585, 11585), 2048},
+		"least.png":   {withSize(t, "x.png", files["x.png"], 8193, 8192), 1025},
+		"most.png":    {withSize(t, "x.png", files["x.png"], 8192, 8192), 0},
+		"x.jpg":       {withSize(t, "x.jpg", files["x.jpg"], 10000, 8192), 1172},
+		"deflate.tif": {strip(map[uint16]uint32{tagCompression: 8}), 1600},
+		"strips.tif":  {strip(map[uint16]uint32{tagCompression: 8, tagRowsPerStrip: 16}), 0},
+		"tiles.tif":   {strip(map[uint16]uint32{tagCompression: 8, tagTileWidth: 1 << 13, tagTileLength: 1 << 13}), 1600},
+		"raw.tif":     {strip(nil), 0},
+	} {
+		var asked bool
+		var err error
+		got := allocated(func() {
+			_, err = decode(name, section(c.data), Limits{}, func(Need) error { asked = true; return errStop }, nil)
+		})
+		require.Less(t, got, uint64(1<<20), name)
+		require.Equal(t, c.mib == 0, asked, name)
+		if c.mib == 0 {
+			require.ErrorIs(t, err, errStop, name)
+			continue
+		}
+		require.ErrorIs(t, err, ErrTooLarge, name)
+		require.ErrorContains(t, err, fmt.Sprintf("pixels take %d MiB of memory while they are decoded, at most 1024 are allowed", c.mib), name)
+		_, err = decode(name, section(c.data), Limits{MaxBytes: int64(c.mib) << 20}, func(Need) error { return errStop }, nil)
+		require.ErrorIs(t, err, errStop, name)
+	}
+	_, err := DecodeBytes("x.png", files["x.png"], Limits{MaxBytes: 16*9*8 - 1})
+	require.EqualError(t, err, "x.png: image too large: 9 x 8 pixels take 1 MiB of memory while they are decoded, at most 0 are allowed")
+	_, err = DecodeBytes("x.png", files["x.png"], Limits{MaxBytes: 16 * 9 * 8})
+	require.NoError(t, err)
+}
+
+var errStop = errors.New("far enough")
+
 // A truncated file is refused, or nothing of the image is lost: a TIFF may end in metadata, a WebP in padding.
 func TestDecodeRefusesEveryTruncation(t *testing.T) {
 	files := encoded(t, 24, 16)
@@ -375,7 +419,7 @@ func TestDecodeRefusesEveryTruncation(t *testing.T) {
 }
 
 func TestDecodeTurnsPanicsIntoErrors(t *testing.T) {
-	_, err := decode("x.png", io.NewSectionReader(panicker{}, 0, 100), Limits{}, nil)
+	_, err := decode("x.png", io.NewSectionReader(panicker{}, 0, 100), Limits{}, nil, nil)
 	require.EqualError(t, err, "x.png: corrupt image: its decoder failed: boom")
 	require.ErrorIs(t, err, ErrCorrupt)
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"f2pad/engine/nd"
 )
 
 // orientation returns the EXIF orientation, 1 to 8; 1 (upright) where there is none. An error says why there is one that
@@ -110,38 +108,44 @@ func exifOfJPEG(r *io.SectionReader) (block *io.SectionReader, err error) {
 	return block, err
 }
 
-// upright turns and mirrors the stored pixels as the EXIF orientation o asks for.
-func upright(im *Image, o int) *Image {
-	if o == 1 {
-		return im
+// turn is where the stored pixels of a plane go, so that it is upright: pixel (y,x) is pixel start + y*dy + x*dx of the
+// upright one.
+type turn struct{ start, dy, dx int }
+
+// turnOf is the turn that the EXIF orientation o asks for of h x w stored pixels.
+func turnOf(o, h, w int) turn {
+	t := turn{dy: w, dx: 1}
+	if o >= 5 { // transposed
+		t = turn{dy: 1, dx: h}
 	}
-	h, w := im.Size()
-	c := im.Pix.Shape()[0]
-	// Pixel (y,x) of the result is pixel start + y*dy + x*dx of the stored plane.
-	transpose, flipRows, flipCols := o >= 5, o == 3 || o == 4 || o == 6 || o == 7, o == 2 || o == 3 || o == 7 || o == 8
-	row, col, start := w, 1, 0
-	if flipRows {
-		start += (h - 1) * w
-		row = -row
+	if o == 3 || o == 4 || o == 6 || o == 7 {
+		t.start += (h - 1) * t.dy
+		t.dy = -t.dy
 	}
-	if flipCols {
-		start += w - 1
-		col = -col
+	if o == 2 || o == 3 || o == 7 || o == 8 {
+		t.start += (w - 1) * t.dx
+		t.dx = -t.dx
 	}
-	dy, dx, dh, dw := row, col, h, w
-	if transpose {
-		dy, dx, dh, dw = col, row, w, h
+	return t
+}
+
+// put brings stored pixels of row y, from x on, into the upright plane.
+func (t turn) put(plane, row []float32, y, x int) {
+	at := t.start + y*t.dy + x*t.dx
+	if t.dx == 1 {
+		copy(plane[at:], row)
+		return
 	}
-	out := nd.New(c, dh, dw)
-	for p := range c {
-		src, dst := nd.Data(im.Pix)[p*h*w:(p+1)*h*w], nd.Data(out)[p*h*w:(p+1)*h*w]
-		for y := range dh {
-			at := start + y*dy
-			for x := range dw {
-				dst[y*dw+x] = src[at]
-				at += dx
-			}
-		}
+	for _, v := range row {
+		plane[at] = v
+		at += t.dx
 	}
-	return &Image{Pix: out, Depth: im.Depth}
+}
+
+// upright is the size of an image of h x w stored pixels of the EXIF orientation o.
+func upright(o, h, w int) (int, int) {
+	if o >= 5 {
+		return w, h
+	}
+	return h, w
 }

@@ -10,6 +10,9 @@ import (
 // The tags of TIFF that are looked at here.
 const (
 	tagSubfile      = 254
+	tagRowsPerStrip = 278
+	tagTileWidth    = 322
+	tagTileLength   = 323
 	tagCompression  = 259
 	tagOrientation  = 274
 	tagSamples      = 277
@@ -162,3 +165,28 @@ func (d *directory) pages() int {
 	}
 	return n
 }
+
+// buffer is what TIFF's decoder may take for a strip or a tile of an image of w x h pixels. It grows to 8 bytes per pixel if a
+// compressed one holds so many, and there may be three times as much while it grows.
+func (d *directory) buffer(w, h int, file int64) int64 {
+	if d == nil {
+		return 0
+	}
+	first := func(tag uint16, def int) int64 {
+		if vs, err := d.values(tag); err == nil && len(vs) > 0 && vs[0] > 0 {
+			return int64(vs[0])
+		}
+		return int64(def)
+	}
+	block := int64(w) * min(first(tagRowsPerStrip, h), int64(h))
+	if tw := first(tagTileWidth, 0); tw > 0 {
+		block = min(tw, int64(w)+tilePad) * min(first(tagTileLength, h), int64(h)+tilePad) // the decoder takes no larger ones
+	}
+	if first(tagCompression, 1) == 1 {
+		return min(8*block, file)
+	}
+	return 3 * 8 * block
+}
+
+// tilePad is how far a tile may reach beyond the image, and more.
+const tilePad = 1024

@@ -4,12 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"f2pad/engine/internal/openfile"
 )
 
 // maxExternal bounds the bytes of external data in all.
@@ -23,13 +24,9 @@ func Open(path string) (*Model, error) {
 		return nil, fmt.Errorf("onnx: %w", err)
 	}
 	defer root.Close()
-	f, err := os.Open(path) // not through root: the file itself may be a link
+	data, err := openfile.ReadAll(path, maxFile) // not through root: the file itself may be a link
 	if err != nil {
 		return nil, fmt.Errorf("onnx: %w", err)
-	}
-	data, err := readAll(f, maxFile)
-	if err != nil {
-		return nil, fmt.Errorf("onnx: %s: %w", path, err)
 	}
 	m, err := parse(data)
 	if err == nil {
@@ -60,26 +57,12 @@ func readFile(root *os.Root, name string, most int64) ([]byte, error) {
 	if !filepath.IsLocal(filepath.FromSlash(name)) {
 		return nil, fmt.Errorf("%q lies outside the model's folder", name)
 	}
-	f, err := root.Open(filepath.FromSlash(name))
+	f, info, err := openfile.In(root, filepath.FromSlash(name))
 	if err != nil {
 		return nil, err
 	}
-	return readAll(f, most)
-}
-
-// readAll reads and closes a file.
-func readAll(f *os.File, most int64) ([]byte, error) {
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("not a file, or of more than %d bytes", most)
-	}
-	data := make([]byte, info.Size())
-	_, err = io.ReadFull(f, data)
-	return data, err
+	return openfile.Content(f, info, most)
 }
 
 // load resolves external data and computes the hash.

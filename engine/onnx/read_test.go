@@ -290,6 +290,19 @@ func TestInspect(t *testing.T) {
 	require.Equal(t, []Layer{{"a", "a", []int{3, 8, 8}, 1}}, s.Layers)
 }
 
+// withExternal writes a model whose weight w lies in another file.
+func withExternal(t *testing.T, dir, location, offset, length string) string {
+	t.Helper()
+	w := message(nil).varint(tensorDims, 1).varint(tensorType, 1).text(tensorName, "w").varint(tensorDataLocation, 1)
+	for _, e := range [][2]string{{"location", location}, {"offset", offset}, {"length", length}} {
+		w = w.sub(tensorExternal, message(nil).text(entryKey, e[0]).text(entryValue, e[1]))
+	}
+	path := filepath.Join(dir, "m.onnx")
+	data := file{17, []written{{name: "n", op: "Mul", in: []string{"x", "w"}, out: "y"}}, []message{w}, nil}.bytes()
+	require.NoError(t, os.WriteFile(path, data, 0o644))
+	return path
+}
+
 // TestExternal: data beside the file are read and hashed; nothing outside of its folder is.
 func TestExternal(t *testing.T) {
 	dir := t.TempDir()
@@ -299,15 +312,7 @@ func TestExternal(t *testing.T) {
 	write(filepath.Join(dir, "secret"), "\x00\x00\x80\x3f")
 	write(filepath.Join(inside, "weights"), "????\x00\x00\x00\x40")
 	require.NoError(t, os.Symlink(filepath.Join(dir, "secret"), filepath.Join(inside, "link")))
-	model := func(location, offset, length string) string {
-		w := message(nil).varint(tensorDims, 1).varint(tensorType, 1).text(tensorName, "w").varint(tensorDataLocation, 1)
-		for _, e := range [][2]string{{"location", location}, {"offset", offset}, {"length", length}} {
-			w = w.sub(tensorExternal, message(nil).text(entryKey, e[0]).text(entryValue, e[1]))
-		}
-		path := filepath.Join(inside, "m.onnx")
-		write(path, string(file{17, []written{{name: "n", op: "Mul", in: []string{"x", "w"}, out: "y"}}, []message{w}, nil}.bytes()))
-		return path
-	}
+	model := func(location, offset, length string) string { return withExternal(t, inside, location, offset, length) }
 	path := model("weights", "4", "4")
 	m, err := Open(path)
 	require.NoError(t, err)
@@ -324,7 +329,7 @@ func TestExternal(t *testing.T) {
 		{filepath.Join(dir, "secret"), "0", "4", "outside the model's folder"},
 		{"link", "0", "4", "escapes"},
 		{"nothing", "0", "4", "no such file"},
-		{".", "0", "4", "not a file"},
+		{".", "0", "4", "not a regular file"},
 		{"weights", "6", "4", "exceed the file's 8"},
 		{"weights", "9223372036854775807", "4", "exceed the file's 8"},
 		{"weights", "-4", "4", `offset is "-4"`},

@@ -3,18 +3,12 @@ package truth
 
 import (
 	"fmt"
-	"image"
-	_ "image/jpeg" // what imageio decodes, for the alpha that it leaves out
-	_ "image/png"
 	"os"
 
 	"f2pad/engine/dataset"
 	"f2pad/engine/imageio"
 	"f2pad/engine/nd"
 
-	_ "golang.org/x/image/bmp"
-	_ "golang.org/x/image/tiff"
-	_ "golang.org/x/image/webp"
 	"gorgonia.org/tensor"
 )
 
@@ -46,8 +40,8 @@ func (m *Mask) Empty() bool {
 //   - none of what is transparent (alpha up to half, where alpha varies); and if all that is to be seen has one colour, be it
 //     black, the shape is in the alpha: the defect is all that is to be seen.
 //
-// Errors name the file: those of imageio.Decode, and of another size. Alpha is not turned by EXIF orientation: with both, a
-// quarter turn is refused.
+// The EXIF orientation is applied. Errors name the file: those of imageio.Decode, and of another size, which is noticed before
+// the pixels are decoded.
 func Read(path string, h, w int, lim imageio.Limits) (*Mask, error) {
 	files := []string{path}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -71,14 +65,12 @@ func Read(path string, h, w int, lim imageio.Limits) (*Mask, error) {
 
 // add marks what one file marks.
 func (m *Mask) add(path string, h, w int, lim imageio.Limits) error {
-	im, err := imageio.Decode(path, lim)
-	if err != nil {
-		return err
-	}
-	if H, W := im.Size(); H != h || W != w {
-		return fmt.Errorf("%s: mask of %dx%d pixels for an image of %dx%d", path, W, H, w, h)
-	}
-	visible, err := alpha(path, h, w)
+	im, visible, err := imageio.DecodeVisible(path, lim, func(n imageio.Need) error {
+		if n.Height != h || n.Width != w {
+			return fmt.Errorf("mask of %dx%d pixels for an image of %dx%d", n.Width, n.Height, w, h)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -133,42 +125,4 @@ func oneColour(pix []float32, visible []bool) bool {
 		}
 	}
 	return true
-}
-
-// alpha tells which pixels of a file that imageio has decoded are more than half opaque; nil where all are equally so, as in a
-// file without alpha.
-func alpha(path string, h, w int) ([]bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	im, _, err := image.Decode(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if o, ok := im.(interface{ Opaque() bool }); ok && o.Opaque() {
-		return nil, nil
-	}
-	b := im.Bounds()
-	visible := make([]bool, 0, h*w)
-	var first uint32
-	varies := false
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			_, _, _, a := im.At(x, y).RGBA()
-			if len(visible) == 0 {
-				first = a
-			}
-			varies = varies || a != first
-			visible = append(visible, a > 0xffff/2)
-		}
-	}
-	switch {
-	case !varies:
-		return nil, nil
-	case b.Dx() != w || b.Dy() != h:
-		return nil, fmt.Errorf("%s: mask with transparency that EXIF turns", path)
-	}
-	return visible, nil
 }

@@ -1,13 +1,19 @@
 package truth
 
 import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
 	"image"
 	"image/color"
+	idraw "image/draw"
 	"image/jpeg"
 	"image/png"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"f2pad/engine/imageio"
@@ -107,6 +113,64 @@ func TestReadTakesEveryFormat(t *testing.T) {
 			require.Equal(t, defect(i%side, i/side), v == 1, "%s: pixel %d", ext, i)
 		}
 	}
+}
+
+// TestAlphaIsTurnedAsColoursAre: a shape that is in the alpha lies where one that is in the colours does, whatever EXIF says.
+func TestAlphaIsTurnedAsColoursAre(t *testing.T) {
+	const w, h = 24, 16
+	in := func(x, y int) bool { return x >= 4 && x < 9 && y == 3 }
+	rect := image.Rect(0, 0, w, h)
+	fill := func(m idraw.Image, shape, ground color.Color) image.Image {
+		for y := range h {
+			for x := range w {
+				m.Set(x, y, ground)
+				if in(x, y) {
+					m.Set(x, y, shape)
+				}
+			}
+		}
+		return m
+	}
+	opaque, clear := color.NRGBA64{A: 0xffff}, color.NRGBA64{A: 0x7fff}
+	palette := color.Palette{color.NRGBA{A: 255}, color.NRGBA{A: 0}}
+	path := filepath.Join(t.TempDir(), "m.png")
+	for o := byte(1); o <= 8; o++ {
+		H, W := h, w
+		if o >= 5 {
+			H, W = w, h
+		}
+		read := func(m image.Image) []float32 {
+			turn := func(to io.Writer, m image.Image) error {
+				var b bytes.Buffer
+				if err := png.Encode(&b, m); err != nil {
+					return err
+				}
+				chunk := append([]byte("eXIfMM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00"), o, 0, 0, 0, 0, 0, 0)
+				framed := binary.BigEndian.AppendUint32(nil, uint32(len(chunk)-4))
+				framed = binary.BigEndian.AppendUint32(append(framed, chunk...), crc32.ChecksumIEEE(chunk))
+				const header = 33
+				_, err := to.Write(slices.Concat(b.Bytes()[:header], framed, b.Bytes()[header:]))
+				return err
+			}
+			mask, err := Read(write(t, path, m, turn), H, W, imageio.Limits{})
+			require.NoError(t, err, "orientation %d", o)
+			_, err = Read(path, H+1, W, imageio.Limits{})
+			require.EqualError(t, err, fmt.Sprintf("%s: mask of %dx%d pixels for an image of %dx%d", path, W, H, W, H+1))
+			return nd.Data(mask.Pix)
+		}
+		want := read(fill(image.NewGray(rect), color.White, color.Black))
+		require.EqualValues(t, 5, sum(want))
+		require.Equal(t, want, read(fill(image.NewNRGBA(rect), opaque, clear)), "orientation %d", o)
+		require.Equal(t, want, read(fill(image.NewNRGBA64(rect), opaque, clear)), "orientation %d, 16 bits", o)
+		require.Equal(t, want, read(fill(image.NewPaletted(rect, palette), palette[0], palette[1])), "orientation %d, palette", o)
+	}
+}
+
+func sum(vs []float32) (total float32) {
+	for _, v := range vs {
+		total += v
+	}
+	return total
 }
 
 func TestAMaskOfNothingIsEmpty(t *testing.T) {
