@@ -148,14 +148,18 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
 	f := &fitter{o: o, bb: bb}
-	usable, hash, err := f.check(ctx, items, skip)
+	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
 	}
-	train, held, err := split(usable, o.HoldOut, o.Seed)
+	fitted, calibrated, err := split(usable, o.HoldOut, o.Seed)
 	if err != nil {
 		return nil, err
 	}
+	if text := nearlySame(fitted, calibrated); text != "" && o.Notice != nil {
+		o.Notice(text)
+	}
+	train, held := itemsOf(fitted), itemsOf(calibrated)
 	if learns, ok := bb.(backbone.Fitter); ok {
 		if err := learns.Fit(ctx, o.Executor, f.images("backbone", train), o.Seed); err != nil {
 			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
@@ -163,8 +167,8 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	}
 	m := &Model{backbone: bb, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
-		Train: len(train), HeldOut: len(held), TrainSHA256: hash, Executor: o.Executor.Info(),
-		Device: device.CPU,
+		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Executor.Info(),
+		Device: device.CPU, Inputs: f.inputs,
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
 	if o.Refine != nil {
@@ -179,7 +183,8 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if m.memory, err = f.remember(ctx, train); err != nil {
 		return nil, err
 	}
-	if m.Info.Calibration, err = f.calibrate(ctx, m, held); err != nil {
+	source := Source{From: FromFit, SHA256: filesHash(calibrated), Program: o.Program, Executor: m.Info.Executor, Device: m.Info.Device}
+	if m.Info.Calibration, err = f.calibrate(ctx, m, held, source); err != nil {
 		return nil, fmt.Errorf("engine: calibration: %w", err)
 	}
 	return m, nil
@@ -215,28 +220,33 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 
 // fitter carries what the steps of a fit share.
 type fitter struct {
-	o  FitOptions
-	bb backbone.Backbone
+	o      FitOptions
+	bb     backbone.Backbone
+	inputs Inputs // set by check
 }
 
-// check decodes every image once, so that what is broken is known before the long work, and hashes the files in use.
-func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]dataset.Item, string, error) {
+// check decodes every image once, so that what is broken is known before the long work, hashes the files in use, and leaves out
+// images that are the same as others.
+func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]intake, error) {
 	type checked struct {
-		item  dataset.Item
+		intake
+		look  look
 		notes []string
-		sum   []byte
 		err   error
 	}
-	var usable []dataset.Item
-	all := sha256.New()
+	var usable []intake
 	done := 0
 	err := orderedWithin(ctx, newRoom(decodeRoom()), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) checked {
-		_, notes, err := f.load(it, reserve)
+		fr, im, err := f.load(it, reserve)
 		if err != nil {
-			return checked{item: it, err: err}
+			return checked{intake: intake{item: it}, err: err}
 		}
 		sum, err := hashFile(it.Path)
-		return checked{it, notes, sum, err}
+		if err != nil {
+			return checked{intake: intake{item: it}, err: err}
+		}
+		in, err := take(it, sum, fr.y)
+		return checked{in, lookOf(im), im.Notes, err}
 	}, func(c checked) error {
 		done++
 		f.o.Progress(Progress{"images", done, len(items)})
@@ -245,11 +255,28 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 			return nil
 		}
 		f.o.warn(c.item, c.notes)
-		all.Write(c.sum)
-		usable = append(usable, c.item)
+		f.inputs.add(c.look)
+		usable = append(usable, c.intake)
 		return nil
 	}, nil)
-	return usable, hex.EncodeToString(all.Sum(nil)), err
+	return distinct(usable, f.o.Notice), err
+}
+
+// filesHash is the SHA-256 over the hashes of the images' files.
+func filesHash(all []intake) string {
+	h := sha256.New()
+	for _, in := range all {
+		h.Write(in.sum)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func itemsOf(all []intake) []dataset.Item {
+	items := make([]dataset.Item, len(all))
+	for i, in := range all {
+		items[i] = in.item
+	}
+	return items
 }
 
 func hashFile(path string) ([]byte, error) {
@@ -266,7 +293,7 @@ func hashFile(path string) ([]byte, error) {
 }
 
 // split parts the images into those to fit on and those to calibrate on, each in the given order.
-func split(items []dataset.Item, share float64, seed uint64) (train, held []dataset.Item, err error) {
+func split[T any](items []T, share float64, seed uint64) (train, held []T, err error) {
 	n := len(items)
 	if n < 2*minImages {
 		return nil, nil, fmt.Errorf("engine: %w: %d usable, want at least %d", ErrFewImages, n, 2*minImages)
@@ -286,9 +313,9 @@ func split(items []dataset.Item, share float64, seed uint64) (train, held []data
 	return train, held, nil
 }
 
-// load reads an image and makes its frame. notes say what is odd about the file. reserve is asked for the memory.
-func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, notes []string, err error) {
-	im, err := imageio.DecodeWith(it.Path, f.o.Limits, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
+// load reads an image and makes its frame. reserve is asked for the memory.
+func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, im *imageio.Image, err error) {
+	im, err = imageio.DecodeWith(it.Path, f.o.Limits, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -296,7 +323,7 @@ func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, no
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", it.Path, err)
 	}
-	return fr, im.Notes, nil
+	return fr, im, nil
 }
 
 // stream visits value(frame) of the images in order, computed ahead in parallel.

@@ -198,10 +198,10 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if err != nil {
 		return err
 	}
-	opts.Maps = o.maps
+	opts.Maps, opts.ImageThreshold, opts.PixelThreshold = o.maps, o.image, o.pixel
 	run := engine.EvalOptions{
 		Options: opts, Limit: o.limit, Spread: o.spread, Progress: p.progress,
-		ImageThreshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Worst: o.worst,
+		Regions: o.regions, Worst: o.worst,
 		Failed: func(it dataset.Item, err error) { p.fail(it.Path, err) },
 	}
 	g := newGallery(m)
