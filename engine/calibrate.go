@@ -24,8 +24,22 @@ import (
 // probability of at most fpr. Where n is too small for the rate it is the largest. It sorts scores.
 func conformal(scores []float64, fpr float64) float64 {
 	slices.Sort(scores)
-	n := len(scores)
-	return scores[min(int(math.Ceil(float64(n+1)*(1-fpr))), n)-1]
+	return scores[rankOf(len(scores), fpr)-1]
+}
+
+func rankOf(n int, fpr float64) int { return min(int(math.Ceil(float64(n+1)*(1-fpr))), n) }
+
+// ImageRate is the share of normal images that lie above the image threshold. Mean is what it is at most in expectation over
+// calibrations like this one: the rate asked for, or more where there were too few images for that. AtMost is what it
+// does not exceed with 95 % confidence: the threshold is an order statistic, so that this holds for any distribution of
+// independent images (metric.AtMost).
+func (c *Calibration) ImageRate() (mean, atMost float64) {
+	n := c.Source.Images
+	if n == 0 {
+		return 1, 1
+	}
+	above := n - rankOf(n, c.ImageFPR)
+	return max(c.ImageFPR, 1/float64(n+1)), metric.AtMost(above, n)
 }
 
 // calibrate measures the scale of the scores and the thresholds on held-out normal images: first each as it is, for the scale

@@ -354,6 +354,10 @@ func TestCalibrateRefusesWhatItCannotGoBy(t *testing.T) {
 	require.ErrorIs(t, err, ErrFewImages, "copies are one image")
 	_, err = Calibrate(t.Context(), m, p.data.Train, none, nil)
 	require.ErrorIs(t, err, ErrSeen)
+	forgetful := *m
+	forgetful.memory = nil
+	_, err = Calibrate(t.Context(), &forgetful, p.data.Train, none, nil)
+	require.ErrorIs(t, err, ErrSeen, "the files' hash tells")
 	train, _, err := split(p.data.Train, 0.2, m.Info.Seed)
 	require.NoError(t, err)
 	mixed := append(copied(t, t.TempDir(), train[2].Path, 1, same), p.data.Test[:3]...)

@@ -48,6 +48,7 @@ type Options struct {
 	Limits    imageio.Limits             // of images that are accepted; zero fields mean imageio's defaults
 	// ImageThreshold and PixelThreshold, that of every kind of map, take the place of the model's; nil: the model's.
 	ImageThreshold, PixelThreshold *float64
+	Unlike                         func(dataset.Item, Difference) // told in what scored images differ from those that the model learned from, in their order; may be nil
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
 	Fingerprints bool
 }
@@ -243,6 +244,11 @@ func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit f
 			batch[i] = decoded{}
 			if d.res.Err == nil {
 				e.opts.warn(d.res.Item, d.res.Image.Notes)
+				for _, diff := range e.model.Unlike(d.res.Image) {
+					if e.opts.Unlike != nil {
+						e.opts.Unlike(d.res.Item, diff)
+					}
+				}
 			}
 			if err := emit(d.res); err != nil {
 				return err

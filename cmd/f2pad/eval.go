@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,11 +67,8 @@ differences hold with 95 %: they come from 1,000 resamples of the images, the sa
 	f.Var(kinds{&o.maps}, "refine", "maps to measure, a list of "+strings.Join(refineNames, ", ")+" (default: all that the model makes)")
 	f.Var(number{&o.limit, 0, mostImages}, "limit", "images per class; 0: all")
 	f.BoolVar(&o.spread, "spread", false, "take the images of --limit at even distances by name, not the first")
-	f.Var(decimal{&o.image}, "threshold", "image threshold in place of the model's: an image above it is called anomalous")
-	f.Var(decimal{&o.pixel}, "pixel-threshold", "pixel threshold of every map in place of the model's")
-	f.Var(number{&o.regions.Close, 0, mostClose}, "close", "close gaps in the masks at the pixel threshold by a disc of this radius in pixels; 0: none")
-	f.BoolVar(&o.regions.Fill, "fill", false, "fill holes of these masks, after --close")
-	f.Var(number{&o.regions.MinArea, 0, math.MaxInt32}, "min-area", "drop regions of these masks with fewer pixels, after --fill; 0: none")
+	thresholdFlags(f, &o.image, &o.pixel)
+	regionFlags(f, &o.regions)
 	o.worst = worstListed
 	f.Var(number{&o.worst, 0, mostImages}, "worst", "list this many of the images that the model does worst on")
 	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: tables, charts and gallery in one")
@@ -81,10 +77,7 @@ differences hold with 95 %: they come from 1,000 resamples of the images, the sa
 	return cmd
 }
 
-const (
-	worstListed = 20
-	mostClose   = 1000 // px
-)
+const worstListed = 20
 
 // evaluation is the result of eval.
 type evaluation struct {

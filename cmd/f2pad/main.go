@@ -138,7 +138,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", or what 'make ort' fetched")
 	root.PersistentFlags().Var(choice{&p.ortProvider, ortProviders}, "ort-provider",
 		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take --device's GPU")
-	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.backbones(), p.devices(), p.version())
+	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.eval(), p.inspect(), p.backbones(), p.devices(), p.version())
 	return root
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -12,7 +11,9 @@ import (
 	"f2pad/engine/artifact"
 	"f2pad/engine/dataset"
 	"f2pad/engine/imageio"
+	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/region"
 )
 
 // outputs writes what was found in images to files below dir.
@@ -20,6 +21,7 @@ type outputs struct {
 	dir                   string
 	kind                  refine.Kind // the map they show
 	maps, masks, overlays bool
+	regions               region.Options
 	claim                 func(image, stem string, c claim) error // told before an image's files are written; may be nil
 }
 
@@ -50,10 +52,13 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 	}
 	m, threshold := r.Maps[o.kind], r.PixelThreshold[o.kind]
 	line.PixelThreshold, line.Seconds = &threshold, r.Seconds[o.kind]
+	h, w := m.Shape()[0], m.Shape()[1]
 	// An image that is called normal has no defect to mark: the mask must not say otherwise.
-	cut := threshold
-	if !r.Anomalous {
-		cut = math.Inf(1)
+	marked := make([]bool, h*w)
+	line.Regions = []region.Region{}
+	if r.Anomalous {
+		marked = engine.Marked(m, threshold, o.regions)
+		line.Regions = region.Find(marked, nd.Data(m), h, w)
 	}
 	name := func(wanted bool, folder, ext string) *string {
 		if !wanted {
@@ -82,9 +87,9 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 		written = append(written, path)
 	}
 	file(line.Map, func(path string) error { return imageio.WriteMap(path, m) })
-	file(line.Mask, func(path string) error { return imageio.WriteMask(path, m, cut) })
+	file(line.Mask, func(path string) error { return imageio.WriteMarks(path, marked, h, w) })
 	file(line.Overlay, func(path string) error {
-		return imageio.WritePNG(path, imageio.Overlay(r.Image, m, cut, heatLimit*threshold))
+		return imageio.WritePNG(path, imageio.OverlayMarks(r.Image, m, marked, heatLimit*threshold))
 	})
 	if err != nil {
 		for _, path := range written[:len(written)-1] {
