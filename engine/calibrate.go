@@ -108,7 +108,7 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	if err := e.Close(); err != nil {
 		return nil, err
 	}
-	f := &fitter{o: all, bb: m.backbone}
+	f := &fitter{o: all, bb: m.backbone, known: m.Info.Inputs}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err

@@ -312,7 +312,8 @@ func TestCalibrateChangesTheCalibrationAlone(t *testing.T) {
 	var skipped []string
 	last := Progress{}
 	image := 0.4
-	next, err := Calibrate(t.Context(), m, append([]dataset.Item{broken}, good...), CalibrateOptions{ImageFPR: image, Progress: func(p Progress) { last = p }},
+	unlike := func(dataset.Item, Difference) { require.Fail(t, "all images are of one kind") }
+	next, err := Calibrate(t.Context(), m, append([]dataset.Item{broken}, good...), CalibrateOptions{Options: Options{Unlike: unlike}, ImageFPR: image, Progress: func(p Progress) { last = p }},
 		func(it dataset.Item, err error) { skipped = append(skipped, it.ID) })
 	require.NoError(t, err)
 	require.Equal(t, []string{"broken"}, skipped)

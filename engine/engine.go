@@ -48,7 +48,9 @@ type Options struct {
 	Limits    imageio.Limits             // of images that are accepted; zero fields mean imageio's defaults
 	// ImageThreshold and PixelThreshold, that of every kind of map, take the place of the model's; nil: the model's.
 	ImageThreshold, PixelThreshold *float64
-	Unlike                         func(dataset.Item, Difference) // told in what scored images differ from those that the model learned from, in their order; may be nil
+	// Unlike is told in what images that are scored, or calibrated on, differ from those that the model learned from, in the images'
+	// order; may be nil.
+	Unlike func(dataset.Item, Difference)
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
 	Fingerprints bool
 }
@@ -80,6 +82,14 @@ func (o *Options) warn(it dataset.Item, notes []string) {
 	for _, note := range notes {
 		if o.Warn != nil {
 			o.Warn(it, note)
+		}
+	}
+}
+
+func (o *Options) unlike(it dataset.Item, all []Difference) {
+	for _, d := range all {
+		if o.Unlike != nil {
+			o.Unlike(it, d)
 		}
 	}
 }
@@ -244,11 +254,7 @@ func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit f
 			batch[i] = decoded{}
 			if d.res.Err == nil {
 				e.opts.warn(d.res.Item, d.res.Image.Notes)
-				for _, diff := range e.model.Unlike(d.res.Image) {
-					if e.opts.Unlike != nil {
-						e.opts.Unlike(d.res.Item, diff)
-					}
-				}
+				e.opts.unlike(d.res.Item, e.model.Unlike(d.res.Image))
 			}
 			if err := emit(d.res); err != nil {
 				return err

@@ -222,6 +222,7 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 type fitter struct {
 	o      FitOptions
 	bb     backbone.Backbone
+	known  Inputs // what a model that is calibrated learned from
 	inputs Inputs // set by check
 }
 
@@ -255,6 +256,7 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 			return nil
 		}
 		f.o.warn(c.item, c.notes)
+		f.o.unlike(c.item, f.known.unlike(c.look))
 		f.inputs.add(c.look)
 		usable = append(usable, c.intake)
 		return nil

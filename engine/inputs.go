@@ -81,15 +81,16 @@ type Difference struct {
 
 // Unlike says in what an image differs from all that the model learned from, so that its scores may mean nothing. Nothing is
 // known of that for models before revision 3.
-func (m *Model) Unlike(im *imageio.Image) (all []Difference) {
-	in := m.Info.Inputs
+func (m *Model) Unlike(im *imageio.Image) []Difference { return m.Info.Inputs.unlike(lookOf(im)) }
+
+func (in *Inputs) unlike(l look) (all []Difference) {
 	if in.Grey+in.Colour == 0 {
 		return nil
 	}
 	add := func(t Trait, is, were string) {
 		all = append(all, Difference{t, fmt.Sprintf("is %s; the model learned from %s", is, were)})
 	}
-	h, w := im.Size()
+	h, w := l.h, l.w
 	if w < in.Width[0] || w > in.Width[1] || h < in.Height[0] || h > in.Height[1] {
 		were := fmt.Sprintf("images of %dx%d px", in.Width[0], in.Height[0])
 		if in.Width[0] != in.Width[1] || in.Height[0] != in.Height[1] {
@@ -98,15 +99,15 @@ func (m *Model) Unlike(im *imageio.Image) (all []Difference) {
 		add(SizeTrait, fmt.Sprintf("%dx%d px", w, h), were)
 	}
 	switch {
-	case im.IsGrey() && in.Grey == 0:
+	case l.grey && in.Grey == 0:
 		add(ColourTrait, "grey", "images with colour")
-	case !im.IsGrey() && in.Colour == 0:
+	case !l.grey && in.Colour == 0:
 		add(ColourTrait, "coloured", "grey images")
 	}
 	switch {
-	case im.Depth == 16 && in.Bits16 == 0:
+	case l.depth == 16 && in.Bits16 == 0:
 		add(DepthTrait, "of 16 bits per sample", "images of 8")
-	case im.Depth == 8 && in.Bits8 == 0:
+	case l.depth == 8 && in.Bits8 == 0:
 		add(DepthTrait, "of 8 bits per sample", "images of 16")
 	}
 	return all

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"f2pad/engine"
@@ -60,10 +61,21 @@ func TestCalibrateSetsThresholdsFromNewImages(t *testing.T) {
 	r = f2pad(t, "calibrate", copied, "--images", images)
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Contains(t, r.err, "warning: too few images for --image-fpr 0.05: the image threshold is the largest of only 6 held-out images")
+	require.NotContains(t, r.err, "the model learned from")
 	m, err = engine.Load(copied)
 	require.NoError(t, err)
 	require.Equal(t, 0.05, m.Info.Calibration.ImageFPR)
 	require.Equal(t, 6, m.Info.Calibration.Source.Images)
+}
+
+func TestCalibrateTellsOfImagesUnlikeTheModels(t *testing.T) {
+	setup(t)
+	dir := filepath.Join(t.TempDir(), "small")
+	r := f2pad(t, "synth", "--out", dir, "--train", "3", "--test", "5", "--size", "48", "--seed", "9")
+	require.Equal(t, exitOK, r.code, r.err)
+	r = f2pad(t, "calibrate", model(), "--images", filepath.Join(dir, "train", "good"), "--out", filepath.Join(dir, "m"))
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Equal(t, 1, strings.Count(r.err, " is 48x48 px; the model learned from images of 64x64 px"), r.err)
 }
 
 func TestCalibrateRefusesOtherImages(t *testing.T) {
