@@ -125,7 +125,8 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 }
 
 // Fit learns a model from normal images. Images that cannot be used are told to skip (file and reason; it may be nil) and
-// left out; Fit fails with ErrFewImages if too few remain. The same images, options and seed give the same model, bit for bit.
+// left out, and so are those with the same pixels as an earlier one, which Notice is told of, as of held-out images that are
+// nearly the same as fitted ones; Fit fails with ErrFewImages if too few remain. The same images, options and seed give the same model, bit for bit.
 //
 // A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
 // that the model has not seen. For the pixel thresholds some of them are scored once more with a simulated defect painted on

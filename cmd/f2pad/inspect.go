@@ -128,7 +128,7 @@ func imageRate(c engine.Calibration) string {
 func pixelPromise(c engine.Calibration, k refine.Kind) string {
 	text := rulePromise(c, k)
 	if p, ok := c.Promises[k]; ok && p.Marked >= 0 {
-		text += fmt.Sprintf("; in %d of %d of these images a pixel does: with 95 %% confidence in at most %.2g %% of normal images",
+		text += fmt.Sprintf("; in %d of these %d images a pixel does: with 95 %% confidence in at most %.2g %% of normal images",
 			p.Marked, c.Source.Images, 100*metric.AtMost(p.Marked, c.Source.Images))
 	}
 	return text

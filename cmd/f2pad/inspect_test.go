@@ -28,7 +28,7 @@ func TestInspectSaysWhatPixelThresholdsPromise(t *testing.T) {
 		refine.F2PAD:    {Rule: engine.ByRate, Above: 0.001, Marked: -1, Dice: metric.Undefined()},
 	}}
 	require.Equal(t, "marks simulated defects best (mean Dice 0.53); 0.025 % of the pixels of held-out normal images lie above; "+
-		"in 2 of 18 of these images a pixel does: with 95 % confidence in at most 31 % of normal images", pixelPromise(c, refine.Base))
+		"in 2 of these 18 images a pixel does: with 95 % confidence in at most 31 % of normal images", pixelPromise(c, refine.Base))
 	const above = "0.1 % of the pixels of held-out normal images lie above, the most allowed"
 	require.Equal(t, above+": a lower one would mark simulated defects better (mean Dice 0.28)", pixelPromise(c, refine.Residual))
 	require.Equal(t, above, pixelPromise(c, refine.F2PAD))

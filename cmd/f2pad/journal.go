@@ -45,6 +45,7 @@ type runInfo struct {
 	Maps     bool   `json:"maps"`
 	Masks    bool   `json:"masks"`
 	Overlays bool   `json:"overlays"`
+	Labels   bool   `json:"labels"`
 	// Thresholds in place of the model's; null: the model's.
 	Threshold      *float64       `json:"threshold"`
 	PixelThreshold *float64       `json:"pixel_threshold"`

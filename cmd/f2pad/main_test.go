@@ -178,6 +178,7 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"calibrate m --images d --image-fpr 5%":                           `"--image-fpr" flag: must be a share`,
 		"score --model m --out d --min-area 5 x.png":                      `--pixel-threshold, --close, --fill and --min-area need a map`,
 		"score --model m --out d --pixel-threshold 5 --refine none x.png": `need a map`,
+		"score --model m --out d --labels --masks x.png":                  `--labels are on --overlays`,
 		"score --model m --out d --threshold NaN x.png":                   `"--threshold" flag: must be a number`,
 		"synth --out d --texture silk":                                    `"--texture" flag: must be weave, wood or grain`,
 		"synth --out d --train 0":                                         `"--train" flag: must be a whole number from 1 to 1000000`,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ type outputs struct {
 	dir                   string
 	kind                  refine.Kind // the map they show
 	maps, masks, overlays bool
+	labels                bool // of the overlays
 	regions               region.Options
 	claim                 func(image, stem string, c claim) error // told before an image's files are written; may be nil
 }
@@ -89,7 +91,11 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 	file(line.Map, func(path string) error { return imageio.WriteMap(path, m) })
 	file(line.Mask, func(path string) error { return imageio.WriteMarks(path, marked, h, w) })
 	file(line.Overlay, func(path string) error {
-		return imageio.WritePNG(path, imageio.OverlayMarks(r.Image, m, marked, heatLimit*threshold))
+		over := imageio.OverlayMarks(r.Image, m, marked, heatLimit*threshold)
+		if o.labels {
+			imageio.Label(over, verdict(r))
+		}
+		return imageio.WritePNG(path, over)
 	})
 	if err != nil {
 		for _, path := range written[:len(written)-1] {
@@ -98,6 +104,14 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 		err = outputError{r.Item.Path, wordy(err)}
 	}
 	return line, err
+}
+
+// verdict is what a label says of an image.
+func verdict(r *engine.Result) string {
+	if r.Anomalous {
+		return fmt.Sprintf("anomalous %.4g > %.4g", r.Score, r.Threshold)
+	}
+	return fmt.Sprintf("normal %.4g <= %.4g", r.Score, r.Threshold)
 }
 
 // outputError is why the outputs of an image could not be written.

@@ -26,6 +26,7 @@ type scoreOptions struct {
 	model, backbone       string
 	out, refine           string
 	maps, masks, overlays bool
+	labels                bool
 	image, pixel          *float64 // thresholds in place of the model's
 	regions               region.Options
 	batch                 int
@@ -56,6 +57,9 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 				(o.pixel != nil || o.regions != region.Options{}) {
 				return errors.New("--pixel-threshold, --close, --fill and --min-area need a map: --maps, --masks, --overlays or --refine")
 			}
+			if o.labels && !o.overlays {
+				return errors.New("--labels are on --overlays")
+			}
 			return nil
 		},
 		RunE: p.verb(func(ctx context.Context, args []string) error { return p.scoreInputs(ctx, o, args) }),
@@ -70,6 +74,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	f.BoolVar(&o.maps, "maps", false, "write maps as float32 TIFF")
 	f.BoolVar(&o.masks, "masks", false, "write masks as PNG: what exceeds the pixel threshold in anomalous images")
 	f.BoolVar(&o.overlays, "overlays", false, "write overlays as PNG: image, heat map and the mask's outline")
+	f.BoolVar(&o.labels, "labels", false, "write verdict, score and threshold into the overlays' upper left corner")
 	thresholdFlags(f, &o.image, &o.pixel)
 	regionFlags(f, &o.regions)
 	f.Var(number{&o.batch, 1, 1024}, "batch", "images in work at once; results do not depend on it")
@@ -188,7 +193,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}()
 	run := runInfo{
 		Version: version(), Model: m.SHA256(), Refine: nameOf(kind),
-		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Executor: e.Executor(), Device: e.Device(),
+		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels, Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Executor: e.Executor(), Device: e.Device(),
 	}
 	j, err := openJournal(o.out, run, o.force, p.ui.Warn)
 	if err != nil {
@@ -202,7 +207,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}
 	s := &scoring{
 		program: p, journal: j, total: found.total,
-		out: outputs{dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays, regions: o.regions, claim: j.claim},
+		out: outputs{dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays, labels: o.labels, regions: o.regions, claim: j.claim},
 		sum: scoreSummary{Results: j.path(resultsFile), runInfo: run},
 	}
 	if err := s.out.prepare(); err != nil {

@@ -177,7 +177,7 @@ func TestScoreJSONIsTheContract(t *testing.T) {
 	last := all[len(all)-1]
 	require.ElementsMatch(t, []string{
 		"message_type", "images", "anomalous", "failed", "kept", "results", "seconds",
-		"version", "model_sha256", "refine", "maps", "masks", "overlays", "threshold", "pixel_threshold", "regions", "executor", "device",
+		"version", "model_sha256", "refine", "maps", "masks", "overlays", "labels", "threshold", "pixel_threshold", "regions", "executor", "device",
 	}, keys(last))
 	require.EqualValues(t, 6, last["images"])
 	require.EqualValues(t, 1, last["failed"])
@@ -394,6 +394,16 @@ func TestMasksAreClosedFilledAndSifted(t *testing.T) {
 	require.Zero(t, nd.Data(mask)[46])
 	over, err := imageio.Decode(filepath.Join(o.dir, *line.Overlay), imageio.Limits{})
 	require.NoError(t, err)
+	o.labels = true
+	_, err = o.write(r)
+	require.NoError(t, err)
+	labelled, err := imageio.Decode(filepath.Join(o.dir, *line.Overlay), imageio.Limits{})
+	require.NoError(t, err)
+	require.NotEqual(t, nd.Data(over.Pix), nd.Data(labelled.Pix))
+	r.Score, r.Threshold = 2.51, 1.234567
+	require.Equal(t, "anomalous 2.51 > 1.235", verdict(r))
+	r.Anomalous, r.Threshold = false, 3
+	require.Equal(t, "normal 2.51 <= 3", verdict(r))
 	cyan := func(p int) bool {
 		return nd.Data(over.Pix)[p] == 0 && nd.Data(over.Pix)[64+p] == 1 && nd.Data(over.Pix)[128+p] == 1
 	}

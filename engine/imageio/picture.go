@@ -58,7 +58,7 @@ func Overlay(img *Image, m *tensor.Dense, threshold, limit float64) image.Image 
 }
 
 // OverlayMarks is Overlay with the outline of a mask [H,W] of any kind.
-func OverlayMarks(img *Image, m *tensor.Dense, mask []bool, limit float64) image.Image {
+func OverlayMarks(img *Image, m *tensor.Dense, mask []bool, limit float64) *image.RGBA {
 	out := img.RGBA()
 	h, w := m.Shape()[0], m.Shape()[1]
 	data := nd.Data(m)
