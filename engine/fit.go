@@ -248,7 +248,10 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 			return checked{intake: intake{item: it}, err: err}
 		}
 		in, err := take(it, sum, fr.y)
-		return checked{in, lookOf(im), im.Notes, err}
+		if err != nil {
+			return checked{intake: intake{item: it}, err: err}
+		}
+		return checked{in, lookOf(im), im.Notes, nil}
 	}, func(c checked) error {
 		done++
 		f.o.Progress(Progress{"images", done, len(items)})

@@ -50,7 +50,8 @@ func TestCalibrateSetsThresholdsFromNewImages(t *testing.T) {
 	require.Equal(t, []float64{0.3, 0.05}, []float64{c.ImageFPR, c.PixelFPR})
 	require.NotEqual(t, before.Info.Calibration.ImageThreshold, c.ImageThreshold)
 	require.Regexp(t, `(?m)^calibrated +on 6 new normal images \(sha256 `, f2pad(t, "inspect", out).out)
-	require.Regexp(t, `(?m)^calibrated +on the images held out$`, f2pad(t, "inspect", model()).out)
+	require.Regexp(t, `(?m)^made by .* method on cpu$`, f2pad(t, "inspect", out).out)
+	require.Regexp(t, `(?m)^calibrated +on the images held out\nmade by .* method and calibration on cpu$`, f2pad(t, "inspect", model()).out)
 
 	// Without --out the model itself is replaced; without rates they are the model's. Six images are too few for 5 %.
 	require.NoError(t, os.Remove(filepath.Join(images, "bad.png")))

@@ -294,7 +294,7 @@ func facts(o evalOptions, m *engine.Model, e evaluation) []report.Fact {
 		{Name: "method", Value: fmt.Sprintf("%s, profile %s", i.Method, i.Profile)},
 		{Name: "backbone", Value: i.Backbone},
 		{Name: "size", Value: i.Size.String()},
-		{Name: "training images", Value: fmt.Sprintf("%d, and %d for calibration", i.Train, i.HeldOut)},
+		{Name: "training images", Value: fmt.Sprintf("%d, and %d others for calibration", i.Train, i.Calibration.Source.Images)},
 		{Name: "test images", Value: fmt.Sprintf("%d good, %d defective, %d of these with ground truth", e.Images.Good, e.Images.Defective, e.Images.WithMask)},
 		{Name: "network", Value: fmt.Sprintf("%s on %s, %s", e.Executor.Executor, e.Executor.Device, e.Executor.Precision)},
 		{Name: "method and refinement", Value: strings.Join(append([]string{e.Device.Device, e.Device.Name}, e.Notices...), " ")},

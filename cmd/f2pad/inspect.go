@@ -23,7 +23,8 @@ func (p *program) inspect() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "Show what a model file, or a network in an ONNX file, holds",
 		Long: `Show what a model file holds: method, options, calibration, hashes and sections. The whole file is read and its
-checksums are verified. Each threshold is shown with what it stands for, and with the number of images that it rests on.
+checksums are verified. Each threshold is shown with what it stands for, the number of images that it rests on, and what holds
+with 95 % confidence after so many.
 
 Of a network (FILE.onnx) it shows the input, the operators, the work, what is not supported, and the layers that fit
 --backbone FILE.onnx can take as --layers, with the sizes of their maps.`,
@@ -168,14 +169,16 @@ func (m modelMessage) Text(w io.Writer) error {
 	ui.Fprintf(&b, "sha256       %s\n", m.SHA256)
 	ui.Fprintf(&b, "method       %s, profile %s, backbone %s, size %s, seed %d\n", i.Method, i.Profile, i.Backbone, i.Size, i.Seed)
 	ui.Fprintf(&b, "learned      from %d normal images, %d others held out (sha256 %.12s...)\n", i.Train, i.HeldOut, i.TrainSHA256)
+	computed := "method and calibration"
 	if s := c.Source; s.From == engine.FromNew {
-		ui.Fprintf(&b, "calibrated   on %d new normal images (sha256 %.12s...) by f2pad %s on %s (%s, %s), method on %s\n",
+		computed = "method"
+		ui.Fprintf(&b, "calibrated   on %d new normal images (sha256 %.12s...) by f2pad %s on %s (%s, %s), calibration on %s\n",
 			s.Images, s.SHA256, s.Program, s.Executor.Executor, s.Executor.Device, s.Executor.Precision, s.Device.Device)
 	} else {
 		ui.Fprintf(&b, "calibrated   on the images held out\n")
 	}
-	ui.Fprintf(&b, "made by      f2pad %s on %s (%s, %s), method on %s\n",
-		i.Program, i.Executor.Executor, i.Executor.Device, i.Executor.Precision, i.Device.Device)
+	ui.Fprintf(&b, "made by      f2pad %s on %s (%s, %s), %s on %s\n",
+		i.Program, i.Executor.Executor, i.Executor.Device, i.Executor.Precision, computed, i.Device.Device)
 	ui.Fprintf(&b, "image score  threshold %.5g: %s\n", c.ImageThreshold, imageRate(c))
 	for _, k := range m.Kinds {
 		ui.Fprintf(&b, "%-12s threshold %.5g: %s\n", string(k)+" map", c.PixelThreshold[k], pixelPromise(c, k))

@@ -193,7 +193,8 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}()
 	run := runInfo{
 		Version: version(), Model: m.SHA256(), Refine: nameOf(kind),
-		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels, Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Executor: e.Executor(), Device: e.Device(),
+		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
+		Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Executor: e.Executor(), Device: e.Device(),
 	}
 	j, err := openJournal(o.out, run, o.force, p.ui.Warn)
 	if err != nil {
@@ -207,7 +208,9 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}
 	s := &scoring{
 		program: p, journal: j, total: found.total,
-		out: outputs{dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays, labels: o.labels, regions: o.regions, claim: j.claim},
+		out: outputs{
+			dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays, labels: o.labels, regions: o.regions, claim: j.claim,
+		},
 		sum: scoreSummary{Results: j.path(resultsFile), runInfo: run},
 	}
 	if err := s.out.prepare(); err != nil {
