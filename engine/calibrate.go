@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"f2pad/engine/dataset"
+	"f2pad/engine/device"
 	"f2pad/engine/imageio"
 	"f2pad/engine/metric"
 	"f2pad/engine/nd"
@@ -23,14 +24,29 @@ import (
 // probability of at most fpr. Where n is too small for the rate it is the largest. It sorts scores.
 func conformal(scores []float64, fpr float64) float64 {
 	slices.Sort(scores)
-	n := len(scores)
-	return scores[min(int(math.Ceil(float64(n+1)*(1-fpr))), n)-1]
+	return scores[rankOf(len(scores), fpr)-1]
+}
+
+func rankOf(n int, fpr float64) int { return min(int(math.Ceil(float64(n+1)*(1-fpr))), n) }
+
+// ImageRate is the share of normal images that lie above the image threshold. Mean is what it is at most in expectation over
+// calibrations like this one: the rate asked for, or more where there were too few images for that. AtMost is what it
+// does not exceed with 95 % confidence: the threshold is an order statistic, so that this holds for any distribution of
+// independent images (metric.AtMost).
+func (c *Calibration) ImageRate() (mean, atMost float64) {
+	n := c.Source.Images
+	if n == 0 {
+		return 1, 1
+	}
+	above := n - rankOf(n, c.ImageFPR)
+	return max(c.ImageFPR, 1/float64(n+1)), metric.AtMost(above, n)
 }
 
 // calibrate measures the scale of the scores and the thresholds on held-out normal images: first each as it is, for the scale
 // and the image threshold, and then, with all maps, each as it is and some with a simulated defect painted on them.
-func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item) (Calibration, error) {
-	c := Calibration{Q50: 0, Q995: 1, MapQ50: 0, MapQ995: 1, ImageFPR: f.o.ImageFPR, PixelFPR: f.o.PixelFPR}
+func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item, source Source) (Calibration, error) {
+	source.Images = len(held)
+	c := Calibration{Source: source, Q50: 0, Q995: 1, MapQ50: 0, MapQ995: 1, ImageFPR: f.o.ImageFPR, PixelFPR: f.o.PixelFPR}
 	m.Info.Calibration = c
 	all := trials(held, f.o.Seed)
 	done := 0
@@ -43,6 +59,95 @@ func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item) (
 	}
 	m.Info.Calibration = c
 	return c, f.pixelThresholds(ctx, m, all, step, &c)
+}
+
+// CalibrateOptions configure Calibrate. The zero value of every field means its default.
+type CalibrateOptions struct {
+	ImageFPR float64 // false-positive rate of the image threshold on normal images; default: the model's
+	PixelFPR float64 // the largest share of the pixels of normal images above a pixel threshold; default: the model's
+	Options          // how the network runs; Maps and thresholds are not used
+	// Program is recorded as what calibrated the model.
+	Program string
+	// Progress, if set, is told how far the work is: phases "images" and "calibration".
+	Progress func(Progress)
+}
+
+// ErrSeen means that images to calibrate on are among those that the model was fitted on.
+var ErrSeen = errors.New("images that the model was fitted on")
+
+// Calibrate returns m with another calibration: the thresholds and the scale of the scores are measured on images of normal
+// things, none of which the model has seen, in the way of Fit; method, network and base maps stay as they are. Images that
+// cannot be used are told to skip (file and reason; it may be nil) and left out, copies of others too; too few are
+// ErrFewImages. Images of which the model knows that it was fitted on them, the remembered ones, are refused (ErrSeen).
+// A model whose refinement is older than the program's gets a threshold for its base map only: the only one that it makes.
+// The same model, images and rates give the same calibration, bit for bit. Cost: see Fit, without its fitting.
+func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateOptions, skip func(dataset.Item, error)) (*Model, error) {
+	was := m.Info.Calibration
+	if o.ImageFPR == 0 {
+		o.ImageFPR = was.ImageFPR
+	}
+	if o.PixelFPR == 0 {
+		o.PixelFPR = was.PixelFPR
+	}
+	all, err := FitOptions{
+		Method: m.Info.Method, Profile: m.Info.Profile, Size: m.Info.Size, Seed: m.Info.Seed, ImageFPR: o.ImageFPR, PixelFPR: o.PixelFPR,
+		Options: o.Options, Program: o.Program, Progress: o.Progress,
+	}.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if skip == nil {
+		skip = func(dataset.Item, error) {}
+	}
+	next := *m
+	next.hash = ""
+	e, err := newEngine(&next, all.Options) // what cannot work fails before the images are read
+	if err != nil {
+		return nil, err
+	}
+	if err := e.Close(); err != nil {
+		return nil, err
+	}
+	f := &fitter{o: all, bb: m.backbone, room: decodeRoom(), known: m.Info.Inputs}
+	usable, err := f.check(ctx, items, skip)
+	if err != nil {
+		return nil, err
+	}
+	if len(usable) < minImages {
+		return nil, fmt.Errorf("engine: %w: %d usable, want at least %d to calibrate on", ErrFewImages, len(usable), minImages)
+	}
+	if err := m.unseen(usable); err != nil {
+		return nil, err
+	}
+	source := Source{From: FromNew, SHA256: filesHash(usable), Program: o.Program, Executor: all.Executor.Info(), Device: device.CPU}
+	if all.Device != nil {
+		source.Device = all.Device.Info()
+	}
+	next.Info.Calibration, err = f.calibrate(ctx, &next, itemsOf(usable), source)
+	if len(f.unusable) > 0 && ctx.Err() == nil { // what was measured so far rests on them
+		return Calibrate(ctx, m, itemsOf(f.without(usable, skip)), o, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: calibration: %w", err)
+	}
+	return &next, nil
+}
+
+// unseen returns an error (ErrSeen) if the model can tell that it was fitted on some of the images.
+func (m *Model) unseen(all []intake) error {
+	if filesHash(all) == m.Info.TrainSHA256 {
+		return fmt.Errorf("engine: %w: all of those given; thresholds would be too low: name others", ErrSeen)
+	}
+	known := map[imprint]bool{}
+	for _, n := range m.memory {
+		known[rememberedPrint(n)] = true
+	}
+	for _, in := range all {
+		if known[in.rounded] {
+			return fmt.Errorf("engine: %s: %w: it is one of them; thresholds would be too low: name others", in.item.Path, ErrSeen)
+		}
+	}
+	return nil
 }
 
 // scale fills in what the scores of normal images are like, and the image threshold.
@@ -79,12 +184,16 @@ func (f *fitter) scale(ctx context.Context, m *Model, held []trial, step func(),
 
 // pixelThresholds fills in the threshold of each kind of map.
 func (f *fitter) pixelThresholds(ctx context.Context, m *Model, all []trial, step func(), c *Calibration) error {
+	kinds := Kinds()
+	if !m.Info.Refine.Current() { // what else this program would make is not what the model is to make
+		kinds = []refine.Kind{refine.Base}
+	}
 	samples := map[refine.Kind]*sample{}
-	for _, k := range Kinds() {
+	for _, k := range kinds {
 		samples[k] = newSample()
 		defer samples[k].normal.Close()
 	}
-	err := f.each(ctx, m, Kinds(), all, step, func(s seen) error {
+	err := f.each(ctx, m, kinds, all, step, func(s seen) error {
 		if s.mask != nil {
 			c.Painted++
 			if !slices.Contains(c.Paints, s.defect) {
@@ -115,33 +224,42 @@ func (f *fitter) pixelThresholds(ctx context.Context, m *Model, all []trial, ste
 type sample struct {
 	painted *metric.MeanDice
 	normal  *metric.Quantiles // of the pixels of images without a defect
+	peaks   []float64         // the highest of each of these images
 }
 
 func newSample() *sample {
-	return &sample{metric.NewMeanDice(), metric.NewQuantiles(metric.Options{})}
+	return &sample{painted: metric.NewMeanDice(), normal: metric.NewQuantiles(metric.Options{})}
 }
 
 // add counts a map and the mask of its defect, nil for an image as it is.
 func (s *sample) add(m, mask *tensor.Dense) error {
 	if mask == nil {
+		s.peaks = append(s.peaks, float64(slices.Max(nd.Data(m))))
 		return s.normal.Add(nd.Data(m))
 	}
 	return s.painted.Add(m, mask)
 }
 
 // threshold is the one that marks the painted defects best, but none that more than a share of fpr of the pixels of images
-// without a defect exceed: where the map does not see the defects, marking everything would be best.
+// without a defect exceed: where the map does not see the defects, marking everything would be best. Whatever fpr, it is not
+// below the median of these pixels.
 func (s *sample) threshold(fpr float64) (float64, Promise, error) {
-	q, err := s.normal.At(1 - fpr)
+	q, err := s.normal.At(1-fpr, 0.5)
 	if err != nil {
 		return 0, Promise{}, err
 	}
-	rule, t := ByRate, q[0]
+	rule, t := ByRate, max(q[0], q[1])
 	if best, _ := s.painted.Best(); best > t {
 		rule, t = BySimulation, best
 	}
 	above, err := s.normal.Above(t)
-	return t, Promise{Rule: rule, Above: above, Dice: s.painted.At(t)}, err
+	marked := 0
+	for _, peak := range s.peaks {
+		if peak > t {
+			marked++
+		}
+	}
+	return t, Promise{Rule: rule, Above: above, Marked: marked, Dice: s.painted.At(t)}, err
 }
 
 // trial is a held-out normal image, as it is or with a simulated defect.

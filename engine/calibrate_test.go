@@ -344,3 +344,142 @@ func TestSmallImagesAreNotPainted(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, again.Info.Calibration.Promises[refine.Base].Dice.Defined())
 }
+
+// At a rate that would take the threshold into the bulk of the map, everything would be marked.
+func TestPixelThresholdIsNotBelowTheMedian(t *testing.T) {
+	at, p := threshold(t, 0.9)
+	require.InDelta(t, 500.5, at, 1e-9)
+	require.Equal(t, 0.5, p.Above)
+	require.Equal(t, 1, p.Marked)
+	at, p = threshold(t, 0.01, 2000, 2001)
+	require.Greater(t, at, 1000.0)
+	require.Zero(t, p.Marked, "nothing is marked where there is no defect")
+}
+
+// Calibrating on the images that a fit held out gives what the fit found.
+func TestCalibrateIsThatOfTheFit(t *testing.T) {
+	p := fixture(t)
+	for _, name := range names() {
+		t.Run(name, func(t *testing.T) {
+			m := p.model(t, name)
+			_, held, err := split(p.data.Train, 0.2, m.Info.Seed)
+			require.NoError(t, err)
+			forgetful := *m
+			forgetful.Info.Calibration = Calibration{ImageFPR: m.Info.Calibration.ImageFPR, PixelFPR: m.Info.Calibration.PixelFPR}
+			forgetful.memory = m.memory
+			again, err := Calibrate(t.Context(), &forgetful, held, CalibrateOptions{Program: "v9"}, nil)
+			require.NoError(t, err)
+			want := m.Info.Calibration
+			require.Equal(t, FromFit, want.Source.From)
+			require.Equal(t, m.Info.HeldOut, want.Source.Images)
+			want.Source.From, want.Source.Program = FromNew, "v9"
+			require.Equal(t, want, again.Info.Calibration)
+			require.Empty(t, again.SHA256())
+		})
+	}
+}
+
+func TestCalibrateChangesTheCalibrationAlone(t *testing.T) {
+	p := fixture(t)
+	m := p.model(t, "patchcore 128")
+	before := m.Info
+	var good []dataset.Item
+	for _, it := range p.data.Test {
+		if it.Normal() {
+			good = append(good, it)
+		}
+	}
+	dir := t.TempDir()
+	good = append(good, copied(t, dir, good[0].Path, 6, func(i, pixel int, v uint8) uint8 { return v - v%16 + uint8(pixel*(i+3)%16) })...)
+	broken := dataset.Item{Path: filepath.Join(dir, "broken.png"), ID: "broken"}
+	require.NoError(t, os.WriteFile(broken.Path, []byte("no image"), 0o666))
+	var skipped []string
+	last := Progress{}
+	image := 0.4
+	unlike := func(dataset.Item, Difference) { require.Fail(t, "all images are of one kind") }
+	next, err := Calibrate(t.Context(), m, append([]dataset.Item{broken}, good...), CalibrateOptions{Options: Options{Unlike: unlike}, ImageFPR: image, Progress: func(p Progress) { last = p }},
+		func(it dataset.Item, err error) { skipped = append(skipped, it.ID) })
+	require.NoError(t, err)
+	require.Equal(t, []string{"broken"}, skipped)
+	n := len(good)
+	require.Equal(t, Progress{"calibration", 2*n + paintings, 2*n + paintings}, last)
+	require.Equal(t, before, m.Info, "the model that was given stays as it is")
+	c := next.Info.Calibration
+	require.Equal(t, n, c.Source.Images)
+	require.Equal(t, image, c.ImageFPR)
+	require.Equal(t, before.Calibration.PixelFPR, c.PixelFPR, "the model's own")
+	require.NotEqual(t, before.Calibration.ImageThreshold, c.ImageThreshold)
+	after := next.Info
+	after.Calibration = before.Calibration
+	require.Equal(t, before, after)
+
+	var scores []float64
+	for _, r := range scored(t, next, Options{}, good) {
+		scores = append(scores, r.Score)
+	}
+	require.Equal(t, conformal(scores, image), c.ImageThreshold)
+
+	path := filepath.Join(t.TempDir(), "next.f2pad")
+	_, err = next.Save(path)
+	require.NoError(t, err)
+	loaded, err := Load(path)
+	require.NoError(t, err)
+	require.Equal(t, next.Info, loaded.Info)
+	base := Options{Maps: []refine.Kind{refine.Base}}
+	requireSame(t, scored(t, m, base, p.few), scored(t, loaded, base, p.few))
+}
+
+func TestCalibrateRefusesWhatItCannotGoBy(t *testing.T) {
+	p := fixture(t)
+	m := p.model(t, "padim native")
+	none := CalibrateOptions{}
+	_, err := Calibrate(t.Context(), m, p.data.Test[:1], none, nil)
+	require.ErrorIs(t, err, ErrFewImages)
+	_, err = Calibrate(t.Context(), m, copied(t, t.TempDir(), p.data.Test[0].Path, 4, same), none, nil)
+	require.ErrorIs(t, err, ErrFewImages, "copies are one image")
+	_, err = Calibrate(t.Context(), m, p.data.Train, none, nil)
+	require.ErrorIs(t, err, ErrSeen)
+	forgetful := *m
+	forgetful.memory = nil
+	_, err = Calibrate(t.Context(), &forgetful, p.data.Train, none, nil)
+	require.ErrorIs(t, err, ErrSeen, "the files' hash tells")
+	train, _, err := split(p.data.Train, 0.2, m.Info.Seed)
+	require.NoError(t, err)
+	mixed := append(copied(t, t.TempDir(), train[2].Path, 1, same), p.data.Test[:3]...)
+	_, err = Calibrate(t.Context(), m, mixed, none, nil)
+	require.ErrorIs(t, err, ErrSeen, "also in another file")
+	require.ErrorContains(t, err, mixed[0].Path)
+	_, err = Calibrate(t.Context(), m, p.data.Test, CalibrateOptions{ImageFPR: 1.5}, nil)
+	require.ErrorContains(t, err, "image false-positive rate 1.5")
+}
+
+// A model whose refinement this program does not do any more has a use for one threshold.
+func TestCalibrateAnOlderModel(t *testing.T) {
+	for _, r := range revisions(t) {
+		m, err := Load(filepath.Join(r, "padim.f2pad"))
+		require.NoError(t, err)
+		require.Equal(t, FromFit, m.Info.Calibration.Source.From)
+		require.Equal(t, m.Info.HeldOut, m.Info.Calibration.Source.Images)
+		items := copied(t, t.TempDir(), testImages[0].Path, 3, func(i, pixel int, v uint8) uint8 { return v - v%16 + uint8(pixel*(i+3)%16) })
+		next, err := Calibrate(t.Context(), m, items, CalibrateOptions{}, nil)
+		require.NoError(t, err, r)
+		require.Equal(t, m.Kinds(), next.Kinds(), r)
+		require.Len(t, next.Info.Calibration.PixelThreshold, len(next.Kinds()))
+		path := filepath.Join(t.TempDir(), "next.f2pad")
+		_, err = next.Save(path)
+		require.NoError(t, err)
+		_, err = Load(path)
+		require.NoError(t, err, r)
+	}
+}
+
+func TestOptionsTakeThePlaceOfThresholds(t *testing.T) {
+	p := fixture(t)
+	m := p.model(t, "padim 128")
+	image, pixel := 0.0, 7.5
+	for id, r := range scored(t, m, Options{Maps: []refine.Kind{refine.Base}, ImageThreshold: &image, PixelThreshold: &pixel}, p.few) {
+		require.Equal(t, image, r.Threshold)
+		require.True(t, r.Anomalous, id)
+		require.Equal(t, map[refine.Kind]float64{refine.Base: pixel, refine.Residual: pixel, refine.F2PAD: pixel}, r.PixelThreshold)
+	}
+}

@@ -38,7 +38,7 @@ type Options struct {
 	Executor  exec.Executor              // of the network; default: goexec
 	Device    Device                     // of methods and refinement; default: the CPU, where both stay for a method that has no other place
 	Fallback  bool                       // the CPU takes over from a Device that is lost or too small
-	Notice    func(string)               // told when batches are halved or the CPU takes over, one call at a time; must not call the engine; may be nil
+	Notice    func(string)               // told when batches are halved, the CPU takes over, or images are left out as copies, one call at a time; must not call the engine; may be nil
 	Warn      func(dataset.Item, string) // told what is odd about an image that is used all the same (its Notes), in the images' order; may be nil
 	Batch     int                        // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
@@ -46,6 +46,11 @@ type Options struct {
 	MaxSide   int                        // of the square that a model may make of every image, however small; default DefaultMaxSide, at most 8192
 	Context   int                        // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
 	Limits    imageio.Limits             // of images that are accepted; zero fields mean imageio's defaults
+	// ImageThreshold and PixelThreshold, that of every kind of map, take the place of the model's; nil: the model's.
+	ImageThreshold, PixelThreshold *float64
+	// Unlike is told in what images that are scored, or calibrated on, differ from those that the model learned from, in the images'
+	// order; may be nil.
+	Unlike func(dataset.Item, Difference)
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
 	Fingerprints bool
 }
@@ -81,6 +86,14 @@ func (o *Options) warn(it dataset.Item, notes []string) {
 	}
 }
 
+func (o *Options) unlike(it dataset.Item, all []Difference) {
+	for _, d := range all {
+		if o.Unlike != nil {
+			o.Unlike(it, d)
+		}
+	}
+}
+
 // forMethod leaves the device out, and says so, for a method that computes on the CPU only.
 func (o Options) forMethod(kind method.Family) Options {
 	if o.Device != nil && !kind.Device {
@@ -96,6 +109,7 @@ func (o Options) forMethod(kind method.Family) Options {
 type Engine struct {
 	model      *Model
 	opts       Options
+	threshold  float64 // of images
 	thresholds map[refine.Kind]float64
 	net        *network
 	stride     int
@@ -133,7 +147,8 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())
 	}
 	net := newNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
-	e := &Engine{model: m, opts: o, thresholds: m.thresholds(), net: net, stride: m.backbone.Stride(), most: o.Batch}
+	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch}
+	e.threshold, e.thresholds = m.thresholds(o)
 	e.compute, err = newCompute(m, o.Device)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
 		e.notice(fmt.Sprintf("the CPU takes over: %v", err))
@@ -172,13 +187,13 @@ type Result struct {
 	File  Fingerprint // of what was scored, if Options ask for it
 
 	Score     float64 // the method's image score
-	Threshold float64 // image threshold at the model's false-positive rate
+	Threshold float64 // image threshold: the model's, or that of Options
 	Anomalous bool    // Score > Threshold
 	Refined   bool    // a suspicious region was found and refined
 	Device    string  // that computed it: "cpu", "cuda:0"
 
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
-	PixelThreshold map[refine.Kind]float64       // label-free; of Model.Kinds
+	PixelThreshold map[refine.Kind]float64       // of Model.Kinds, label-free unless Options give another
 	Seconds        map[refine.Kind]float64       // wall time from features to that map; Base: scores alone. Decoding left out
 }
 
@@ -239,6 +254,7 @@ func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit f
 			batch[i] = decoded{}
 			if d.res.Err == nil {
 				e.opts.warn(d.res.Item, d.res.Image.Notes)
+				e.opts.unlike(d.res.Item, e.model.Unlike(d.res.Image))
 			}
 			if err := emit(d.res); err != nil {
 				return err
@@ -301,14 +317,13 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 	if err != nil {
 		return err
 	}
-	cal := e.model.Info.Calibration
 	for i, d := range group {
 		r, m := d.res, maps[i]
 		if m.err != nil {
 			r.Err, r.Image = fmt.Errorf("%s: %w", d.res.Item.Path, m.err), nil
 			continue
 		}
-		r.Score, r.Threshold = m.image, cal.ImageThreshold
+		r.Score, r.Threshold = m.image, e.threshold
 		r.Anomalous = r.Score > r.Threshold
 		r.Refined, r.Device, r.Seconds = m.refined, m.device, m.seconds
 		r.Maps = make(map[refine.Kind]*tensor.Dense, len(e.opts.Maps))

@@ -36,8 +36,6 @@ type EvalOptions struct {
 	Spread   bool   // Limit takes images at even distances by name, instead of the first
 	TempDir  string // parent of a folder for maps between the two passes (4 bytes per pixel and kind); "": the system's
 	Progress func(Progress)
-	// ImageThreshold and PixelThreshold, that of every kind of map, take the place of the model's; nil: the model's.
-	ImageThreshold, PixelThreshold *float64
 	// Regions says what is done to the masks at the pixel threshold before they are measured.
 	Regions region.Options
 	Worst   int // images that Evaluation.Worst lists at most
@@ -69,10 +67,11 @@ func (c *Case) Wrong() bool { return c.Anomalous == c.Normal() }
 
 // Marked is the mask [H,W] of a kind of map at its threshold, closed, filled and sifted as Regions says.
 func (c *Case) Marked(k refine.Kind) []bool {
-	return marked(c.Maps[k], c.Thresholds[k], c.Regions)
+	return Marked(c.Maps[k], c.Thresholds[k], c.Regions)
 }
 
-func marked(m *tensor.Dense, threshold float64, o region.Options) []bool {
+// Marked is the mask [H,W] of a map [H,W] at a threshold, closed, filled and sifted as o says.
+func Marked(m *tensor.Dense, threshold float64, o region.Options) []bool {
 	return o.Apply(region.Above(nd.Data(m), threshold), m.Shape()[0], m.Shape()[1])
 }
 
@@ -242,14 +241,12 @@ func known(it dataset.Item) bool { return it.Normal() || it.Mask != "" }
 
 func newEvaluation(m *Model, test []dataset.Item, o EvalOptions, dir string) *evaluation {
 	ev := &evaluation{
-		model: m, o: o, dir: dir, imageThreshold: m.Info.Calibration.ImageThreshold, thresholds: m.thresholds(),
+		model: m, o: o, dir: dir,
 		pixels: map[refine.Kind]map[string]*metric.Pixels{}, images: map[string]*metric.Images{},
 		overlaps: map[refine.Kind]map[string]*metric.Overlap{}, marks: map[refine.Kind]*marks{},
 		seconds: map[refine.Kind]map[string]float64{},
 	}
-	if o.ImageThreshold != nil {
-		ev.imageThreshold = *o.ImageThreshold
-	}
+	ev.imageThreshold, ev.thresholds = m.thresholds(o.Options)
 	for _, it := range test {
 		if !it.Normal() && !slices.Contains(ev.categories, it.Class) {
 			ev.categories = append(ev.categories, it.Class)
@@ -261,9 +258,6 @@ func newEvaluation(m *Model, test []dataset.Item, o EvalOptions, dir string) *ev
 		ev.images[c] = &metric.Images{}
 	}
 	for _, k := range o.Maps {
-		if o.PixelThreshold != nil {
-			ev.thresholds[k] = *o.PixelThreshold
-		}
 		ev.pixels[k], ev.seconds[k] = map[string]*metric.Pixels{}, map[string]float64{}
 		ev.overlaps[k], ev.marks[k] = map[string]*metric.Overlap{}, &marks{}
 		for _, c := range ev.categories {
@@ -347,7 +341,7 @@ func (ev *evaluation) mark(r *Result, mask *tensor.Dense) {
 	defects, n := region.Label(defect, h, w)
 	ev.defects += n
 	for _, k := range ev.o.Maps {
-		on, to := marked(r.Maps[k], ev.thresholds[k], ev.o.Regions), ev.marks[k]
+		on, to := Marked(r.Maps[k], ev.thresholds[k], ev.o.Regions), ev.marks[k]
 		var o metric.Overlap
 		for i, in := range on {
 			switch {

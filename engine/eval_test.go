@@ -169,7 +169,7 @@ func TestDecisionsCountWhatTheThresholdsDecide(t *testing.T) {
 	results := scored(t, m, Options{Maps: []refine.Kind{refine.Base}}, p.data.Test)
 	for _, image := range []float64{m.Info.Calibration.ImageThreshold, math.Inf(-1), results["test/good/000.png"].Score} {
 		for _, pixel := range []float64{m.Info.Calibration.PixelThreshold[refine.Base], -1e9, 1e9} {
-			o := EvalOptions{ImageThreshold: &image, PixelThreshold: &pixel, Worst: 100}
+			o := EvalOptions{Options: Options{ImageThreshold: &image, PixelThreshold: &pixel}, Worst: 100}
 			alarms, misses, found, area, goods := 0, 0, map[string]int{}, 0.0, 0
 			for _, it := range p.data.Test {
 				r := results[it.ID]

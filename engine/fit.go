@@ -125,7 +125,9 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 }
 
 // Fit learns a model from normal images. Images that cannot be used are told to skip (file and reason; it may be nil) and
-// left out, those for which the network gives NaN or Inf among them, after which the work begins anew; Fit fails with ErrFewImages if too few remain. The same images, options and seed give the same model, bit for bit.
+// left out, those for which the network gives NaN or Inf among them, after which the work begins anew. So are those with the same
+// pixels as an earlier one, which Notice is told of, as of held-out images that are nearly the same as fitted ones; Fit fails with
+// ErrFewImages if too few remain. The same images, options and seed give the same model, bit for bit.
 //
 // A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
 // that the model has not seen. For the pixel thresholds some of them are scored once more with a simulated defect painted on
@@ -158,32 +160,37 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 			return m, err
 		}
 		// What has been learned so far rests on them, were it by the choice of who is held out.
-		usable = slices.DeleteFunc(usable, func(c checked) bool {
-			err, bad := f.unusable[c.item]
-			if bad {
-				skip(c.item, err)
-			}
-			return bad
-		})
-		clear(f.unusable)
+		usable = f.without(usable, skip)
 		if f.bb, err = o.openBackbone(); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// without leaves out what has turned out to be of no use.
+func (f *fitter) without(usable []intake, skip func(dataset.Item, error)) []intake {
+	usable = slices.DeleteFunc(usable, func(in intake) bool {
+		err, bad := f.unusable[in.item]
+		if bad {
+			skip(in.item, err)
+		}
+		return bad
+	})
+	clear(f.unusable)
+	return usable
+}
+
 // learn makes a model of images that can be read. Where unusable has some of them afterwards, there is no model.
-func (f *fitter) learn(ctx context.Context, usable []checked) (*Model, error) {
+func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 	o, bb := f.o, f.bb
-	items, all := make([]dataset.Item, len(usable)), sha256.New()
-	for i, c := range usable {
-		items[i] = c.item
-		all.Write(c.sum)
-	}
-	train, held, err := split(items, o.HoldOut, o.Seed)
+	fitted, calibrated, err := split(usable, o.HoldOut, o.Seed)
 	if err != nil {
 		return nil, err
 	}
+	if text := nearlySame(fitted, calibrated); text != "" && o.Notice != nil {
+		o.Notice(text)
+	}
+	train, held := itemsOf(fitted), itemsOf(calibrated)
 	if learns, ok := bb.(backbone.Fitter); ok {
 		if err := learns.Fit(ctx, o.Executor, f.images("backbone", train), o.Seed); err != nil {
 			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
@@ -191,8 +198,8 @@ func (f *fitter) learn(ctx context.Context, usable []checked) (*Model, error) {
 	}
 	m := &Model{backbone: bb, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
-		Train: len(train), HeldOut: len(held), TrainSHA256: hex.EncodeToString(all.Sum(nil)), Executor: o.Executor.Info(),
-		Device: device.CPU,
+		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Executor.Info(),
+		Device: device.CPU, Inputs: f.inputs,
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
 	if o.Refine != nil {
@@ -207,7 +214,8 @@ func (f *fitter) learn(ctx context.Context, usable []checked) (*Model, error) {
 	if m.memory, err = f.remember(ctx, train); err != nil {
 		return nil, err
 	}
-	if m.Info.Calibration, err = f.calibrate(ctx, m, held); err != nil {
+	source := Source{From: FromFit, SHA256: filesHash(calibrated), Program: o.Program, Executor: m.Info.Executor, Device: m.Info.Device}
+	if m.Info.Calibration, err = f.calibrate(ctx, m, held, source); err != nil {
 		return nil, fmt.Errorf("engine: calibration: %w", err)
 	}
 	return m, nil
@@ -243,19 +251,13 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 
 // fitter carries what the steps of a fit share.
 type fitter struct {
-	o    FitOptions
-	bb   backbone.Backbone
-	room int64 // bytes that images share while they are looked at
+	o      FitOptions
+	bb     backbone.Backbone
+	room   int64  // bytes that images share while they are looked at
+	known  Inputs // what a model that is calibrated learned from
+	inputs Inputs // set by check
 
 	unusable map[dataset.Item]error // that can be read, and for which the network gives nothing to learn from
-}
-
-// checked is an image that was looked at: the hash of its file, or why it cannot be used.
-type checked struct {
-	item  dataset.Item
-	notes []string
-	sum   []byte
-	err   error
 }
 
 // blame notes that an image cannot be used.
@@ -269,17 +271,31 @@ func (f *fitter) blame(it dataset.Item, err error) {
 // errUnusable ends a fit to images of which some turn out to be of no use.
 var errUnusable = errors.New("engine: images cannot be used")
 
-// check decodes every image once, so that what is broken is known before the long work, and hashes the files in use.
-func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]checked, error) {
-	var usable []checked
+// check decodes every image once, so that what is broken is known before the long work, hashes the files in use, and leaves out
+// images that are the same as others.
+func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]intake, error) {
+	type checked struct {
+		intake
+		look  look
+		notes []string
+		err   error
+	}
+	var usable []intake
 	done := 0
 	err := orderedWithin(ctx, newRoom(f.room), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) checked {
-		_, notes, err := f.load(it, reserve)
+		fr, im, err := f.load(it, reserve)
 		if err != nil {
-			return checked{item: it, err: err}
+			return checked{intake: intake{item: it}, err: err}
 		}
 		sum, err := hashFile(it.Path)
-		return checked{it, notes, sum, err}
+		if err != nil {
+			return checked{intake: intake{item: it}, err: err}
+		}
+		in, err := take(it, sum, fr.y)
+		if err != nil {
+			return checked{intake: intake{item: it}, err: err}
+		}
+		return checked{in, lookOf(im), im.Notes, nil}
 	}, func(c checked) error {
 		done++
 		f.o.Progress(Progress{"images", done, len(items)})
@@ -288,10 +304,29 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 			return nil
 		}
 		f.o.warn(c.item, c.notes)
-		usable = append(usable, c)
+		f.o.unlike(c.item, f.known.unlike(c.look))
+		f.inputs.add(c.look)
+		usable = append(usable, c.intake)
 		return nil
 	}, nil)
-	return usable, err
+	return distinct(usable, f.o.Notice), err
+}
+
+// filesHash is the SHA-256 over the hashes of the images' files.
+func filesHash(all []intake) string {
+	h := sha256.New()
+	for _, in := range all {
+		h.Write(in.sum)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func itemsOf(all []intake) []dataset.Item {
+	items := make([]dataset.Item, len(all))
+	for i, in := range all {
+		items[i] = in.item
+	}
+	return items
 }
 
 func hashFile(path string) ([]byte, error) {
@@ -308,7 +343,7 @@ func hashFile(path string) ([]byte, error) {
 }
 
 // split parts the images into those to fit on and those to calibrate on, each in the given order.
-func split(items []dataset.Item, share float64, seed uint64) (train, held []dataset.Item, err error) {
+func split[T any](items []T, share float64, seed uint64) (train, held []T, err error) {
 	n := len(items)
 	if n < 2*minImages {
 		return nil, nil, fmt.Errorf("engine: %w: %d usable, want at least %d", ErrFewImages, n, 2*minImages)
@@ -328,9 +363,9 @@ func split(items []dataset.Item, share float64, seed uint64) (train, held []data
 	return train, held, nil
 }
 
-// load reads an image and makes its frame. notes say what is odd about the file. reserve is asked for the memory.
-func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, notes []string, err error) {
-	im, err := imageio.DecodeWith(it.Path, f.o.Limits, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
+// load reads an image and makes its frame. reserve is asked for the memory.
+func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, im *imageio.Image, err error) {
+	im, err = imageio.DecodeWith(it.Path, f.o.Limits, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -338,7 +373,7 @@ func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, no
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", it.Path, err)
 	}
-	return fr, im.Notes, nil
+	return fr, im, nil
 }
 
 // stream visits value(frame) of the images in order, computed ahead in parallel. One whose value, or visit, is a

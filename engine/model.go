@@ -50,7 +50,7 @@ type Model struct {
 // Revision is that of ModelInfo and of a model's sections as a whole: one more when a field or a kind of section comes, goes or
 // means something else. infoOf then says what the older revisions mean by it. Methods, backbones and the refinement have
 // revisions of their own.
-const Revision = 2
+const Revision = 3
 
 // ModelInfo is what a model records about itself.
 type ModelInfo struct {
@@ -66,12 +66,15 @@ type ModelInfo struct {
 	TrainSHA256 string         `json:"train_sha256"`    // over the files used, in order
 	Executor    exec.Info      `json:"executor"`
 	Device      device.Info    `json:"device"` // that fitted and calibrated it
+	Inputs      Inputs         `json:"inputs"` // what the images were like, those held out among them
 	Refine      refine.Options `json:"refine"`
 	Calibration Calibration    `json:"calibration"`
 }
 
 // Calibration is measured on held-out normal images: no defect and no label takes part in it.
 type Calibration struct {
+	Source Source `json:"source"`
+
 	Q50  float64 `json:"q50"`  // median of the location scores s
 	Q995 float64 `json:"q995"` // their 99.5 % quantile; z = (s - Q50)/(Q995 - Q50)
 
@@ -88,11 +91,31 @@ type Calibration struct {
 	Paints         []string                `json:"painted_defects"` // kinds of these defects (synth.Paints), sorted
 }
 
+// Source says what a calibration was measured on, and by what.
+type Source struct {
+	From     Origin      `json:"from"`
+	Images   int         `json:"images"`   // how many normal images
+	SHA256   string      `json:"sha256"`   // over their files, in order; "" in models before revision 3
+	Program  string      `json:"program"`  // version of f2pad that calibrated
+	Executor exec.Info   `json:"executor"` // that ran the network
+	Device   device.Info `json:"device"`   // where methods and refinement were computed
+}
+
+// Origin says where the images of a calibration came from.
+type Origin string
+
+const (
+	FromFit Origin = "fit" // held out of the images that the fit was given
+	FromNew Origin = "new" // given to Calibrate, after the fit
+)
+
 // Promise is how a pixel threshold was chosen, and what it did in the calibration.
 type Promise struct {
-	Rule  Rule         `json:"rule"`
-	Above float64      `json:"above"` // share of the pixels above it in the held-out images without a defect
-	Dice  metric.Value `json:"dice"`  // mean over the images with a painted defect, at the threshold; null without such images
+	Rule  Rule    `json:"rule"`
+	Above float64 `json:"above"` // share of the pixels above it in the held-out images without a defect
+	// Marked counts the held-out images without a defect in which a pixel lies above it; -1 in models before revision 3.
+	Marked int          `json:"marked_images"`
+	Dice   metric.Value `json:"dice"` // mean over the images with a painted defect, at the threshold; null without such images
 }
 
 // Rule names how a pixel threshold was chosen: as the higher one of two.
@@ -113,6 +136,15 @@ func infoOf(revision int) *ModelInfo {
 	return i
 }
 
+// mend fills in what models before revision 3 did not say: they were calibrated by the fit, and nobody counted what was marked.
+func (i *ModelInfo) mend() {
+	i.Calibration.Source = Source{From: FromFit, Images: i.HeldOut, Program: i.Program, Executor: i.Executor, Device: i.Device}
+	for k, p := range i.Calibration.Promises {
+		p.Marked = -1
+		i.Calibration.Promises[k] = p
+	}
+}
+
 // ErrNoMap means that a model cannot make a map that it was asked for.
 var ErrNoMap = errors.New("the model does not make")
 
@@ -126,13 +158,19 @@ func (m *Model) Kinds() []refine.Kind {
 	})
 }
 
-// thresholds are those of Kinds.
-func (m *Model) thresholds() map[refine.Kind]float64 {
-	t := map[refine.Kind]float64{}
-	for _, k := range m.Kinds() {
-		t[k] = m.Info.Calibration.PixelThreshold[k]
+// thresholds are that of images and those of Kinds: the model's own, or those that take their place.
+func (m *Model) thresholds(o Options) (image float64, pixel map[refine.Kind]float64) {
+	image, pixel = m.Info.Calibration.ImageThreshold, map[refine.Kind]float64{}
+	if o.ImageThreshold != nil {
+		image = *o.ImageThreshold
 	}
-	return t
+	for _, k := range m.Kinds() {
+		pixel[k] = m.Info.Calibration.PixelThreshold[k]
+		if o.PixelThreshold != nil {
+			pixel[k] = *o.PixelThreshold
+		}
+	}
+	return image, pixel
 }
 
 // Makes returns an error (ErrNoMap) that names the maps of kinds that the model cannot make, and says why.
@@ -271,12 +309,16 @@ func (m *Model) bind(path, network string, folders []string) error {
 func FromArtifact(f *artifact.File) (*Model, error) {
 	m := &Model{hash: f.SHA256()}
 	var info *ModelInfo
+	made := 0
 	err := f.Options(infoSection, Revision, func(revision int) any {
-		info = infoOf(revision)
+		info, made = infoOf(revision), revision
 		return info
 	})
 	if err != nil {
 		return nil, err
+	}
+	if made < 3 {
+		info.mend()
 	}
 	m.Info = *info
 	m.Info.Revision = Revision
@@ -324,6 +366,9 @@ func (i *ModelInfo) check() error {
 	if err := i.Calibration.check(); err != nil {
 		return fmt.Errorf("engine: calibration.%w", err)
 	}
+	if err := i.Inputs.check(); err != nil {
+		return fmt.Errorf("engine: inputs.%w", err)
+	}
 	if i.Refine.Revision < 1 {
 		return errors.New("engine: no options of the refinement")
 	}
@@ -349,6 +394,9 @@ func (c *Calibration) check() error {
 	if !(c.MapQ995 > c.MapQ50) {
 		return fmt.Errorf("map_q995 is %g, want more than map_q50, %g", c.MapQ995, c.MapQ50)
 	}
+	if c.Source.From != FromFit && c.Source.From != FromNew {
+		return fmt.Errorf("source.from is %q, want %s or %s", c.Source.From, FromFit, FromNew)
+	}
 	if _, ok := c.PixelThreshold[refine.Base]; !ok {
 		return fmt.Errorf("pixel_threshold: no threshold for the map %s", refine.Base)
 	}
@@ -359,6 +407,7 @@ func (c *Calibration) check() error {
 	}
 	const huge = math.MaxFloat32 // of which scores are
 	all := []field{
+		{"source.images", float64(c.Source.Images), 0, math.MaxInt32},
 		{"q50", c.Q50, -huge, huge},
 		{"q995", c.Q995, -huge, huge},
 		{"map_q50", c.MapQ50, -huge, huge},
@@ -373,7 +422,8 @@ func (c *Calibration) check() error {
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Promises)) {
 		p := c.Promises[k]
-		all = append(all, field{fmt.Sprintf("pixel_promise.%s.above", k), p.Above, 0, 1})
+		all = append(all, field{fmt.Sprintf("pixel_promise.%s.above", k), p.Above, 0, 1},
+			field{fmt.Sprintf("pixel_promise.%s.marked_images", k), float64(p.Marked), -1, float64(c.Source.Images)})
 		if p.Dice.Defined() {
 			all = append(all, field{fmt.Sprintf("pixel_promise.%s.dice", k), float64(p.Dice), 0, 1})
 		}

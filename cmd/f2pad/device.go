@@ -80,6 +80,7 @@ func (p *program) computing() (engine.Options, error) {
 		Notice: p.notice, Fallback: p.device == autoDevice,
 		Warn:   func(it dataset.Item, note string) { p.ui.Warn(it.Path + ": " + note) },
 		Limits: imageio.Limits{MaxBytes: int64(p.imageMemory) << 20},
+		Unlike: p.unlike(),
 	}
 	var err error
 	if o.Executor, err = p.network(); err != nil {
@@ -109,6 +110,17 @@ func (p *program) computing() (engine.Options, error) {
 	}
 	o.Device = p.gpu
 	return o, nil
+}
+
+// unlike warns of the first image that differs from those that the model learned from in a trait; others like it may be many.
+func (p *program) unlike() func(dataset.Item, engine.Difference) {
+	told := map[engine.Trait]bool{}
+	return func(it dataset.Item, d engine.Difference) {
+		if !told[d.Trait] {
+			told[d.Trait] = true
+			p.ui.Warn(fmt.Sprintf("%s %s: its scores may mean nothing; further images of another %s are not named", it.Path, d.Text, d.Trait))
+		}
+	}
 }
 
 // tell says where the program computes, once.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,11 +67,8 @@ differences hold with 95 %: they come from 1,000 resamples of the images, the sa
 	f.Var(kinds{&o.maps}, "refine", "maps to measure, a list of "+strings.Join(refineNames, ", ")+" (default: all that the model makes)")
 	f.Var(number{&o.limit, 0, mostImages}, "limit", "images per class; 0: all")
 	f.BoolVar(&o.spread, "spread", false, "take the images of --limit at even distances by name, not the first")
-	f.Var(decimal{&o.image}, "threshold", "image threshold in place of the model's: an image above it is called anomalous")
-	f.Var(decimal{&o.pixel}, "pixel-threshold", "pixel threshold of every map in place of the model's")
-	f.Var(number{&o.regions.Close, 0, mostClose}, "close", "close gaps in the masks at the pixel threshold by a disc of this radius in pixels; 0: none")
-	f.BoolVar(&o.regions.Fill, "fill", false, "fill holes of these masks, after --close")
-	f.Var(number{&o.regions.MinArea, 0, math.MaxInt32}, "min-area", "drop regions of these masks with fewer pixels, after --fill; 0: none")
+	thresholdFlags(f, &o.image, &o.pixel)
+	regionFlags(f, &o.regions)
 	o.worst = worstListed
 	f.Var(number{&o.worst, 0, mostImages}, "worst", "list this many of the images that the model does worst on")
 	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: tables, charts and gallery in one")
@@ -81,10 +77,7 @@ differences hold with 95 %: they come from 1,000 resamples of the images, the sa
 	return cmd
 }
 
-const (
-	worstListed = 20
-	mostClose   = 1000 // px
-)
+const worstListed = 20
 
 // evaluation is the result of eval.
 type evaluation struct {
@@ -198,10 +191,10 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if err != nil {
 		return err
 	}
-	opts.Maps = o.maps
+	opts.Maps, opts.ImageThreshold, opts.PixelThreshold = o.maps, o.image, o.pixel
 	run := engine.EvalOptions{
 		Options: opts, Limit: o.limit, Spread: o.spread, Progress: p.progress,
-		ImageThreshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Worst: o.worst,
+		Regions: o.regions, Worst: o.worst,
 		Failed: func(it dataset.Item, err error) { p.fail(it.Path, err) },
 	}
 	g := newGallery(m)
@@ -301,7 +294,7 @@ func facts(o evalOptions, m *engine.Model, e evaluation) []report.Fact {
 		{Name: "method", Value: fmt.Sprintf("%s, profile %s", i.Method, i.Profile)},
 		{Name: "backbone", Value: i.Backbone},
 		{Name: "size", Value: i.Size.String()},
-		{Name: "training images", Value: fmt.Sprintf("%d, and %d for calibration", i.Train, i.HeldOut)},
+		{Name: "training images", Value: fmt.Sprintf("%d, and %d others for calibration", i.Train, i.Calibration.Source.Images)},
 		{Name: "test images", Value: fmt.Sprintf("%d good, %d defective, %d of these with ground truth", e.Images.Good, e.Images.Defective, e.Images.WithMask)},
 		{Name: "network", Value: fmt.Sprintf("%s on %s, %s", e.Executor.Executor, e.Executor.Device, e.Executor.Precision)},
 		{Name: "method and refinement", Value: strings.Join(append([]string{e.Device.Device, e.Device.Name}, e.Notices...), " ")},

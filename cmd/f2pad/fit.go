@@ -32,9 +32,12 @@ func (p *program) fit() *cobra.Command {
 		Long: `Learn a model from normal images. One image in five is kept back to calibrate the thresholds: no real defect and no label
 takes part. Images that cannot be used are reported and left out (exit code 3).
 
-Defects are simulated on 24 to 48 of the images kept back. The threshold of each map is the one that marks them best, unless
-more than 1 % of normal pixels lie above it: then it is as high as that takes. What each threshold stands for, and how many
-images it rests on, is said at the end and by inspect.
+The image threshold is the one that a share --image-fpr of normal images exceeds. Defects are simulated on 24 to 48 of the images
+kept back. The threshold of each map is the one that marks them best, unless more than --pixel-fpr of normal pixels lie above
+it: then it is as high as that takes. What each threshold stands for, and how sure that is with so few images, is said at the
+end and by inspect. 'f2pad calibrate' sets them anew from other images, without a fit.
+
+Images that are the same as others are left out, with a warning: one that is held out of a fit must not be one that it knows.
 
 --size PX stretches every image to a square, as the literature does; with --keep-aspect it is padded by reflection instead.
 --size native runs every image at its own size, which keeps defects that shrinking would lose: choose it where they are
@@ -104,6 +107,7 @@ goes on from there when it is started again with the same images and options, an
 	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
 	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to the square by reflection instead of stretching")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of every random choice")
+	rateFlags(f, &o.ImageFPR, &o.PixelFPR, "0.05", "0.01")
 	f.StringVar(&out, "out", "", "`MODEL` file to write (required)")
 	cmd.MarkFlagsOneRequired("data", "images")
 	cmd.MarkFlagsMutuallyExclusive("data", "images")

@@ -10,6 +10,7 @@ import (
 
 	"f2pad/engine"
 	"f2pad/engine/refine"
+	"f2pad/engine/region"
 
 	"github.com/spf13/pflag"
 )
@@ -93,6 +94,62 @@ func (d decimal) String() string {
 }
 
 func (d decimal) Type() string { return "X" }
+
+// share is a flag that takes a share of a range, and has no default of its own.
+type share struct {
+	value       *float64
+	least, most float64
+}
+
+func (s share) Set(text string) error {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(v >= s.least && v <= s.most) {
+		return fmt.Errorf("must be a share from %s to %s (0.05 is 5 %%)", plainly(s.least), plainly(s.most))
+	}
+	*s.value = v
+	return nil
+}
+
+func (s share) String() string {
+	if s.value == nil || *s.value == 0 {
+		return ""
+	}
+	return plainly(*s.value)
+}
+
+func (s share) Type() string { return "SHARE" }
+
+// plainly is a number without an exponent.
+func plainly(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
+// The flags of rates take what a calibration can mean: beyond half of all that is normal a threshold is none.
+const (
+	leastImageFPR, leastPixelFPR = 1e-4, 1e-6
+	mostFPR                      = 0.5
+)
+
+// rateFlags are the flags of verbs that calibrate. defaults are their defaults in words.
+func rateFlags(f *pflag.FlagSet, image, pixel *float64, imageDefault, pixelDefault string) {
+	f.Var(share{image, leastImageFPR, mostFPR}, "image-fpr",
+		"share of normal images that may lie above the image threshold; default: "+imageDefault)
+	f.Var(share{pixel, leastPixelFPR, mostFPR}, "pixel-fpr",
+		"largest share of the pixels of normal images that may lie above a map's threshold; default: "+pixelDefault)
+}
+
+// thresholdFlags are the flags of verbs that decide.
+func thresholdFlags(f *pflag.FlagSet, image, pixel **float64) {
+	f.Var(decimal{image}, "threshold", "image threshold in place of the model's: an image above it is called anomalous")
+	f.Var(decimal{pixel}, "pixel-threshold", "pixel threshold of every map in place of the model's")
+}
+
+// regionFlags are the flags of verbs that make masks.
+func regionFlags(f *pflag.FlagSet, o *region.Options) {
+	f.Var(number{&o.Close, 0, mostClose}, "close", "close gaps in the masks at the pixel threshold by a disc of this radius in pixels; 0: none")
+	f.BoolVar(&o.Fill, "fill", false, "fill holes of these masks, after --close")
+	f.Var(number{&o.MinArea, 0, math.MaxInt32}, "min-area", "drop regions of these masks with fewer pixels, after --fill; 0: none")
+}
+
+const mostClose = 1000 // px
 
 // modelSize is the flag --size of fit: "native" or pixels.
 type modelSize struct{ px *int }
@@ -183,7 +240,7 @@ func (p *program) missing(m *engine.Model, kinds ...refine.Kind) {
 	}
 }
 
-var _ = []pflag.Value{choice{}, number{}, decimal{}, modelSize{}, kinds{}, deviceName{}}
+var _ = []pflag.Value{choice{}, number{}, decimal{}, share{}, modelSize{}, kinds{}, deviceName{}}
 
 // backboneFile is the flag --backbone of verbs that use a model.
 func backboneFile(f *pflag.FlagSet, path *string) {

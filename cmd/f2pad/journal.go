@@ -25,6 +25,7 @@ import (
 	"f2pad/engine/dataset"
 	"f2pad/engine/device"
 	"f2pad/engine/exec"
+	"f2pad/engine/region"
 )
 
 // The files of a run in its folder.
@@ -38,14 +39,19 @@ const (
 
 // runInfo is what decides a run's results beside its inputs. A run is only ever continued with the same.
 type runInfo struct {
-	Version  string      `json:"version"`
-	Model    string      `json:"model_sha256"`
-	Refine   string      `json:"refine"`
-	Maps     bool        `json:"maps"`
-	Masks    bool        `json:"masks"`
-	Overlays bool        `json:"overlays"`
-	Executor exec.Info   `json:"executor"`
-	Device   device.Info `json:"device"` // that the run began with
+	Version  string `json:"version"`
+	Model    string `json:"model_sha256"`
+	Refine   string `json:"refine"`
+	Maps     bool   `json:"maps"`
+	Masks    bool   `json:"masks"`
+	Overlays bool   `json:"overlays"`
+	Labels   bool   `json:"labels"`
+	// Thresholds in place of the model's; null: the model's.
+	Threshold      *float64       `json:"threshold"`
+	PixelThreshold *float64       `json:"pixel_threshold"`
+	Regions        region.Options `json:"regions"`
+	Executor       exec.Info      `json:"executor"`
+	Device         device.Info    `json:"device"` // that the run began with
 }
 
 // imageName is an image's path in a line. JSON holds no bytes that are not UTF-8: of a path with such bytes Image is what
@@ -86,16 +92,17 @@ func timeOf(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 type scored struct {
 	imageName
 	fingerprint
-	ImageScore     float64  `json:"image_score"`
-	Threshold      float64  `json:"threshold"`
-	Anomalous      bool     `json:"anomalous"`
-	Refined        bool     `json:"refined"`
-	Device         string   `json:"device"`
-	PixelThreshold *float64 `json:"pixel_threshold"`
-	Map            *string  `json:"map"`
-	Mask           *string  `json:"mask"`
-	Overlay        *string  `json:"overlay"`
-	Seconds        float64  `json:"seconds"`
+	ImageScore     float64         `json:"image_score"`
+	Threshold      float64         `json:"threshold"`
+	Anomalous      bool            `json:"anomalous"`
+	Refined        bool            `json:"refined"`
+	Device         string          `json:"device"`
+	PixelThreshold *float64        `json:"pixel_threshold"`
+	Regions        []region.Region `json:"regions"` // of the mask; nil where no map was made
+	Map            *string         `json:"map"`
+	Mask           *string         `json:"mask"`
+	Overlay        *string         `json:"overlay"`
+	Seconds        float64         `json:"seconds"`
 }
 
 // unscored is the line of an image that could not be scored.

@@ -143,7 +143,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	p.imageMemory = imageio.DefaultMaxBytes >> 20
 	root.PersistentFlags().Var(number{&p.imageMemory, 1, 1 << 16}, "image-memory",
 		"MiB that an image or a mask may take while it is decoded; what takes more is refused")
-	root.AddCommand(p.demo(), p.synth(), p.fit(), p.score(), p.eval(), p.inspect(), p.backbones(), p.devices(), p.version())
+	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.eval(), p.inspect(), p.backbones(), p.devices(), p.version())
 	return root
 }
 

@@ -138,7 +138,7 @@ func keys(m map[string]any) []string {
 }
 
 func TestEveryVerbExplainsItself(t *testing.T) {
-	for _, verb := range []string{"demo", "synth", "fit", "score", "eval", "inspect", "backbones", "version"} {
+	for _, verb := range []string{"demo", "synth", "fit", "calibrate", "score", "eval", "inspect", "backbones", "version"} {
 		r := f2pad(t, verb, "--help")
 		require.Equal(t, exitOK, r.code, verb)
 		require.Contains(t, r.out, "Examples:\n  f2pad "+verb, verb)
@@ -171,6 +171,15 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --method padim --out m --data d --size native --keep-aspect": `--keep-aspect needs --size PX`,
 		"fit --method padim --out m --data d --seed -1":                   `"--seed" flag`,
 		"fit --method padim --out m --data d extra":                       `unknown command "extra"`,
+		"fit --method padim --out m --data d --image-fpr 0":               `"--image-fpr" flag: must be a share from 0.0001 to 0.5 (0.05 is 5 %)`,
+		"fit --method padim --out m --data d --pixel-fpr 1":               `"--pixel-fpr" flag: must be a share from 0.000001 to 0.5 (0.05 is 5 %)`,
+		"calibrate m":                                                     `required flag(s) "images" not set`,
+		"calibrate --images d":                                            `accepts 1 arg(s)`,
+		"calibrate m --images d --image-fpr 5%":                           `"--image-fpr" flag: must be a share`,
+		"score --model m --out d --min-area 5 x.png":                      `--pixel-threshold, --close, --fill and --min-area need a map`,
+		"score --model m --out d --pixel-threshold 5 --refine none x.png": `need a map`,
+		"score --model m --out d --labels --masks x.png":                  `--labels are on --overlays`,
+		"score --model m --out d --threshold NaN x.png":                   `"--threshold" flag: must be a number`,
 		"synth --out d --texture silk":                                    `"--texture" flag: must be weave, wood or grain`,
 		"synth --out d --train 0":                                         `"--train" flag: must be a whole number from 1 to 1000000`,
 		"synth --out d --size 1e3":                                        `"--size" flag: must be a whole number from 32 to 8192`,

@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -12,7 +12,9 @@ import (
 	"f2pad/engine/artifact"
 	"f2pad/engine/dataset"
 	"f2pad/engine/imageio"
+	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/region"
 )
 
 // outputs writes what was found in images to files below dir.
@@ -20,6 +22,8 @@ type outputs struct {
 	dir                   string
 	kind                  refine.Kind // the map they show
 	maps, masks, overlays bool
+	labels                bool // of the overlays
+	regions               region.Options
 	claim                 func(image, stem string, c claim) error // told before an image's files are written; may be nil
 }
 
@@ -50,10 +54,13 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 	}
 	m, threshold := r.Maps[o.kind], r.PixelThreshold[o.kind]
 	line.PixelThreshold, line.Seconds = &threshold, r.Seconds[o.kind]
+	h, w := m.Shape()[0], m.Shape()[1]
 	// An image that is called normal has no defect to mark: the mask must not say otherwise.
-	cut := threshold
-	if !r.Anomalous {
-		cut = math.Inf(1)
+	marked := make([]bool, h*w)
+	line.Regions = []region.Region{}
+	if r.Anomalous {
+		marked = engine.Marked(m, threshold, o.regions)
+		line.Regions = region.Find(marked, nd.Data(m), h, w)
 	}
 	name := func(wanted bool, folder, ext string) *string {
 		if !wanted {
@@ -82,9 +89,13 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 		written = append(written, path)
 	}
 	file(line.Map, func(path string) error { return imageio.WriteMap(path, m) })
-	file(line.Mask, func(path string) error { return imageio.WriteMask(path, m, cut) })
+	file(line.Mask, func(path string) error { return imageio.WriteMarks(path, marked, h, w) })
 	file(line.Overlay, func(path string) error {
-		return imageio.WritePNG(path, imageio.Overlay(r.Image, m, cut, heatLimit*threshold))
+		over := imageio.OverlayMarks(r.Image, m, marked, heatLimit*threshold)
+		if o.labels {
+			imageio.Label(over, verdict(r))
+		}
+		return imageio.WritePNG(path, over)
 	})
 	if err != nil {
 		for _, path := range written[:len(written)-1] {
@@ -93,6 +104,14 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 		err = outputError{r.Item.Path, wordy(err)}
 	}
 	return line, err
+}
+
+// verdict is what a label says of an image.
+func verdict(r *engine.Result) string {
+	if r.Anomalous {
+		return fmt.Sprintf("anomalous %.4g > %.4g", r.Score, r.Threshold)
+	}
+	return fmt.Sprintf("normal %.4g <= %.4g", r.Score, r.Threshold)
 }
 
 // outputError is why the outputs of an image could not be written.

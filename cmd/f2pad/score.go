@@ -16,6 +16,7 @@ import (
 	"f2pad/engine"
 	"f2pad/engine/dataset"
 	"f2pad/engine/refine"
+	"f2pad/engine/region"
 
 	"github.com/spf13/cobra"
 )
@@ -25,6 +26,9 @@ type scoreOptions struct {
 	model, backbone       string
 	out, refine           string
 	maps, masks, overlays bool
+	labels                bool
+	image, pixel          *float64 // thresholds in place of the model's
+	regions               region.Options
 	batch                 int
 	force                 bool
 }
@@ -36,7 +40,10 @@ func (p *program) score() *cobra.Command {
 		Short: "Score images and, on request, write their maps, masks and overlays",
 		Long: `Score images. INPUT is files, folders, globs, or - for a list of files on standard input, one per line. DIR gets
 results.jsonl, one line for each input in their order, and on request maps/NAME.tiff (float32), masks/NAME.png and
-overlays/NAME.png at the images' own size.
+overlays/NAME.png at the images' own size. Where a map is made, the line of an anomalous image lists the regions of its mask.
+
+--threshold and --pixel-threshold decide in place of the model's thresholds ('f2pad eval' takes the same and says what they do);
+--close, --fill and --min-area change the masks, in this order. All of these make another run.
 
 Inputs that cannot be scored are reported, and the rest goes on (exit code 3). A run that was interrupted goes on where
 it was when the same command is run again; so does one whose inputs have changed. Folders that hold results (run.json) and
@@ -45,6 +52,16 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
   f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
 		Args: cobra.MinimumNArgs(1),
+		PreRunE: func(*cobra.Command, []string) error {
+			if noMap := !o.maps && !o.masks && !o.overlays && (o.refine == "" || o.refine == "none"); noMap &&
+				(o.pixel != nil || o.regions != region.Options{}) {
+				return errors.New("--pixel-threshold, --close, --fill and --min-area need a map: --maps, --masks, --overlays or --refine")
+			}
+			if o.labels && !o.overlays {
+				return errors.New("--labels are on --overlays")
+			}
+			return nil
+		},
 		RunE: p.verb(func(ctx context.Context, args []string) error { return p.scoreInputs(ctx, o, args) }),
 	}
 	f := cmd.Flags()
@@ -55,8 +72,11 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	f.Var(choice{&o.refine, refineNames}, "refine",
 		"map to make (default with --maps, --masks or --overlays: the most refined of the model; otherwise none)")
 	f.BoolVar(&o.maps, "maps", false, "write maps as float32 TIFF")
-	f.BoolVar(&o.masks, "masks", false, "write masks as PNG: what exceeds the label-free threshold in anomalous images")
+	f.BoolVar(&o.masks, "masks", false, "write masks as PNG: what exceeds the pixel threshold in anomalous images")
 	f.BoolVar(&o.overlays, "overlays", false, "write overlays as PNG: image, heat map and the mask's outline")
+	f.BoolVar(&o.labels, "labels", false, "write verdict, score and threshold into the overlays' upper left corner")
+	thresholdFlags(f, &o.image, &o.pixel)
+	regionFlags(f, &o.regions)
 	f.Var(number{&o.batch, 1, 1024}, "batch", "images in work at once; results do not depend on it")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
 	required(cmd, "model", "out")
@@ -158,6 +178,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		return err
 	}
 	opts.Batch, opts.Fingerprints = o.batch, true
+	opts.ImageThreshold, opts.PixelThreshold = o.image, o.pixel
 	if kind != "" {
 		opts.Maps = []refine.Kind{kind}
 	}
@@ -172,7 +193,8 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}()
 	run := runInfo{
 		Version: version(), Model: m.SHA256(), Refine: nameOf(kind),
-		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Executor: e.Executor(), Device: e.Device(),
+		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
+		Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Executor: e.Executor(), Device: e.Device(),
 	}
 	j, err := openJournal(o.out, run, o.force, p.ui.Warn)
 	if err != nil {
@@ -186,7 +208,9 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}
 	s := &scoring{
 		program: p, journal: j, total: found.total,
-		out: outputs{dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays, claim: j.claim},
+		out: outputs{
+			dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays, labels: o.labels, regions: o.regions, claim: j.claim,
+		},
 		sum: scoreSummary{Results: j.path(resultsFile), runInfo: run},
 	}
 	if err := s.out.prepare(); err != nil {

@@ -17,6 +17,7 @@ import (
 	"f2pad/engine/imageio"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/region"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"
@@ -77,7 +78,7 @@ func TestScoreWritesWhatWasAskedFor(t *testing.T) {
 			l := all[i]
 			require.Equal(t, filepath.Join(test, name, "000.png"), l["image"], "in the inputs' order")
 			require.ElementsMatch(t, []string{
-				"image", "bytes", "modified", "sha256", "image_score", "threshold", "anomalous", "refined", "device", "pixel_threshold", "map", "mask", "overlay", "seconds",
+				"image", "bytes", "modified", "sha256", "image_score", "threshold", "anomalous", "refined", "device", "pixel_threshold", "regions", "map", "mask", "overlay", "seconds",
 			}, keys(l))
 			require.Equal(t, "maps/"+name+"/000.tiff", l["map"])
 			require.Equal(t, "masks/"+name+"/000.png", l["mask"])
@@ -90,6 +91,10 @@ func TestScoreWritesWhatWasAskedFor(t *testing.T) {
 			require.EqualValues(t, []int{64, 64}, m.Shape())
 			mask, err := imageio.ReadMask(filepath.Join(dir, l["mask"].(string)), imageio.Limits{})
 			require.NoError(t, err)
+			var found []region.Region
+			remarshal(t, l["regions"], &found)
+			marks := region.Above(nd.Data(mask), 0.5)
+			require.Equal(t, region.Find(marks, nd.Data(m), 64, 64), found, "%s: the mask's", name)
 			for p, v := range nd.Data(m) {
 				above := float64(v) > l["pixel_threshold"].(float64) && l["anomalous"].(bool)
 				require.Equal(t, above, nd.Data(mask)[p] == 1, "%s pixel %d", name, p)
@@ -130,7 +135,7 @@ func TestScoresAloneMakeNoMaps(t *testing.T) {
 	image := filepath.Join(data(), "test", "hole", "000.png")
 	require.Equal(t, exitOK, f2pad(t, "score", "--model", model(), "--out", dir, image).code)
 	l := lines(t, dir)[0]
-	for _, name := range []string{"map", "mask", "overlay", "pixel_threshold"} {
+	for _, name := range []string{"map", "mask", "overlay", "pixel_threshold", "regions"} {
 		require.Nil(t, l[name], name)
 		require.Contains(t, l, name)
 	}
@@ -172,7 +177,7 @@ func TestScoreJSONIsTheContract(t *testing.T) {
 	last := all[len(all)-1]
 	require.ElementsMatch(t, []string{
 		"message_type", "images", "anomalous", "failed", "kept", "results", "seconds",
-		"version", "model_sha256", "refine", "maps", "masks", "overlays", "executor", "device",
+		"version", "model_sha256", "refine", "maps", "masks", "overlays", "labels", "threshold", "pixel_threshold", "regions", "executor", "device",
 	}, keys(last))
 	require.EqualValues(t, 6, last["images"])
 	require.EqualValues(t, 1, last["failed"])
@@ -317,4 +322,108 @@ func TestAnImageBesideItsTwinKeepsItsOwnOutputs(t *testing.T) {
 		require.True(t, filepath.IsLocal(l["map"].(string)))
 	}
 	require.Len(t, seen, 4)
+}
+
+func TestScoreDecidesByTheThresholdsGiven(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	good := filepath.Join(data(), "test", "good")
+	score := func(args ...string) outcome {
+		return f2pad(t, append([]string{"score", "--model", model(), "--out", dir, "--masks", "--maps", "--refine", "none", good}, args...)...)
+	}
+	marked := func() (n int, l map[string]any) {
+		l = lines(t, dir)[0]
+		mask, err := imageio.ReadMask(filepath.Join(dir, l["mask"].(string)), imageio.Limits{})
+		require.NoError(t, err)
+		for _, v := range nd.Data(mask) {
+			n += int(v)
+		}
+		return n, l
+	}
+	require.Equal(t, exitOK, score().code)
+	n, l := marked()
+	require.Zero(t, n)
+	require.Equal(t, []any{}, l["regions"], "a normal image has none")
+
+	r := score("--threshold", "-1")
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.err, "(threshold was <nil>, is -1)", "another threshold is another run")
+	require.Equal(t, exitOK, score("--force", "--threshold", "-1", "--pixel-threshold", "-1", "--min-area", "3").code)
+	n, l = marked()
+	require.Equal(t, 64*64, n)
+	require.Equal(t, true, l["anomalous"])
+	require.EqualValues(t, -1, l["threshold"])
+	require.EqualValues(t, -1, l["pixel_threshold"])
+	require.Len(t, l["regions"], 1)
+	for _, want := range []string{`"threshold": -1`, `"pixel_threshold": -1`, `"min_area": 3`, `"close": 0`, `"fill": false`} {
+		require.Contains(t, content(t, dir, runFile), want)
+	}
+	for _, args := range [][]string{
+		{"--threshold", "-1", "--pixel-threshold", "-1"},
+		{"--threshold", "-1", "--pixel-threshold", "-2", "--min-area", "3"},
+		{"--threshold", "-1", "--pixel-threshold", "-1", "--min-area", "3", "--fill"},
+	} {
+		require.Equal(t, exitFailure, score(args...).code, args)
+	}
+	again := score("--threshold", "-1", "--pixel-threshold", "-1", "--min-area", "3")
+	require.Equal(t, exitOK, again.code, again.err)
+	require.Contains(t, again.out, "1 of them finished by an earlier run")
+
+	require.Equal(t, exitOK, score("--force", "--threshold", "-1", "--pixel-threshold", "-1", "--min-area", "4097").code)
+	n, l = marked()
+	require.Zero(t, n)
+	require.Equal(t, []any{}, l["regions"], "what is dropped from the mask is no region")
+}
+
+func TestMasksAreClosedFilledAndSifted(t *testing.T) {
+	m := nd.New(8, 8)
+	for _, p := range []int{9, 10, 11, 17, 19, 25, 26, 27, 46} { // a ring and a dot
+		nd.Data(m)[p] = 9
+	}
+	o := outputs{dir: t.TempDir(), kind: refine.Base, masks: true, overlays: true, regions: region.Options{Fill: true, MinArea: 2}}
+	r := &engine.Result{
+		Item: dataset.Item{Path: "x.png", ID: "x.png"}, Image: &imageio.Image{Pix: nd.New(1, 8, 8), Depth: 8}, Anomalous: true,
+		Maps: map[refine.Kind]*tensor.Dense{refine.Base: m}, PixelThreshold: map[refine.Kind]float64{refine.Base: 5},
+	}
+	line, err := o.write(r)
+	require.NoError(t, err)
+	require.Equal(t, []region.Region{{X: 1, Y: 1, Width: 3, Height: 3, Area: 9, Peak: 9, PeakX: 1, PeakY: 1, Mean: 8}}, line.Regions)
+	mask, err := imageio.ReadMask(filepath.Join(o.dir, *line.Mask), imageio.Limits{})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, nd.Data(mask)[18])
+	require.Zero(t, nd.Data(mask)[46])
+	over, err := imageio.Decode(filepath.Join(o.dir, *line.Overlay), imageio.Limits{})
+	require.NoError(t, err)
+	o.labels = true
+	_, err = o.write(r)
+	require.NoError(t, err)
+	labelled, err := imageio.Decode(filepath.Join(o.dir, *line.Overlay), imageio.Limits{})
+	require.NoError(t, err)
+	require.NotEqual(t, nd.Data(over.Pix), nd.Data(labelled.Pix))
+	r.Score, r.Threshold = 2.51, 1.234567
+	require.Equal(t, "anomalous 2.51 > 1.235", verdict(r))
+	r.Anomalous, r.Threshold = false, 3
+	require.Equal(t, "normal 2.51 <= 3", verdict(r))
+	cyan := func(p int) bool {
+		return nd.Data(over.Pix)[p] == 0 && nd.Data(over.Pix)[64+p] == 1 && nd.Data(over.Pix)[128+p] == 1
+	}
+	require.True(t, cyan(9))
+	require.False(t, cyan(46), "the outline is the mask's")
+}
+
+func TestImagesUnlikeTheModelsAreToldOfOnce(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	b, err := os.ReadFile(filepath.Join(data(), "test", "good", "000.png"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.png"), b, 0o666))
+	im, err := imageio.Decode(filepath.Join(dir, "a.png"), imageio.Limits{})
+	require.NoError(t, err)
+	for _, name := range []string{"b.png", "c.png"} {
+		require.NoError(t, imageio.WritePNG(filepath.Join(dir, name), imageio.Thumbnail(im.RGBA(), 50)))
+	}
+	r := f2pad(t, "score", "--model", model(), "--out", t.TempDir(), dir)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Equal(t, 1, strings.Count(r.err, "warning: "), r.err)
+	require.Contains(t, r.err, "warning: "+filepath.Join(dir, "b.png")+" is 50x50 px; the model learned from images of 64x64 px: its scores may mean nothing")
 }

@@ -109,14 +109,29 @@ func WriteMask(path string, m *tensor.Dense, threshold float64) error {
 	if err := nd.Check("mask", m, -1, -1); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	h, w := m.Shape()[0], m.Shape()[1]
+	return WriteMarks(path, above(m, threshold), m.Shape()[0], m.Shape()[1])
+}
+
+// WriteMarks writes a mask [h,w] as an 8-bit grey PNG of 0 and 255, atomically.
+func WriteMarks(path string, mask []bool, h, w int) error {
+	if len(mask) != h*w {
+		return fmt.Errorf("writing %s: mask of %d values for %d x %d pixels", path, len(mask), w, h)
+	}
 	img := image.NewGray(image.Rect(0, 0, w, h))
-	for i, v := range nd.Data(m) {
-		if float64(v) > threshold {
+	for i, on := range mask {
+		if on {
 			img.Pix[i] = 255
 		}
 	}
 	return WritePNG(path, img)
+}
+
+func above(m *tensor.Dense, threshold float64) []bool {
+	mask := make([]bool, len(nd.Data(m)))
+	for i, v := range nd.Data(m) {
+		mask[i] = float64(v) > threshold
+	}
+	return mask
 }
 
 // ReadMask reads a ground truth [H,W] of 0 and 1 from an image of any supported format: 1 where any channel is brighter

@@ -54,13 +54,18 @@ const overlayOpacity = 0.65
 // Overlay shows the map m [H,W] over img, which has the same size: heat colours, the more opaque the closer a value
 // comes to limit (values of 0 and below leave the image as it is), and in cyan the outline of where m exceeds threshold.
 func Overlay(img *Image, m *tensor.Dense, threshold, limit float64) image.Image {
+	return OverlayMarks(img, m, above(m, threshold), limit)
+}
+
+// OverlayMarks is Overlay with the outline of a mask [H,W] of any kind.
+func OverlayMarks(img *Image, m *tensor.Dense, mask []bool, limit float64) *image.RGBA {
 	out := img.RGBA()
 	h, w := m.Shape()[0], m.Shape()[1]
 	data := nd.Data(m)
-	above := func(y, x int) bool { return y < 0 || y >= h || x < 0 || x >= w || float64(data[y*w+x]) > threshold }
+	in := func(y, x int) bool { return y < 0 || y >= h || x < 0 || x >= w || mask[y*w+x] }
 	for y := range h {
 		for x := range w {
-			if above(y, x) && !(above(y-1, x) && above(y+1, x) && above(y, x-1) && above(y, x+1)) {
+			if in(y, x) && !(in(y-1, x) && in(y+1, x) && in(y, x-1) && in(y, x+1)) {
 				paint(out, y*w+x, [3]float64{0, 255, 255}, 1)
 				continue
 			}

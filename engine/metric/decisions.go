@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"gonum.org/v1/gonum/mathext"
 )
 
 // Decisions is what the thresholds that ship with a model decide on test images, or others that were given in their place. An
@@ -46,6 +48,15 @@ type Rate struct {
 	Of       int       `json:"of"`
 	Share    Value     `json:"share"`    // Count/Of; undefined of none
 	Interval *Interval `json:"interval"` // nil of none
+}
+
+// AtMost is the limit that a rate does not exceed, with 95 % confidence, of which count of of independent cases were seen:
+// the one-sided one of Clopper and Pearson, Biometrika 26, 1934. 1 of none.
+func AtMost(count, of int) float64 {
+	if count >= of {
+		return 1
+	}
+	return mathext.InvRegIncBeta(float64(count+1), float64(of-count), 0.95)
 }
 
 // normal95 is the 0.975 quantile of the normal distribution.

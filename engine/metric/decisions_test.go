@@ -2,6 +2,7 @@ package metric
 
 import (
 	"encoding/json"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -74,4 +75,20 @@ func TestCurvesOfImages(t *testing.T) {
 	require.NoError(t, bad.Add(1, true))
 	require.Nil(t, bad.ROC())
 	require.Equal(t, []Point{{1, 1}}, bad.PR())
+}
+
+// At the limit, as few cases as were seen, or fewer, have a probability of 5 %.
+func TestAtMostIsTheLimitOfClopperAndPearson(t *testing.T) {
+	for _, c := range [][2]int{{0, 1}, {0, 19}, {1, 6}, {4, 99}, {17, 18}, {0, 5000}} {
+		k, n := c[0], c[1]
+		p := AtMost(k, n)
+		tail, term := 0.0, math.Pow(1-p, float64(n))
+		for i := range k + 1 {
+			tail += term
+			term *= float64(n-i) / float64(i+1) * p / (1 - p)
+		}
+		require.InDelta(t, 0.05, tail, 1e-9, "%v", c)
+	}
+	require.Equal(t, 1.0, AtMost(3, 3))
+	require.Equal(t, 1.0, AtMost(0, 0))
 }
