@@ -296,12 +296,12 @@ func trials(held []dataset.Item, seed uint64) []trial {
 }
 
 // trialBytes is what a trial takes per pixel of its image beside what decoding takes: a map at the image's size, and of one to
-// be painted on the planes that it has as a grey one, those of the painted one, and the mask.
+// be painted on the planes that it lacks if it is grey, the mask, and what changes.
 func trialBytes(t trial) int64 {
 	if t.defect == "" {
 		return 4
 	}
-	return 4 + 12 + 12 + 4
+	return 4 + 12 + 4 + 4
 }
 
 // open returns a trial's frame and the mask of its defect [H,W] at the image's own size, nil where none is painted. There is
@@ -319,8 +319,8 @@ func (f *fitter) open(t trial, reserve func(int64) error) (fr *frame, mask *tens
 		if h, w := im.Size(); min(h, w) < synth.MinSize {
 			return nil, nil, nil
 		}
-		im.Pix, mask, err = synth.Paint(im.RGB(), t.defect, t.seed)
-		if err != nil {
+		im.Pix = im.RGB()
+		if mask, err = synth.PaintOver(im.Pix, t.defect, t.seed); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", t.item.Path, err)
 		}
 	}

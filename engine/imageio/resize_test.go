@@ -97,9 +97,10 @@ func TestPadAndCropKeepPlanesApart(t *testing.T) {
 func inTwoPasses(t *tensor.Dense, h, w int) []float32 {
 	c, H, W := t.Shape()[0], t.Shape()[1], t.Shape()[2]
 	wide, out := make([]float32, c*H*w), make([]float32, c*h*w)
-	for y := range c * H {
-		for x := range w {
-			sum, k := 0.0, triangle(W, w, x, nil)
+	for x := range w {
+		k := triangle(W, w, x, nil)
+		for y := range c * H {
+			sum := 0.0
 			for i, weight := range k.weights {
 				sum += float64(nd.Data(t)[y*W+k.first+i]) * weight
 			}

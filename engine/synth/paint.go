@@ -26,20 +26,38 @@ func Paint(img *tensor.Dense, defect string, seed uint64) (painted, mask *tensor
 	if err := nd.Check("synth: image", img, 3, -1, -1); err != nil {
 		return nil, nil, err
 	}
+	painted = nd.New(img.Shape()...)
+	copy(nd.Data(painted), nd.Data(img))
+	mask, err = PaintOver(painted, defect, seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	return painted, mask, nil
+}
+
+// PaintOver is Paint on img itself. Memory beside the mask: some 20 bytes for each pixel that changes, at most one in ten or so.
+func PaintOver(img *tensor.Dense, defect string, seed uint64) (mask *tensor.Dense, err error) {
+	if err := nd.Check("synth: image", img, 3, -1, -1); err != nil {
+		return nil, err
+	}
 	if !slices.Contains(Paints(), defect) {
-		return nil, nil, fmt.Errorf("synth: unknown defect %q, want one of %s", defect, strings.Join(Paints(), ", "))
+		return nil, fmt.Errorf("synth: unknown defect %q, want one of %s", defect, strings.Join(Paints(), ", "))
 	}
 	h, w := img.Shape()[1], img.Shape()[2]
 	if min(h, w) < MinSize {
-		return nil, nil, fmt.Errorf("synth: an image of %dx%d, want sides of at least %d pixels", w, h, MinSize)
+		return nil, fmt.Errorf("synth: an image of %dx%d, want sides of at least %d pixels", w, h, MinSize)
 	}
 	s := photo{nd.Data(img), h, w}
 	r := rand.New(rand.NewPCG(seed, streamDefect))
 	f := s.flaw(defect, r)
-	painted, mask = nd.New(3, h, w), nd.New(h, w)
-	out, truth := nd.Data(painted), nd.Data(mask)
-	copy(out, s.pix)
+	mask = nd.New(h, w)
+	truth := nd.Data(mask)
 	n := h * w
+	type change struct {
+		at int
+		c  [3]float32
+	}
+	var changes []change // kept apart until all is known: a defect may look like other parts of the image
 	grey := slices.Equal(s.pix[:n], s.pix[n:2*n]) && slices.Equal(s.pix[:n], s.pix[2*n:])
 	for i := range truth {
 		x, y := float64(i%w), float64(i/w)
@@ -56,11 +74,18 @@ func Paint(img *tensor.Dense, defect string, seed uint64) (painted, mask *tensor
 			v := 0.299*c[0] + 0.587*c[1] + 0.114*c[2]
 			c = rgb{v, v, v}
 		}
+		to := change{at: i}
 		for k, v := range c {
-			out[k*n+i] = float32(min(max(v, 0), 1))
+			to.c[k] = float32(min(max(v, 0), 1))
+		}
+		changes = append(changes, to)
+	}
+	for _, to := range changes {
+		for k, v := range to.c {
+			s.pix[k*n+to.at] = v
 		}
 	}
-	return painted, mask, nil
+	return mask, nil
 }
 
 // photo is an image as a surface to paint on.

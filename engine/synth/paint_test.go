@@ -126,6 +126,23 @@ func TestPaintBlendsByCoverage(t *testing.T) {
 	}
 }
 
+func TestPaintOverIsPaintInPlace(t *testing.T) {
+	img := canvas(t, "wood", 48, 64)
+	for _, defect := range Paints() {
+		before := slices.Clone(nd.Data(img))
+		painted, mask, err := Paint(img, defect, 5)
+		require.NoError(t, err)
+		require.Equal(t, before, nd.Data(img), "Paint leaves its image alone")
+		require.NotEqual(t, before, nd.Data(painted))
+		over := nd.New(3, 48, 64)
+		copy(nd.Data(over), before)
+		again, err := PaintOver(over, defect, 5)
+		require.NoError(t, err)
+		require.Equal(t, nd.Data(painted), nd.Data(over), defect)
+		require.Equal(t, nd.Data(mask), nd.Data(again), defect)
+	}
+}
+
 func TestPaintDependsOnTheSeedOnly(t *testing.T) {
 	img := canvas(t, "weave", 70, 90)
 	for _, defect := range Paints() {
