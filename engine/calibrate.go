@@ -48,7 +48,7 @@ func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item, s
 	source.Images = len(held)
 	c := Calibration{Source: source, Q50: 0, Q995: 1, MapQ50: 0, MapQ995: 1, ImageFPR: f.o.ImageFPR, PixelFPR: f.o.PixelFPR}
 	m.Info.Calibration = c
-	all := trials(held, f.o.Seed)
+	all := trials(held, f.o.Paintings, f.o.Seed)
 	done := 0
 	step := func() {
 		done++
@@ -65,7 +65,9 @@ func (f *fitter) calibrate(ctx context.Context, m *Model, held []dataset.Item, s
 type CalibrateOptions struct {
 	ImageFPR float64 // false-positive rate of the image threshold on normal images; default: the model's
 	PixelFPR float64 // the largest share of the pixels of normal images above a pixel threshold; default: the model's
-	Options          // how the network runs; Maps and thresholds are not used
+	// Paintings is the number of simulated defects that the pixel thresholds are measured on; default 48.
+	Paintings int
+	Options   // how the network runs; Maps and thresholds are not used
 	// Program is recorded as what calibrated the model.
 	Program string
 	// Progress, if set, is told how far the work is: phases "images" and "calibration".
@@ -91,7 +93,7 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	}
 	all, err := FitOptions{
 		Method: m.Info.Method, Profile: m.Info.Profile, Size: m.Info.Size, Seed: m.Info.Seed, ImageFPR: o.ImageFPR, PixelFPR: o.PixelFPR,
-		Options: o.Options, Program: o.Program, Progress: o.Progress,
+		Paintings: o.Paintings, Options: o.Options, Program: o.Program, Progress: o.Progress,
 	}.withDefaults()
 	if err != nil {
 		return nil, err
@@ -269,13 +271,12 @@ type trial struct {
 	seed   uint64 // of the defect
 }
 
-// paintings is how many images with a simulated defect a fit looks at: with half as many a defect of unusual size decides too
-// much.
-const paintings = 48
+// defaultPaintings: with half as many a defect of unusual size decides too much.
+const defaultPaintings = 48
 
 // trials are the held-out images as they are, and then painted, with the kinds of defect in turn: few images several times,
 // of many those at even distances.
-func trials(held []dataset.Item, seed uint64) []trial {
+func trials(held []dataset.Item, paintings int, seed uint64) []trial {
 	n := len(held)
 	all := make([]trial, n, n+paintings)
 	for i, it := range held {

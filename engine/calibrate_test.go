@@ -87,7 +87,7 @@ func TestPixelThresholdsAreThoseOfPaintedHeldOutImages(t *testing.T) {
 			cal := m.Info.Calibration
 			_, held, err := split(p.data.Train, 0.2, m.Info.Seed)
 			require.NoError(t, err)
-			require.Equal(t, paintings, cal.Painted)
+			require.Equal(t, fewPaintings, cal.Painted)
 			require.ElementsMatch(t, synth.Paints(), cal.Paints)
 			e, err := New(m, Options{Maps: Kinds()})
 			require.NoError(t, err)
@@ -109,7 +109,7 @@ func TestPixelThresholdsAreThoseOfPaintedHeldOutImages(t *testing.T) {
 					require.NoError(t, painted[k].Add(v, mask))
 				}
 			}
-			for _, tr := range trials(held, m.Info.Seed) {
+			for _, tr := range trials(held, fewPaintings, m.Info.Seed) {
 				im, err := imageio.Decode(tr.item.Path, imageio.Limits{})
 				require.NoError(t, err)
 				if tr.defect == "" {
@@ -169,7 +169,7 @@ func TestPaintedImagesTakeTurns(t *testing.T) {
 		o := FitOptions{Method: "padim", Size: m.Info.Size, Options: Options{Executor: c}}
 		f := &fitter{o: o, bb: m.backbone, room: room}
 		n := 0
-		all := trials(p.data.Train[:2], 0)[:8]
+		all := trials(p.data.Train[:2], defaultPaintings, 0)[:8]
 		require.NoError(t, f.each(t.Context(), m, []refine.Kind{refine.Base}, all, func() {}, func(s seen) error {
 			require.Equal(t, s.defect != "", s.mask != nil)
 			n++
@@ -220,9 +220,9 @@ func TestTrialsPaintTheHeldOutImagesInTurn(t *testing.T) {
 		for i := range held {
 			held[i].ID = fmt.Sprintf("%03d", i)
 		}
-		all := trials(held, 7)
+		all := trials(held, painted, 7)
 		require.Len(t, all, n+painted)
-		require.Equal(t, all, trials(held, 7))
+		require.Equal(t, all, trials(held, painted, 7))
 		seeds, kinds, images, pairs := map[uint64]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
 		for i, tr := range all {
 			if i < n {
@@ -248,7 +248,7 @@ func TestTrialsPaintTheHeldOutImagesInTurn(t *testing.T) {
 		if n > painted {
 			require.Greater(t, all[len(all)-1].item.ID, held[n-n/20-2].ID, "images from all over the list")
 		}
-		require.NotEqual(t, all[n].seed, trials(held, 8)[n].seed, "the seed decides")
+		require.NotEqual(t, all[n].seed, trials(held, painted, 8)[n].seed, "the seed decides")
 	}
 }
 
@@ -329,7 +329,7 @@ func TestSmallImagesAreNotPainted(t *testing.T) {
 	last := Progress{}
 	m, err := Fit(t.Context(), items, FitOptions{Method: "padim", Progress: func(p Progress) { last = p }}, nil)
 	require.NoError(t, err)
-	require.Equal(t, Progress{"calibration", 2 + 2 + paintings, 2 + 2 + paintings}, last)
+	require.Equal(t, Progress{"calibration", 2 + 2 + defaultPaintings, 2 + 2 + defaultPaintings}, last)
 	c := m.Info.Calibration
 	require.Zero(t, c.Painted)
 	require.Empty(t, c.Paints)
@@ -367,7 +367,7 @@ func TestCalibrateIsThatOfTheFit(t *testing.T) {
 			forgetful := *m
 			forgetful.Info.Calibration = Calibration{ImageFPR: m.Info.Calibration.ImageFPR, PixelFPR: m.Info.Calibration.PixelFPR}
 			forgetful.memory = m.memory
-			again, err := Calibrate(t.Context(), &forgetful, held, CalibrateOptions{Program: "v9"}, nil)
+			again, err := Calibrate(t.Context(), &forgetful, held, CalibrateOptions{Program: "v9", Paintings: fewPaintings}, nil)
 			require.NoError(t, err)
 			want := m.Info.Calibration
 			require.Equal(t, FromFit, want.Source.From)
@@ -402,7 +402,7 @@ func TestCalibrateChangesTheCalibrationAlone(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"broken"}, skipped)
 	n := len(good)
-	require.Equal(t, Progress{"calibration", 2*n + paintings, 2*n + paintings}, last)
+	require.Equal(t, Progress{"calibration", 2*n + defaultPaintings, 2*n + defaultPaintings}, last)
 	require.Equal(t, before, m.Info, "the model that was given stays as it is")
 	c := next.Info.Calibration
 	require.Equal(t, n, c.Source.Images)
@@ -432,7 +432,7 @@ func TestCalibrateChangesTheCalibrationAlone(t *testing.T) {
 func TestCalibrateRefusesWhatItCannotGoBy(t *testing.T) {
 	p := fixture(t)
 	m := p.model(t, "padim native")
-	none := CalibrateOptions{}
+	none := CalibrateOptions{Paintings: fewPaintings}
 	_, err := Calibrate(t.Context(), m, p.data.Test[:1], none, nil)
 	require.ErrorIs(t, err, ErrFewImages)
 	_, err = Calibrate(t.Context(), m, copied(t, t.TempDir(), p.data.Test[0].Path, 4, same), none, nil)
@@ -461,7 +461,7 @@ func TestCalibrateAnOlderModel(t *testing.T) {
 		require.Equal(t, FromFit, m.Info.Calibration.Source.From)
 		require.Equal(t, m.Info.HeldOut, m.Info.Calibration.Source.Images)
 		items := copied(t, t.TempDir(), testImages[0].Path, 3, func(i, pixel int, v uint8) uint8 { return v - v%16 + uint8(pixel*(i+3)%16) })
-		next, err := Calibrate(t.Context(), m, items, CalibrateOptions{}, nil)
+		next, err := Calibrate(t.Context(), m, items, CalibrateOptions{Paintings: fewPaintings}, nil)
 		require.NoError(t, err, r)
 		require.Equal(t, m.Kinds(), next.Kinds(), r)
 		require.Len(t, next.Info.Calibration.PixelThreshold, len(next.Kinds()))

@@ -32,7 +32,7 @@ func TestDevice(t *testing.T) {
 	require.NoError(t, synth.Write(t.Context(), dir, synth.Options{Texture: "weave", Train: 8, Test: 6, Size: 64, Seed: 4}, nil))
 	d, err := dataset.MVTec(dir)
 	require.NoError(t, err)
-	b := &bench{d, fit(t, d, engine.FitOptions{Method: "padim", Seed: 1})}
+	b := &bench{d, fit(t, d, engine.FitOptions{Method: "padim", Seed: 1, Paintings: 12})}
 	t.Run("gives what the CPU gives", b.agrees)
 	t.Run("fits", b.fits)
 	t.Run("out of memory halves the batch", b.halves)
@@ -67,7 +67,7 @@ func score(t *testing.T, m *engine.Model, o engine.Options, items []dataset.Item
 var acrossDevices = compare.Tolerance{Abs: 2e-3, Rel: 2e-3}
 
 func (b *bench) agrees(t *testing.T) {
-	for _, m := range []*engine.Model{b.padim, fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1})} {
+	for _, m := range []*engine.Model{b.padim, fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12})} {
 		require.Equal(t, device.CPU, m.Info.Device)
 		cpu, err := score(t, m, engine.Options{Maps: engine.Kinds()}, b.Test)
 		require.NoError(t, err)
@@ -87,13 +87,13 @@ func (b *bench) agrees(t *testing.T) {
 func (b *bench) fits(t *testing.T) {
 	var ops sync.Map
 	dev := &devicetest.Naive{Fault: func(op string, _ int) error { ops.Store(op, true); return nil }}
-	m := fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Options: engine.Options{Device: dev}})
+	m := fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Device: dev}})
 	require.Equal(t, "naive:0", m.Info.Device.Device)
 	for _, op := range []string{"kcentre", "bank", "nearest", "supports", "maps"} {
 		_, ran := ops.Load(op)
 		require.True(t, ran, op)
 	}
-	cpu := fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1})
+	cpu := fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12})
 	require.InEpsilon(t, cpu.Info.Calibration.ImageThreshold, m.Info.Calibration.ImageThreshold, 1e-5)
 }
 
@@ -223,7 +223,7 @@ func (b *bench) coreset(t *testing.T) {
 		}
 		return nil
 	}}
-	o := engine.FitOptions{Method: "patchcore", Seed: 1, Options: engine.Options{Device: dev}}
+	o := engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Device: dev}}
 	_, err := engine.Fit(t.Context(), b.Train, o, nil)
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 	var notices []string

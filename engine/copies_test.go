@@ -48,7 +48,7 @@ func TestCopiesAreLeftOutOfAFit(t *testing.T) {
 	train := p.data.Train
 	items := append(copied(t, t.TempDir(), train[3].Path, 3, same), train...)
 	var said []string
-	o := FitOptions{Method: "patchcore", Seed: 5, Options: Options{Notice: func(text string) { said = append(said, text) }}}
+	o := FitOptions{Method: "patchcore", Seed: 5, Paintings: fewPaintings, Options: Options{Notice: func(text string) { said = append(said, text) }}}
 	m, err := Fit(t.Context(), items, o, nil)
 	require.NoError(t, err)
 	require.Equal(t, len(train), m.Info.Train+m.Info.HeldOut)
@@ -68,7 +68,7 @@ func TestNearlyEqualImagesAreToldOf(t *testing.T) {
 		return v
 	}
 	var said []string
-	o := FitOptions{Method: "patchcore", Options: Options{Notice: func(text string) { said = append(said, text) }}}
+	o := FitOptions{Method: "patchcore", Paintings: fewPaintings, Options: Options{Notice: func(text string) { said = append(said, text) }}}
 	_, err := Fit(t.Context(), copied(t, t.TempDir(), p.data.Train[0].Path, 5, faint), o, nil)
 	require.NoError(t, err)
 	require.Len(t, said, 1)

@@ -24,7 +24,7 @@ const deepSide = 192
 func deep(t *testing.T, method string) (*Model, string) {
 	t.Helper()
 	net := backbonetest.Write(t, "net.onnx", backbonetest.Residual(t, 64, 64, 1))
-	m, err := Fit(t.Context(), fixture(t).data.Train, FitOptions{
+	m, err := Fit(t.Context(), fixture(t).data.Train, FitOptions{Paintings: fewPaintings,
 		Method: method, Size: Size{Px: deepSide}, Seed: 5, Backbone: net, Layers: backbonetest.Layers,
 	}, func(it dataset.Item, err error) { require.NoError(t, err, it.Path) })
 	require.NoError(t, err)

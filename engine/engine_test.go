@@ -54,7 +54,7 @@ var theProduct = sync.OnceValues(func() (*product, error) {
 	}
 	for _, m := range Methods() {
 		for _, size := range []Size{{}, {Px: 128}} {
-			o := FitOptions{Method: m, Size: size, Seed: 5}
+			o := FitOptions{Method: m, Size: size, Seed: 5, Paintings: fewPaintings}
 			p.models[m+" "+size.String()] = sync.OnceValues(func() (*Model, error) {
 				return Fit(ctx, p.data.Train, o, func(it dataset.Item, err error) { panic(err) })
 			})
@@ -70,6 +70,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+// fewPaintings are enough for models that are not judged by their thresholds.
+const fewPaintings = 12
 
 func fixture(t *testing.T) *product {
 	t.Helper()
@@ -177,7 +180,7 @@ func TestAModelSurvivesItsFile(t *testing.T) {
 func TestFitIsReproducible(t *testing.T) {
 	p := fixture(t)
 	for _, m := range methods() {
-		again, err := Fit(t.Context(), p.data.Train, FitOptions{Method: m, Seed: 5}, nil)
+		again, err := Fit(t.Context(), p.data.Train, FitOptions{Method: m, Seed: 5, Paintings: fewPaintings}, nil)
 		require.NoError(t, err)
 		a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 		want, err := p.model(t, m+" native").Save(a)

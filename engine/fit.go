@@ -42,6 +42,7 @@ type FitOptions struct {
 	HoldOut    float64         // share of the normal images kept back for the calibration; default 0.2
 	ImageFPR   float64         // false-positive rate of the image threshold on normal images; default 0.05
 	PixelFPR   float64         // the largest share of the pixels of normal images above a pixel threshold; default 0.01, what a painted defect covers on average
+	Paintings  int             // simulated defects that the pixel thresholds are measured on, painted on held-out images; default 48
 	Remember   int             // normal images that the model keeps as fills for the refinement; default 24, negative: none
 	Refine     *refine.Options // default: refine.DefaultOptions of the backbone's stride
 	Options                    // how the network runs; Maps is not used
@@ -91,6 +92,9 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 	set(&o.HoldOut, 0.2)
 	set(&o.ImageFPR, 0.05)
 	set(&o.PixelFPR, 0.01)
+	if o.Paintings == 0 {
+		o.Paintings = defaultPaintings
+	}
 	if o.Remember == 0 {
 		o.Remember = 24
 	}
@@ -131,7 +135,7 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 //
 // A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
 // that the model has not seen. For the pixel thresholds some of them are scored once more with a simulated defect painted on
-// them (synth.Paint): see Promise. That costs making all maps of the held-out images, and of 24 to 48 images that have
+// them (synth.Paint): see Promise. That costs making all maps of the held-out images, and of as many more as there are Paintings, all of which have
 // something to refine, a second or so each on a processor. Memory: the method's own (see its package) and a few images; images are read once
 // for each pass over them.
 func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(dataset.Item, error)) (*Model, error) {

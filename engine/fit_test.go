@@ -42,10 +42,10 @@ func TestModelsRememberTrainingImages(t *testing.T) {
 	p := fixture(t)
 	m := p.model(t, "padim native")
 	require.Len(t, m.memory, m.Info.Train, "fewer than 24: all")
-	few, err := Fit(t.Context(), p.data.Train, FitOptions{Method: "padim", Remember: 3}, nil)
+	few, err := Fit(t.Context(), p.data.Train, FitOptions{Method: "padim", Remember: 3, Paintings: fewPaintings}, nil)
 	require.NoError(t, err)
 	require.Len(t, few.memory, 3)
-	none, err := Fit(t.Context(), p.data.Train, FitOptions{Method: "padim", Remember: -1}, nil)
+	none, err := Fit(t.Context(), p.data.Train, FitOptions{Method: "padim", Remember: -1, Paintings: fewPaintings}, nil)
 	require.NoError(t, err)
 	require.Empty(t, none.memory)
 }

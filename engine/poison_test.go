@@ -192,7 +192,7 @@ func TestFitLeavesOutWhatTheNetworkFailsOn(t *testing.T) {
 			c.poison.Executor = goexec.New()
 			fit := func(items []dataset.Item) (*Model, int, error) {
 				skipped := 0
-				m, err := Fit(t.Context(), items, FitOptions{Method: "padim", Remember: -1, Size: Size{Px: 64}, Options: Options{Executor: &c.poison}},
+				m, err := Fit(t.Context(), items, FitOptions{Method: "padim", Remember: -1, Paintings: fewPaintings, Size: Size{Px: 64}, Options: Options{Executor: &c.poison}},
 					func(it dataset.Item, err error) {
 						skipped++
 						require.Equal(t, bad, it)
