@@ -97,9 +97,12 @@ func TestPadAndCropKeepPlanesApart(t *testing.T) {
 func inTwoPasses(t *tensor.Dense, h, w int) []float32 {
 	c, H, W := t.Shape()[0], t.Shape()[1], t.Shape()[2]
 	wide, out := make([]float32, c*H*w), make([]float32, c*h*w)
-	for x := range w {
-		k := triangle(W, w, x, nil)
-		for y := range c * H {
+	taps := make([]tap, w)
+	for x := range taps {
+		taps[x] = triangle(W, w, x, nil)
+	}
+	for y := range c * H {
+		for x, k := range taps {
 			sum := 0.0
 			for i, weight := range k.weights {
 				sum += float64(nd.Data(t)[y*W+k.first+i]) * weight
@@ -110,11 +113,13 @@ func inTwoPasses(t *tensor.Dense, h, w int) []float32 {
 	for p := range c {
 		for y := range h {
 			k := triangle(H, h, y, nil)
-			for x := range w {
-				sum := 0.0
-				for i, weight := range k.weights {
-					sum += float64(wide[(p*H+k.first+i)*w+x]) * weight
+			sums := make([]float64, w)
+			for i, weight := range k.weights {
+				for x := range sums {
+					sums[x] += float64(wide[(p*H+k.first+i)*w+x]) * weight
 				}
+			}
+			for x, sum := range sums {
 				out[(p*h+y)*w+x] = float32(sum)
 			}
 		}
