@@ -45,12 +45,12 @@ func rememberedPrint(n *refine.Normal) (p imprint) {
 }
 
 // take makes the intake of an image whose frame is y [3,H,W].
-func take(it dataset.Item, sum []byte, y *tensor.Dense) (intake, error) {
+func take(it dataset.Item, sum []byte, y *tensor.Dense, l look) (intake, error) {
 	n, err := refine.Remember(y)
 	if err != nil {
 		return intake{}, err
 	}
-	return intake{it, sum, printOf(y), rememberedPrint(n), sketchOf(it, y)}, nil
+	return intake{it, sum, printOf(y), rememberedPrint(n), sketchOf(it, y), l}, nil
 }
 
 // sketch is some pixels of an image, to find images that are nearly the same.
@@ -113,6 +113,7 @@ type intake struct {
 	print   imprint
 	rounded imprint // of what a model would remember of it
 	sketch  sketch
+	look    look
 }
 
 // distinct leaves out images that are the same as an earlier one, which would be held out of a fit that knows them, and says so.

@@ -85,7 +85,7 @@ func taken(t *testing.T, items []dataset.Item) (all []intake) {
 	for _, it := range items {
 		im, err := imageio.Decode(it.Path, imageio.Limits{})
 		require.NoError(t, err)
-		in, err := take(it, nil, im.RGB())
+		in, err := take(it, nil, im.RGB(), lookOf(im))
 		require.NoError(t, err)
 		all = append(all, in)
 	}

@@ -203,9 +203,12 @@ func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 	m := &Model{backbone: bb, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
 		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Executor.Info(),
-		Device: device.CPU, Inputs: f.inputs,
+		Device: device.CPU,
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
+	for _, in := range usable {
+		m.Info.Inputs.add(in.look)
+	}
 	if o.Refine != nil {
 		m.Info.Refine = *o.Refine
 	}
@@ -255,11 +258,10 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 
 // fitter carries what the steps of a fit share.
 type fitter struct {
-	o      FitOptions
-	bb     backbone.Backbone
-	room   int64  // bytes that images share while they are looked at
-	known  Inputs // what a model that is calibrated learned from
-	inputs Inputs // set by check
+	o     FitOptions
+	bb    backbone.Backbone
+	room  int64  // bytes that images share while they are looked at
+	known Inputs // what a model that is calibrated learned from
 
 	unusable map[dataset.Item]error // that can be read, and for which the network gives nothing to learn from
 }
@@ -280,7 +282,6 @@ var errUnusable = errors.New("engine: images cannot be used")
 func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(dataset.Item, error)) ([]intake, error) {
 	type checked struct {
 		intake
-		look  look
 		notes []string
 		err   error
 	}
@@ -295,11 +296,11 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 		if err != nil {
 			return checked{intake: intake{item: it}, err: err}
 		}
-		in, err := take(it, sum, fr.y)
+		in, err := take(it, sum, fr.y, lookOf(im))
 		if err != nil {
 			return checked{intake: intake{item: it}, err: err}
 		}
-		return checked{in, lookOf(im), im.Notes, nil}
+		return checked{in, im.Notes, nil}
 	}, func(c checked) error {
 		done++
 		f.o.Progress(Progress{"images", done, len(items)})
@@ -309,7 +310,6 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 		}
 		f.o.warn(c.item, c.notes)
 		f.o.unlike(c.item, f.known.unlike(c.look))
-		f.inputs.add(c.look)
 		usable = append(usable, c.intake)
 		return nil
 	}, nil)

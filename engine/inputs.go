@@ -6,7 +6,7 @@ import (
 	"f2pad/engine/imageio"
 )
 
-// Inputs is what the images are like that a fit was given: their own sizes, as files, and how many are grey or have colour
+// Inputs is what the images are like that a model was made of, those to calibrate on among them: their own sizes, as files, and how many are grey or have colour
 // (imageio.Image.IsGrey), with how many bits per sample. Of models before revision 3 it is not known, and all is zero.
 type Inputs struct {
 	Width  [2]int `json:"width"`  // px: the least and the most
