@@ -380,7 +380,7 @@ func (s *scoring) emit(r *engine.Result) error {
 		return err
 	}
 	if !ok || t.item.Path != r.Item.Path {
-		panic("score: results come in another order than the inputs") // the engine promises theirs
+		return fmt.Errorf("%s: its result came out of turn, which is a bug in f2pad", r.Item.Path)
 	}
 	if t.err != nil {
 		r.Err = t.err

@@ -214,7 +214,7 @@ func FuzzResize(f *testing.F) {
 			*n = max(1, *n%(1<<19))
 		}
 		if uint64(H)*uint64(W) > 1<<19 || uint64(h)*uint64(w) > 1<<16 || uint64(H)*uint64(w) > 1<<25 {
-			t.Skip("too much work for a round")
+			return // too much work for a round
 		}
 		src := noise(1, int(H), int(W))
 		var out *tensor.Dense

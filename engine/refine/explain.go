@@ -2,7 +2,6 @@ package refine
 
 import (
 	"context"
-	"fmt"
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/nd"
@@ -34,25 +33,20 @@ func (r *Refiner) explain(ctx context.Context, sc Scorer, scenes []*scene) error
 			is.fill(filled, h, w)
 		}
 	})
-	if err := sc.Map(ctx, which, x, where, v); err != nil {
+	if err := ask(ctx, sc, which, x, where, v, "its fill"); err != nil {
 		return err
-	}
-	for p, b := range nd.Data(v) {
-		if where[p] && !bounded(b, maxScore) {
-			return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of its fill", which[p/n], b, p%n)
-		}
 	}
 	par.For(len(which), func(k int) {
 		s := scenes[which[k]]
 		s.explained = make([]float32, n)
 		for p, in := range s.omega {
-			switch {
-			case in && s.open[p]:
-				s.explained[p] = 1
-			case in:
+			if in {
 				left := r.opts.Map.rank(float64(nd.Data(v)[k*n+p])) / r.opts.Map.rank(float64(s.v[p]))
 				s.explained[p] = float32(min(max(1-left, 0), 1))
 			}
+		}
+		for _, p := range s.unfilled {
+			s.explained[p] = 1
 		}
 	})
 	return nil

@@ -7,6 +7,8 @@ import (
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/nd"
+
+	"gorgonia.org/tensor"
 )
 
 // look averages each suspicious scene's v on Omega with the maps of the image moved by less than a cell, up and down, left and
@@ -42,13 +44,8 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 				}
 			}
 		})
-		if err := sc.Map(ctx, which, x, where, v); err != nil {
+		if err := ask(ctx, sc, which, x, where, v, "a look"); err != nil {
 			return err
-		}
-		for p, b := range nd.Data(v) {
-			if where[p] && !bounded(b, maxScore) {
-				return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of a look", which[p/(h*w)], b, p%(h*w))
-			}
 		}
 		par.For(len(which), func(k int) {
 			back := make([]float32, h*w)
@@ -67,6 +64,20 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 			if in {
 				s.looked[p] /= float32(len(shifts) + 1)
 			}
+		}
+	}
+	return nil
+}
+
+// ask is Scorer.Map that refuses what no map can be made of; the error says what of the image x shows.
+func ask(ctx context.Context, sc Scorer, images []int, x *tensor.Dense, where []bool, v *tensor.Dense, what string) error {
+	if err := sc.Map(ctx, images, x, where, v); err != nil {
+		return err
+	}
+	n := len(where) / len(images)
+	for p, b := range nd.Data(v) {
+		if where[p] && !bounded(b, maxScore) {
+			return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of %s", images[p/n], b, p%n, what)
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ type scene struct {
 	area      int       // pixels of Omega
 	islands   []*island
 	filled    bool      // some region has a fill
-	open      []bool    // [h,w] the regions that have none
+	unfilled  []int32   // pixels of the regions that have none
 	explained []float32 // [h,w] see explain; nil: not asked
 }
 
@@ -66,12 +66,10 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 	}
 	for i, region := range regions {
 		s.area += len(region)
-		s.filled = s.filled || len(fills[i]) > 0
-	}
-	s.open = make([]bool, s.h*s.w)
-	for i, region := range regions {
-		for _, p := range region {
-			s.open[p] = len(fills[i]) == 0
+		if len(fills[i]) > 0 {
+			s.filled = true
+		} else {
+			s.unfilled = append(s.unfilled, region...)
 		}
 	}
 	return s, nil
