@@ -574,8 +574,9 @@ class Refiner:
                 shares = dict(zip(found, self.explain([scenes[i] for i in found], images[found], v[found])))
             mean, seconds = self.optimise([scenes[i] for i in found], iterations, diary)
             with torch.no_grad():
-                v[found] = self.looks(images[found], torch.from_numpy(v[found])).numpy()
-                for i, e in zip(found, self.grade(self.result(mean)).numpy()):
+                looked = self.looks(images[found], torch.from_numpy(v[found])).numpy()
+                for i, seen, e in zip(found, looked, self.grade(self.result(mean)).numpy()):
+                    v[i] = np.where(scenes[i].omega, seen, v[i])
                     evidence[i] = (scenes[i].residual + e * scenes[i].omega) / 2
         maps = list(self.pool.map(lambda i: self.finish(scenes[i], v[i], evidence.get(i), shares.get(i)), range(len(y))))
         return np.stack(maps).astype(np.float32), seconds
