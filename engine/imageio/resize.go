@@ -161,7 +161,7 @@ func triangle(n, m, i int, weights []float64) tap {
 	centre := (float64(i) + 0.5) * scale
 	first, last := max(int(centre-width+0.5), 0), min(int(centre+width+0.5), n)
 	if cap(weights) < last-first {
-		weights = make([]float64, last-first, last-first+2) // those of others may have two more
+		weights = make([]float64, last-first, min(n, int(2*width)+2)) // enough for every other pixel, too
 	}
 	weights = weights[:last-first]
 	total := 0.0
