@@ -80,6 +80,8 @@ func (m *meter) model(ctx context.Context, name string) (*fitted, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The loop is measured on every region, whatever its fills explain.
+	made.Info.Refine.Optimiser.ExplainedFrom, made.Info.Refine.Optimiser.ExplainedTo = 0, 1
 	path := filepath.Join(m.work(), name+".f2pad")
 	if _, err := made.Save(path); err != nil {
 		return nil, err

@@ -398,6 +398,8 @@ class Refiner:
         self.compare, self.start = blur(options["residual"]["smooth_px"]), blur(p["start_px"])
         self.share, self.norm, self.result = blur(p["share_px"]), blur(p["norm_px"]), blur(p["smooth_px"])
         self.smooth, self.spread = blur(options["fills"]["smooth_px"]), blur(options["residual"]["spread_px"])
+        self.reach = max(len(b.taps) // 2 for b in (
+            self.compare, self.start, self.share, self.norm, self.result, self.spread))
         self.cells = Blur(options["map"]["mean_cells"], H // stride, W // stride)
         self.memory = []
         for m in memory:
@@ -414,7 +416,9 @@ class Refiner:
         if s.omega is None:
             return s
         source = Fills(s, self.memory, self.smooth, o, seed, like_go)
-        label, count = ndimage.label(s.omega, EIGHT)
+        s.label, count = ndimage.label(s.omega, EIGHT)
+        s.islands = ndimage.label(distance(s.omega) <= self.reach + NEAR, EIGHT)[0] * s.omega
+        label = s.label
         per = [source.of(label == i + 1, i) for i in range(count)]
         fills = np.repeat(y[None], max(len(f) for f in per), 0)
         spread = np.zeros(size, np.float32)
@@ -431,9 +435,6 @@ class Refiner:
         s.residual = self.grade(self.compare(sq.amin(0).sqrt()) / s.c).numpy() * s.omega
         best = self.start(sq).argmin(0)
         s.a = (torch.from_numpy(y) - n.gather(0, best.expand(1, 3, -1, -1))[0]) / s.c
-        stride = o["stride"]
-        near = distance(s.omega) <= o["optimiser"]["near_cells"] * stride + NEAR
-        s.where = near.reshape(self.H // stride, stride, self.W // stride, stride).any((1, 3)).ravel()
         return s
 
     def grade(self, n):
@@ -447,7 +448,8 @@ class Refiner:
         y = torch.from_numpy(np.stack([s.y for s in scenes]))
         a = torch.stack([s.a for s in scenes])
         c = torch.stack([s.c for s in scenes])[:, None]
-        omega = torch.from_numpy(np.stack([s.omega for s in scenes]))[:, None].float()
+        omega = torch.from_numpy(np.stack([s.doubtful for s in scenes]))[:, None].float()
+        a *= omega
         where = torch.from_numpy(np.stack([s.where for s in scenes]))
         cells = torch.nonzero(where.any(0))[:, 0]
         wanted = where[:, cells]
@@ -542,12 +544,23 @@ class Refiner:
         return like
 
     def explain(self, scenes, y, v):
-        """The shares [N,H,W] of the rankings of v [N,H,W] that the fills of step 4's start take away (step 5)."""
+        """The shares [N,H,W] of a region's ranking of v [N,H,W] that the fills of step 4's start take away (step 5). Sets what
+        step 4 is for: the islands with a region of which a part is explained, and the cells near them."""
         a, c = torch.stack([s.a for s in scenes]), torch.stack([s.c for s in scenes])[:, None]
         omega = torch.from_numpy(np.stack([s.omega for s in scenes]))[:, None]
         raw = self.scorer.raw()(y - c * a * omega).view(len(y), self.H // self.o["stride"], -1)
-        left = rank(self.scorer.maps(raw, self.H, self.W).numpy(), self.o["map"]) / rank(v, self.o["map"])
-        return (1 - left).clip(0, 1)
+        left, found = rank(self.scorer.maps(raw, self.H, self.W).numpy(), self.o["map"]), rank(v, self.o["map"])
+        p, stride = self.o["optimiser"], self.o["stride"]
+        shares = np.zeros(v.shape)
+        for i, s in enumerate(scenes):
+            every = np.arange(s.label.max() + 1)
+            each = 1 - ndimage.sum(left[i], s.label, every) / ndimage.sum(found[i], s.label, every)
+            shares[i] = each.clip(0, 1)[s.label] * s.omega
+            some = s.omega & (shares[i] >= p["explained_from"]) & (shares[i] <= p["explained_to"])
+            s.doubtful = np.isin(s.islands, np.unique(s.islands[some])) & s.omega
+            near = distance(s.doubtful) <= p["near_cells"] * stride + NEAR
+            s.where = near.reshape(self.H // stride, stride, self.W // stride, stride).any((1, 3)).ravel()
+        return shares
 
     def finish(self, s, v, e, share):
         """Steps 6 and 7 for one image with the map v, the evidence e and the explained share [H,W]."""
@@ -572,11 +585,15 @@ class Refiner:
         if found:
             with torch.no_grad():
                 shares = dict(zip(found, self.explain([scenes[i] for i in found], images[found], v[found])))
-            mean, seconds = self.optimise([scenes[i] for i in found], iterations, diary)
+            doubtful = [i for i in found if scenes[i].doubtful.any()]
+            mean = torch.zeros(len(y), self.H, self.W)
+            if doubtful:
+                mean[doubtful], seconds = self.optimise([scenes[i] for i in doubtful], iterations, diary)
             with torch.no_grad():
                 looked = self.looks(images[found], torch.from_numpy(v[found])).numpy()
-                for i, seen, e in zip(found, looked, self.grade(self.result(mean)).numpy()):
+                for i, seen, e in zip(found, looked, self.grade(self.result(mean[found])).numpy()):
                     v[i] = np.where(scenes[i].omega, seen, v[i])
-                    evidence[i] = (scenes[i].residual + e * scenes[i].omega) / 2
+                    e = np.where(scenes[i].doubtful, e, scenes[i].residual)
+                    evidence[i] = (scenes[i].residual + e) / 2
         maps = list(self.pool.map(lambda i: self.finish(scenes[i], v[i], evidence.get(i), shares.get(i)), range(len(y))))
         return np.stack(maps).astype(np.float32), seconds

@@ -199,7 +199,8 @@ func (p *program) devices() *cobra.Command {
 		Short: "List what there is to compute on",
 		Long: `List what there is to compute on: the CPU, NVIDIA GPUs with their memory, or the reason why there are none, and
 ONNX Runtime, or the reason why it is not used. Other verbs take a device as --device; the default, auto, is the first
-GPU, or the CPU where there is none. Networks run on --executor: auto is ONNX Runtime where its library loads, or pure Go.`,
+GPU, or the CPU where there is none. Networks run on --executor: auto is ONNX Runtime where its library loads (with pure Go
+for the gradients of networks with depthwise convolutions, which it is faster at), or pure Go.`,
 		Example: "  f2pad devices\n  f2pad devices --json\n  f2pad score --device cuda:1 --model leather.f2pad --out results photos/",
 		Args:    cobra.NoArgs,
 		RunE: p.verb(func(context.Context, []string) error {

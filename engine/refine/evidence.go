@@ -50,7 +50,8 @@ func (residual) measure(_ context.Context, r *Refiner, _ Scorer, scenes []*scene
 	return planes(scenes, func(is *island, p int32) float32 { return r.grade(is.residual[p] / is.state.C[p]) }), nil
 }
 
-// optimised is the evidence of step 4: how far the pixel had to move for the detector to find nothing wrong.
+// optimised is the evidence of step 4: how far the pixel had to move for the detector to find nothing wrong. On islands that
+// the optimisation is not for (explain, which goes before it, says so) that is as far as the fill.
 type optimised struct{}
 
 func (optimised) measure(ctx context.Context, r *Refiner, sc Scorer, scenes []*scene) ([][]float32, error) {
@@ -61,12 +62,20 @@ func (optimised) measure(ctx context.Context, r *Refiner, sc Scorer, scenes []*s
 	smooth := pixel.NewGaussian(o.SmoothPx)
 	for _, s := range scenes {
 		for _, is := range s.islands {
+			if !is.doubtful {
+				continue
+			}
 			h, w := is.state.Box.H(), is.state.Box.W()
 			smooth.Blur(is.state.Sum, h, w, make([]float32, smooth.Scratch(h, w)))
 		}
 	}
 	k := 1 / float32(o.Averaged)
-	return planes(scenes, func(is *island, p int32) float32 { return r.grade(k * is.state.Sum[p]) }), nil
+	return planes(scenes, func(is *island, p int32) float32 {
+		if !is.doubtful {
+			return r.grade(is.residual[p] / is.state.C[p])
+		}
+		return r.grade(k * is.state.Sum[p])
+	}), nil
 }
 
 // grade turns an anomaly's size in units of c into evidence: none up to Low/High, full from 1.

@@ -49,6 +49,7 @@ func TestEvidenceIsGraded(t *testing.T) {
 	scenes := []*scene{s}
 	got, err := residual{}.measure(t.Context(), r, nil, scenes)
 	require.NoError(t, err)
+	require.NoError(t, r.explain(t.Context(), scorerOf(ex), scenes))
 	moved, err := optimised{}.measure(t.Context(), r, scorerOf(ex), scenes)
 	require.NoError(t, err)
 	var some [2]int

@@ -7,9 +7,12 @@ import (
 	"f2pad/engine/nd"
 )
 
-// explain asks the detector what it finds once the suspicious regions are filled, and keeps for each pixel of Omega the share
-// of its finding that this takes away: x = 1 - g(v of the filled image)/g(v), within [0,1]. What is found in the fill, too,
-// is no defect of these pixels. Where a region has no fill nothing is asked, and x is 1. It goes before the optimisation.
+// explain asks the detector what it finds once the suspicious regions are filled, and keeps for each region the share of its
+// finding that this takes away: x = 1 - (sum of g(v) of the filled image)/(sum of g(v)) over its pixels, within [0,1]. What is
+// found in the fill, too, is no defect of these pixels. Where a region has no fill nothing is asked, and x is 1.
+//
+// It goes before the optimisation, and says what that is for: the islands in which a fill explains a part. Where one explains
+// all, the detector is content with the start; where it explains next to nothing, it is no start.
 func (r *Refiner) explain(ctx context.Context, sc Scorer, scenes []*scene) error {
 	var which []int
 	for i, s := range scenes {
@@ -36,20 +39,35 @@ func (r *Refiner) explain(ctx context.Context, sc Scorer, scenes []*scene) error
 	if err := ask(ctx, sc, which, x, where, v, "its fill"); err != nil {
 		return err
 	}
-	par.For(len(which), func(k int) {
-		s := scenes[which[k]]
-		s.explained = make([]float32, n)
-		for p, in := range s.omega {
-			if in {
-				left := r.opts.Map.rank(float64(nd.Data(v)[k*n+p])) / r.opts.Map.rank(float64(s.v[p]))
-				s.explained[p] = float32(min(max(1-left, 0), 1))
-			}
-		}
-		for _, p := range s.unfilled {
-			s.explained[p] = 1
-		}
-	})
+	par.For(len(which), func(k int) { r.conclude(scenes[which[k]], nd.Data(v)[k*n:(k+1)*n]) })
 	return nil
+}
+
+// conclude sets a scene's shares from the map left [h,w] of its filled image.
+func (r *Refiner) conclude(s *scene, left []float32) {
+	s.explained = make([]float32, s.h*s.w)
+	for i := range s.regions {
+		g := &s.regions[i]
+		g.explained = 1
+		if g.filled {
+			var found, still float64
+			for _, p := range g.pixels {
+				found += r.opts.Map.rank(float64(s.v[p]))
+				still += r.opts.Map.rank(float64(left[p]))
+			}
+			g.explained = min(max(1-still/found, 0), 1)
+		}
+		for _, p := range g.pixels {
+			s.explained[p] = float32(g.explained)
+		}
+	}
+	o := &r.opts.Optimiser
+	for _, is := range s.islands {
+		for _, i := range is.regions {
+			g := &s.regions[i]
+			is.doubtful = is.doubtful || g.filled && g.explained >= o.ExplainedFrom && g.explained <= o.ExplainedTo
+		}
+	}
 }
 
 // fill puts the fills that the optimisation starts from in the place of the region's pixels of an image [3,h,w].

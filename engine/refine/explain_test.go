@@ -51,7 +51,7 @@ func (f leftOnly) Fill(s *Scene, _ int) [][][]float32 {
 	return out
 }
 
-// What the fill takes away of the ranking g(v) = v^2 is the share; where there is no fill it is 1.
+// What the fill takes away of the region's ranking g(v) = v^2 is the share; where there is no fill it is 1.
 func TestFillsExplain(t *testing.T) {
 	r := newRefiner(t)
 	s, fill := twoRegions(t, r)
@@ -72,7 +72,7 @@ func TestFillsExplain(t *testing.T) {
 			}
 			out[p] = 1 // half of v
 			if p/w < h/2 {
-				out[p] = 3 // more than v
+				out[p] = 2.1 // more than v
 			}
 		}
 		return out
@@ -80,22 +80,86 @@ func TestFillsExplain(t *testing.T) {
 	require.NoError(t, r.explain(t.Context(), sc, []*scene{none, s}))
 	require.Equal(t, 1, asked)
 	require.Nil(t, none.explained)
-	want := make([]float64, s.h*s.w)
-	var high, low int
+	var high, low float64
 	for p, in := range s.omega {
 		switch {
-		case in && p%s.w >= s.w/2:
-			want[p] = 1
-		case in && p/s.w >= s.h/2:
-			want[p] = 0.75
+		case !in || p%s.w >= s.w/2:
+		case p/s.w >= s.h/2:
 			low++
-		case in:
+		default:
 			high++
 		}
 	}
 	require.Positive(t, high)
-	require.Positive(t, low)
+	share := 1 - (2.1*2.1*high+low)/(2*2*(high+low))
+	require.Greater(t, share, 0.1)
+	want := make([]float64, s.h*s.w)
+	for p, in := range s.omega {
+		switch {
+		case in && p%s.w >= s.w/2:
+			want[p] = 1
+		case in:
+			want[p] = share
+		}
+	}
 	compare.Require(t, "explained", s.explained, want, rounding)
+	require.Equal(t, []bool{true, false}, []bool{s.islands[0].doubtful, s.islands[1].doubtful}, "without a fill there is no start")
+}
+
+// The optimisation is for islands in which a fill explains a part: where it explains all or nothing, the evidence is what the
+// fill says, and the detector is asked for no gradient there.
+func TestDoubtfulIslandsAreOptimised(t *testing.T) {
+	const h, w = 48, 112
+	for _, c := range []struct {
+		left, right float32 // of v, which is 2, in the filled halves
+		doubtful    [2]bool
+	}{
+		{1, 1, [2]bool{true, true}},        // 3/4 explained
+		{0.5, 1, [2]bool{false, true}},     // 15/16
+		{1, 1.9, [2]bool{true, false}},     // 1/10
+		{3, 0.5, [2]bool{false, false}},    // nothing, nearly all
+		{1.79, 1.78, [2]bool{false, true}}, // about .2
+		{0.64, 0.63, [2]bool{true, false}}, // about .9
+	} {
+		r, err := New(DefaultOptions(4))
+		require.NoError(t, err)
+		s, _ := twoRegions(t, r)
+		for i := range s.regions {
+			s.regions[i].filled = true
+		}
+		left := make([]float32, h*w)
+		for p := range left {
+			if left[p] = c.left; p%w >= w/2 {
+				left[p] = c.right
+			}
+		}
+		r.conclude(s, left)
+		require.Equal(t, c.doubtful, [2]bool{s.islands[0].doubtful, s.islands[1].doubtful}, "%+v", c)
+
+		sc := &counted{differ: &differ{normal: [][]float32{s.y}, stride: 4, reach: 6, gain: 500}}
+		e, err := optimised{}.measure(t.Context(), r, sc, []*scene{s})
+		require.NoError(t, err)
+		if !c.doubtful[0] && !c.doubtful[1] {
+			require.Zero(t, sc.gradients)
+			continue
+		}
+		require.Equal(t, r.opts.Optimiser.Iterations, sc.gradients)
+		for v, on := range sc.where {
+			half := 0
+			if v%(w/4) >= w/8 {
+				half = 1
+			}
+			require.True(t, !on || c.doubtful[half])
+		}
+		for i, is := range s.islands {
+			if !c.doubtful[i] {
+				b := is.state.Box
+				for _, p := range is.state.Pixels {
+					require.Equal(t, r.grade(is.residual[p]/is.state.C[p]), e[0][(b.Y0+int(p)/b.W())*w+b.X0+int(p)%b.W()])
+				}
+			}
+		}
+	}
 }
 
 // A finding that the fill takes away counts more than one that it shares.
@@ -114,7 +178,7 @@ func TestExplainedRanksHigher(t *testing.T) {
 	r.opts.Classifier.Trust.Most = 0
 	for p, got := range r.join(s, v, e, true) {
 		if s.omega[p] {
-			require.InEpsilon(t, S[p]*(1+5*float64(p%3)/2), got, 1e-5)
+			require.InEpsilon(t, S[p]*(1+2*float64(p%3)/2), got, 1e-5)
 		} else {
 			require.Equal(t, float32(S[p]), got)
 		}

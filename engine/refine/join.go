@@ -37,7 +37,7 @@ func (r *Refiner) join(s *scene, v, e []float32, asked bool) []float32 {
 	return out
 }
 
-// share is how much of what the detector finds at a pixel of Omega the fills take away.
+// share is how much of what the detector finds in the region of a pixel of Omega its fill takes away.
 func (s *scene) share(p int) float64 {
 	if s.explained == nil { // no region has a fill
 		return 1
@@ -45,7 +45,7 @@ func (s *scene) share(p int) float64 {
 	return float64(s.explained[p])
 }
 
-// favour multiplies S [h,w] on Omega by ((floor + e)/(floor + mean of e near by))^trust; the trust is that in the pixel's share
+// favour multiplies S [h,w] on Omega by ((floor + e)/(floor + mean of e near by))^trust; the trust is that in the region's share
 // if asked.
 func (r *Refiner) favour(s *scene, S []float64, e []float32, floor, trust float64, asked bool) {
 	mean := r.localMean(s, e)

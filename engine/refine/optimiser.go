@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"f2pad/engine/nd"
 	"f2pad/engine/pixel"
@@ -11,21 +12,22 @@ import (
 
 // Diary is what happened while an image was refined.
 type Diary struct {
-	Iterations []Iteration `json:"iterations"` // of the optimisation; empty where it did not run
+	Iterations []Iteration `json:"iterations"` // of the optimisation; empty where it had nothing to do
 }
 
-// Iteration is one iteration of the optimisation: the energy and support of the A it started from, and the step it took.
+// Iteration is one iteration of the optimisation on the islands it is for: the energy and support of the A it started from,
+// and the step it took.
 type Iteration struct {
 	Data    float64 `json:"data"`    // data term, over the cells near the region
 	Penalty float64 `json:"penalty"` // lambda times the penalty
 	Support int     `json:"support"` // pixels with A not 0
-	Step    float64 `json:"step"`    // mean of ||dA/c|| over the region
+	Step    float64 `json:"step"`    // mean of ||dA/c|| over the islands
 }
 
 // Energy is the whole energy.
 func (i Iteration) Energy() float64 { return i.Data + i.Penalty }
 
-// optimise runs step 4 on all images in lockstep; images without a problem cost nothing.
+// optimise runs step 4 on the doubtful islands of all images in lockstep; images without any cost nothing.
 func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) error {
 	o := &r.opts.Optimiser
 	first := scenes[0]
@@ -34,20 +36,23 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 	problems := make([]Problem, N)
 	where := make([]bool, N*cells)
 	x, dx := nd.New(N, 3, H, W), nd.New(N, 3, H, W)
-	work := false
+	area := make([]int, N) // pixels to optimise
 	for i, s := range scenes {
 		copy(nd.Data(x)[i*3*H*W:], s.y)
 		problems[i] = Problem{Y: s.y, H: H, W: W}
-		if !s.filled {
-			continue
-		}
-		work = true
+		var some []bool
 		for _, is := range s.islands {
-			problems[i].States = append(problems[i].States, is.state)
+			if is.doubtful {
+				some = is.mark(some, H, W)
+				problems[i].States = append(problems[i].States, is.state)
+				area[i] += len(is.state.Pixels)
+			}
 		}
-		cellsNear(s.distance, H, W, r.opts.Stride, r.opts.px(o.NearCells), where[i*cells:(i+1)*cells])
+		if some != nil {
+			cellsNear(distances(some, H, W), H, W, r.opts.Stride, r.opts.px(o.NearCells), where[i*cells:(i+1)*cells])
+		}
 	}
-	if !work {
+	if slices.Max(area) == 0 {
 		return nil
 	}
 	stepper, err := r.Device.Stepper(problems, r.step())
@@ -71,7 +76,7 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 			return err
 		}
 		for i, s := range scenes {
-			if !s.filled {
+			if area[i] == 0 {
 				continue
 			}
 			// A gradient that is not finite makes the step so.
@@ -82,12 +87,24 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 			if s.diary != nil {
 				s.diary.Iterations = append(s.diary.Iterations, Iteration{
 					Data: energy[i], Penalty: stats[i].Penalty, Support: stats[i].Support,
-					Step: stats[i].Moved / float64(s.area),
+					Step: stats[i].Moved / float64(area[i]),
 				})
 			}
 		}
 	}
 	return stepper.Finish()
+}
+
+// mark sets the island's pixels in a plane [h,w], a new one for nil, and returns it.
+func (is *island) mark(plane []bool, h, w int) []bool {
+	if plane == nil {
+		plane = make([]bool, h*w)
+	}
+	b := is.state.Box
+	for _, p := range is.state.Pixels {
+		plane[(b.Y0+int(p)/b.W())*w+b.X0+int(p)%b.W()] = true
+	}
+	return plane
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

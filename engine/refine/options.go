@@ -13,8 +13,8 @@ import (
 // what they mean by the fields that are new; if not, sameMaps becomes Revision, too, and the models made before keep
 // their base map and their image scores only.
 const (
-	Revision = 3
-	sameMaps = 3 // the first revision whose options give the maps that they were calibrated for
+	Revision = 4
+	sameMaps = 4 // the first revision whose options give the maps that they were calibrated for
 )
 
 // Options holds every constant of the refinement. Lengths that come from the grid's uncertainty about where things are,
@@ -118,6 +118,10 @@ type ResidualOptions struct {
 
 // OptimiserOptions are the constants of the optimisation (step 4).
 type OptimiserOptions struct {
+	// The optimisation is for islands in which a fill explains a share of a region's finding between these two (step 5).
+	ExplainedFrom float64 `json:"explained_from"`
+	ExplainedTo   float64 `json:"explained_to"`
+
 	Iterations int     `json:"iterations"`
 	Averaged   int     `json:"averaged"`    // last iterations whose mean is the result
 	StartPx    float64 `json:"start_px"`    // sigma of the squared residual that chooses the fill to start from
@@ -147,7 +151,7 @@ type MapOptions struct {
 	Floor     float64 `json:"floor"`
 	MeanCells float64 `json:"mean_cells"` // sigma of the mean; it reaches the next cell at least
 	Trust     Trust   `json:"trust"`
-	Gain      float64 `json:"gain"` // S grows by the factor 1 + Gain x, x the share of a finding that the fills take away
+	Gain      float64 `json:"gain"` // S grows by the factor 1 + Gain x, x the share of the region's finding that its fill takes away
 }
 
 // Trust is the power of evidence: Slope (agreement with the detector - From), from Least to Most. An agreement of 1 is
@@ -187,13 +191,13 @@ func DefaultOptions(stride int) Options {
 		},
 		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.9, SpreadPx: 3, Floor: 0.01, Low: 1, High: 3},
 		Optimiser: OptimiserOptions{
-			Iterations: 6, Averaged: 3, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
+			ExplainedFrom: 0.2, ExplainedTo: 0.9, Iterations: 6, Averaged: 3, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
 			SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1, SmoothPx: 1,
 		},
 		Looks: LooksOptions{ShiftCells: 0.5},
 		Map: MapOptions{
 			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 4, Trust: Trust{From: 0.5, Slope: 0.75, Least: 0.25, Most: 3},
-			Gain: 5,
+			Gain: 2,
 		},
 		Classifier: ClassifierOptions{
 			Top: 0.05, Rest: 0.5, Pixels: 4096, FinePx: 1, MidPx: 4, WidePx: 8, GrainPx: 2, Ridge: 0.01, Floor: 0.2,
@@ -240,6 +244,8 @@ func (o *Options) check() error {
 		{"residual.floor", r.Floor, tiny, huge},
 		{"residual.low", r.Low, 0, huge},
 		{"residual.high", r.High, r.Low + tiny, huge},
+		{"optimiser.explained_from", p.ExplainedFrom, 0, 1},
+		{"optimiser.explained_to", p.ExplainedTo, p.ExplainedFrom, 1},
 		{"optimiser.iterations", float64(p.Iterations), 1, 10000},
 		{"optimiser.averaged", float64(p.Averaged), 1, float64(p.Iterations)},
 		{"optimiser.start_px", p.StartPx, 0, long},

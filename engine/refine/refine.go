@@ -14,7 +14,9 @@
 //  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (Energy) plus
 //     Lambda times a penalty on ||A_p/c_p|| (Penalty). What had to move is evidence.
 //  5. Questions: on Omega, v is averaged with the maps of the image moved by less than a cell (looks), and the detector is asked
-//     what it finds in the fill that the optimisation starts from: x is the share of its finding that is then gone.
+//     what it finds in the fill that the optimisation starts from: x is the share of its finding in a region that is then
+//     gone. That is asked first: where it is next to all, the start needs no optimisation, and where it is next to nothing,
+//     it is none.
 //  6. Map: S = g(v) ((f + e)/(f + mean of e near by))^t, e the evidence, t how far it agrees with the detector. The
 //     detector's own ranking stands, and within what it finds suspicious the score moves to the pixels that the evidence
 //     speaks for. Without evidence, or with as much everywhere, S = g(v), which ranks pixels as the method's own map does.

@@ -214,8 +214,11 @@ func averagePrecision(scores []float32, mask []bool) float64 {
 	return ap / float64(hits)
 }
 
+// newRefiner optimises whatever the fills explain.
 func newRefiner(t *testing.T) *Refiner {
-	r, err := New(DefaultOptions(4))
+	o := DefaultOptions(4)
+	o.Optimiser.ExplainedFrom, o.Optimiser.ExplainedTo = 0, 1
+	r, err := New(o)
 	require.NoError(t, err)
 	return r
 }
@@ -448,10 +451,10 @@ func TestIslands(t *testing.T) {
 	for p, on := range disc(h, w, 60, 70, 5) {
 		omega[p] = omega[p] || on
 	}
-	s := &scene{h: h, w: w, distance: distances(omega, h, w)}
+	s := &scene{h: h, w: w}
 	regions := components(omega, h, w, true)
 	require.Len(t, regions, 3)
-	s.split(regions, reach)
+	s.split(regions, distances(omega, h, w), reach)
 	require.Len(t, s.islands, 2)
 	require.Equal(t, []int{0, 1}, s.islands[0].regions)
 	require.Equal(t, []int{2}, s.islands[1].regions)

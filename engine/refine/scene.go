@@ -20,19 +20,25 @@ type scene struct {
 	// Below: set where something is suspicious.
 	omega     []bool    // [h,w]; nil: nothing is suspicious
 	looked    []float32 // [h,w] v, on Omega averaged over looks
-	distance  []int32   // [h,w] squared distance to Omega
-	area      int       // pixels of Omega
+	regions   []region
 	islands   []*island
 	filled    bool      // some region has a fill
-	unfilled  []int32   // pixels of the regions that have none
-	explained []float32 // [h,w] see explain; nil: not asked
+	explained []float32 // [h,w] the regions' shares; nil: not asked
+}
+
+// region is a component of Omega.
+type region struct {
+	pixels    []int32
+	filled    bool    // has a fill
+	explained float64 // see explain
 }
 
 // island is a part of Omega that no blur reaches from another part, in its window.
 type island struct {
 	state    *pixel.State
 	residual []float32 // [h,w] of the window: least residual, blurred
-	regions  []int     // the components of Omega in it
+	regions  []int     // of the scene
+	doubtful bool      // see explain: step 4 is for it
 }
 
 // prepare runs steps 1 to 3.
@@ -51,26 +57,23 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 	if s.omega == nil {
 		return s, nil
 	}
-	s.distance = distances(s.omega, s.h, s.w)
+	distance := distances(s.omega, s.h, s.w)
 	regions := components(s.omega, s.h, s.w, true)
 	fills := r.Fills.Fill(&Scene{
-		Y: s.y, H: s.h, W: s.w, Omega: s.omega, Distance: s.distance, Regions: regions, Memory: in.Memory, Seed: in.Seed,
+		Y: s.y, H: s.h, W: s.w, Omega: s.omega, Distance: distance, Regions: regions, Memory: in.Memory, Seed: in.Seed,
 	}, o.Fills.Count)
 	if err := checkFills(fills, regions); err != nil {
 		return nil, err
 	}
-	s.split(regions, r.reach)
+	s.split(regions, distance, r.reach)
 	err := par.Err(len(s.islands), func(i int) error { return r.compare(s, s.islands[i], regions, fills) })
 	if err != nil {
 		return nil, err
 	}
-	for i, region := range regions {
-		s.area += len(region)
-		if len(fills[i]) > 0 {
-			s.filled = true
-		} else {
-			s.unfilled = append(s.unfilled, region...)
-		}
+	s.regions = make([]region, len(regions))
+	for i, pixels := range regions {
+		s.regions[i] = region{pixels: pixels, filled: len(fills[i]) > 0}
+		s.filled = s.filled || s.regions[i].filled
 	}
 	return s, nil
 }
@@ -89,10 +92,10 @@ func checkFills(fills [][][]float32, regions [][]int32) error {
 	return nil
 }
 
-// split gathers the regions of Omega into islands more than twice reach apart, each with a window that reach fits into.
-func (s *scene) split(regions [][]int32, reach int) {
+// split gathers the regions of Omega, to which distance [h,w] is the squared distance, into islands more than twice reach apart, each with a window that reach fits into.
+func (s *scene) split(regions [][]int32, distance []int32, reach int) {
 	label := make([]int32, s.h*s.w)
-	groups := components(within(s.distance, float64(reach)), s.h, s.w, true)
+	groups := components(within(distance, float64(reach)), s.h, s.w, true)
 	for i, g := range groups {
 		for _, p := range g {
 			label[p] = int32(i)

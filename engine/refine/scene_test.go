@@ -98,8 +98,8 @@ func TestUnitIsTheSpreadOfTheRegionNearBy(t *testing.T) {
 		}
 	}
 	r := newRefiner(t)
-	s := &scene{h: h, w: w, omega: omega, distance: distances(omega, h, w)}
-	s.split(components(omega, h, w, true), r.reach)
+	s := &scene{h: h, w: w, omega: omega}
+	s.split(components(omega, h, w, true), distances(omega, h, w), r.reach)
 	require.Len(t, s.islands, 2)
 	for _, is := range s.islands {
 		b := is.state.Box
@@ -135,8 +135,8 @@ func TestRegionsAreMeasuredByTheirFills(t *testing.T) {
 	}
 	regions := components(omega, h, w, true)
 	r := newRefiner(t)
-	s := &scene{y: y, h: h, w: w, omega: omega, distance: distances(omega, h, w)}
-	s.split(regions, r.reach)
+	s := &scene{y: y, h: h, w: w, omega: omega}
+	s.split(regions, distances(omega, h, w), r.reach)
 	require.Len(t, s.islands, 3)
 	level := func(i int, values ...float32) (fills [][]float32) {
 		for _, v := range values {
