@@ -127,7 +127,7 @@ func TestORTScoresWhatGoScores(t *testing.T) {
 		r = f2pad(t, args("go", refine)...)
 		require.Equal(t, exitOK, r.code, r.out)
 		want := scores(t, r.out)
-		r = withORT(t, args("auto", refine)...)
+		r = withORT(t, args("ort", refine)...)
 		require.Equal(t, exitOK, r.code, r.out)
 		require.Equal(t, "ort", messages(t, r.out)[0]["executor"])
 		got := scores(t, r.out)
@@ -143,11 +143,11 @@ func TestORTScoresWhatGoScores(t *testing.T) {
 				return nd.Data(m)
 			}
 			if refine == "none" {
-				compare.Require(t, image, open("auto", "map", imageio.ReadMap), open("go", "map", imageio.ReadMap), executorTolerance)
+				compare.Require(t, image, open("ort", "map", imageio.ReadMap), open("go", "map", imageio.ReadMap), executorTolerance)
 				continue
 			}
 			mask := func(path string) (*tensor.Dense, error) { return imageio.ReadMask(path, imageio.Limits{}) }
-			theirs := open("auto", "mask", mask)
+			theirs := open("ort", "mask", mask)
 			for i, v := range open("go", "mask", mask) {
 				pixels++
 				if v != 0 {
@@ -163,6 +163,9 @@ func TestORTScoresWhatGoScores(t *testing.T) {
 			require.LessOrEqual(t, float64(differ), maskShare*float64(pixels))
 		}
 	}
+	r = withORT(t, args("auto", "none")...)
+	require.Equal(t, exitOK, r.code, r.out)
+	require.Equal(t, "ort+go", messages(t, r.out)[0]["executor"])
 	r = withORT(t, append(args("ort", "none"), "--force", "--ort-provider", "cuda")...)
 	require.Equal(t, exitFailure, r.code, "this library has no CUDA")
 }
