@@ -58,7 +58,7 @@ func TestEvidenceIsGraded(t *testing.T) {
 		for _, p := range is.state.Pixels {
 			q := (b.Y0+int(p)/b.W())*s.w + b.X0 + int(p)%b.W()
 			require.InDelta(t, r.grade(is.residual[p]/is.state.C[p]), got[0][q], 1e-6)
-			require.InDelta(t, r.grade(is.state.Sum[p]/3), moved[0][q], 1e-6)
+			require.InDelta(t, r.grade(is.state.Sum[p]/2), moved[0][q], 1e-6)
 			for k, e := range []float32{got[0][q], moved[0][q]} {
 				if e > 0 && e < 1 {
 					some[k]++

@@ -191,8 +191,8 @@ func DefaultOptions(stride int) Options {
 		},
 		Residual: ResidualOptions{SmoothPx: 1, Quantile: 0.9, SpreadPx: 3, Floor: 0.01, Low: 1, High: 3},
 		Optimiser: OptimiserOptions{
-			ExplainedFrom: 0.2, ExplainedTo: 0.9, Iterations: 6, Averaged: 3, StartPx: 1.2, NearCells: 2, DataWeight: 16, Margin: 1, Lambda: 3, Eps: 0.1,
-			SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1, SmoothPx: 1,
+			ExplainedFrom: 0.2, ExplainedTo: 0.9, Iterations: 3, Averaged: 2, StartPx: 1.2, NearCells: 2, DataWeight: 16,
+			Margin: 1, Lambda: 3, Eps: 0.1, SharePx: 1.5, NormPx: 1, Momentum: 0.8, Decay: 0.95, Rate: 0.1, SmoothPx: 1,
 		},
 		Looks: LooksOptions{ShiftCells: 0.5},
 		Map: MapOptions{

@@ -67,7 +67,7 @@ func TestOptionsRefuseWhatContradicts(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"region.certain":     func(o *Options) { o.Region.Suspect = 2 },
 		"residual.high":      func(o *Options) { o.Residual.Low = 3 },
-		"optimiser.averaged": func(o *Options) { o.Optimiser.Iterations = 2 },
+		"optimiser.averaged": func(o *Options) { o.Optimiser.Iterations = 1 },
 		"map.trust.most":     func(o *Options) { o.Map.Trust.Least = 4 },
 		"classifier.trust.m": func(o *Options) { o.Classifier.Trust.Least = 4 },
 	} {

@@ -110,7 +110,7 @@ x = np.select([parts == k for k in range(1, count + 1)], shares)
 doubtful = omega & (x >= 0.2) & (x <= TO)
 
 # 4. Optimisation, of the regions in doubt.
-EPS, LAM, ITERATIONS, AVERAGED = 0.1, 3.0, 6, 3
+EPS, LAM, ITERATIONS, AVERAGED = 0.1, 3.0, 3, 2
 value = lambda n: np.log(1 + n / EPS) / np.log(1 + 1 / EPS)
 
 
