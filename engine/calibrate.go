@@ -110,7 +110,7 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	if err := e.Close(); err != nil {
 		return nil, err
 	}
-	f := &fitter{o: all, bb: m.backbone, room: decodeRoom(), known: m.Info.Inputs}
+	f := &fitter{o: all, bb: m.backbone, room: decodeRoom(), known: m.Info.Inputs, white: m.Info.WhiteLevel}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
@@ -309,7 +309,7 @@ func trialBytes(t trial) int64 {
 // no frame where the image is too small to paint on. reserve is asked for the memory.
 func (f *fitter) open(t trial, reserve func(int64) error) (fr *frame, mask *tensor.Dense, err error) {
 	ask := reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
-	im, err := imageio.DecodeWith(t.item.Path, f.o.Limits, func(n imageio.Need) error {
+	im, err := decodeImage(t.item.Path, f.o.Limits, f.white, func(n imageio.Need) error {
 		n.Bytes += trialBytes(t) * int64(n.Height) * int64(n.Width)
 		return ask(n)
 	})

@@ -224,13 +224,13 @@ func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 // read decodes the image of r and, where that is asked for, says which content it was that it decoded.
 func (e *Engine) read(r *Result, reserve func(imageio.Need) error) (*imageio.Image, error) {
 	if !e.opts.Fingerprints {
-		return imageio.DecodeWith(r.Item.Path, e.opts.Limits, reserve)
+		return decodeImage(r.Item.Path, e.opts.Limits, e.model.Info.WhiteLevel, reserve)
 	}
 	var err error
 	if r.File, err = TakeFingerprint(r.Item.Path); err != nil {
 		return nil, err
 	}
-	im, err := imageio.DecodeWith(r.Item.Path, e.opts.Limits, reserve)
+	im, err := decodeImage(r.Item.Path, e.opts.Limits, e.model.Info.WhiteLevel, reserve)
 	if err != nil {
 		return nil, err
 	}

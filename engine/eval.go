@@ -592,7 +592,9 @@ func (ev *evaluation) intervals(b *metric.Bootstrap) func(k, over refine.Kind) *
 func (ev *evaluation) read(index int, sc scoredCase) (*Case, error) {
 	c := &Case{
 		Item: sc.item, Score: sc.score, ImageThreshold: ev.imageThreshold, Anomalous: sc.anomalous, AP: map[refine.Kind]metric.Value{},
-		Open: func() (*imageio.Image, error) { return imageio.Decode(sc.item.Path, ev.o.Limits) },
+		Open: func() (*imageio.Image, error) {
+			return decodeImage(sc.item.Path, ev.o.Limits, ev.model.Info.WhiteLevel, nil)
+		},
 		Maps: map[refine.Kind]*tensor.Dense{}, Thresholds: ev.thresholds, Regions: ev.o.Regions,
 	}
 	var err error

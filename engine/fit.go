@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -37,7 +38,10 @@ type FitOptions struct {
 	// Layers of an ONNX file that make the features, and what it expects of its input; default: backbone.ImageNet.
 	Layers     []string
 	Preprocess *backbone.Preprocess
-	Size       Size            // default: native
+	Size       Size // default: native
+	// WhiteLevel is the sample of images of 16 bits that is taken as 1, LeastWhite to imageio.MaxWhite. Default: the least 2^k - 1,
+	// 8 <= k <= 16, that the images learned from do not exceed; of images of 8 bits it is always 255.
+	WhiteLevel int
 	Seed       uint64          // of every random choice
 	HoldOut    float64         // share of the normal images kept back for the calibration; default 0.2
 	ImageFPR   float64         // false-positive rate of the image threshold on normal images; default 0.05
@@ -109,6 +113,11 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 	if most := min(o.MaxSide, maxSide); !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > most) {
 		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, most)
 	}
+	if o.WhiteLevel != 0 {
+		if err := checkWhite(o.WhiteLevel); err != nil {
+			return o, err
+		}
+	}
 	if o.Refine != nil {
 		if _, err := refine.New(*o.Refine); err != nil {
 			return o, err
@@ -153,7 +162,7 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
 		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
-	f := &fitter{o: o, bb: bb, room: decodeRoom()}
+	f := &fitter{o: o, bb: bb, room: decodeRoom(), white: cmp.Or(o.WhiteLevel, imageio.MaxWhite)}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
@@ -187,6 +196,7 @@ func (f *fitter) without(usable []intake, skip func(dataset.Item, error)) []inta
 // learn makes a model of images that can be read. Where unusable has some of them afterwards, there is no model.
 func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 	o, bb := f.o, f.bb
+	f.white = cmp.Or(o.WhiteLevel, whiteOf(usable))
 	fitted, calibrated, err := split(usable, o.HoldOut, o.Seed)
 	if err != nil {
 		return nil, err
@@ -203,7 +213,7 @@ func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 	m := &Model{backbone: bb, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
 		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Executor.Info(),
-		Device: device.CPU,
+		Device: device.CPU, WhiteLevel: f.white,
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
 	for _, in := range usable {
@@ -262,6 +272,7 @@ type fitter struct {
 	bb    backbone.Backbone
 	room  int64  // bytes that images share while they are looked at
 	known Inputs // what a model that is calibrated learned from
+	white int    // white level
 
 	unusable map[dataset.Item]error // that can be read, and for which the network gives nothing to learn from
 }
@@ -309,7 +320,7 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 			return nil
 		}
 		f.o.warn(c.item, c.notes)
-		f.o.unlike(c.item, f.known.unlike(c.look))
+		f.o.unlike(c.item, f.known.unlike(c.look, f.white))
 		usable = append(usable, c.intake)
 		return nil
 	}, nil)
@@ -369,7 +380,7 @@ func split[T any](items []T, share float64, seed uint64) (train, held []T, err e
 
 // load reads an image and makes its frame. reserve is asked for the memory.
 func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, im *imageio.Image, err error) {
-	im, err = imageio.DecodeWith(it.Path, f.o.Limits, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
+	im, err = decodeImage(it.Path, f.o.Limits, f.white, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
 	if err != nil {
 		return nil, nil, err
 	}

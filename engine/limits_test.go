@@ -42,6 +42,8 @@ func TestLoadRefusesWhatNoFitSays(t *testing.T) {
 		"calibration.source.from is \"dreams\"":                              {"padim", infoSection, inside("dreams", "calibration", "source", "from")},
 		"calibration.source.images is -2":                                    {"padim", infoSection, inside(-2, "calibration", "source", "images")},
 		"marked_images is 900":                                               {"padim", infoSection, inside(900, "calibration", "pixel_promise", "base", "marked_images")},
+		"white level 0, want 255 to 65535":                                   {"padim", infoSection, inside(0, "white_level")},
+		"inputs.peak16 is 65536":                                             {"padim", infoSection, inside(65536, "inputs", "peak16")},
 		"inputs.width is 9 to 3":                                             {"padim", infoSection, inside([]int{9, 3}, "inputs", "width")},
 		"inputs.grey, colour":                                                {"padim", infoSection, inside(-1, "inputs", "colour")},
 		"calibration.painted_images is -1":                                   {"padim", infoSection, calibration("painted_images", -1)},

@@ -14,6 +14,7 @@ import (
 	"f2pad/engine/backbone"
 	"f2pad/engine/device"
 	"f2pad/engine/exec"
+	"f2pad/engine/imageio"
 	"f2pad/engine/method"
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
@@ -50,23 +51,25 @@ type Model struct {
 // Revision is that of ModelInfo and of a model's sections as a whole: one more when a field or a kind of section comes, goes or
 // means something else. infoOf then says what the older revisions mean by it. Methods, backbones and the refinement have
 // revisions of their own.
-const Revision = 3
+const Revision = 4
 
 // ModelInfo is what a model records about itself.
 type ModelInfo struct {
-	Revision    int            `json:"revision"`
-	Program     string         `json:"program"` // version of f2pad that fitted it
-	Method      string         `json:"method"`
-	Profile     string         `json:"profile"`
-	Backbone    string         `json:"backbone"`
-	Size        Size           `json:"size"`
-	Seed        uint64         `json:"seed"`
-	Train       int            `json:"train_images"`    // images the method was fitted on
-	HeldOut     int            `json:"held_out_images"` // normal images kept back for the calibration
-	TrainSHA256 string         `json:"train_sha256"`    // over the files used, in order
-	Executor    exec.Info      `json:"executor"`
-	Device      device.Info    `json:"device"` // that fitted and calibrated it
-	Inputs      Inputs         `json:"inputs"` // what the images were like, those held out among them
+	Revision    int         `json:"revision"`
+	Program     string      `json:"program"` // version of f2pad that fitted it
+	Method      string      `json:"method"`
+	Profile     string      `json:"profile"`
+	Backbone    string      `json:"backbone"`
+	Size        Size        `json:"size"`
+	Seed        uint64      `json:"seed"`
+	Train       int         `json:"train_images"`    // images the method was fitted on
+	HeldOut     int         `json:"held_out_images"` // normal images kept back for the calibration
+	TrainSHA256 string      `json:"train_sha256"`    // over the files used, in order
+	Executor    exec.Info   `json:"executor"`
+	Device      device.Info `json:"device"` // that fitted and calibrated it
+	Inputs      Inputs      `json:"inputs"` // what the images were like, those held out among them
+	// WhiteLevel is the sample of images of 16 bits that is taken as 1, as all that is brighter.
+	WhiteLevel  int            `json:"white_level"`
 	Refine      refine.Options `json:"refine"`
 	Calibration Calibration    `json:"calibration"`
 }
@@ -127,9 +130,12 @@ const (
 )
 
 // infoOf returns the defaults of a revision. The first had no scale of maps, with which no refinement of today goes, and took
-// all pixel thresholds by rate.
+// all pixel thresholds by rate; before the fourth, images of 16 bits were taken to use all of them.
 func infoOf(revision int) *ModelInfo {
 	i := &ModelInfo{}
+	if revision < 4 {
+		i.WhiteLevel = imageio.MaxWhite
+	}
 	if revision == 1 {
 		i.Calibration.MapQ995 = 1
 	}
@@ -368,6 +374,9 @@ func (i *ModelInfo) check() error {
 	}
 	if err := i.Inputs.check(); err != nil {
 		return fmt.Errorf("engine: inputs.%w", err)
+	}
+	if err := checkWhite(i.WhiteLevel); err != nil {
+		return err
 	}
 	if i.Refine.Revision < 1 {
 		return errors.New("engine: no options of the refinement")

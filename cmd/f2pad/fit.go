@@ -43,6 +43,10 @@ Images that are the same as others are left out, with a warning: one that is hel
 --size native runs every image at its own size, which keeps defects that shrinking would lose: choose it where they are
 only a few pixels wide. PaDiM then shares one Gaussian among all locations.
 
+Cameras of 10, 12 or 14 bits write images of 16. --white-level is the value that is white, 4095 for 12 bits: the model and every
+picture that is made with it take it for that, and what is brighter, too (a warning says so). auto finds it from the images.
+Images of 8 bits are white at 255.
+
 --backbone takes the name of a network ('f2pad backbones' lists them): scatter, which is built in and serves textures, or a
 trained one, which 'make backbones' fetches and which is the choice for real work. It also takes any network as an ONNX file.
 From torchvision, for example:
@@ -106,6 +110,7 @@ goes on from there when it is started again with the same images and options, an
 	f.Var(choice{&o.Profile, engine.Profiles()}, "profile", "tradition whose conventions the method follows; default: the method's own, f2pad, or compact of cflow")
 	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
 	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to the square by reflection instead of stretching")
+	f.Var(whiteLevel{&o.WhiteLevel}, "white-level", "sample of 16-bit images that is white; auto: the least 255, 511, ... 65535 that the images do not exceed")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of every random choice")
 	rateFlags(f, &o.ImageFPR, &o.PixelFPR, "0.05", "0.01")
 	f.StringVar(&out, "out", "", "`MODEL` file to write (required)")

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"f2pad/engine"
+	"f2pad/engine/imageio"
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
 
@@ -178,6 +179,31 @@ func (m modelSize) String() string {
 }
 
 func (m modelSize) Type() string { return "PX|native" }
+
+// whiteLevel is the flag --white-level of fit.
+type whiteLevel struct{ level *int }
+
+const autoWhite = "auto"
+
+func (l whiteLevel) Set(s string) error {
+	if s == autoWhite {
+		*l.level = 0
+		return nil
+	}
+	if (number{l.level, engine.LeastWhite, imageio.MaxWhite}).Set(s) != nil {
+		return fmt.Errorf("must be %s or a whole number from %d to %d", autoWhite, engine.LeastWhite, imageio.MaxWhite)
+	}
+	return nil
+}
+
+func (l whiteLevel) String() string {
+	if l.level == nil || *l.level == 0 {
+		return autoWhite
+	}
+	return strconv.Itoa(*l.level)
+}
+
+func (l whiteLevel) Type() string { return "N|auto" }
 
 // The values of --refine and the maps they stand for.
 var refineNames = []string{"none", string(refine.Residual), string(refine.F2PAD)}

@@ -169,6 +169,7 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --method padim --out m --data d --channels grb":              `"--channels" flag: must be rgb or bgr`,
 		"fit --method padim --out m --data d --profile best":              `"--profile" flag: must be f2pad, paper, anomalib or compact`,
 		"fit --method padim --out m --data d --size native --keep-aspect": `--keep-aspect needs --size PX`,
+		"fit --method padim --out m --data d --white-level 100":           `"--white-level" flag: must be auto or a whole number from 255 to 65535`,
 		"fit --method padim --out m --data d --seed -1":                   `"--seed" flag`,
 		"fit --method padim --out m --data d extra":                       `unknown command "extra"`,
 		"fit --method padim --out m --data d --image-fpr 0":               `"--image-fpr" flag: must be a share from 0.0001 to 0.5 (0.05 is 5 %)`,

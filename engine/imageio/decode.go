@@ -12,8 +12,10 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
+	"slices"
 
 	"f2pad/engine/internal/openfile"
+	"f2pad/engine/nd"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -94,7 +96,7 @@ func formats() []*format {
 
 // Decode reads a PNG, JPEG, TIFF, BMP or WebP file of 8 or 16 bits per sample: grey, palette, RGB, YCbCr or CMYK. The
 // format is told by the content, whatever the name. Of several pages the first is read. Alpha is ignored: colours are taken
-// as they are without it (premultiplied ones divided by it). Samples are scaled to [0,1] and nothing more: colour profiles
+// as they are without it (premultiplied ones divided by it). Samples are scaled to [0,1] by what their bits can say and nothing more (see SetWhite): colour profiles
 // and gamma are not applied. A broken EXIF block counts as none. What is odd about a file that is read all the same is in
 // the image's Notes. Errors read "path: reason".
 //
@@ -222,6 +224,9 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	}
 	im = fromImage(std, f.name == "WebP", orient)
 	im.Notes = notes
+	if im.Depth == 16 {
+		im.Peak = int(slices.Max(nd.Data(im.Pix))*MaxWhite + 0.5)
+	}
 	return im, nil
 }
 
