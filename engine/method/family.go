@@ -25,11 +25,23 @@ type Fitting struct {
 	Seed     uint64 // of every random choice
 	Native   bool   // images have their own sizes
 	Features Features
+	// Where says which cells, of a grid of h x w that covers the image that Features is visiting, are learned from; nil, or a nil
+	// slice: all. A method with a state of its own for each location may learn from all cells whatever it says.
+	Where func(h, w int) []bool
 
 	Executor   exec.Executor  // of what is trained; nil: pure Go
 	Progress   func(Progress) // told from Fit's goroutine how far the work is; may be nil
 	Checkpoint Checkpoint     // where unfinished work is kept; may be nil
 	KCentre    KCentre        // chooses PatchCore's bank in the CPU's place; may be nil
+}
+
+// Learns reports whether cell i of a grid of h x w is learned from.
+func (f *Fitting) Learns(h, w int) func(i int) bool {
+	var where []bool
+	if f.Where != nil {
+		where = f.Where(h, w)
+	}
+	return func(i int) bool { return where == nil || where[i] }
 }
 
 // KCentre chooses centres in x [P,d] greedily; see patchcore.KCentre.

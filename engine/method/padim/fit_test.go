@@ -314,3 +314,12 @@ func TestDescription(t *testing.T) {
 	require.JSONEq(t, `{"profile":"paper","seed":0,"native":false,"keep":7,"ridge":0.01,"window":1,"global":0,
 		"layers":[5,4,3],"kept":7,"grid":[16,20]}`, string(data))
 }
+
+func TestOneGaussianIsOfWhatIsLearnedFrom(t *testing.T) {
+	methodtest.LearnsWhere(t, []methodtest.Layer{{C: 4, H: 16, W: 16}, {C: 6, H: 8, W: 8}}, func(f method.Fitting) (method.Method, error) {
+		o, err := ProfileOptions("f2pad")
+		require.NoError(t, err)
+		o.Native = true
+		return FitWith(t.Context(), o, f)
+	})
+}

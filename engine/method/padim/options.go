@@ -73,7 +73,7 @@ func Family() method.Family {
 				return nil, err
 			}
 			o.Seed, o.Native = f.Seed, f.Native
-			return Fit(ctx, f.Features, o)
+			return FitWith(ctx, o, f)
 		},
 		Load: func(f *artifact.File) (method.Method, error) { return Load(f) },
 	}
