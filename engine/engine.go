@@ -26,6 +26,7 @@ import (
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/roi"
 
 	"gorgonia.org/tensor"
 )
@@ -48,6 +49,9 @@ type Options struct {
 	Limits    imageio.Limits             // of images that are accepted; zero fields mean imageio's defaults
 	// ImageThreshold and PixelThreshold, that of every kind of map, take the place of the model's; nil: the model's.
 	ImageThreshold, PixelThreshold *float64
+	// ROI is what is inspected of images; of a model with a region of its own, what lies in both. nil: the model's. Maps are 0
+	// outside, and image scores are of what is inside. Calibrate takes the model's alone.
+	ROI *roi.Region
 	// Unlike is told in what images that are scored, or calibrated on, differ from those that the model learned from, in the images'
 	// order; may be nil.
 	Unlike func(dataset.Item, Difference)
@@ -113,6 +117,7 @@ type Engine struct {
 	thresholds map[refine.Kind]float64
 	net        *network
 	stride     int
+	inspect    *inspection
 
 	mu      sync.Mutex
 	compute *compute
@@ -147,7 +152,7 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())
 	}
 	net := newNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
-	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch}
+	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch, inspect: inspect(m.roi, o.ROI)}
 	e.threshold, e.thresholds = m.thresholds(o)
 	e.compute, err = newCompute(m, o.Device)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
@@ -193,6 +198,7 @@ type Result struct {
 	Device    string  // that computed it: "cpu", "cuda:0"
 
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
+	Inspected      []bool                        // [H,W]: the pixels in the region of interest, outside of which maps are 0; nil: all
 	PixelThreshold map[refine.Kind]float64       // of Model.Kinds, label-free unless Options give another
 	Seconds        map[refine.Kind]float64       // wall time from features to that map; Base: scores alone. Decoding left out
 }
@@ -213,11 +219,14 @@ func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 		return decoded{res: r}
 	}
 	f, err := newFrame(im, size, multiple, least)
+	if err == nil {
+		err = e.inspect.restrict(f)
+	}
 	if err != nil {
 		r.Err = fmt.Errorf("%s: %w", it.Path, err)
 		return decoded{res: r}
 	}
-	r.Image = im
+	r.Image, r.Inspected = im, f.inspected
 	return decoded{res: r, frame: f}
 }
 
@@ -320,7 +329,7 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 	for i, d := range group {
 		r, m := d.res, maps[i]
 		if m.err != nil {
-			r.Err, r.Image = fmt.Errorf("%s: %w", d.res.Item.Path, m.err), nil
+			r.Err, r.Image, r.Inspected = fmt.Errorf("%s: %w", d.res.Item.Path, m.err), nil, nil
 			continue
 		}
 		r.Score, r.Threshold = m.image, e.threshold
@@ -355,10 +364,10 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	norms := make([]backbone.Affine, N)
 	for i, f := range frames {
 		copy(nd.Data(x)[i*3*H*W:], nd.Data(f.y))
-		norms[i] = e.model.backbone.Normalize(f.y)
+		norms[i] = e.model.backbone.Normalize(f.light())
 	}
 	cal := e.model.Info.Calibration
-	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps, norms: norms}
+	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps, norms: norms, frames: frames}
 	image := make([]float32, N)
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
@@ -378,8 +387,12 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		return nil, err
 	}
 	bases := make([]float32, N*H*W)
-	if err := c.maps(nd.Data(s), N, h, w, H, W, bases); err != nil {
-		return nil, fmt.Errorf("engine: %w", err)
+	all := make([]int, N)
+	for i := range all {
+		all[i] = i
+	}
+	if err := sc.ownMaps(all, nd.Data(s), h, w, H, W, bases); err != nil {
+		return nil, err
 	}
 	out := make([]found, N)
 	in := make([]refine.Input, N)
@@ -396,6 +409,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		for v, sv := range out[i].s {
 			nd.Data(z)[v] = float32(sc.scale.z(sv))
 		}
+		blank(nd.Data(z), f.grid(h, w)) // nothing is suspicious there
 		v := nd.New(H, W)
 		for p, b := range nd.Data(base) {
 			nd.Data(v)[p] = float32(sc.rank.z(b))
@@ -465,13 +479,15 @@ func bounded(x []float32) bool {
 	return true
 }
 
-// max returns the largest value of a map on the image itself.
+// max returns the largest value of a map on what is inspected of the image itself.
 func (f *frame) max(m []float32) float64 {
 	_, W := f.size()
 	best := math.Inf(-1)
 	for i := f.top; i < f.top+f.height; i++ {
-		for _, v := range m[i*W+f.left : i*W+f.left+f.width] {
-			best = max(best, float64(v))
+		for j := i*W + f.left; j < i*W+f.left+f.width; j++ {
+			if f.inside == nil || f.inside[j] {
+				best = max(best, float64(m[j]))
+			}
 		}
 	}
 	return best

@@ -26,6 +26,7 @@ import (
 	"f2pad/engine/method/patchcore"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/roi"
 
 	"gorgonia.org/tensor"
 )
@@ -162,9 +163,12 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
 		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
-	f := &fitter{o: o, bb: bb, room: decodeRoom(), white: cmp.Or(o.WhiteLevel, imageio.MaxWhite)}
+	f := &fitter{o: o, bb: bb, room: decodeRoom(), white: cmp.Or(o.WhiteLevel, imageio.MaxWhite), inspect: inspect(o.ROI, nil)}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
+		return nil, err
+	}
+	if usable, err = f.settle(usable, skip); err != nil {
 		return nil, err
 	}
 	for {
@@ -178,6 +182,28 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 			return nil, err
 		}
 	}
+}
+
+// settle gives the region of interest the size of the first image, if it has none, and leaves out images that it does not fit then.
+func (f *fitter) settle(usable []intake, skip func(dataset.Item, error)) ([]intake, error) {
+	if f.o.ROI == nil || len(usable) == 0 {
+		return usable, nil
+	}
+	f.region = f.o.ROI
+	if h, _ := f.region.Size(); h == 0 {
+		var err error
+		if f.region, err = f.region.Sized(usable[0].look.h, usable[0].look.w); err != nil {
+			return nil, err
+		}
+	}
+	f.inspect = inspect(f.region, nil)
+	return slices.DeleteFunc(usable, func(in intake) bool {
+		_, err := f.inspect.at(in.look.h, in.look.w)
+		if err != nil {
+			skip(in.item, fmt.Errorf("%s: %w", in.item.Path, err))
+		}
+		return err != nil
+	}), nil
 }
 
 // without leaves out what has turned out to be of no use.
@@ -210,10 +236,10 @@ func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
 		}
 	}
-	m := &Model{backbone: bb, Info: ModelInfo{
+	m := &Model{backbone: bb, roi: f.region, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
 		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Executor.Info(),
-		Device: device.CPU, WhiteLevel: f.white,
+		Device: device.CPU, WhiteLevel: f.white, ROI: roiOf(f.region),
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
 	for _, in := range usable {
@@ -273,6 +299,10 @@ type fitter struct {
 	room  int64  // bytes that images share while they are looked at
 	known Inputs // what a model that is calibrated learned from
 	white int    // white level
+
+	inspect *inspection
+	region  *roi.Region // of the model that is fitted; nil: none
+	seeing  *frame      // that a method learns from at the moment
 
 	unusable map[dataset.Item]error // that can be read, and for which the network gives nothing to learn from
 }
@@ -385,6 +415,9 @@ func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, im
 		return nil, nil, err
 	}
 	fr, err = newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
+	if err == nil {
+		err = f.inspect.restrict(fr)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", it.Path, err)
 	}
@@ -431,21 +464,30 @@ func (f *fitter) images(phase string, items []dataset.Item) backbone.Images {
 	}
 }
 
+// learned is what a method learns from an image.
+type learned struct {
+	from   *frame
+	layers []*tensor.Dense
+}
+
 // method fits the detector on the features of the training images.
 func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Method, error) {
 	net := newNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
 	defer net.close()
 	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
-		return stream(ctx, f, "method", train, func(fr *frame) ([]*tensor.Dense, error) {
+		return stream(ctx, f, "method", train, func(fr *frame) (learned, error) {
 			h, w := fr.size()
-			layers, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{f.bb.Normalize(fr.y)})
+			layers, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{f.bb.Normalize(fr.light())})
 			for _, l := range layers {
 				if err == nil && !finite(nd.Data(l)) {
 					err = fmt.Errorf("engine: %s gives %w", f.bb.Name(), backbone.ErrNotFinite)
 				}
 			}
-			return layers, err
-		}, visit)
+			return learned{fr, layers}, err
+		}, func(l learned) error {
+			f.seeing = l.from
+			return visit(l.layers)
+		})
 	}
 	kind, err := family(f.o.Method)
 	if err != nil {
@@ -459,6 +501,9 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Metho
 				f.o.Training(p)
 			}
 		},
+	}
+	if f.inspect != nil {
+		fitting.Where = func(h, w int) []bool { return f.seeing.grid(h, w) }
 	}
 	if f.o.Device != nil {
 		fitting.KCentre = f.kCentre

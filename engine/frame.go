@@ -18,6 +18,10 @@ type frame struct {
 	top, left        int
 	height, width    int // of the crop
 	nativeH, nativeW int
+
+	inside    []bool // [H,W]: what is inspected; nil: all of the image
+	inspected []bool // the same in the image's own pixels
+	learned   []bool // [H,W]: what the model learned from, if that is a part
 }
 
 // maxFrame bounds the pixels of the frame of an image of native size, by its own pixels: thin images may grow to several times
@@ -71,20 +75,30 @@ func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error)
 
 func (f *frame) size() (h, w int) { s := f.y.Shape(); return s[1], s[2] }
 
-// native brings a map of the frame back to the image's own size.
+// native brings a map of the frame back to the image's own size. It is 0 where the image is not inspected.
 func (f *frame) native(m []float32) *tensor.Dense {
 	H, W := f.size()
 	crop := nd.Data(imageio.Crop(nd.Wrap(m, 1, H, W), f.top, f.left, f.height, f.width))
 	if f.height != f.nativeH || f.width != f.nativeW {
 		crop = imageio.ResizeMap(crop, f.height, f.width, f.nativeH, f.nativeW)
 	}
+	blank(crop, f.inspected)
 	return nd.Wrap(crop, f.nativeH, f.nativeW)
 }
 
-// cells calls visit with the index of each grid cell whose centre lies on the image itself, not on padding.
+// cells calls visit with the index of each grid cell whose centre lies on the image itself, not on padding; of an image of which
+// a part is inspected, with that of each cell that has a pixel there.
 func (f *frame) cells(stride int, visit func(v int)) {
 	H, W := f.size()
 	h, w := H/stride, W/stride
+	if f.inside != nil {
+		for v, in := range f.grid(h, w) {
+			if in {
+				visit(v)
+			}
+		}
+		return
+	}
 	inside := func(cell, first, extent int) bool {
 		centre2 := 2*cell*stride + stride - 1 // twice the centre's pixel coordinate
 		return centre2 >= 2*first && centre2 <= 2*(first+extent-1)

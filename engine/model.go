@@ -18,6 +18,7 @@ import (
 	"f2pad/engine/method"
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
+	"f2pad/engine/roi"
 )
 
 // Size says what a model does with an image's size.
@@ -45,6 +46,7 @@ type Model struct {
 	backbone backbone.Backbone
 	method   method.Method
 	memory   []*refine.Normal // remembered normal images in the model's space
+	roi      *roi.Region      // what is inspected of images; nil: everything
 	hash     string
 }
 
@@ -70,6 +72,7 @@ type ModelInfo struct {
 	Inputs      Inputs      `json:"inputs"` // what the images were like, those held out among them
 	// WhiteLevel is the sample of images of 16 bits that is taken as 1, as all that is brighter.
 	WhiteLevel  int            `json:"white_level"`
+	ROI         ROI            `json:"roi"`
 	Refine      refine.Options `json:"refine"`
 	Calibration Calibration    `json:"calibration"`
 }
@@ -236,6 +239,9 @@ func (m *Model) Save(path string) (string, error) {
 	if err := m.method.Save(w); err != nil {
 		return "", fmt.Errorf("engine: %s: %w", path, err)
 	}
+	if err := saveROI(w, m.roi); err != nil {
+		return "", fmt.Errorf("engine: %s: %w", path, err)
+	}
 	for i, n := range m.memory {
 		data, shape := n.Planes()
 		if err := w.Uint8(memorySection(i), data, shape...); err != nil {
@@ -341,6 +347,9 @@ func FromArtifact(f *artifact.File) (*Model, error) {
 	if m.method, err = kind.Load(f); err != nil {
 		return nil, err
 	}
+	if m.roi, err = loadROI(f, m.Info.ROI); err != nil {
+		return nil, err
+	}
 	for i := 0; f.Has(memorySection(i)); i++ {
 		data, shape, err := f.Uint8(memorySection(i), -1, -1, -1)
 		if err != nil {
@@ -377,6 +386,9 @@ func (i *ModelInfo) check() error {
 	}
 	if err := checkWhite(i.WhiteLevel); err != nil {
 		return err
+	}
+	if err := i.ROI.check(); err != nil {
+		return fmt.Errorf("engine: roi.%w", err)
 	}
 	if i.Refine.Revision < 1 {
 		return errors.New("engine: no options of the refinement")

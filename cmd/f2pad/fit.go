@@ -16,6 +16,7 @@ import (
 	"f2pad/engine/backbone/pretrained"
 	"f2pad/engine/dataset"
 	"f2pad/engine/method"
+	"f2pad/engine/roi"
 
 	"github.com/spf13/cobra"
 )
@@ -25,6 +26,7 @@ func (p *program) fit() *cobra.Command {
 		Backbone: engine.Backbones()[0], Size: engine.Size{Px: 256}, Program: version(),
 	}
 	var data, images, out string
+	var region regionFile
 	pre := preprocessing{Preprocess: backbone.ImageNet}
 	cmd := &cobra.Command{
 		Use:   "fit (--data DIR | --images DIR) --method padim|patchcore|cflow --out MODEL",
@@ -46,6 +48,9 @@ only a few pixels wide. PaDiM then shares one Gaussian among all locations.
 Cameras of 10, 12 or 14 bits write images of 16. --white-level is the value that is white, 4095 for 12 bits: the model and every
 picture that is made with it take it for that, and what is brighter, too (a warning says so). auto finds it from the images.
 Images of 8 bits are white at 255.
+
+--roi FILE is for parts that lie in the same place in every image: the region in which they are inspected, an image that is white there
+or polygons in JSON (docs/scripting.md). Images must have its aspect; they are resized with it.
 
 --backbone takes the name of a network ('f2pad backbones' lists them): scatter, which is built in and serves textures, or a
 trained one, which 'make backbones' fetches and which is the choice for real work. It also takes any network as an ONNX file.
@@ -93,10 +98,13 @@ goes on from there when it is started again with the same images and options, an
 			if err := overwrites(out, items); err != nil {
 				return err
 			}
+			if err := region.read(p); err != nil {
+				return err
+			}
 			if err := writable(out); err != nil {
 				return err
 			}
-			return p.fitModel(ctx, items, o, out)
+			return p.fitModel(ctx, items, o, region.region, out)
 		}),
 	}
 	f := cmd.Flags()
@@ -111,6 +119,7 @@ goes on from there when it is started again with the same images and options, an
 	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
 	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to the square by reflection instead of stretching")
 	f.Var(whiteLevel{&o.WhiteLevel}, "white-level", "sample of 16-bit images that is white; auto: the least 255, 511, ... 65535 that the images do not exceed")
+	region.flag(f, "region of interest, outside of which nothing is learned, scored or drawn; the model keeps it")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of every random choice")
 	rateFlags(f, &o.ImageFPR, &o.PixelFPR, "0.05", "0.01")
 	f.StringVar(&out, "out", "", "`MODEL` file to write (required)")
@@ -150,7 +159,7 @@ func overwrites(path string, items []dataset.Item) error {
 }
 
 // fitModel fits a model, writes it to path and says what was learned.
-func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, path string) error {
+func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, region *roi.Region, path string) error {
 	err := p.resolve(&o)
 	if err != nil {
 		return err
@@ -158,6 +167,7 @@ func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.F
 	if o.Options, err = p.computing(); err != nil {
 		return err
 	}
+	o.ROI = region
 	o.Progress, o.Training = p.progress, p.training()
 	o.Checkpoint = path + ".part"
 	m, err := engine.Fit(ctx, items, o, func(it dataset.Item, err error) { p.fail(it.Path, err) })

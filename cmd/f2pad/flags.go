@@ -12,6 +12,7 @@ import (
 	"f2pad/engine/imageio"
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
+	"f2pad/engine/roi"
 
 	"github.com/spf13/pflag"
 )
@@ -179,6 +180,34 @@ func (m modelSize) String() string {
 }
 
 func (m modelSize) Type() string { return "PX|native" }
+
+// regionFile is the flag --roi.
+type regionFile struct {
+	path   string
+	region *roi.Region // nil: none was given
+	sha256 *string     // of the file
+}
+
+func (r *regionFile) flag(f *pflag.FlagSet, usage string) {
+	f.StringVar(&r.path, "roi", "", usage+": `FILE` with a mask, white where it is, or with polygons (.json)")
+}
+
+// read reads the file, if there is one.
+func (r *regionFile) read(p *program) error {
+	if r.path == "" {
+		return nil
+	}
+	var err error
+	if r.region, err = roi.Read(r.path, imageio.Limits{MaxBytes: int64(p.imageMemory) << 20}); err != nil {
+		return fmt.Errorf("--roi %w", err)
+	}
+	print, err := engine.TakeFingerprint(r.path)
+	if err != nil {
+		return fmt.Errorf("--roi %w", err)
+	}
+	r.sha256 = &print.SHA256
+	return nil
+}
 
 // whiteLevel is the flag --white-level of fit.
 type whiteLevel struct{ level *int }

@@ -46,7 +46,8 @@ const (
 	DefaultMaxBytes  = 1 << 30
 )
 
-func (l Limits) check(w, h int) error {
+// Check refuses sides (ErrTooSmall) and numbers of pixels (ErrTooLarge) that the limits do not allow.
+func (l Limits) Check(w, h int) error {
 	if l.MaxPixels == 0 {
 		l.MaxPixels = DefaultMaxPixels
 	}
@@ -175,7 +176,7 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	if err != nil {
 		return nil, corrupt(err)
 	}
-	if err := lim.check(cfg.Width, cfg.Height); err != nil {
+	if err := lim.Check(cfg.Width, cfg.Height); err != nil {
 		return nil, err
 	}
 	progressive := false
