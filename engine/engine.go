@@ -44,7 +44,7 @@ type Options struct {
 	Batch     int                        // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
 	MaxPixels int                        // pixels of the largest window that the network runs on at once; default 1<<19
-	MaxSide   int                        // of the square that a model may make of every image, however small; default DefaultMaxSide, at most 8192
+	MaxSide   int                        // that a model may make every image as high and wide as, however small; default DefaultMaxSide, at most 8192
 	Context   int                        // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
 	Limits    imageio.Limits             // of images that are accepted; zero fields mean imageio's defaults
 	// ImageThreshold and PixelThreshold, that of every kind of map, take the place of the model's; nil: the model's.
@@ -144,9 +144,9 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
 	}
-	if side := m.side(); side > o.MaxSide {
-		return nil, fmt.Errorf("engine: %w: the model makes squares of %d px of all images, from size.px %d and the backbone's least side %d and multiple %d; "+
-			"at most %d are allowed (MaxSide)", imageio.ErrTooLarge, side, m.Info.Size.Px, m.backbone.MinSide(), m.backbone.Multiple(), o.MaxSide)
+	if h, w := m.Info.Size.padded(m.backbone); max(h, w) > o.MaxSide {
+		return nil, fmt.Errorf("engine: %w: the model makes %d x %d px of all images, from size.px %d and the backbone's least side %d and multiple %d; "+
+			"at most %d a side are allowed (MaxSide)", imageio.ErrTooLarge, w, h, m.Info.Size.Px, m.backbone.MinSide(), m.backbone.Multiple(), o.MaxSide)
 	}
 	if b, ok := m.backbone.(backbone.External); ok && !b.Bound() {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())

@@ -111,8 +111,8 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 		return o, err
 	}
 	o.Options = o.forMethod(kind)
-	if most := min(o.MaxSide, maxSide); !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > most) {
-		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, most)
+	if err := o.Size.check(min(o.MaxSide, maxSide)); err != nil {
+		return o, fmt.Errorf("engine: size.%w", err)
 	}
 	if o.WhiteLevel != 0 {
 		if err := checkWhite(o.WhiteLevel); err != nil {
@@ -284,8 +284,7 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 		return nil, err
 	}
 	if !o.Size.Native() {
-		side := roundUp(max(o.Size.Px, bb.MinSide()), bb.Multiple())
-		if _, err := bb.Graph(side, side); err != nil {
+		if _, err := bb.Graph(o.Size.padded(bb)); err != nil {
 			return nil, err
 		}
 	}

@@ -35,15 +35,15 @@ func maxFrame(pixels int) int {
 func layFrame(h, w int, size Size, multiple, least int) (f *frame, H, W int, err error) {
 	f = &frame{nativeH: h, nativeW: w, height: h, width: w}
 	if !size.Native() {
-		f.height, f.width = size.Px, size.Px
+		f.height, f.width = size.sides()
 		if size.KeepAspect {
-			f.height, f.width = fitInside(h, w, size.Px)
+			f.height, f.width = fitInside(h, w, f.height, f.width)
 		}
 	}
 	H, W = roundUp(max(f.height, least), multiple), roundUp(max(f.width, least), multiple)
 	if size.KeepAspect && !size.Native() {
-		H = roundUp(max(size.Px, least), multiple)
-		W = H
+		H, W = size.sides()
+		H, W = roundUp(max(H, least), multiple), roundUp(max(W, least), multiple)
 		f.top, f.left = (H-f.height)/2, (W-f.width)/2
 	}
 	if most := maxFrame(h * w); size.Native() && W > most/H {
@@ -129,12 +129,12 @@ func (f *frame) seed(model uint64) uint64 {
 	return h.Sum64() ^ model*0x9e3779b97f4a7c15
 }
 
-// fitInside scales h x w so that the longer side is px.
-func fitInside(h, w, px int) (int, int) {
-	if h >= w {
-		return px, max(1, (w*px+h/2)/h)
+// fitInside scales h x w so that it just fits into H x W.
+func fitInside(h, w, H, W int) (int, int) {
+	if h*W >= w*H {
+		return H, max(1, (w*H+h/2)/h)
 	}
-	return max(1, (h*px+w/2)/w), px
+	return max(1, (h*W+w/2)/w), W
 }
 
 func roundUp(n, k int) int { return (n + k - 1) / k * k }

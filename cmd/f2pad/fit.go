@@ -41,7 +41,8 @@ end and by inspect. 'f2pad calibrate' sets them anew from other images, without 
 
 Images that are the same as others are left out, with a warning: one that is held out of a fit must not be one that it knows.
 
---size PX stretches every image to a square, as the literature does; with --keep-aspect it is padded by reflection instead.
+--size PX stretches every image to a square, as the literature does, --size HxW to that height and width; with --keep-aspect it is
+padded by reflection instead.
 --size native runs every image at its own size, which keeps defects that shrinking would lose: choose it where they are
 only a few pixels wide. PaDiM then shares one Gaussian among all locations.
 
@@ -116,8 +117,8 @@ goes on from there when it is started again with the same images and options, an
 	f.StringSliceVar(&o.Layers, "layers", nil, "`NAMES` of the network's layers that make the features; f2pad inspect lists an ONNX file's")
 	pre.flags(f)
 	f.Var(choice{&o.Profile, engine.Profiles()}, "profile", "tradition whose conventions the method follows; default: the method's own, f2pad, or compact of cflow")
-	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
-	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to the square by reflection instead of stretching")
+	f.Var(modelSize{&o.Size}, "size", "what images are resized to, a square or height x width, or native")
+	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to that by reflection instead of stretching")
 	f.Var(whiteLevel{&o.WhiteLevel}, "white-level", "sample of 16-bit images that is white; auto: the least 255, 511, ... 65535 that the images do not exceed")
 	region.flag(f, "region of interest, outside of which nothing is learned, scored or drawn; the model keeps it")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of every random choice")

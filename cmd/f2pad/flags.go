@@ -153,8 +153,8 @@ func regionFlags(f *pflag.FlagSet, o *region.Options) {
 
 const mostClose = 1000 // px
 
-// modelSize is the flag --size of fit: "native" or pixels.
-type modelSize struct{ px *int }
+// modelSize is the flag --size of fit: "native", the side of a square or height x width, in pixels.
+type modelSize struct{ size *engine.Size }
 
 const (
 	native           = "native"
@@ -162,24 +162,35 @@ const (
 )
 
 func (m modelSize) Set(s string) error {
+	m.size.Px, m.size.Wide = 0, 0
 	if s == native {
-		*m.px = 0
 		return nil
 	}
-	if (number{m.px, minSize, engine.DefaultMaxSide}).Set(s) != nil {
-		return fmt.Errorf("must be %s or a number of pixels from %d to %d", native, minSize, engine.DefaultMaxSide)
+	high, wide, both := strings.Cut(s, "x")
+	err := number{&m.size.Px, minSize, engine.DefaultMaxSide}.Set(high)
+	if err == nil && both {
+		err = number{&m.size.Wide, minSize, engine.DefaultMaxSide}.Set(wide)
+	}
+	if err != nil {
+		return fmt.Errorf("must be %s or PX or HxW (height x width), pixels from %d to %d", native, minSize, engine.DefaultMaxSide)
+	}
+	if m.size.Wide == m.size.Px {
+		m.size.Wide = 0 // a square by another name
 	}
 	return nil
 }
 
 func (m modelSize) String() string {
-	if m.px == nil || *m.px == 0 {
+	switch {
+	case m.size == nil || m.size.Native():
 		return native
+	case m.size.Wide != 0:
+		return fmt.Sprintf("%dx%d", m.size.Px, m.size.Wide)
 	}
-	return strconv.Itoa(*m.px)
+	return strconv.Itoa(m.size.Px)
 }
 
-func (m modelSize) Type() string { return "PX|native" }
+func (m modelSize) Type() string { return "PX|HxW|native" }
 
 // regionFile is the flag --roi.
 type regionFile struct {

@@ -153,7 +153,9 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --data d --out m":       `required flag(s) "method" not set`,
 		"fit --method padim --out m": `[data images] is required`,
 		"fit --method padim --out m --data d --images i":                                `[data images] were all set`,
-		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or a number of pixels from 32 to 4096`,
+		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or PX or HxW (height x width), pixels from 32 to 4096`,
+		"fit --method padim --out m --data d --size 64x":                                `"--size" flag: must be native or PX or HxW`,
+		"fit --method padim --out m --data d --size 64x64x64":                           `"--size" flag: must be native or PX or HxW`,
 		"fit --method padim --out m --data d --executor tpu":                            `"--executor" flag: must be auto, go or ort`,
 		"fit --method padim --out m --data d --ort-provider tpu":                        `"--ort-provider" flag: must be cpu, cuda or tensorrt`,
 		"fit --method padim --out m --data d --backbone vgg":                            `--backbone must be scatter, efficientnet-lite0, efficientnet-lite1, efficientnet-lite2 or a file FILE.onnx`,
@@ -303,7 +305,7 @@ func TestFitSaysWhatItLearned(t *testing.T) {
 	info := last["info"].(map[string]any)
 	require.Equal(t, "patchcore", info["method"])
 	require.Equal(t, "anomalib", info["profile"])
-	require.Equal(t, map[string]any{"px": 48.0, "keep_aspect": false}, info["size"])
+	require.Equal(t, map[string]any{"px": 48.0, "wide": 0.0, "keep_aspect": false}, info["size"])
 	require.EqualValues(t, 3, info["seed"])
 	require.EqualValues(t, 8, info["train_images"].(float64)+info["held_out_images"].(float64), "the bad image is left out")
 
