@@ -82,7 +82,13 @@ func TestAModelInspectsItsRegion(t *testing.T) {
 				require.InDelta(t, d.Ratio*float64(m.Info.Train*24*12), d.Bank, 2, "half of the cells")
 			}
 			c := m.Info.Calibration
-			require.Positive(t, c.MapQ50, "what is 0 outside is not counted")
+			pixels := metric.NewQuantiles(metric.Options{})
+			for _, r := range scored(t, m, Options{Maps: []refine.Kind{refine.Base}}, heldOut(t, noisy, 5)) {
+				require.NoError(t, pixels.Add(pick(nd.Data(r.Maps[refine.Base]), r.Inspected)))
+			}
+			q, err := pixels.At(0.5, 0.995)
+			require.NoError(t, err)
+			require.Equal(t, []float64{c.MapQ50, c.MapQ995}, q, "what is 0 outside is not counted")
 			require.Positive(t, c.Painted)
 
 			path := filepath.Join(t.TempDir(), "m")

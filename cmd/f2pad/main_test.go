@@ -166,7 +166,7 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"backbones add vgg":   `accepts 2 arg(s), received 1`,
 		"fit --method padim --out m --data d --layers layer1":             `for ONNX files, not for --backbone scatter`,
 		"fit --method padim --out m --data d --mean 0,0,0":                `for ONNX files, not for --backbone scatter`,
-		"fit --method padim --out m --data d --std 1,0,1":                 `"--std" flag: must be three numbers R,G,B above 0`,
+		"fit --method padim --out m --data d --std 1,0,1":                 `"--std" flag: must be a number or three, R,G,B, above 0`,
 		"fit --method padim --out m --data d --range 2":                   `"--range" flag: must be 1 or 255`,
 		"fit --method padim --out m --data d --channels grb":              `"--channels" flag: must be rgb or bgr`,
 		"fit --method padim --out m --data d --profile best":              `"--profile" flag: must be f2pad, paper, anomalib or compact`,
