@@ -364,7 +364,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	norms := make([]backbone.Affine, N)
 	for i, f := range frames {
 		copy(nd.Data(x)[i*3*H*W:], nd.Data(f.y))
-		norms[i] = e.model.backbone.Normalize(f.light())
+		norms[i] = f.normalized(e.model.backbone)
 	}
 	cal := e.model.Info.Calibration
 	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps, norms: norms, frames: frames}

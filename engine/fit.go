@@ -476,7 +476,7 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Metho
 	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
 		return stream(ctx, f, "method", train, func(fr *frame) (learned, error) {
 			h, w := fr.size()
-			layers, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{f.bb.Normalize(fr.light())})
+			layers, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{fr.normalized(f.bb)})
 			for _, l := range layers {
 				if err == nil && !finite(nd.Data(l)) {
 					err = fmt.Errorf("engine: %s gives %w", f.bb.Name(), backbone.ErrNotFinite)

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/backbone"
 	"f2pad/engine/imageio"
 	"f2pad/engine/nd"
 	"f2pad/engine/roi"
@@ -170,17 +171,17 @@ func (f *frame) place(in []bool) []bool {
 	return out
 }
 
-// light is the image, [3,H,W], as its brightness is measured: of a model with a region of its own the pixels in that, as one row.
-func (f *frame) light() *tensor.Dense {
+// normalized says how the image's pixels become the network's input: of a model with a region of its own by what lies in that.
+func (f *frame) normalized(bb backbone.Backbone) backbone.Affine {
 	if f.learned == nil {
-		return f.y
+		return bb.Normalize(f.y)
 	}
 	H, W := f.size()
 	var all []float32
 	for c := range 3 {
 		all = append(all, pick(nd.Data(f.y)[c*H*W:][:H*W], f.learned)...)
 	}
-	return nd.Wrap(all, 3, 1, len(all)/3)
+	return bb.Normalize(nd.Wrap(all, 3, 1, len(all)/3))
 }
 
 // grid returns which cells of a grid of h x w on the frame hold a pixel of what is inspected; nil: all is.

@@ -437,3 +437,21 @@ func TestWhatIsNotInspectedHasNoEnergy(t *testing.T) {
 	whole, _ := gradient(&frame{y: f.y}, everywhere)
 	require.Greater(t, whole, 1.2*energy)
 }
+
+// What lies beside a region takes no part in the maps: the cells there are as those at its edge.
+func TestMapsTakeNothingInFromOutside(t *testing.T) {
+	f, err := newFrame(&imageio.Image{Pix: nd.New(1, 32, 32)}, Size{}, 4, 4)
+	require.NoError(t, err)
+	require.NoError(t, inspect(nil, leftPart(t, 32, 32, 16)).restrict(f))
+	sc := &scorer{frames: []*frame{f, {y: f.y}}, maps: func(s []float32, n, h, w, H, W int, dst []float32) error {
+		copy(dst, s)
+		return nil
+	}}
+	x, got := make([]float32, 2*64), make([]float32, 2*32*32)
+	for i := range x {
+		x[i] = float32(i % 8)
+	}
+	require.NoError(t, sc.ownMaps([]int{0, 1}, x, 8, 8, 32, 32, got))
+	require.Equal(t, []float32{0, 1, 2, 3, 3, 3, 3, 3}, got[:8])
+	require.Equal(t, []float32{0, 1, 2, 3, 4, 5, 6, 7}, got[64:72], "of another image")
+}

@@ -73,16 +73,13 @@ func (s *scorer) inside(h, w int) []bool {
 }
 
 // ownMaps makes the method's own maps [K,H,W] of the scores x [K,h,w] of variants of images. What is not inspected takes no part in
-// them: scores there are replaced, and maps are 0.
+// them: scores there are replaced.
 func (s *scorer) ownMaps(images []int, x []float32, h, w, H, W int, dst []float32) error {
 	for k, i := range images {
 		spread(x[k*h*w:][:h*w], s.frames[i].grid(h, w), h, w)
 	}
 	if err := s.maps(x, len(images), h, w, H, W, dst); err != nil {
 		return fmt.Errorf("engine: %w", err)
-	}
-	for k, i := range images {
-		blank(dst[k*H*W:][:H*W], s.frames[i].inside)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ func (p *program) fit() *cobra.Command {
 	}
 	var data, images, out string
 	var region regionFile
+	var dry bool
 	pre := preprocessing{Preprocess: backbone.ImageNet}
 	cmd := &cobra.Command{
 		Use:   "fit (--data DIR | --images DIR) --method padim|patchcore|cflow --out MODEL",
@@ -61,6 +62,9 @@ From torchvision, for example:
   torch.onnx.export(net, torch.zeros(1, 3, 256, 256), "resnet18.onnx", dynamo=False)
 
 The model remembers where the file is, and its hash; score and eval look for it there and beside the model.
+
+--dry-run goes through the steps of a fit with four of the images and says what it will take, within a factor of two or so. A fit of 100 images
+and more that takes longer than a minute says the same when it begins.
 
 cflow is trained, for some minutes. What it has learned so far is kept beside MODEL, in MODEL.part; a fit that was interrupted
 goes on from there when it is started again with the same images and options, and ends with the same model.`,
@@ -102,6 +106,12 @@ goes on from there when it is started again with the same images and options, an
 			if err := region.read(p); err != nil {
 				return err
 			}
+			if dry {
+				if err := p.prepare(&o, region.region); err != nil {
+					return err
+				}
+				return p.dryRun(ctx, items, o)
+			}
 			if err := writable(out); err != nil {
 				return err
 			}
@@ -124,6 +134,7 @@ goes on from there when it is started again with the same images and options, an
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of every random choice")
 	rateFlags(f, &o.ImageFPR, &o.PixelFPR, "0.05", "0.01")
 	f.StringVar(&out, "out", "", "`MODEL` file to write (required)")
+	f.BoolVar(&dry, "dry-run", false, "say what the fit will take, in time and memory, and stop")
 	cmd.MarkFlagsOneRequired("data", "images")
 	cmd.MarkFlagsMutuallyExclusive("data", "images")
 	required(cmd, "method", "out")
@@ -159,16 +170,26 @@ func overwrites(path string, items []dataset.Item) error {
 	return nil
 }
 
-// fitModel fits a model, writes it to path and says what was learned.
-func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, region *roi.Region, path string) error {
-	err := p.resolve(&o)
-	if err != nil {
+// prepare finds the network and what to compute on.
+func (p *program) prepare(o *engine.FitOptions, region *roi.Region) (err error) {
+	if err := p.resolve(o); err != nil {
 		return err
 	}
 	if o.Options, err = p.computing(); err != nil {
 		return err
 	}
 	o.ROI = region
+	return nil
+}
+
+// fitModel fits a model, writes it to path and says what was learned.
+func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, region *roi.Region, path string) error {
+	if err := p.prepare(&o, region); err != nil {
+		return err
+	}
+	if err := p.foretell(ctx, items, o); err != nil {
+		return err
+	}
 	o.Progress, o.Training = p.progress, p.training()
 	o.Checkpoint = path + ".part"
 	m, err := engine.Fit(ctx, items, o, func(it dataset.Item, err error) { p.fail(it.Path, err) })

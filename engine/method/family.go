@@ -17,6 +17,16 @@ type Family struct {
 	Fit func(ctx context.Context, f Fitting) (Method, error)
 	// Load reads what Method.Save wrote.
 	Load func(f *artifact.File) (Method, error)
+	// Plan says what fitting will take: on images whose layers have [D,h,w] values each, finest first.
+	Plan func(f Fitting, layers [][3]int, images int) (Plan, error)
+}
+
+// Plan is what a fit takes, as far as its options and numbers say.
+type Plan struct {
+	Bytes   int64   // of memory at the most, beside images and network
+	Work    float64 // in units of the method's own, of what is done once the features are collected: that of one fit is to that of another as their times
+	Patches int     // that the Bank is chosen from; 0: the method has none
+	Bank    int
 }
 
 // Fitting is what a method is fitted with.

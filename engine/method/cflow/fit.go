@@ -32,7 +32,29 @@ func Family() method.Family {
 			return Fit(ctx, o, f)
 		},
 		Load: func(f *artifact.File) (method.Method, error) { return Load(f) },
+		Plan: plan,
 	}
+}
+
+// plan: the work is the steps, each layer's by the square of its width.
+func plan(f method.Fitting, layers [][3]int, images int) (method.Plan, error) {
+	o, err := ProfileOptions(f.Profile)
+	if err != nil {
+		return method.Plan{}, err
+	}
+	var p method.Plan
+	for _, l := range layers {
+		vectors := images * l[1] * l[2]
+		if o.HoldOut > 1 {
+			vectors -= images / o.HoldOut * l[1] * l[2]
+		}
+		if o.MaxLocations > 0 {
+			vectors = min(vectors, o.MaxLocations)
+		}
+		p.Bytes += 4 * int64(l[0]+2) * int64(vectors)
+		p.Work += float64(o.steps(vectors)) * float64(l[0]) * float64(l[0])
+	}
+	return p, nil
 }
 
 // Streams of the seed: one per random choice, and layer.

@@ -440,3 +440,24 @@ func TestFlowsLearnWhereTheyAreTo(t *testing.T) {
 		})
 	}
 }
+
+// A plan knows the steps that training reports.
+func TestPlansKnowTheSteps(t *testing.T) {
+	total := 0
+	ctx, stop := context.WithCancel(t.Context())
+	_, err := Family().Fit(ctx, method.Fitting{Profile: "compact", Features: methodtest.Images(1, 9, []methodtest.Layer{{C: 8, H: 16, W: 16}, {C: 8, H: 8, W: 8}}),
+		Progress: func(p method.Progress) {
+			if p.Phase == "training" {
+				total = p.Total
+				stop()
+			}
+		}})
+	require.ErrorIs(t, err, context.Canceled)
+	p, err := plan(method.Fitting{}, [][3]int{{8, 16, 16}, {8, 8, 8}}, 9)
+	require.NoError(t, err)
+	require.Equal(t, float64(total*8*8), p.Work)
+	require.Equal(t, int64(4*(8+2)*(256+64)*8), p.Bytes)
+	most, err := plan(method.Fitting{}, [][3]int{{8, 64, 64}}, 1000)
+	require.NoError(t, err)
+	require.Equal(t, method.Plan{Bytes: 4 * 10 * 100_000, Work: 2000 * 64}, most)
+}

@@ -106,17 +106,7 @@ func (m *Model) start(f []*tensor.Dense) error {
 		m.channels = slices.Clone(m.opts.Channels)
 		return checkChannels(m.channels, width)
 	}
-	keep := m.opts.Keep
-	switch {
-	case keep == KeepPublished && width < 1792:
-		keep = 100
-	case keep == KeepPublished:
-		keep = 550
-	}
-	if keep == 0 || keep > width {
-		keep = width
-	}
-	m.channels = rand.New(rand.NewPCG(m.opts.Seed, 0)).Perm(width)[:keep]
+	m.channels = rand.New(rand.NewPCG(m.opts.Seed, 0)).Perm(width)[:m.opts.keep(width)]
 	slices.Sort(m.channels)
 	return nil
 }

@@ -323,3 +323,12 @@ func TestOneGaussianIsOfWhatIsLearnedFrom(t *testing.T) {
 		return FitWith(t.Context(), o, f)
 	})
 }
+
+func TestPlansSayWhatAFitTakes(t *testing.T) {
+	p, err := plan(method.Fitting{}, [][3]int{{48, 64, 64}}, 1000)
+	require.NoError(t, err)
+	require.Equal(t, method.Plan{Bytes: 64 * 64 * 6 * 48 * 49, Work: 1}, p)
+	p, err = plan(method.Fitting{Profile: "paper", Native: true}, [][3]int{{256, 64, 64}, {512, 32, 32}, {1024, 16, 16}}, 10)
+	require.NoError(t, err)
+	require.Equal(t, method.Plan{Bytes: 6 * 550 * 551, Work: 1}, p)
+}

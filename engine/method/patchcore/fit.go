@@ -124,10 +124,7 @@ func (c *collector) add(f []*tensor.Dense, fitting *method.Fitting) error {
 // coreset chooses the bank among rows [P,dim]: their indices in the order of choice.
 func (o *Options) coreset(ctx context.Context, rows []float32, dim int, f method.Fitting) ([]int, error) {
 	count := len(rows) / dim
-	want := max(1, int(o.Ratio*float64(count)))
-	if o.MaxBank > 0 {
-		want = min(want, o.MaxBank)
-	}
+	want := o.members(count)
 	if d := o.projectedDim(count); o.Projection != NoProjection && d < dim {
 		rng := rand.New(rand.NewPCG(o.Seed, streamProjection))
 		matrix := gaussian

@@ -371,3 +371,26 @@ func TestImageScoresAreOfWhatIsInside(t *testing.T) {
 		require.ErrorContains(t, err, "511 locations for the image scores, want 512")
 	}
 }
+
+func TestPlansSayWhatFitsDo(t *testing.T) {
+	layers := []methodtest.Layer{{C: 4, H: 16, W: 16}, {C: 6, H: 8, W: 8}}
+	for _, name := range profiles {
+		o, err := ProfileOptions(name)
+		require.NoError(t, err)
+		p, err := plan(method.Fitting{Profile: name}, [][3]int{{4, 16, 16}, {6, 8, 8}}, 5)
+		require.NoError(t, err)
+		require.Equal(t, 5*256, p.Patches)
+		m, err := Fit(t.Context(), methodtest.Images(1, 5, layers), o)
+		require.NoError(t, err)
+		require.Equal(t, m.bank.size(), p.Bank)
+		require.GreaterOrEqual(t, p.Bytes, int64(4*m.embed.dim*(p.Patches+p.Bank)))
+		more, err := plan(method.Fitting{Profile: name}, [][3]int{{4, 16, 16}, {6, 8, 8}}, 10)
+		require.NoError(t, err)
+		require.InEpsilon(t, 4*p.Work, more.Work, 0.2, "twice the patches for twice the bank")
+	}
+	p, err := plan(method.Fitting{}, [][3]int{{48, 64, 64}}, 1000)
+	require.NoError(t, err)
+	require.Equal(t, method.Plan{Bytes: 4 * 48 * 104_000, Work: 48 * 100_000 * 4000, Patches: 100_000, Bank: 4000}, p)
+	_, err = plan(method.Fitting{Profile: "x"}, nil, 1)
+	require.ErrorContains(t, err, "unknown profile")
+}
