@@ -81,12 +81,12 @@ func TestFitAndEvalSayWhatIsOdd(t *testing.T) {
 	put(t, test, map[string][]byte{"z.jpg": goodImage(t), "z.gif": nil})
 	ignored := "warning: ignored 2 files whose names do not end as an image's do: " + filepath.Join(train, "notes.txt") + ", " + filepath.Join(test, "z.gif") + "\n"
 
-	r := f2pad(t, "fit", "--data", dir, "--method", "padim", "--size", "64", "--out", filepath.Join(t.TempDir(), "m"))
+	r := f2pad(t, "fit", "--data", dir, "--method", "padim", "--size", "32", "--out", filepath.Join(t.TempDir(), "m"))
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Equal(t, 1, strings.Count(r.err, "warning: "+filepath.Join(train, "z.tif")+": named .tif but holds PNG data\n"), r.err)
 	require.Contains(t, r.err, ignored)
 
-	r = f2pad(t, "fit", "--images", train, "--method", "padim", "--size", "64", "--out", filepath.Join(t.TempDir(), "m"))
+	r = f2pad(t, "fit", "--images", train, "--method", "padim", "--size", "32", "--out", filepath.Join(t.TempDir(), "m"))
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Contains(t, r.err, "warning: ignored a file whose name does not end as an image's does: "+filepath.Join(train, "notes.txt"))
 
@@ -147,11 +147,11 @@ func TestImagesOfACameraOf12BitsAreShownInFull(t *testing.T) {
 		times16(t, hole, filepath.Join(photos, name), 100)
 	}
 	m, out := filepath.Join(t.TempDir(), "m"), t.TempDir()
-	r := f2pad(t, "fit", "--images", train, "--method", "padim", "--size", "64", "--out", m)
+	r := f2pad(t, "fit", "--images", train, "--method", "padim", "--size", "32", "--out", m)
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Regexp(t, `(?m)^white level  4095 of 16-bit images; the brightest that was learned from has \d+$`, r.out)
 	require.NotContains(t, r.err, "warning")
-	require.Equal(t, exitOK, f2pad(t, "fit", "--images", data()+"/train/good", "--method", "padim", "--size", "64", "--out", m+"8").code)
+	require.Equal(t, exitOK, f2pad(t, "fit", "--images", data()+"/train/good", "--method", "padim", "--size", "32", "--out", m+"8").code)
 	require.NotContains(t, f2pad(t, "inspect", m+"8").out, "white level")
 
 	r = f2pad(t, "score", "--model", m, "--out", out, "--overlays", "--refine", "none", "--pixel-threshold", "1e9", photos)

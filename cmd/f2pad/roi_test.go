@@ -39,7 +39,7 @@ func TestARegionOfInterestFromFitToPictures(t *testing.T) {
 	setup(t)
 	region, dir := leftHalf(t), t.TempDir()
 	m := filepath.Join(dir, "m")
-	r := f2pad(t, "fit", "--data", data(), "--method", "padim", "--size", "64", "--roi", region, "--out", m)
+	r := f2pad(t, "fit", "--data", data(), "--method", "padim", "--size", "32", "--roi", region, "--out", m)
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Regexp(t, `(?m)^inspected    50 % of an image: a region of interest made for 64x64 pixels$`, r.out)
 	require.NotContains(t, f2pad(t, "inspect", model()).out, "inspected")
