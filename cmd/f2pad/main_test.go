@@ -423,7 +423,7 @@ func TestDemoMakesFitsAndEvaluates(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
 	for range 2 { // again into the same folder
 		var out bytes.Buffer
-		p := &program{out: &out, err: &out, json: true, device: cpuDevice}
+		p := &program{out: &out, err: &out, json: true, device: cpuDevice, executorName: goExecutor} // the same on every machine
 		p.ui = p.newUI()
 		o := synth.Options{Texture: "weave", Train: 8, Test: 5, Size: 64}
 		require.NoError(t, p.demonstrate(t.Context(), dir, "scatter", o))
