@@ -19,6 +19,7 @@ import (
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
 	"f2pad/engine/roi"
+	"f2pad/engine/synth"
 
 	"github.com/stretchr/testify/require"
 )
@@ -124,12 +125,94 @@ func TestAModelInspectsItsRegion(t *testing.T) {
 					}
 				}
 			}
+			requireThresholdsOfTheInside(t, m, heldOut(t, noisy, 5), 6)
 			again, err := Calibrate(t.Context(), m, heldOut(t, noisy, 5), CalibrateOptions{Paintings: 6, Options: Options{ROI: leftPart(t, 96, 96, 9)}}, nil)
 			require.NoError(t, err)
 			require.Equal(t, c.ImageThreshold, again.Info.Calibration.ImageThreshold)
 			require.Equal(t, c.PixelThreshold, again.Info.Calibration.PixelThreshold)
 			require.Equal(t, m.Info.ROI, again.Info.ROI)
 		})
+	}
+}
+
+// requireThresholdsOfTheInside checks a model that inspects the left half of 96 x 96 pixels: its thresholds are those of images that are
+// cut before they are measured.
+func requireThresholdsOfTheInside(t *testing.T, m *Model, held []dataset.Item, paintings int) {
+	t.Helper()
+	o, err := FitOptions{Method: m.Info.Method, Size: m.Info.Size}.withDefaults()
+	require.NoError(t, err)
+	f := &fitter{o: o, bb: m.backbone, white: m.Info.WhiteLevel, inspect: inspect(m.roi, nil)}
+	e, err := New(m, Options{Maps: []refine.Kind{refine.Base}})
+	require.NoError(t, err)
+	defer e.Close()
+	painted, normal := metric.NewMeanDice(), metric.NewQuantiles(metric.Options{})
+	for _, tr := range trials(held, paintings, m.Info.Seed) {
+		fr, mask, err := f.open(tr, ample)
+		require.NoError(t, err)
+		r, err := e.run(t.Context(), []*frame{fr})
+		require.NoError(t, err)
+		v := nd.Wrap(left(nd.Data(fr.native(nd.Data(r[0].maps[refine.Base])))), 96, 48)
+		if tr.defect == "" {
+			require.NoError(t, normal.Add(nd.Data(v)))
+			continue
+		}
+		require.NoError(t, painted.Add(v, nd.Wrap(left(nd.Data(mask)), 96, 48)))
+	}
+	c := m.Info.Calibration
+	q, err := normal.At(1-c.PixelFPR, 0.5)
+	require.NoError(t, err)
+	best, _ := painted.Best()
+	require.Equal(t, max(q[0], q[1], best), c.PixelThreshold[refine.Base])
+	require.Equal(t, painted.At(c.PixelThreshold[refine.Base]), c.Promises[refine.Base].Dice)
+	above, err := normal.Above(c.PixelThreshold[refine.Base])
+	require.NoError(t, err)
+	require.Equal(t, above, c.Promises[refine.Base].Above)
+}
+
+// left are the values of the left half of 96 x 96.
+func left(x []float32) (out []float32) {
+	for i, v := range x {
+		if i%96 < 48 {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// Defects are painted where they are seen.
+func TestDefectsArePaintedInTheRegion(t *testing.T) {
+	for seed := range uint64(10) {
+		in := make([]bool, 80*120)
+		for i := range in {
+			in[i] = i/120 >= 20 && i/120 < 60 && i%120 >= 70 && i%120 < 110
+		}
+		r, err := roi.New("box", in, 80, 120)
+		require.NoError(t, err)
+		f := &fitter{inspect: inspect(r, nil)}
+		was := func() *imageio.Image { return &imageio.Image{Pix: ramp(80, 120).RGB()} }
+		im, tr := was(), trial{defect: synth.Paints()[seed%5], seed: seed}
+		mask, err := f.paint(im, tr)
+		require.NoError(t, err)
+		require.Equal(t, []int{80, 120}, []int(mask.Shape()))
+		changed := 0
+		for i, v := range nd.Data(im.Pix) {
+			if v != nd.Data(was().Pix)[i] {
+				changed++
+				require.True(t, in[i%(80*120)])
+			}
+		}
+		for i, v := range nd.Data(mask) {
+			require.True(t, v == 0 || in[i])
+		}
+		require.Positive(t, changed)
+
+		f.inspect, im = nil, was()
+		mask, err = f.paint(im, tr)
+		require.NoError(t, err)
+		pix, want, err := synth.Paint(was().Pix, tr.defect, seed)
+		require.NoError(t, err)
+		require.Equal(t, nd.Data(want), nd.Data(mask))
+		require.Equal(t, nd.Data(pix), nd.Data(im.Pix))
 	}
 }
 
@@ -320,15 +403,6 @@ func TestEvaluateCountsWhatIsInside(t *testing.T) {
 	require.Equal(t, 6*12, nonzero(nd.Data(across.Mask)))
 
 	// The same, of images that are cut before they are measured.
-	left := func(x []float32) []float32 {
-		var out []float32
-		for i, v := range x {
-			if i%96 < 48 {
-				out = append(out, v)
-			}
-		}
-		return out
-	}
 	maps := scored(t, m, o.Options, test)
 	for _, row := range e.Rows {
 		pixels := metric.NewPixels(metric.Options{})
