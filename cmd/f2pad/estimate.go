@@ -51,14 +51,15 @@ func (p *program) dryRun(ctx context.Context, items []dataset.Item, o engine.Fit
 	return p.ui.Show(estimate{*e})
 }
 
-// foretell says what a fit will take, if that is long.
+// foretell says what a fit will take, if that is long. What keeps it from saying so, the fit meets itself, and may go on without: few of
+// its images may be as those that were looked at.
 func (p *program) foretell(ctx context.Context, items []dataset.Item, o engine.FitOptions) error {
 	if len(items) < longImages {
 		return nil
 	}
 	e, err := engine.Plan(ctx, items, o)
 	if err != nil {
-		return err
+		return ctx.Err()
 	}
 	if e.Seconds >= longSeconds {
 		p.ui.Note(estimate{*e})

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +28,20 @@ func TestDryRunSaysWhatAFitTakes(t *testing.T) {
 	r = f2pad(t, append(args, "--backbone", filepath.Join(dir, "gone.onnx"), "--layers", "a")...)
 	require.Equal(t, exitFailure, r.code)
 	require.Contains(t, r.err, "gone.onnx")
+}
+
+// A fit of many images goes on where an estimate finds none to look at.
+func TestFitGoesOnWithoutAnEstimate(t *testing.T) {
+	setup(t)
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join(data(), "train", "good"))))
+	for i := range longImages {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("z%03d.png", i)), []byte("no image"), 0o666))
+	}
+	r := f2pad(t, "fit", "--images", dir, "--method", "padim", "--size", "32", "--out", filepath.Join(t.TempDir(), "m"))
+	require.Equal(t, exitPartial, r.code, r.err)
+	require.Equal(t, longImages, strings.Count(r.err, "not a supported image"), "each is named once")
+	require.Contains(t, r.out, "learned      from 6 normal images, 2 others held out")
 }
 
 func TestEstimatesAreRound(t *testing.T) {
