@@ -67,7 +67,7 @@ type CalibrateOptions struct {
 	PixelFPR float64 // the largest share of the pixels of normal images above a pixel threshold; default: the model's
 	// Paintings is the number of simulated defects that the pixel thresholds are measured on; default 48.
 	Paintings int
-	Options   // how the network runs; Maps and thresholds are not used
+	Options   // how the network runs; Maps, thresholds and ROI are not used
 	// Program is recorded as what calibrated the model.
 	Program string
 	// Progress, if set, is told how far the work is: phases "images" and "calibration".

@@ -81,21 +81,20 @@ const Revision = 4
 
 // ModelInfo is what a model records about itself.
 type ModelInfo struct {
-	Revision    int         `json:"revision"`
-	Program     string      `json:"program"` // version of f2pad that fitted it
-	Method      string      `json:"method"`
-	Profile     string      `json:"profile"`
-	Backbone    string      `json:"backbone"`
-	Size        Size        `json:"size"`
-	Seed        uint64      `json:"seed"`
-	Train       int         `json:"train_images"`    // images the method was fitted on
-	HeldOut     int         `json:"held_out_images"` // normal images kept back for the calibration
-	TrainSHA256 string      `json:"train_sha256"`    // over the files used, in order
-	Executor    exec.Info   `json:"executor"`
-	Device      device.Info `json:"device"` // that fitted and calibrated it
-	Inputs      Inputs      `json:"inputs"` // what the images were like, those held out among them
-	// WhiteLevel is the sample of images of 16 bits that is taken as 1, as all that is brighter.
-	WhiteLevel  int            `json:"white_level"`
+	Revision    int            `json:"revision"`
+	Program     string         `json:"program"` // version of f2pad that fitted it
+	Method      string         `json:"method"`
+	Profile     string         `json:"profile"`
+	Backbone    string         `json:"backbone"`
+	Size        Size           `json:"size"`
+	Seed        uint64         `json:"seed"`
+	Train       int            `json:"train_images"`    // images the method was fitted on
+	HeldOut     int            `json:"held_out_images"` // normal images kept back for the calibration
+	TrainSHA256 string         `json:"train_sha256"`    // over the files used, in order
+	Executor    exec.Info      `json:"executor"`
+	Device      device.Info    `json:"device"`      // that fitted and calibrated it
+	Inputs      Inputs         `json:"inputs"`      // what the images were like, those held out among them
+	WhiteLevel  int            `json:"white_level"` // sample of images of 16 bits that is taken as 1, as all that is brighter
 	ROI         ROI            `json:"roi"`
 	Refine      refine.Options `json:"refine"`
 	Calibration Calibration    `json:"calibration"`
