@@ -141,7 +141,7 @@ func requireThresholdsOfTheInside(t *testing.T, m *Model, held []dataset.Item, p
 	t.Helper()
 	o, err := FitOptions{Method: m.Info.Method, Size: m.Info.Size}.withDefaults()
 	require.NoError(t, err)
-	f := &fitter{o: o, bb: m.backbone, white: m.Info.WhiteLevel, inspect: inspect(m.roi, nil)}
+	f := &fitter{o: o, bb: m.backbone, white: m.Info.WhiteLevel, room: decodeRoom(), inspect: inspect(m.roi, nil)}
 	e, err := New(m, Options{Maps: []refine.Kind{refine.Base}})
 	require.NoError(t, err)
 	defer e.Close()
@@ -167,6 +167,13 @@ func requireThresholdsOfTheInside(t *testing.T, m *Model, held []dataset.Item, p
 	above, err := normal.Above(c.PixelThreshold[refine.Base])
 	require.NoError(t, err)
 	require.Equal(t, above, c.Promises[refine.Base].Above)
+
+	// Where nothing is painted, the rate alone decides.
+	rate := Calibration{PixelFPR: 0.3}
+	require.NoError(t, f.pixelThresholds(t.Context(), m, trials(held, 0, m.Info.Seed), func() {}, &rate))
+	q, err = normal.At(0.7)
+	require.NoError(t, err)
+	require.Equal(t, q[0], rate.PixelThreshold[refine.Base])
 }
 
 // left are the values of the left half of 96 x 96.
