@@ -67,7 +67,7 @@ type CalibrateOptions struct {
 	PixelFPR float64 // the largest share of the pixels of normal images above a pixel threshold; default: the model's
 	// Paintings is the number of simulated defects that the pixel thresholds are measured on; default 48.
 	Paintings int
-	Options   // how the network runs; Maps and thresholds are not used
+	Options   // how the network runs; Maps, thresholds and ROI are not used
 	// Program is recorded as what calibrated the model.
 	Program string
 	// Progress, if set, is told how far the work is: phases "images" and "calibration".
@@ -101,6 +101,7 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	if skip == nil {
 		skip = func(dataset.Item, error) {}
 	}
+	all.ROI = nil
 	next := *m
 	next.hash = ""
 	e, err := newEngine(&next, all.Options) // what cannot work fails before the images are read
@@ -110,7 +111,7 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	if err := e.Close(); err != nil {
 		return nil, err
 	}
-	f := &fitter{o: all, bb: m.backbone, room: decodeRoom(), known: m.Info.Inputs}
+	f := &fitter{o: all, bb: m.backbone, room: decodeRoom(), known: m.Info.Inputs, white: m.Info.WhiteLevel, inspect: inspect(m.roi, nil)}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
@@ -162,7 +163,7 @@ func (f *fitter) scale(ctx context.Context, m *Model, held []trial, step func(),
 		images = append(images, s.image)
 		var vals []float32
 		s.frame.cells(m.backbone.Stride(), func(v int) { vals = append(vals, s.s[v]) })
-		return errors.Join(cells.Add(vals), pixels.Add(nd.Data(s.maps[refine.Base])))
+		return errors.Join(cells.Add(vals), pixels.Add(pick(nd.Data(s.maps[refine.Base]), s.frame.inside)))
 	})
 	if err != nil {
 		return err
@@ -196,14 +197,18 @@ func (f *fitter) pixelThresholds(ctx context.Context, m *Model, all []trial, ste
 		defer samples[k].normal.Close()
 	}
 	err := f.each(ctx, m, kinds, all, step, func(s seen) error {
-		if s.mask != nil {
+		mask := row(s.mask, s.frame.inspected)
+		if mask != nil && !slices.Contains(nd.Data(mask), 1) {
+			return nil // painted beside what is inspected
+		}
+		if mask != nil {
 			c.Painted++
 			if !slices.Contains(c.Paints, s.defect) {
 				c.Paints = append(c.Paints, s.defect)
 			}
 		}
 		for k, to := range samples {
-			if err := to.add(s.frame.native(nd.Data(s.maps[k])), s.mask); err != nil {
+			if err := to.add(row(s.frame.native(nd.Data(s.maps[k])), s.frame.inspected), mask); err != nil {
 				return err
 			}
 		}
@@ -309,7 +314,7 @@ func trialBytes(t trial) int64 {
 // no frame where the image is too small to paint on. reserve is asked for the memory.
 func (f *fitter) open(t trial, reserve func(int64) error) (fr *frame, mask *tensor.Dense, err error) {
 	ask := reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
-	im, err := imageio.DecodeWith(t.item.Path, f.o.Limits, func(n imageio.Need) error {
+	im, err := decodeImage(t.item.Path, f.o.Limits, f.white, func(n imageio.Need) error {
 		n.Bytes += trialBytes(t) * int64(n.Height) * int64(n.Width)
 		return ask(n)
 	})
@@ -321,14 +326,64 @@ func (f *fitter) open(t trial, reserve func(int64) error) (fr *frame, mask *tens
 			return nil, nil, nil
 		}
 		im.Pix = im.RGB()
-		if mask, err = synth.PaintOver(im.Pix, t.defect, t.seed); err != nil {
+		if mask, err = f.paint(im, t); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", t.item.Path, err)
 		}
 	}
-	if fr, err = newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide()); err != nil {
+	fr, err = newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
+	if err == nil {
+		err = f.inspect.restrict(fr)
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", t.item.Path, err)
 	}
 	return fr, mask, nil
+}
+
+// paint paints a trial's defect on an image with colour and returns its mask: where only a part is inspected, on the box around that.
+func (f *fitter) paint(im *imageio.Image, t trial) (*tensor.Dense, error) {
+	h, w := im.Size()
+	in, err := f.inspect.at(h, w)
+	if err != nil {
+		return nil, err
+	}
+	y0, x0, y1, x1 := box(in, h, w, synth.MinSize)
+	if y1-y0 == h && x1-x0 == w {
+		return synth.PaintOver(im.Pix, t.defect, t.seed)
+	}
+	part := imageio.Crop(im.Pix, y0, x0, y1-y0, x1-x0)
+	marks, err := synth.PaintOver(part, t.defect, t.seed)
+	if err != nil {
+		return nil, err
+	}
+	mask := nd.New(1, h, w)
+	imageio.Paste(im.Pix, part, y0, x0)
+	imageio.Paste(mask, nd.Wrap(nd.Data(marks), 1, y1-y0, x1-x0), y0, x0)
+	return nd.Wrap(nd.Data(mask), h, w), nil
+}
+
+// box is the one around the pixels in of an image of h x w, with sides of at least least that stay in the image, which are no longer;
+// in nil: all of it.
+func box(in []bool, h, w, least int) (y0, x0, y1, x1 int) {
+	if in == nil {
+		return 0, 0, h, w
+	}
+	y0, x0 = h, w
+	for i, on := range in {
+		if on {
+			y0, x0, y1, x1 = min(y0, i/w), min(x0, i%w), max(y1, i/w+1), max(x1, i%w+1)
+		}
+	}
+	grow := func(lo, hi, most int) (int, int) {
+		if hi-lo < least {
+			lo = min(max((lo+hi-least)/2, 0), most-least)
+			hi = lo + least
+		}
+		return lo, hi
+	}
+	y0, y1 = grow(y0, y1, h)
+	x0, x1 = grow(x0, x1, w)
+	return y0, x0, y1, x1
 }
 
 // seen is what the model finds in a trial.
@@ -344,7 +399,7 @@ type seen struct {
 // have no frame and are not visited.
 func (f *fitter) each(ctx context.Context, m *Model, kinds []refine.Kind, all []trial, step func(), visit func(seen) error) error {
 	o := f.o.Options
-	o.Maps = kinds
+	o.Maps, o.ROI = kinds, nil // the region is the model's
 	e, err := newEngine(m, o)
 	if err != nil {
 		return err

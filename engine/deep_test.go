@@ -20,15 +20,23 @@ import (
 // deepSide is the size of the images that a network with a wide receptive field is tested on.
 const deepSide = 192
 
-// deep is a model on a network in an ONNX file, and that file.
+// deepModels are those that deep has made.
+var deepModels = map[string]*Model{}
+
+// deep is a model on a network in an ONNX file, made once for all tests, and that file.
 func deep(t *testing.T, method string) (*Model, string) {
 	t.Helper()
-	net := backbonetest.Write(t, "net.onnx", backbonetest.Residual(t, 64, 64, 1))
-	m, err := Fit(t.Context(), fixture(t).data.Train, FitOptions{Paintings: fewPaintings,
-		Method: method, Size: Size{Px: deepSide}, Seed: 5, Backbone: net, Layers: backbonetest.Layers,
-	}, func(it dataset.Item, err error) { require.NoError(t, err, it.Path) })
-	require.NoError(t, err)
-	return m, net
+	p := fixture(t)
+	net := filepath.Join(p.dir, "net.onnx")
+	if deepModels[method] == nil {
+		require.NoError(t, os.Rename(backbonetest.Write(t, "net.onnx", backbonetest.Residual(t, 64, 64, 1)), net))
+		m, err := Fit(t.Context(), p.data.Train, FitOptions{Paintings: fewPaintings,
+			Method: method, Size: Size{Px: deepSide}, Seed: 5, Backbone: net, Layers: backbonetest.Layers,
+		}, func(it dataset.Item, err error) { require.NoError(t, err, it.Path) })
+		require.NoError(t, err)
+		deepModels[method] = m
+	}
+	return deepModels[method], net
 }
 
 // The optimisation sees windows that are far smaller than the receptive field. The tolerances are on the energy and, as a
@@ -182,6 +190,7 @@ func TestLoadFindsTheNetwork(t *testing.T) {
 	require.NoError(t, load(""), "where it was")
 	moved := filepath.Join(t.TempDir(), "elsewhere.onnx")
 	require.NoError(t, os.Rename(net, moved))
+	t.Cleanup(func() { require.NoError(t, os.Rename(moved, net), "other tests look for it") })
 	require.ErrorContains(t, load(""), net)
 	require.NoError(t, load(moved), "named")
 	other := backbonetest.Write(t, "net.onnx", backbonetest.Residual(t, 64, 64, 2))

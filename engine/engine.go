@@ -26,6 +26,7 @@ import (
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/roi"
 
 	"gorgonia.org/tensor"
 )
@@ -43,11 +44,14 @@ type Options struct {
 	Batch     int                        // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
 	MaxPixels int                        // pixels of the largest window that the network runs on at once; default 1<<19
-	MaxSide   int                        // of the square that a model may make of every image, however small; default DefaultMaxSide, at most 8192
+	MaxSide   int                        // that a model may make every image as high and wide as, however small; default DefaultMaxSide, at most 8192
 	Context   int                        // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
 	Limits    imageio.Limits             // of images that are accepted; zero fields mean imageio's defaults
 	// ImageThreshold and PixelThreshold, that of every kind of map, take the place of the model's; nil: the model's.
 	ImageThreshold, PixelThreshold *float64
+	// ROI is what is inspected of images; of a model with a region of its own, what lies in both. nil: the model's. Maps are 0
+	// outside, and image scores are of what is inside. Calibrate takes the model's alone.
+	ROI *roi.Region
 	// Unlike is told in what images that are scored, or calibrated on, differ from those that the model learned from, in the images'
 	// order; may be nil.
 	Unlike func(dataset.Item, Difference)
@@ -113,6 +117,7 @@ type Engine struct {
 	thresholds map[refine.Kind]float64
 	net        *network
 	stride     int
+	inspect    *inspection
 
 	mu      sync.Mutex
 	compute *compute
@@ -139,15 +144,15 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
 	}
-	if side := m.side(); side > o.MaxSide {
-		return nil, fmt.Errorf("engine: %w: the model makes squares of %d px of all images, from size.px %d and the backbone's least side %d and multiple %d; "+
-			"at most %d are allowed (MaxSide)", imageio.ErrTooLarge, side, m.Info.Size.Px, m.backbone.MinSide(), m.backbone.Multiple(), o.MaxSide)
+	if h, w := m.Info.Size.padded(m.backbone); max(h, w) > o.MaxSide {
+		return nil, fmt.Errorf("engine: %w: the model makes %d x %d px of all images, from size.px %d and the backbone's least side %d and multiple %d; "+
+			"at most %d a side are allowed (MaxSide)", imageio.ErrTooLarge, w, h, m.Info.Size.Px, m.backbone.MinSide(), m.backbone.Multiple(), o.MaxSide)
 	}
 	if b, ok := m.backbone.(backbone.External); ok && !b.Bound() {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())
 	}
 	net := newNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
-	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch}
+	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch, inspect: inspect(m.roi, o.ROI)}
 	e.threshold, e.thresholds = m.thresholds(o)
 	e.compute, err = newCompute(m, o.Device)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
@@ -193,6 +198,7 @@ type Result struct {
 	Device    string  // that computed it: "cpu", "cuda:0"
 
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
+	Inspected      []bool                        // [H,W]: the pixels in the region of interest, outside of which maps are 0; nil: all
 	PixelThreshold map[refine.Kind]float64       // of Model.Kinds, label-free unless Options give another
 	Seconds        map[refine.Kind]float64       // wall time from features to that map; Base: scores alone. Decoding left out
 }
@@ -213,24 +219,27 @@ func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 		return decoded{res: r}
 	}
 	f, err := newFrame(im, size, multiple, least)
+	if err == nil {
+		err = e.inspect.restrict(f)
+	}
 	if err != nil {
 		r.Err = fmt.Errorf("%s: %w", it.Path, err)
 		return decoded{res: r}
 	}
-	r.Image = im
+	r.Image, r.Inspected = im, f.inspected
 	return decoded{res: r, frame: f}
 }
 
 // read decodes the image of r and, where that is asked for, says which content it was that it decoded.
 func (e *Engine) read(r *Result, reserve func(imageio.Need) error) (*imageio.Image, error) {
 	if !e.opts.Fingerprints {
-		return imageio.DecodeWith(r.Item.Path, e.opts.Limits, reserve)
+		return decodeImage(r.Item.Path, e.opts.Limits, e.model.Info.WhiteLevel, reserve)
 	}
 	var err error
 	if r.File, err = TakeFingerprint(r.Item.Path); err != nil {
 		return nil, err
 	}
-	im, err := imageio.DecodeWith(r.Item.Path, e.opts.Limits, reserve)
+	im, err := decodeImage(r.Item.Path, e.opts.Limits, e.model.Info.WhiteLevel, reserve)
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +329,7 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 	for i, d := range group {
 		r, m := d.res, maps[i]
 		if m.err != nil {
-			r.Err, r.Image = fmt.Errorf("%s: %w", d.res.Item.Path, m.err), nil
+			r.Err, r.Image, r.Inspected = fmt.Errorf("%s: %w", d.res.Item.Path, m.err), nil, nil
 			continue
 		}
 		r.Score, r.Threshold = m.image, e.threshold
@@ -355,10 +364,10 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	norms := make([]backbone.Affine, N)
 	for i, f := range frames {
 		copy(nd.Data(x)[i*3*H*W:], nd.Data(f.y))
-		norms[i] = e.model.backbone.Normalize(f.y)
+		norms[i] = f.normalized(e.model.backbone)
 	}
 	cal := e.model.Info.Calibration
-	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps, norms: norms}
+	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps, norms: norms, frames: frames}
 	image := make([]float32, N)
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
@@ -378,8 +387,12 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		return nil, err
 	}
 	bases := make([]float32, N*H*W)
-	if err := c.maps(nd.Data(s), N, h, w, H, W, bases); err != nil {
-		return nil, fmt.Errorf("engine: %w", err)
+	all := make([]int, N)
+	for i := range all {
+		all[i] = i
+	}
+	if err := sc.ownMaps(all, nd.Data(s), h, w, H, W, bases); err != nil {
+		return nil, err
 	}
 	out := make([]found, N)
 	in := make([]refine.Input, N)
@@ -396,6 +409,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		for v, sv := range out[i].s {
 			nd.Data(z)[v] = float32(sc.scale.z(sv))
 		}
+		blank(nd.Data(z), f.grid(h, w)) // nothing is suspicious there
 		v := nd.New(H, W)
 		for p, b := range nd.Data(base) {
 			nd.Data(v)[p] = float32(sc.rank.z(b))
@@ -465,13 +479,15 @@ func bounded(x []float32) bool {
 	return true
 }
 
-// max returns the largest value of a map on the image itself.
+// max returns the largest value of a map on what is inspected of the image itself.
 func (f *frame) max(m []float32) float64 {
 	_, W := f.size()
 	best := math.Inf(-1)
 	for i := f.top; i < f.top+f.height; i++ {
-		for _, v := range m[i*W+f.left : i*W+f.left+f.width] {
-			best = max(best, float64(v))
+		for j := i*W + f.left; j < i*W+f.left+f.width; j++ {
+			if f.inside == nil || f.inside[j] {
+				best = max(best, float64(m[j]))
+			}
 		}
 	}
 	return best

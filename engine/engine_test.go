@@ -231,6 +231,7 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 				f := e.decode(p.data.Test[i], ample).frame
 				require.NotNil(t, f)
 				H, W = f.size()
+				sc.frames = append(sc.frames, f)
 				y, sc.norms = append(y, nd.Data(f.y)), append(sc.norms, m.backbone.Normalize(f.y))
 				sc.norms[i].Shift[0] += float32(i) // not every backbone looks at the image
 			}

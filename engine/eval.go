@@ -57,6 +57,7 @@ type Case struct {
 	Maps           map[refine.Kind]*tensor.Dense  // [H,W] at the image's own size
 	Thresholds     map[refine.Kind]float64        // of the pixels
 	Regions        region.Options
+	Inspected      []bool // [H,W]: the pixels in the region of interest; nil: all
 }
 
 // Normal reports whether the image is of no defect type.
@@ -67,12 +68,24 @@ func (c *Case) Wrong() bool { return c.Anomalous == c.Normal() }
 
 // Marked is the mask [H,W] of a kind of map at its threshold, closed, filled and sifted as Regions says.
 func (c *Case) Marked(k refine.Kind) []bool {
-	return Marked(c.Maps[k], c.Thresholds[k], c.Regions)
+	return Marked(c.Maps[k], c.Thresholds[k], c.Inspected, c.Regions)
 }
 
-// Marked is the mask [H,W] of a map [H,W] at a threshold, closed, filled and sifted as o says.
-func Marked(m *tensor.Dense, threshold float64, o region.Options) []bool {
-	return o.Apply(region.Above(nd.Data(m), threshold), m.Shape()[0], m.Shape()[1])
+// Marked is the mask [H,W] of a map [H,W] at a threshold, closed, filled and sifted as o says: of the pixels that are inspected,
+// nil: all.
+func Marked(m *tensor.Dense, threshold float64, inspected []bool, o region.Options) []bool {
+	mask := region.Above(nd.Data(m), threshold)
+	within(mask, inspected)
+	mask = o.Apply(mask, m.Shape()[0], m.Shape()[1])
+	within(mask, inspected) // what is closed and filled may reach beyond
+	return mask
+}
+
+// within leaves of a mask what is in; nil: all.
+func within(mask, in []bool) {
+	for i, on := range in {
+		mask[i] = mask[i] && on
+	}
 }
 
 // Evaluation is what Evaluate finds.
@@ -119,6 +132,9 @@ func Eval(ctx context.Context, m *Model, test []dataset.Item, o EvalOptions) ([]
 // The image score is the method's and does not depend on the kind of map. Metrics of images are over all of them, those of
 // pixels over the normal images and the defective ones with ground truth; what the data do not define is undefined.
 //
+// Of images with a region of interest only what is inside counts. Defective images whose ground truth lies outside of it are left out,
+// with a remark.
+//
 // Two passes: the first scores and counts, the second reads the maps back for what needs the best threshold or common bins.
 // Memory does not grow with the data set but for some 100 bytes of an image and what metric.Bootstrap keeps of it, once for
 // All and once for each category that the image is in.
@@ -146,6 +162,7 @@ func Evaluate(ctx context.Context, m *Model, test []dataset.Item, o EvalOptions)
 		return nil, err
 	}
 	defer e.Close()
+	ev.inspect = e.inspect
 	done := 0
 	err = e.Score(ctx, slices.Values(test), func(r *Result) error {
 		done++
@@ -218,11 +235,13 @@ type evaluation struct {
 	cases          []scoredCase
 	defects        int      // components of the ground truth
 	dark, empty    []string // masks that were read so
+	inspect        *inspection
+	unseen         []string // images whose defects are not inspected
 }
 
 // marks is what the masks of one kind of map are like.
 type marks struct {
-	area    []float64 // share of each normal image that is marked
+	area    []float64 // share of what is inspected of each normal image that is marked
 	found   int       // defects with a marked pixel
 	regions []float64 // of each image with known defects: marked regions without a pixel of a defect
 }
@@ -301,6 +320,9 @@ func (ev *evaluation) add(r *Result) error {
 		}
 		if t.Empty() {
 			ev.empty = append(ev.empty, r.Item.Mask)
+		} else if blank(nd.Data(mask), r.Inspected); t.Empty() {
+			ev.unseen = append(ev.unseen, r.Item.Path)
+			return nil
 		}
 	}
 	index := len(ev.cases)
@@ -312,7 +334,7 @@ func (ev *evaluation) add(r *Result) error {
 	for c := range ev.in(r.Item) {
 		for _, k := range ev.o.Maps {
 			if known(r.Item) {
-				if err := ev.pixels[k][c].Add(r.Maps[k], mask); err != nil {
+				if err := ev.pixels[k][c].AddWithin(r.Maps[k], mask, r.Inspected); err != nil {
 					return err
 				}
 			}
@@ -340,8 +362,17 @@ func (ev *evaluation) mark(r *Result, mask *tensor.Dense) {
 	}
 	defects, n := region.Label(defect, h, w)
 	ev.defects += n
+	inspected := h * w
+	if r.Inspected != nil {
+		inspected = 0
+		for _, in := range r.Inspected {
+			if in {
+				inspected++
+			}
+		}
+	}
 	for _, k := range ev.o.Maps {
-		on, to := Marked(r.Maps[k], ev.thresholds[k], ev.o.Regions), ev.marks[k]
+		on, to := Marked(r.Maps[k], ev.thresholds[k], r.Inspected, ev.o.Regions), ev.marks[k]
 		var o metric.Overlap
 		for i, in := range on {
 			switch {
@@ -358,7 +389,7 @@ func (ev *evaluation) mark(r *Result, mask *tensor.Dense) {
 			sum.TP, sum.FP, sum.FN = sum.TP+o.TP, sum.FP+o.FP, sum.FN+o.FN
 		}
 		if r.Item.Normal() {
-			to.area = append(to.area, float64(o.FP)/float64(h*w))
+			to.area = append(to.area, float64(o.FP)/float64(inspected))
 		}
 		to.found += region.Touched(defects, n, on)
 		regions, all := region.Label(on, h, w)
@@ -420,6 +451,10 @@ func (ev *evaluation) remarks(test []dataset.Item) []string {
 	if without := dataset.WithoutMask(test); len(without) > 0 {
 		out = append(out, fmt.Sprintf("%d of %d defective images have no ground truth, first %s: they count in what is measured of images, "+
 			"not of pixels", len(without), defective, without[0].Path))
+	}
+	if n := len(ev.unseen); n > 0 {
+		out = append(out, fmt.Sprintf("%s nothing inside of the region of interest, first %s: left out",
+			plural(n, "defective image has", "defective images have"), ev.unseen[0]))
 	}
 	if n := len(ev.dark); n > 0 {
 		out = append(out, fmt.Sprintf("%s nowhere brighter than half, but not 0 everywhere, first %s: all that is not 0 counts as the defect",
@@ -510,7 +545,7 @@ func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 		}
 		var maps []*tensor.Dense
 		for _, k := range ev.o.Maps {
-			maps = append(maps, cs.Maps[k])
+			maps = append(maps, row(cs.Maps[k], cs.Inspected))
 		}
 		for _, k := range Kinds() { // the most refined comes last
 			if ap, ok := cs.AP[k]; ok {
@@ -529,7 +564,7 @@ func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 					losses[k][c].Add(cs.AP[k], base)
 				}
 			}
-			if err := boots[c].Add(cs.Mask, maps...); err != nil {
+			if err := boots[c].Add(row(cs.Mask, cs.Inspected), maps...); err != nil {
 				return nil, err
 			}
 		}
@@ -592,16 +627,22 @@ func (ev *evaluation) intervals(b *metric.Bootstrap) func(k, over refine.Kind) *
 func (ev *evaluation) read(index int, sc scoredCase) (*Case, error) {
 	c := &Case{
 		Item: sc.item, Score: sc.score, ImageThreshold: ev.imageThreshold, Anomalous: sc.anomalous, AP: map[refine.Kind]metric.Value{},
-		Open: func() (*imageio.Image, error) { return imageio.Decode(sc.item.Path, ev.o.Limits) },
+		Open: func() (*imageio.Image, error) {
+			return decodeImage(sc.item.Path, ev.o.Limits, ev.model.Info.WhiteLevel, nil)
+		},
 		Maps: map[refine.Kind]*tensor.Dense{}, Thresholds: ev.thresholds, Regions: ev.o.Regions,
 	}
 	var err error
+	if c.Inspected, err = ev.inspect.at(sc.h, sc.w); err != nil {
+		return nil, err
+	}
 	if sc.item.Mask != "" {
 		t, err := truth.Read(sc.item.Mask, sc.h, sc.w, ev.o.Limits)
 		if err != nil {
 			return nil, err
 		}
 		c.Mask = t.Pix
+		blank(nd.Data(c.Mask), c.Inspected)
 	}
 	for _, k := range ev.o.Maps {
 		if c.Maps[k], err = imageio.ReadMap(ev.path(k, index)); err != nil {
@@ -609,7 +650,7 @@ func (ev *evaluation) read(index int, sc scoredCase) (*Case, error) {
 		}
 		c.AP[k] = metric.Undefined()
 		if c.Mask != nil {
-			if c.AP[k], err = metric.AveragePrecision(c.Maps[k], c.Mask); err != nil {
+			if c.AP[k], err = metric.AveragePrecision(row(c.Maps[k], c.Inspected), row(c.Mask, c.Inspected)); err != nil {
 				return nil, err
 			}
 		}

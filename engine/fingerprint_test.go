@@ -40,7 +40,7 @@ func TestFingerprintIsOfTheContent(t *testing.T) {
 func TestReadSaysWhichContentItDecoded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.png")
 	require.NoError(t, os.WriteFile(path, []byte("no image"), 0o666))
-	e := &Engine{opts: Options{Fingerprints: true}}
+	e := &Engine{model: &Model{}, opts: Options{Fingerprints: true}}
 	r := &Result{Item: dataset.Item{Path: path}}
 	_, err := e.read(r, func(imageio.Need) error { return nil })
 	require.ErrorContains(t, err, "a.png: ")
@@ -48,7 +48,7 @@ func TestReadSaysWhichContentItDecoded(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, r.File)
 
-	e = &Engine{}
+	e = &Engine{model: &Model{}}
 	r = &Result{Item: dataset.Item{Path: path}}
 	_, err = e.read(r, func(imageio.Need) error { return nil })
 	require.Error(t, err)

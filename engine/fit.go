@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -25,6 +26,7 @@ import (
 	"f2pad/engine/method/patchcore"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/roi"
 
 	"gorgonia.org/tensor"
 )
@@ -37,7 +39,10 @@ type FitOptions struct {
 	// Layers of an ONNX file that make the features, and what it expects of its input; default: backbone.ImageNet.
 	Layers     []string
 	Preprocess *backbone.Preprocess
-	Size       Size            // default: native
+	Size       Size // default: native
+	// WhiteLevel is the sample of images of 16 bits that is taken as 1, LeastWhite to imageio.MaxWhite. Default: the least 2^k - 1,
+	// 8 <= k <= 16, that the images learned from do not exceed; of images of 8 bits it is always 255.
+	WhiteLevel int
 	Seed       uint64          // of every random choice
 	HoldOut    float64         // share of the normal images kept back for the calibration; default 0.2
 	ImageFPR   float64         // false-positive rate of the image threshold on normal images; default 0.05
@@ -106,8 +111,13 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 		return o, err
 	}
 	o.Options = o.forMethod(kind)
-	if most := min(o.MaxSide, maxSide); !o.Size.Native() && (o.Size.Px < 0 || o.Size.Px > most) {
-		return o, fmt.Errorf("engine: size %d px, want native or 1 to %d", o.Size.Px, most)
+	if err := o.Size.check(min(o.MaxSide, maxSide)); err != nil {
+		return o, fmt.Errorf("engine: size.%w", err)
+	}
+	if o.WhiteLevel != 0 {
+		if err := checkWhite(o.WhiteLevel); err != nil {
+			return o, err
+		}
 	}
 	if o.Refine != nil {
 		if _, err := refine.New(*o.Refine); err != nil {
@@ -153,9 +163,12 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
 		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
-	f := &fitter{o: o, bb: bb, room: decodeRoom()}
+	f := &fitter{o: o, bb: bb, room: decodeRoom(), white: cmp.Or(o.WhiteLevel, imageio.MaxWhite), inspect: inspect(o.ROI, nil)}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
+		return nil, err
+	}
+	if usable, err = f.settle(usable, skip); err != nil {
 		return nil, err
 	}
 	for {
@@ -169,6 +182,28 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 			return nil, err
 		}
 	}
+}
+
+// settle gives the region of interest the size of the first image, if it has none, and leaves out images that it does not fit then.
+func (f *fitter) settle(usable []intake, skip func(dataset.Item, error)) ([]intake, error) {
+	if f.o.ROI == nil || len(usable) == 0 {
+		return usable, nil
+	}
+	f.region = f.o.ROI
+	if h, _ := f.region.Size(); h == 0 {
+		var err error
+		if f.region, err = f.region.Sized(usable[0].look.h, usable[0].look.w); err != nil {
+			return nil, err
+		}
+	}
+	f.inspect = inspect(f.region, nil)
+	return slices.DeleteFunc(usable, func(in intake) bool {
+		_, err := f.inspect.at(in.look.h, in.look.w)
+		if err != nil {
+			skip(in.item, fmt.Errorf("%s: %w", in.item.Path, err))
+		}
+		return err != nil
+	}), nil
 }
 
 // without leaves out what has turned out to be of no use.
@@ -187,6 +222,7 @@ func (f *fitter) without(usable []intake, skip func(dataset.Item, error)) []inta
 // learn makes a model of images that can be read. Where unusable has some of them afterwards, there is no model.
 func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 	o, bb := f.o, f.bb
+	f.white = cmp.Or(o.WhiteLevel, whiteOf(usable))
 	fitted, calibrated, err := split(usable, o.HoldOut, o.Seed)
 	if err != nil {
 		return nil, err
@@ -200,10 +236,10 @@ func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
 		}
 	}
-	m := &Model{backbone: bb, Info: ModelInfo{
+	m := &Model{backbone: bb, roi: f.region, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
 		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Executor.Info(),
-		Device: device.CPU,
+		Device: device.CPU, WhiteLevel: f.white, ROI: roiOf(f.region),
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
 	for _, in := range usable {
@@ -248,8 +284,7 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 		return nil, err
 	}
 	if !o.Size.Native() {
-		side := roundUp(max(o.Size.Px, bb.MinSide()), bb.Multiple())
-		if _, err := bb.Graph(side, side); err != nil {
+		if _, err := bb.Graph(o.Size.padded(bb)); err != nil {
 			return nil, err
 		}
 	}
@@ -262,6 +297,11 @@ type fitter struct {
 	bb    backbone.Backbone
 	room  int64  // bytes that images share while they are looked at
 	known Inputs // what a model that is calibrated learned from
+	white int    // white level
+
+	inspect *inspection
+	region  *roi.Region // of the model that is fitted; nil: none
+	seeing  *frame      // that a method learns from at the moment
 
 	unusable map[dataset.Item]error // that can be read, and for which the network gives nothing to learn from
 }
@@ -309,7 +349,7 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 			return nil
 		}
 		f.o.warn(c.item, c.notes)
-		f.o.unlike(c.item, f.known.unlike(c.look))
+		f.o.unlike(c.item, f.known.unlike(c.look, f.white))
 		usable = append(usable, c.intake)
 		return nil
 	}, nil)
@@ -369,11 +409,14 @@ func split[T any](items []T, share float64, seed uint64) (train, held []T, err e
 
 // load reads an image and makes its frame. reserve is asked for the memory.
 func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, im *imageio.Image, err error) {
-	im, err = imageio.DecodeWith(it.Path, f.o.Limits, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
+	im, err = decodeImage(it.Path, f.o.Limits, f.white, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
 	if err != nil {
 		return nil, nil, err
 	}
 	fr, err = newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
+	if err == nil {
+		err = f.inspect.restrict(fr)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", it.Path, err)
 	}
@@ -420,21 +463,30 @@ func (f *fitter) images(phase string, items []dataset.Item) backbone.Images {
 	}
 }
 
+// learned is what a method learns from an image.
+type learned struct {
+	from   *frame
+	layers []*tensor.Dense
+}
+
 // method fits the detector on the features of the training images.
 func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Method, error) {
 	net := newNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
 	defer net.close()
 	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
-		return stream(ctx, f, "method", train, func(fr *frame) ([]*tensor.Dense, error) {
+		return stream(ctx, f, "method", train, func(fr *frame) (learned, error) {
 			h, w := fr.size()
-			layers, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{f.bb.Normalize(fr.y)})
+			layers, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{fr.normalized(f.bb)})
 			for _, l := range layers {
 				if err == nil && !finite(nd.Data(l)) {
 					err = fmt.Errorf("engine: %s gives %w", f.bb.Name(), backbone.ErrNotFinite)
 				}
 			}
-			return layers, err
-		}, visit)
+			return learned{fr, layers}, err
+		}, func(l learned) error {
+			f.seeing = l.from
+			return visit(l.layers)
+		})
 	}
 	kind, err := family(f.o.Method)
 	if err != nil {
@@ -448,6 +500,9 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Metho
 				f.o.Training(p)
 			}
 		},
+	}
+	if f.inspect != nil {
+		fitting.Where = func(h, w int) []bool { return f.seeing.grid(h, w) }
 	}
 	if f.o.Device != nil {
 		fitting.KCentre = f.kCentre

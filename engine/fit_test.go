@@ -2,9 +2,11 @@ package engine
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"f2pad/engine/dataset"
+	"f2pad/engine/refine"
 
 	"github.com/stretchr/testify/require"
 )
@@ -48,4 +50,34 @@ func TestModelsRememberTrainingImages(t *testing.T) {
 	none, err := Fit(t.Context(), p.data.Train, FitOptions{Method: "padim", Remember: -1, Paintings: fewPaintings}, nil)
 	require.NoError(t, err)
 	require.Empty(t, none.memory)
+}
+
+// A model of images that are not square does all that one of squares does.
+func TestModelsThatAreNotSquare(t *testing.T) {
+	p := fixture(t)
+	for _, method := range methods() {
+		t.Run(method, func(t *testing.T) {
+			size := Size{Px: 48, Wide: 80, KeepAspect: method == "patchcore"}
+			m, err := Fit(t.Context(), p.data.Train, FitOptions{Method: method, Size: size, Seed: 5, Paintings: 3}, nil)
+			require.NoError(t, err)
+			if shape := m.method.Shape(); shape.H > 0 {
+				require.Equal(t, [2]int{12, 20}, [2]int{shape.H, shape.W})
+			}
+			path := filepath.Join(t.TempDir(), "m")
+			_, err = m.Save(path)
+			require.NoError(t, err)
+			again, err := Load(path)
+			require.NoError(t, err)
+			require.Equal(t, size, again.Info.Size)
+			all := Options{Maps: Kinds()}
+			got := scored(t, m, all, p.few[:2])
+			requireSame(t, got, scored(t, again, all, p.few[:2]))
+			for _, r := range got {
+				require.Equal(t, []int{96, 96}, []int(r.Maps[refine.F2PAD].Shape()))
+			}
+		})
+	}
+	require.Equal(t, "48x80 (HxW), aspect kept", Size{Px: 48, Wide: 80, KeepAspect: true}.String())
+	_, err := Fit(t.Context(), nil, FitOptions{Method: "padim", Size: Size{Wide: 80}}, nil)
+	require.EqualError(t, err, "engine: size.wide needs a size.px above 0")
 }

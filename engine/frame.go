@@ -18,6 +18,10 @@ type frame struct {
 	top, left        int
 	height, width    int // of the crop
 	nativeH, nativeW int
+
+	inside    []bool // [H,W]: what is inspected; nil: all of the image
+	inspected []bool // the same in the image's own pixels
+	learned   []bool // [H,W]: what the model learned from, if that is a part
 }
 
 // maxFrame bounds the pixels of the frame of an image of native size, by its own pixels: thin images may grow to several times
@@ -31,15 +35,15 @@ func maxFrame(pixels int) int {
 func layFrame(h, w int, size Size, multiple, least int) (f *frame, H, W int, err error) {
 	f = &frame{nativeH: h, nativeW: w, height: h, width: w}
 	if !size.Native() {
-		f.height, f.width = size.Px, size.Px
+		f.height, f.width = size.sides()
 		if size.KeepAspect {
-			f.height, f.width = fitInside(h, w, size.Px)
+			f.height, f.width = fitInside(h, w, f.height, f.width)
 		}
 	}
 	H, W = roundUp(max(f.height, least), multiple), roundUp(max(f.width, least), multiple)
 	if size.KeepAspect && !size.Native() {
-		H = roundUp(max(size.Px, least), multiple)
-		W = H
+		H, W = size.sides()
+		H, W = roundUp(max(H, least), multiple), roundUp(max(W, least), multiple)
 		f.top, f.left = (H-f.height)/2, (W-f.width)/2
 	}
 	if most := maxFrame(h * w); size.Native() && W > most/H {
@@ -71,20 +75,30 @@ func newFrame(im *imageio.Image, size Size, multiple, least int) (*frame, error)
 
 func (f *frame) size() (h, w int) { s := f.y.Shape(); return s[1], s[2] }
 
-// native brings a map of the frame back to the image's own size.
+// native brings a map of the frame back to the image's own size. It is 0 where the image is not inspected.
 func (f *frame) native(m []float32) *tensor.Dense {
 	H, W := f.size()
 	crop := nd.Data(imageio.Crop(nd.Wrap(m, 1, H, W), f.top, f.left, f.height, f.width))
 	if f.height != f.nativeH || f.width != f.nativeW {
 		crop = imageio.ResizeMap(crop, f.height, f.width, f.nativeH, f.nativeW)
 	}
+	blank(crop, f.inspected)
 	return nd.Wrap(crop, f.nativeH, f.nativeW)
 }
 
-// cells calls visit with the index of each grid cell whose centre lies on the image itself, not on padding.
+// cells calls visit with the index of each grid cell whose centre lies on the image itself, not on padding; of an image of which
+// a part is inspected, with that of each cell that has a pixel there.
 func (f *frame) cells(stride int, visit func(v int)) {
 	H, W := f.size()
 	h, w := H/stride, W/stride
+	if f.inside != nil {
+		for v, in := range f.grid(h, w) {
+			if in {
+				visit(v)
+			}
+		}
+		return
+	}
 	inside := func(cell, first, extent int) bool {
 		centre2 := 2*cell*stride + stride - 1 // twice the centre's pixel coordinate
 		return centre2 >= 2*first && centre2 <= 2*(first+extent-1)
@@ -115,12 +129,12 @@ func (f *frame) seed(model uint64) uint64 {
 	return h.Sum64() ^ model*0x9e3779b97f4a7c15
 }
 
-// fitInside scales h x w so that the longer side is px.
-func fitInside(h, w, px int) (int, int) {
-	if h >= w {
-		return px, max(1, (w*px+h/2)/h)
+// fitInside scales h x w so that it just fits into H x W.
+func fitInside(h, w, H, W int) (int, int) {
+	if h*W >= w*H {
+		return H, max(1, (w*H+h/2)/h)
 	}
-	return max(1, (h*px+w/2)/w), px
+	return max(1, (h*W+w/2)/w), W
 }
 
 func roundUp(n, k int) int { return (n + k - 1) / k * k }

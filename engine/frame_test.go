@@ -35,12 +35,18 @@ func TestFramesReturnMapsToTheImage(t *testing.T) {
 		{"square of an odd size", 50, 90, Size{Px: 61}, false},
 		{"aspect kept, wide", 50, 90, Size{Px: 64, KeepAspect: true}, false},
 		{"aspect kept, tall", 90, 50, Size{Px: 64, KeepAspect: true}, false},
+		{"not square", 50, 90, Size{Px: 44, Wide: 80}, false},
+		{"not square, aspect kept", 50, 90, Size{Px: 64, Wide: 80, KeepAspect: true}, false},
+		{"not square, aspect kept, tall", 90, 50, Size{Px: 64, Wide: 80, KeepAspect: true}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			im := ramp(c.h, c.w)
 			f, err := newFrame(im, c.size, 4, 20)
 			require.NoError(t, err)
 			H, W := f.size()
+			if high, wide := c.size.sides(); high > 0 {
+				require.Equal(t, [2]int{roundUp(high, 4), roundUp(wide, 4)}, [2]int{H, W})
+			}
 			require.Zero(t, H%4)
 			require.Zero(t, W%4)
 			require.GreaterOrEqual(t, min(H, W), 20)

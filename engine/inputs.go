@@ -15,17 +15,19 @@ type Inputs struct {
 	Colour int    `json:"colour"`
 	Bits8  int    `json:"bits8"`
 	Bits16 int    `json:"bits16"`
+	Peak16 int    `json:"peak16"` // the brightest sample of those of 16 bits, 0 to 65535
 }
 
 // look is what an image is like, without its pixels.
 type look struct {
 	h, w, depth int
+	peak        int // imageio.Image.Peak
 	grey        bool
 }
 
 func lookOf(im *imageio.Image) look {
 	h, w := im.Size()
-	return look{h, w, im.Depth, im.IsGrey()}
+	return look{h, w, im.Depth, im.Peak, im.IsGrey()}
 }
 
 // add counts an image.
@@ -43,6 +45,7 @@ func (in *Inputs) add(l look) {
 	}
 	if l.depth == 16 {
 		in.Bits16++
+		in.Peak16 = max(in.Peak16, l.peak)
 	} else {
 		in.Bits8++
 	}
@@ -61,6 +64,9 @@ func (in *Inputs) check() error {
 	if min(in.Grey, in.Colour, in.Bits8, in.Bits16) < 0 {
 		return fmt.Errorf("grey, colour, bits8 and bits16 are %d, %d, %d and %d, want none below 0", in.Grey, in.Colour, in.Bits8, in.Bits16)
 	}
+	if in.Peak16 < 0 || in.Peak16 > imageio.MaxWhite {
+		return fmt.Errorf("peak16 is %d, want 0 to %d", in.Peak16, imageio.MaxWhite)
+	}
 	return nil
 }
 
@@ -71,6 +77,7 @@ const (
 	SizeTrait   Trait = "size"   // its width or height is outside of what they had
 	ColourTrait Trait = "colour" // all of them are grey and it is not, or the other way round
 	DepthTrait  Trait = "depth"  // none of them has its bits per sample
+	WhiteTrait  Trait = "white"  // it is brighter than the white level, and clipped there
 )
 
 // Difference is in what, and how, an image differs from those that a model learned from.
@@ -81,11 +88,17 @@ type Difference struct {
 
 // Unlike says in what an image differs from all that the model learned from, so that its scores may mean nothing. Nothing is
 // known of that for models before revision 3.
-func (m *Model) Unlike(im *imageio.Image) []Difference { return m.Info.Inputs.unlike(lookOf(im)) }
+func (m *Model) Unlike(im *imageio.Image) []Difference {
+	return m.Info.Inputs.unlike(lookOf(im), m.Info.WhiteLevel)
+}
 
-func (in *Inputs) unlike(l look) (all []Difference) {
+// unlike is Unlike for inputs whose white level is as given. Of no inputs only that is known.
+func (in *Inputs) unlike(l look, white int) (all []Difference) {
+	if l.peak > white {
+		all = append(all, Difference{WhiteTrait, fmt.Sprintf("has values up to %d; what is above the white level, %d, is taken as that", l.peak, white)})
+	}
 	if in.Grey+in.Colour == 0 {
-		return nil
+		return all
 	}
 	add := func(t Trait, is, were string) {
 		all = append(all, Difference{t, fmt.Sprintf("is %s; the model learned from %s", is, were)})

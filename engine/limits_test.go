@@ -31,6 +31,8 @@ func TestLoadRefusesWhatNoFitSays(t *testing.T) {
 	}{
 		"size.px is 8193":                                                    {"padim", infoSection, inside(8193, "size", "px")},
 		"size.px is -1":                                                      {"padim", infoSection, inside(-1, "size", "px")},
+		"size.wide is 8193":                                                  {"padim", infoSection, inside(8193, "size", "wide")},
+		"size.wide needs":                                                    {"padim", infoSection, inside(64, "size", "wide")},
 		"size.keep_aspect needs":                                             {"padim", infoSection, inside(true, "size", "keep_aspect")},
 		"calibration.q995 is -1e+09":                                         {"padim", infoSection, calibration("q995", -1e9)},
 		"calibration.q995 is 1e+300":                                         {"padim", infoSection, calibration("q995", 1e300)},
@@ -42,6 +44,8 @@ func TestLoadRefusesWhatNoFitSays(t *testing.T) {
 		"calibration.source.from is \"dreams\"":                              {"padim", infoSection, inside("dreams", "calibration", "source", "from")},
 		"calibration.source.images is -2":                                    {"padim", infoSection, inside(-2, "calibration", "source", "images")},
 		"marked_images is 900":                                               {"padim", infoSection, inside(900, "calibration", "pixel_promise", "base", "marked_images")},
+		"white level 0, want 255 to 65535":                                   {"padim", infoSection, inside(0, "white_level")},
+		"inputs.peak16 is 65536":                                             {"padim", infoSection, inside(65536, "inputs", "peak16")},
 		"inputs.width is 9 to 3":                                             {"padim", infoSection, inside([]int{9, 3}, "inputs", "width")},
 		"inputs.grey, colour":                                                {"padim", infoSection, inside(-1, "inputs", "colour")},
 		"calibration.painted_images is -1":                                   {"padim", infoSection, calibration("painted_images", -1)},
@@ -97,8 +101,8 @@ func TestLoadComparesTheGridWithTheSize(t *testing.T) {
 	require.NoError(t, grid(0, 0, 48), "one Gaussian serves any size")
 	require.NoError(t, grid(6, 6, 24))
 	require.NoError(t, grid(5, 5, 8), "the backbone pads small squares to 20 px")
-	require.ErrorContains(t, grid(6, 6, 48), "padim has a grid of 6x6 cells, but size.px 48 makes 12x12")
-	require.ErrorContains(t, grid(6, 5, 24), "padim has a grid of 6x5 cells, but size.px 24 makes 6x6")
+	require.ErrorContains(t, grid(6, 6, 48), "padim has a grid of 6x6 cells, but size.px 48 and wide 0 make 12x12")
+	require.ErrorContains(t, grid(6, 5, 24), "padim has a grid of 6x5 cells, but size.px 24 and wide 0 make 6x6")
 	require.ErrorContains(t, grid(6, 6, 0), "padim has a grid of 6x6 cells, for one size of images, but size.px is 0 (native)")
 }
 
@@ -148,12 +152,14 @@ func TestEnginesBoundTheSquare(t *testing.T) {
 	require.NoError(t, err, "it can be looked at")
 	_, err = New(m, Options{})
 	require.ErrorIs(t, err, imageio.ErrTooLarge)
-	require.ErrorContains(t, err, "squares of 8192 px of all images, from size.px 8192 and the backbone's least side 20 and multiple 4; at most 4096")
+	require.ErrorContains(t, err, "the model makes 8192 x 8192 px of all images, from size.px 8192 and the backbone's least side 20 and multiple 4; at most 4096 a side")
+	_, err = altered(t, "patchcore", infoSection, func(i map[string]any) { in(i, "size")["px"], in(i, "size")["wide"] = 48, 8192 })
+	require.NoError(t, err)
 	e, err := New(m, Options{MaxSide: 8192})
 	require.NoError(t, err)
 	require.NoError(t, e.Close())
 	_, err = Fit(t.Context(), nil, FitOptions{Method: "padim", Size: Size{Px: 5000}}, nil)
-	require.EqualError(t, err, "engine: size 5000 px, want native or 1 to 4096")
+	require.EqualError(t, err, "engine: size.px is 5000, want 0 (native) to 4096")
 }
 
 func TestFitRefusesEffortWithoutBound(t *testing.T) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,28 +15,53 @@ import (
 	"f2pad/engine/backbone"
 	"f2pad/engine/device"
 	"f2pad/engine/exec"
+	"f2pad/engine/imageio"
 	"f2pad/engine/method"
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
+	"f2pad/engine/roi"
 )
 
 // Size says what a model does with an image's size.
 type Size struct {
-	Px         int  `json:"px"`          // side of the square that images are resized to; 0: native, each at its own size
-	KeepAspect bool `json:"keep_aspect"` // fit into the square and pad by reflection instead of stretching
+	Px         int  `json:"px"`          // height that images are resized to; 0: native, each at its own size
+	Wide       int  `json:"wide"`        // width that they are resized to; 0: a square
+	KeepAspect bool `json:"keep_aspect"` // fit into that and pad by reflection instead of stretching
+}
+
+// sides are the height and width that images are resized to; 0 for native ones.
+func (s Size) sides() (h, w int) { return s.Px, cmp.Or(s.Wide, s.Px) }
+
+// check refuses sizes beyond a side; the error begins with what follows "size".
+func (s Size) check(most int) error {
+	switch {
+	case s.Px < 0 || s.Px > most:
+		return fmt.Errorf("px is %d, want 0 (native) to %d", s.Px, most)
+	case s.Wide < 0 || s.Wide > most:
+		return fmt.Errorf("wide is %d, want 0 (a square) to %d", s.Wide, most)
+	case s.Native() && s.Wide != 0:
+		return errors.New("wide needs a size.px above 0")
+	case s.Native() && s.KeepAspect:
+		return errors.New("keep_aspect needs a size.px above 0")
+	}
+	return nil
 }
 
 // Native reports whether images are run at their own size.
 func (s Size) Native() bool { return s.Px == 0 }
 
 func (s Size) String() string {
+	text := fmt.Sprint(s.Px)
 	switch {
 	case s.Native():
 		return "native"
-	case s.KeepAspect:
-		return fmt.Sprintf("%d, aspect kept", s.Px)
+	case s.Wide != 0:
+		text = fmt.Sprintf("%dx%d (HxW)", s.Px, s.Wide)
 	}
-	return fmt.Sprint(s.Px)
+	if s.KeepAspect {
+		text += ", aspect kept"
+	}
+	return text
 }
 
 // Model is a fitted detector with all that scoring needs. It is immutable and safe for concurrent use.
@@ -44,13 +70,14 @@ type Model struct {
 	backbone backbone.Backbone
 	method   method.Method
 	memory   []*refine.Normal // remembered normal images in the model's space
+	roi      *roi.Region      // what is inspected of images; nil: everything
 	hash     string
 }
 
 // Revision is that of ModelInfo and of a model's sections as a whole: one more when a field or a kind of section comes, goes or
 // means something else. infoOf then says what the older revisions mean by it. Methods, backbones and the refinement have
 // revisions of their own.
-const Revision = 3
+const Revision = 4
 
 // ModelInfo is what a model records about itself.
 type ModelInfo struct {
@@ -65,8 +92,10 @@ type ModelInfo struct {
 	HeldOut     int            `json:"held_out_images"` // normal images kept back for the calibration
 	TrainSHA256 string         `json:"train_sha256"`    // over the files used, in order
 	Executor    exec.Info      `json:"executor"`
-	Device      device.Info    `json:"device"` // that fitted and calibrated it
-	Inputs      Inputs         `json:"inputs"` // what the images were like, those held out among them
+	Device      device.Info    `json:"device"`      // that fitted and calibrated it
+	Inputs      Inputs         `json:"inputs"`      // what the images were like, those held out among them
+	WhiteLevel  int            `json:"white_level"` // sample of images of 16 bits that is taken as 1, as all that is brighter
+	ROI         ROI            `json:"roi"`
 	Refine      refine.Options `json:"refine"`
 	Calibration Calibration    `json:"calibration"`
 }
@@ -127,9 +156,12 @@ const (
 )
 
 // infoOf returns the defaults of a revision. The first had no scale of maps, with which no refinement of today goes, and took
-// all pixel thresholds by rate.
+// all pixel thresholds by rate; before the fourth, images of 16 bits were taken to use all of them.
 func infoOf(revision int) *ModelInfo {
 	i := &ModelInfo{}
+	if revision < 4 {
+		i.WhiteLevel = imageio.MaxWhite
+	}
 	if revision == 1 {
 		i.Calibration.MapQ995 = 1
 	}
@@ -228,6 +260,9 @@ func (m *Model) Save(path string) (string, error) {
 		return "", fmt.Errorf("engine: %s: %w", path, err)
 	}
 	if err := m.method.Save(w); err != nil {
+		return "", fmt.Errorf("engine: %s: %w", path, err)
+	}
+	if err := saveROI(w, m.roi); err != nil {
 		return "", fmt.Errorf("engine: %s: %w", path, err)
 	}
 	for i, n := range m.memory {
@@ -335,6 +370,9 @@ func FromArtifact(f *artifact.File) (*Model, error) {
 	if m.method, err = kind.Load(f); err != nil {
 		return nil, err
 	}
+	if m.roi, err = loadROI(f, m.Info.ROI); err != nil {
+		return nil, err
+	}
 	for i := 0; f.Has(memorySection(i)); i++ {
 		data, shape, err := f.Uint8(memorySection(i), -1, -1, -1)
 		if err != nil {
@@ -357,17 +395,20 @@ func (i *ModelInfo) check() error {
 	if err := oneOf("method", i.Method, Methods()); err != nil {
 		return err
 	}
-	if i.Size.Px < 0 || i.Size.Px > maxSide {
-		return fmt.Errorf("engine: size.px is %d, want 0 (native) to %d", i.Size.Px, maxSide)
-	}
-	if i.Size.Native() && i.Size.KeepAspect {
-		return errors.New("engine: size.keep_aspect needs a size.px above 0")
+	if err := i.Size.check(maxSide); err != nil {
+		return fmt.Errorf("engine: size.%w", err)
 	}
 	if err := i.Calibration.check(); err != nil {
 		return fmt.Errorf("engine: calibration.%w", err)
 	}
 	if err := i.Inputs.check(); err != nil {
 		return fmt.Errorf("engine: inputs.%w", err)
+	}
+	if err := checkWhite(i.WhiteLevel); err != nil {
+		return err
+	}
+	if err := i.ROI.check(); err != nil {
+		return fmt.Errorf("engine: roi.%w", err)
 	}
 	if i.Refine.Revision < 1 {
 		return errors.New("engine: no options of the refinement")
@@ -469,19 +510,22 @@ func (m *Model) agree() error {
 	if m.Info.Size.Native() {
 		return fmt.Errorf("engine: %s has a grid of %dx%d cells, for one size of images, but size.px is 0 (native)", m.Info.Method, shape.H, shape.W)
 	}
-	if side := m.side() / m.backbone.Stride(); shape.H != side || shape.W != side {
-		return fmt.Errorf("engine: %s has a grid of %dx%d cells, but size.px %d makes %dx%d", m.Info.Method, shape.H, shape.W, m.Info.Size.Px, side, side)
+	h, w := m.Info.Size.padded(m.backbone)
+	if h, w = h/m.backbone.Stride(), w/m.backbone.Stride(); shape.H != h || shape.W != w {
+		return fmt.Errorf("engine: %s has a grid of %dx%d cells, but size.px %d and wide %d make %dx%d", m.Info.Method, shape.H, shape.W,
+			m.Info.Size.Px, m.Info.Size.Wide, h, w)
 	}
 	return nil
 }
 
-// side is that of the square that images become, padding included; of a model of native size, of the least.
-func (m *Model) side() int {
-	return roundUp(max(m.Info.Size.Px, m.backbone.MinSide()), m.backbone.Multiple())
+// padded is the height and width that images become for a backbone, padding included; of native size, the least.
+func (s Size) padded(bb backbone.Backbone) (h, w int) {
+	h, w = s.sides()
+	return roundUp(max(h, bb.MinSide()), bb.Multiple()), roundUp(max(w, bb.MinSide()), bb.Multiple())
 }
 
-// maxSide is the largest square that images can be resized to; DefaultMaxSide the largest that an engine takes unless it is
-// told otherwise: an image of it takes some 2 GB while it is scored.
+// maxSide is the longest side that images can be resized to; DefaultMaxSide the longest that an engine takes unless it is
+// told otherwise: an image of its square takes some 2 GB while it is scored.
 const (
 	maxSide        = 8192
 	DefaultMaxSide = 4096

@@ -31,6 +31,7 @@ type scorer struct {
 	maps  func(s []float32, n, h, w, H, W int, dst []float32) error // makes those of scores
 	norms []backbone.Affine
 
+	frames   []*frame        // of the images as they were given
 	scores   *tensor.Dense   // [N,h,w] of the images as they were given
 	given    *tensor.Dense   // [N,3,H,W] the images as they were given, with
 	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
@@ -54,7 +55,33 @@ func (s *scorer) start(ctx context.Context, x *tensor.Dense, image []float32) (*
 	}
 	sh := x.Shape()
 	s.scores = nd.New(sh[0], sh[2]/s.Stride(), sh[3]/s.Stride())
-	return s.scores, s.score(ctx, f, &method.Result{S: s.scores, Image: image})
+	return s.scores, s.score(ctx, f, &method.Result{S: s.scores, Image: image, Inside: s.inside(sh[2]/s.Stride(), sh[3]/s.Stride())})
+}
+
+// inside says which cells of the images' grids are inspected; nil: all.
+func (s *scorer) inside(h, w int) []bool {
+	if !slices.ContainsFunc(s.frames, func(f *frame) bool { return f.inside != nil }) {
+		return nil
+	}
+	all := slices.Repeat([]bool{true}, len(s.frames)*h*w)
+	for i, f := range s.frames {
+		if f.inside != nil {
+			copy(all[i*h*w:], f.grid(h, w))
+		}
+	}
+	return all
+}
+
+// ownMaps makes the method's own maps [K,H,W] of the scores x [K,h,w] of variants of images. What is not inspected takes no part in
+// them: scores there are replaced.
+func (s *scorer) ownMaps(images []int, x []float32, h, w, H, W int, dst []float32) error {
+	for k, i := range images {
+		spread(x[k*h*w:][:h*w], s.frames[i].grid(h, w), h, w)
+	}
+	if err := s.maps(x, len(images), h, w, H, W, dst); err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	return nil
 }
 
 func (s *scorer) score(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
@@ -83,8 +110,8 @@ func (s *scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where [
 	if err := s.score(ctx, f, r); err != nil {
 		return err
 	}
-	if err := s.maps(nd.Data(r.S), K, h, w, H, W, nd.Data(v)); err != nil {
-		return fmt.Errorf("engine: %w", err)
+	if err := s.ownMaps(images, nd.Data(r.S), h, w, H, W, nd.Data(v)); err != nil {
+		return err
 	}
 	for p, b := range nd.Data(v) {
 		nd.Data(v)[p] = float32(s.rank.z(b))
@@ -139,10 +166,16 @@ func (s *scorer) newPlan(where []bool, N, h, w int) *plan {
 }
 
 // Gradient implements refine.Scorer. The network runs on windows around the wanted cells only, and their gradients are
-// added in a fixed order. Calls with the same where share what they prepare; the scorer is for one goroutine.
+// added in a fixed order. Cells that are not inspected have no energy. Calls with the same where share what they prepare; the scorer is for one goroutine.
 func (s *scorer) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e refine.Energy, energy []float64, dx *tensor.Dense) error {
 	st := s.Stride()
 	N, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
+	if inside := s.inside(H/st, W/st); inside != nil {
+		where = slices.Clone(where)
+		for v := range where {
+			where[v] = where[v] && inside[v]
+		}
+	}
 	if s.plan == nil || !slices.Equal(s.plan.where, where) {
 		s.plan = s.newPlan(where, N, H/st, W/st)
 	}

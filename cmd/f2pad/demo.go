@@ -40,7 +40,7 @@ func (p *program) demonstrate(ctx context.Context, dir, network string, o synth.
 	if err != nil {
 		return err
 	}
-	if err := p.fitModel(ctx, d.Train, engine.FitOptions{Method: "patchcore", Backbone: network, Program: version()}, model); err != nil {
+	if err := p.fitModel(ctx, d.Train, engine.FitOptions{Method: "patchcore", Backbone: network, Program: version()}, nil, model); err != nil {
 		return err
 	}
 	return p.evaluate(ctx, evalOptions{data: data, model: model, report: filepath.Join(dir, "report.html"), worst: worstListed})

@@ -116,8 +116,14 @@ func (p *program) computing() (engine.Options, error) {
 func (p *program) unlike() func(dataset.Item, engine.Difference) {
 	told := map[engine.Trait]bool{}
 	return func(it dataset.Item, d engine.Difference) {
-		if !told[d.Trait] {
-			told[d.Trait] = true
+		if told[d.Trait] {
+			return
+		}
+		told[d.Trait] = true
+		switch d.Trait {
+		case engine.WhiteTrait:
+			p.ui.Warn(fmt.Sprintf("%s %s: fit with a higher --white-level to see more; further images like it are not named", it.Path, d.Text))
+		default:
 			p.ui.Warn(fmt.Sprintf("%s %s: its scores may mean nothing; further images of another %s are not named", it.Path, d.Text, d.Trait))
 		}
 	}

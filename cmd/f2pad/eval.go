@@ -34,6 +34,7 @@ type evalOptions struct {
 	image, pixel                         *float64 // thresholds in place of the model's
 	regions                              region.Options
 	worst                                int
+	roi                                  regionFile
 }
 
 func (p *program) eval() *cobra.Command {
@@ -69,6 +70,7 @@ differences hold with 95 %: they come from 1,000 resamples of the images, the sa
 	f.BoolVar(&o.spread, "spread", false, "take the images of --limit at even distances by name, not the first")
 	thresholdFlags(f, &o.image, &o.pixel)
 	regionFlags(f, &o.regions)
+	o.roi.flag(f, "measure in this region of interest only, and in the model's if it has one")
 	o.worst = worstListed
 	f.Var(number{&o.worst, 0, mostImages}, "worst", "list this many of the images that the model does worst on")
 	f.StringVar(&o.report, "report", "", "HTML `FILE` to write: tables, charts and gallery in one")
@@ -94,6 +96,7 @@ type evaluation struct {
 	Images    counts           `json:"images"`
 	Decisions metric.Decisions `json:"decisions"`
 	Regions   region.Options   `json:"regions"`
+	ROI       *string          `json:"roi"` // SHA-256 of the file of --roi; null: the model's
 	Worst     []worst          `json:"worst"`
 	Remarks   []string         `json:"remarks"`
 	decided   *report.Decisions
@@ -181,6 +184,9 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 		return err
 	}
 	p.ignored(data)
+	if err := o.roi.read(p); err != nil {
+		return err
+	}
 	if len(data.Test) == 0 {
 		return fmt.Errorf("%s: no test images", o.data)
 	}
@@ -191,7 +197,7 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if err != nil {
 		return err
 	}
-	opts.Maps, opts.ImageThreshold, opts.PixelThreshold = o.maps, o.image, o.pixel
+	opts.Maps, opts.ImageThreshold, opts.PixelThreshold, opts.ROI = o.maps, o.image, o.pixel, o.roi.region
 	run := engine.EvalOptions{
 		Options: opts, Limit: o.limit, Spread: o.spread, Progress: p.progress,
 		Regions: o.regions, Worst: o.worst,
@@ -211,7 +217,7 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	result := evaluation{
 		Rows: found.Rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Executor.Info(), Device: deviceOf(opts), Notices: p.notices,
 		Images:    counts{len(found.Good), len(found.Bad), found.WithMask},
-		Decisions: found.Decisions, Regions: o.regions, Worst: []worst{}, Remarks: append([]string{}, found.Remarks...),
+		Decisions: found.Decisions, Regions: o.regions, ROI: o.roi.sha256, Worst: []worst{}, Remarks: append([]string{}, found.Remarks...),
 		decided: &report.Decisions{
 			Decisions: found.Decisions, Good: found.Good, Bad: found.Bad, WithMask: found.WithMask, Images: found.Images,
 		},
@@ -229,7 +235,7 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	if o.report != "" {
 		r := report.Report{
 			Title: "F2PAD on " + filepath.Base(filepath.Clean(o.data)), Date: time.Now().Format("2 January 2006, 15:04"),
-			Run: facts(o, m, result), Rows: found.Rows, Notes: notes(o, result), Decisions: result.decided,
+			Run: facts(o, m, result), Rows: found.Rows, Notes: notes(o, m, result), Decisions: result.decided,
 			Gallery: g.choose(), Empty: empty(result),
 		}
 		r.Crossing, r.Left = g.crossing()
@@ -252,13 +258,19 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 }
 
 // notes are what a reader of the report has to know about its figures.
-func notes(o evalOptions, e evaluation) []string {
+func notes(o evalOptions, m *engine.Model, e evaluation) []string {
 	var out []string
 	if o.image != nil {
 		out = append(out, "The image threshold was given (--threshold): it is not the model's.")
 	}
 	if o.pixel != nil {
 		out = append(out, "The pixel threshold was given (--pixel-threshold): what is called label-free here is measured at it.")
+	}
+	if i := m.Info.ROI; i.Pixels > 0 {
+		out = append(out, fmt.Sprintf("Only what lies in the model's region of interest counts, %.3g %% of an image.", 100*float64(i.Pixels)/float64(i.Width*i.Height)))
+	}
+	if o.roi.path != "" {
+		out = append(out, fmt.Sprintf("Only what lies in the region of interest %s counts (--roi).", o.roi.path))
 	}
 	if o.regions != (region.Options{}) {
 		out = append(out, fmt.Sprintf("Masks at the pixel threshold were changed before they were measured: gaps closed by a disc of %d px, holes filled: %t, "+

@@ -16,6 +16,7 @@ import (
 	"f2pad/engine/backbone/pretrained"
 	"f2pad/engine/dataset"
 	"f2pad/engine/method"
+	"f2pad/engine/roi"
 
 	"github.com/spf13/cobra"
 )
@@ -25,6 +26,8 @@ func (p *program) fit() *cobra.Command {
 		Backbone: engine.Backbones()[0], Size: engine.Size{Px: 256}, Program: version(),
 	}
 	var data, images, out string
+	var region regionFile
+	var dry bool
 	pre := preprocessing{Preprocess: backbone.ImageNet}
 	cmd := &cobra.Command{
 		Use:   "fit (--data DIR | --images DIR) --method padim|patchcore|cflow --out MODEL",
@@ -39,9 +42,17 @@ end and by inspect. 'f2pad calibrate' sets them anew from other images, without 
 
 Images that are the same as others are left out, with a warning: one that is held out of a fit must not be one that it knows.
 
---size PX stretches every image to a square, as the literature does; with --keep-aspect it is padded by reflection instead.
+--size PX stretches every image to a square, as the literature does, --size HxW to that height and width; with --keep-aspect it is
+padded by reflection instead.
 --size native runs every image at its own size, which keeps defects that shrinking would lose: choose it where they are
 only a few pixels wide. PaDiM then shares one Gaussian among all locations.
+
+Cameras of 10, 12 or 14 bits write images of 16. --white-level is the value that is white, 4095 for 12 bits: the model and every
+picture that is made with it take it for that, and what is brighter, too (a warning says so). auto finds it from the images.
+Images of 8 bits are white at 255.
+
+--roi FILE is for parts that lie in the same place in every image: the region in which they are inspected, an image that is white there
+or polygons in JSON (docs/scripting.md). Images must have its aspect; they are resized with it.
 
 --backbone takes the name of a network ('f2pad backbones' lists them): scatter, which is built in and serves textures, or a
 trained one, which 'make backbones' fetches and which is the choice for real work. It also takes any network as an ONNX file.
@@ -51,6 +62,9 @@ From torchvision, for example:
   torch.onnx.export(net, torch.zeros(1, 3, 256, 256), "resnet18.onnx", dynamo=False)
 
 The model remembers where the file is, and its hash; score and eval look for it there and beside the model.
+
+--dry-run goes through the steps of a fit with four of the images and says what it will take, within a factor of two or so. A fit of 100 images
+and more that takes longer than a minute says the same when it begins.
 
 cflow is trained, for some minutes. What it has learned so far is kept beside MODEL, in MODEL.part; a fit that was interrupted
 goes on from there when it is started again with the same images and options, and ends with the same model.`,
@@ -89,10 +103,19 @@ goes on from there when it is started again with the same images and options, an
 			if err := overwrites(out, items); err != nil {
 				return err
 			}
+			if err := region.read(p); err != nil {
+				return err
+			}
+			if dry {
+				if err := p.prepare(&o, region.region); err != nil {
+					return err
+				}
+				return p.dryRun(ctx, items, o)
+			}
 			if err := writable(out); err != nil {
 				return err
 			}
-			return p.fitModel(ctx, items, o, out)
+			return p.fitModel(ctx, items, o, region.region, out)
 		}),
 	}
 	f := cmd.Flags()
@@ -104,11 +127,14 @@ goes on from there when it is started again with the same images and options, an
 	f.StringSliceVar(&o.Layers, "layers", nil, "`NAMES` of the network's layers that make the features; f2pad inspect lists an ONNX file's")
 	pre.flags(f)
 	f.Var(choice{&o.Profile, engine.Profiles()}, "profile", "tradition whose conventions the method follows; default: the method's own, f2pad, or compact of cflow")
-	f.Var(modelSize{&o.Size.Px}, "size", "side of the square that images are resized to, or native")
-	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to the square by reflection instead of stretching")
+	f.Var(modelSize{&o.Size}, "size", "what images are resized to, a square or height x width, or native")
+	f.BoolVar(&o.Size.KeepAspect, "keep-aspect", false, "pad to that by reflection instead of stretching")
+	f.Var(whiteLevel{&o.WhiteLevel}, "white-level", "sample of 16-bit images that is white; auto: the least 255, 511, ... 65535 that the images do not exceed")
+	region.flag(f, "region of interest, outside of which nothing is learned, scored or drawn; the model keeps it")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of every random choice")
 	rateFlags(f, &o.ImageFPR, &o.PixelFPR, "0.05", "0.01")
 	f.StringVar(&out, "out", "", "`MODEL` file to write (required)")
+	f.BoolVar(&dry, "dry-run", false, "say what the fit will take, in time and memory, and stop")
 	cmd.MarkFlagsOneRequired("data", "images")
 	cmd.MarkFlagsMutuallyExclusive("data", "images")
 	required(cmd, "method", "out")
@@ -144,13 +170,24 @@ func overwrites(path string, items []dataset.Item) error {
 	return nil
 }
 
-// fitModel fits a model, writes it to path and says what was learned.
-func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, path string) error {
-	err := p.resolve(&o)
-	if err != nil {
+// prepare finds the network and what to compute on.
+func (p *program) prepare(o *engine.FitOptions, region *roi.Region) (err error) {
+	if err := p.resolve(o); err != nil {
 		return err
 	}
 	if o.Options, err = p.computing(); err != nil {
+		return err
+	}
+	o.ROI = region
+	return nil
+}
+
+// fitModel fits a model, writes it to path and says what was learned.
+func (p *program) fitModel(ctx context.Context, items []dataset.Item, o engine.FitOptions, region *roi.Region, path string) error {
+	if err := p.prepare(&o, region); err != nil {
+		return err
+	}
+	if err := p.foretell(ctx, items, o); err != nil {
 		return err
 	}
 	o.Progress, o.Training = p.progress, p.training()

@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"f2pad/engine"
+	"f2pad/engine/imageio"
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
+	"f2pad/engine/roi"
 
 	"github.com/spf13/pflag"
 )
@@ -151,8 +153,8 @@ func regionFlags(f *pflag.FlagSet, o *region.Options) {
 
 const mostClose = 1000 // px
 
-// modelSize is the flag --size of fit: "native" or pixels.
-type modelSize struct{ px *int }
+// modelSize is the flag --size of fit: "native", the side of a square or height x width, in pixels.
+type modelSize struct{ size *engine.Size }
 
 const (
 	native           = "native"
@@ -160,24 +162,88 @@ const (
 )
 
 func (m modelSize) Set(s string) error {
+	m.size.Px, m.size.Wide = 0, 0
 	if s == native {
-		*m.px = 0
 		return nil
 	}
-	if (number{m.px, minSize, engine.DefaultMaxSide}).Set(s) != nil {
-		return fmt.Errorf("must be %s or a number of pixels from %d to %d", native, minSize, engine.DefaultMaxSide)
+	high, wide, both := strings.Cut(s, "x")
+	err := number{&m.size.Px, minSize, engine.DefaultMaxSide}.Set(high)
+	if err == nil && both {
+		err = number{&m.size.Wide, minSize, engine.DefaultMaxSide}.Set(wide)
+	}
+	if err != nil {
+		return fmt.Errorf("must be %s or PX or HxW (height x width), pixels from %d to %d", native, minSize, engine.DefaultMaxSide)
+	}
+	if m.size.Wide == m.size.Px {
+		m.size.Wide = 0 // a square by another name
 	}
 	return nil
 }
 
 func (m modelSize) String() string {
-	if m.px == nil || *m.px == 0 {
+	switch {
+	case m.size == nil || m.size.Native():
 		return native
+	case m.size.Wide != 0:
+		return fmt.Sprintf("%dx%d", m.size.Px, m.size.Wide)
 	}
-	return strconv.Itoa(*m.px)
+	return strconv.Itoa(m.size.Px)
 }
 
-func (m modelSize) Type() string { return "PX|native" }
+func (m modelSize) Type() string { return "PX|HxW|native" }
+
+// regionFile is the flag --roi.
+type regionFile struct {
+	path   string
+	region *roi.Region // nil: none was given
+	sha256 *string     // of the file
+}
+
+func (r *regionFile) flag(f *pflag.FlagSet, usage string) {
+	f.StringVar(&r.path, "roi", "", usage+": `FILE` with a mask, white where it is, or with polygons (.json)")
+}
+
+// read reads the file, if there is one.
+func (r *regionFile) read(p *program) error {
+	if r.path == "" {
+		return nil
+	}
+	var err error
+	if r.region, err = roi.Read(r.path, imageio.Limits{MaxBytes: int64(p.imageMemory) << 20}); err != nil {
+		return fmt.Errorf("--roi %w", err)
+	}
+	print, err := engine.TakeFingerprint(r.path)
+	if err != nil {
+		return fmt.Errorf("--roi %w", err)
+	}
+	r.sha256 = &print.SHA256
+	return nil
+}
+
+// whiteLevel is the flag --white-level of fit.
+type whiteLevel struct{ level *int }
+
+const autoWhite = "auto"
+
+func (l whiteLevel) Set(s string) error {
+	if s == autoWhite {
+		*l.level = 0
+		return nil
+	}
+	if (number{l.level, engine.LeastWhite, imageio.MaxWhite}).Set(s) != nil {
+		return fmt.Errorf("must be %s or a whole number from %d to %d", autoWhite, engine.LeastWhite, imageio.MaxWhite)
+	}
+	return nil
+}
+
+func (l whiteLevel) String() string {
+	if l.level == nil || *l.level == 0 {
+		return autoWhite
+	}
+	return strconv.Itoa(*l.level)
+}
+
+func (l whiteLevel) Type() string { return "N|auto" }
 
 // The values of --refine and the maps they stand for.
 var refineNames = []string{"none", string(refine.Residual), string(refine.F2PAD)}

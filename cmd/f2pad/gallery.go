@@ -50,6 +50,7 @@ func (g *gallery) add(c *engine.Case) error {
 	if err != nil {
 		return err
 	}
+	img.Dim(c.Inspected)
 	e := report.Entry{
 		Category: c.Item.Class, ID: c.Item.ID, Normal: c.Normal(), Score: c.Score, Threshold: c.ImageThreshold,
 	}

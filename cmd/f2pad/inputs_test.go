@@ -3,14 +3,19 @@ package main
 import (
 	"bytes"
 	"image"
+	"image/color"
 	"image/jpeg"
 	"image/png"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"f2pad/engine/imageio"
+	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )
@@ -76,12 +81,12 @@ func TestFitAndEvalSayWhatIsOdd(t *testing.T) {
 	put(t, test, map[string][]byte{"z.jpg": goodImage(t), "z.gif": nil})
 	ignored := "warning: ignored 2 files whose names do not end as an image's do: " + filepath.Join(train, "notes.txt") + ", " + filepath.Join(test, "z.gif") + "\n"
 
-	r := f2pad(t, "fit", "--data", dir, "--method", "padim", "--size", "64", "--out", filepath.Join(t.TempDir(), "m"))
+	r := f2pad(t, "fit", "--data", dir, "--method", "padim", "--size", "32", "--out", filepath.Join(t.TempDir(), "m"))
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Equal(t, 1, strings.Count(r.err, "warning: "+filepath.Join(train, "z.tif")+": named .tif but holds PNG data\n"), r.err)
 	require.Contains(t, r.err, ignored)
 
-	r = f2pad(t, "fit", "--images", train, "--method", "padim", "--size", "64", "--out", filepath.Join(t.TempDir(), "m"))
+	r = f2pad(t, "fit", "--images", train, "--method", "padim", "--size", "32", "--out", filepath.Join(t.TempDir(), "m"))
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Contains(t, r.err, "warning: ignored a file whose name does not end as an image's does: "+filepath.Join(train, "notes.txt"))
 
@@ -111,6 +116,59 @@ func TestALineTooLongIsAnInputThatFailed(t *testing.T) {
 	require.Equal(t, "line 2 on standard input", all[1]["image"])
 	require.Equal(t, hole, all[2]["image"])
 	require.Contains(t, all[2], "image_score")
+}
+
+// times16 writes an image of 8 bits anew with 16, every sample factor times as large.
+func times16(t *testing.T, from, to string, factor int) {
+	t.Helper()
+	im, err := imageio.Decode(from, imageio.Limits{})
+	require.NoError(t, err)
+	h, w := im.Size()
+	pix, deep := nd.Data(im.RGB()), image.NewRGBA64(image.Rect(0, 0, w, h))
+	sample := func(at int) uint16 { return uint16(int(pix[at]*255+0.5) * factor) }
+	for p := range h * w {
+		deep.SetRGBA64(p%w, p/w, color.RGBA64{R: sample(p), G: sample(h*w + p), B: sample(2*h*w + p), A: 65535})
+	}
+	require.NoError(t, imageio.WritePNG(to, deep))
+}
+
+// TestImagesOfACameraOf12BitsAreShownInFull: the white level is found, recorded and told of, and so is what is brighter.
+func TestImagesOfACameraOf12BitsAreShownInFull(t *testing.T) {
+	setup(t)
+	train, photos := t.TempDir(), t.TempDir()
+	good, err := filepath.Glob(filepath.Join(data(), "train", "good", "*.png"))
+	require.NoError(t, err)
+	for _, path := range good {
+		times16(t, path, filepath.Join(train, filepath.Base(path)), 16)
+	}
+	hole := filepath.Join(data(), "test", "hole", "000.png")
+	times16(t, hole, filepath.Join(photos, "a.png"), 16)
+	for _, name := range []string{"b.png", "c.png"} {
+		times16(t, hole, filepath.Join(photos, name), 100)
+	}
+	m, out := filepath.Join(t.TempDir(), "m"), t.TempDir()
+	r := f2pad(t, "fit", "--images", train, "--method", "padim", "--size", "32", "--out", m)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Regexp(t, `(?m)^white level  4095 of 16-bit images; the brightest that was learned from has \d+$`, r.out)
+	require.NotContains(t, r.err, "warning")
+	require.Equal(t, exitOK, f2pad(t, "fit", "--images", data()+"/train/good", "--method", "padim", "--size", "32", "--out", m+"8").code)
+	require.NotContains(t, f2pad(t, "inspect", m+"8").out, "white level")
+
+	r = f2pad(t, "score", "--model", m, "--out", out, "--overlays", "--refine", "none", "--pixel-threshold", "1e9", photos)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Equal(t, 1, strings.Count(r.err, "warning: "), r.err)
+	require.Regexp(t, `b.png has values up to \d+; what is above the white level, 4095, is taken as that: fit with a higher --white-level`, r.err)
+	over, err := imageio.Decode(filepath.Join(out, lines(t, out)[0]["overlay"].(string)), imageio.Limits{})
+	require.NoError(t, err)
+	was, err := imageio.Decode(hole, imageio.Limits{})
+	require.NoError(t, err)
+	same := 0
+	for i, v := range nd.Data(was.RGB()) {
+		if math.Abs(float64(v-nd.Data(over.RGB())[i])) < 0.01 {
+			same++
+		}
+	}
+	require.Equal(t, len(nd.Data(over.RGB())), same, "where nothing is marked, the overlay is the image")
 }
 
 // TestImageMemoryIsAsAsked: --image-memory is what an image may take while it is decoded.

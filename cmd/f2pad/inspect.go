@@ -169,6 +169,13 @@ func (m modelMessage) Text(w io.Writer) error {
 	ui.Fprintf(&b, "sha256       %s\n", m.SHA256)
 	ui.Fprintf(&b, "method       %s, profile %s, backbone %s, size %s, seed %d\n", i.Method, i.Profile, i.Backbone, i.Size, i.Seed)
 	ui.Fprintf(&b, "learned      from %d normal images, %d others held out (sha256 %.12s...)\n", i.Train, i.HeldOut, i.TrainSHA256)
+	if i.ROI.Pixels > 0 {
+		ui.Fprintf(&b, "inspected    %.3g %% of an image: a region of interest made for %dx%d pixels\n",
+			100*float64(i.ROI.Pixels)/float64(i.ROI.Width*i.ROI.Height), i.ROI.Width, i.ROI.Height)
+	}
+	if i.Inputs.Bits16 > 0 {
+		ui.Fprintf(&b, "white level  %d of 16-bit images; the brightest that was learned from has %d\n", i.WhiteLevel, i.Inputs.Peak16)
+	}
 	computed := "method and calibration"
 	if s := c.Source; s.From == engine.FromNew {
 		computed = "method"

@@ -50,6 +50,7 @@ type runInfo struct {
 	Threshold      *float64       `json:"threshold"`
 	PixelThreshold *float64       `json:"pixel_threshold"`
 	Regions        region.Options `json:"regions"`
+	ROI            *string        `json:"roi"` // SHA-256 of its file; null: the model's
 	Executor       exec.Info      `json:"executor"`
 	Device         device.Info    `json:"device"` // that the run began with
 }

@@ -153,7 +153,9 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"fit --data d --out m":       `required flag(s) "method" not set`,
 		"fit --method padim --out m": `[data images] is required`,
 		"fit --method padim --out m --data d --images i":                                `[data images] were all set`,
-		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or a number of pixels from 32 to 4096`,
+		"fit --method padim --out m --data d --size 31":                                 `"--size" flag: must be native or PX or HxW (height x width), pixels from 32 to 4096`,
+		"fit --method padim --out m --data d --size 64x":                                `"--size" flag: must be native or PX or HxW`,
+		"fit --method padim --out m --data d --size 64x64x64":                           `"--size" flag: must be native or PX or HxW`,
 		"fit --method padim --out m --data d --executor tpu":                            `"--executor" flag: must be auto, go or ort`,
 		"fit --method padim --out m --data d --ort-provider tpu":                        `"--ort-provider" flag: must be cpu, cuda or tensorrt`,
 		"fit --method padim --out m --data d --backbone vgg":                            `--backbone must be scatter, efficientnet-lite0, efficientnet-lite1, efficientnet-lite2 or a file FILE.onnx`,
@@ -164,11 +166,12 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"backbones add vgg":   `accepts 2 arg(s), received 1`,
 		"fit --method padim --out m --data d --layers layer1":             `for ONNX files, not for --backbone scatter`,
 		"fit --method padim --out m --data d --mean 0,0,0":                `for ONNX files, not for --backbone scatter`,
-		"fit --method padim --out m --data d --std 1,0,1":                 `"--std" flag: must be three numbers R,G,B above 0`,
+		"fit --method padim --out m --data d --std 1,0,1":                 `"--std" flag: must be a number or three, R,G,B, above 0`,
 		"fit --method padim --out m --data d --range 2":                   `"--range" flag: must be 1 or 255`,
 		"fit --method padim --out m --data d --channels grb":              `"--channels" flag: must be rgb or bgr`,
 		"fit --method padim --out m --data d --profile best":              `"--profile" flag: must be f2pad, paper, anomalib or compact`,
 		"fit --method padim --out m --data d --size native --keep-aspect": `--keep-aspect needs --size PX`,
+		"fit --method padim --out m --data d --white-level 100":           `"--white-level" flag: must be auto or a whole number from 255 to 65535`,
 		"fit --method padim --out m --data d --seed -1":                   `"--seed" flag`,
 		"fit --method padim --out m --data d extra":                       `unknown command "extra"`,
 		"fit --method padim --out m --data d --image-fpr 0":               `"--image-fpr" flag: must be a share from 0.0001 to 0.5 (0.05 is 5 %)`,
@@ -302,7 +305,7 @@ func TestFitSaysWhatItLearned(t *testing.T) {
 	info := last["info"].(map[string]any)
 	require.Equal(t, "patchcore", info["method"])
 	require.Equal(t, "anomalib", info["profile"])
-	require.Equal(t, map[string]any{"px": 48.0, "keep_aspect": false}, info["size"])
+	require.Equal(t, map[string]any{"px": 48.0, "wide": 0.0, "keep_aspect": false}, info["size"])
 	require.EqualValues(t, 3, info["seed"])
 	require.EqualValues(t, 8, info["train_images"].(float64)+info["held_out_images"].(float64), "the bad image is left out")
 
@@ -420,7 +423,7 @@ func TestDemoMakesFitsAndEvaluates(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
 	for range 2 { // again into the same folder
 		var out bytes.Buffer
-		p := &program{out: &out, err: &out, json: true, device: cpuDevice}
+		p := &program{out: &out, err: &out, json: true, device: cpuDevice, executorName: goExecutor} // the same on every machine
 		p.ui = p.newUI()
 		o := synth.Options{Texture: "weave", Train: 8, Test: 5, Size: 64}
 		require.NoError(t, p.demonstrate(t.Context(), dir, "scatter", o))

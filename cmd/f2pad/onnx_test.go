@@ -65,6 +65,26 @@ func TestONNXBackbone(t *testing.T) {
 	require.Contains(t, r.err, "not the network that the model was fitted with")
 }
 
+// So does one that takes images of one channel.
+func TestONNXBackboneOfOneChannel(t *testing.T) {
+	setup(t)
+	net, file := backbonetest.Write(t, "grey.onnx", backbonetest.Stem(t, 64, 64, 1, true)), filepath.Join(t.TempDir(), "m")
+	r := f2pad(t, "inspect", net)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Regexp(t, `(?m)^input +image anyx1x64x64$`, r.out)
+	fit := []string{"fit", "--data", data(), "--method", "padim", "--size", "64", "--backbone", net, "--layers", "layer1", "--out", file, "--json"}
+	r = f2pad(t, append(fit, "--mean", "0.5", "--std", "0.2")...)
+	require.Equal(t, exitOK, r.code, r.out)
+	all := messages(t, r.out)
+	described := all[len(all)-1]["backbone"].(map[string]any)
+	require.Equal(t, map[string]any{"mean": []any{0.5, 0.5, 0.5}, "std": []any{0.2, 0.2, 0.2}, "range": 1.0, "bgr": false}, described["preprocess"])
+	r = f2pad(t, "score", "--model", file, "--out", t.TempDir(), "--masks", filepath.Join(data(), "test", "hole"))
+	require.Equal(t, exitOK, r.code, r.err)
+	r = f2pad(t, append(fit, "--channels", "bgr")...)
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.out, "one channel, which has no order")
+}
+
 // What was asked for by name has to be there; auto goes on without it, and says so.
 func TestExecutorThatIsNotThere(t *testing.T) {
 	setup(t)

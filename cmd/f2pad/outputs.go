@@ -59,7 +59,7 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 	marked := make([]bool, h*w)
 	line.Regions = []region.Region{}
 	if r.Anomalous {
-		marked = engine.Marked(m, threshold, o.regions)
+		marked = engine.Marked(m, threshold, r.Inspected, o.regions)
 		line.Regions = region.Find(marked, nd.Data(m), h, w)
 	}
 	name := func(wanted bool, folder, ext string) *string {
@@ -91,6 +91,7 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 	file(line.Map, func(path string) error { return imageio.WriteMap(path, m) })
 	file(line.Mask, func(path string) error { return imageio.WriteMarks(path, marked, h, w) })
 	file(line.Overlay, func(path string) error {
+		r.Image.Dim(r.Inspected)
 		over := imageio.OverlayMarks(r.Image, m, marked, heatLimit*threshold)
 		if o.labels {
 			imageio.Label(over, verdict(r))

@@ -18,8 +18,8 @@ type preprocessing struct{ backbone.Preprocess }
 var preprocessingFlags = []string{"mean", "std", "range", "channels"}
 
 func (p *preprocessing) flags(f *pflag.FlagSet) {
-	f.Var(triple{&p.Mean, false}, "mean", "mean of R, G and B that an ONNX network expects to be taken off")
-	f.Var(triple{&p.Std, true}, "std", "standard deviation of R, G and B that it expects to be divided by")
+	f.Var(triple{&p.Mean, false}, "mean", "mean that an ONNX network expects to be taken off: one number, or those of R, G and B")
+	f.Var(triple{&p.Std, true}, "std", "standard deviation that it expects to be divided by, likewise")
 	f.Var(whitePoint{&p.Range}, "range", "value of a white pixel before that: 1, or 255")
 	f.Var(channelOrder{&p.BGR}, "channels", "order of its channels")
 }
@@ -29,7 +29,7 @@ func (p *preprocessing) given(f *pflag.FlagSet) bool {
 	return slices.ContainsFunc(preprocessingFlags, f.Changed)
 }
 
-// triple is a flag of three numbers, one per colour channel.
+// triple is a flag of three numbers, one per colour channel, or of one for all.
 type triple struct {
 	value    *[3]float32
 	positive bool
@@ -37,13 +37,17 @@ type triple struct {
 
 func (t triple) Set(s string) error {
 	parts := strings.Split(s, ",")
+	if len(parts) == 1 {
+		parts = slices.Repeat(parts, 3)
+	}
+	must := "must be a number or three, R,G,B" + map[bool]string{true: ", above 0"}[t.positive]
 	if len(parts) != 3 {
-		return errors.New("must be three numbers R,G,B")
+		return errors.New(must)
 	}
 	for c, part := range parts {
 		v, err := strconv.ParseFloat(part, 32)
 		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) || t.positive && v <= 0 {
-			return errors.New("must be three numbers R,G,B" + map[bool]string{true: " above 0"}[t.positive])
+			return errors.New(must)
 		}
 		t.value[c] = float32(v)
 	}
@@ -61,7 +65,7 @@ func (t triple) String() string {
 	return strings.Join(parts, ",")
 }
 
-func (t triple) Type() string { return "R,G,B" }
+func (t triple) Type() string { return "X|R,G,B" }
 
 // whitePoint is the flag --range.
 type whitePoint struct{ value *float32 }

@@ -117,7 +117,7 @@ func TestFitRefusesWhatIsNotNormal(t *testing.T) {
 		require.Contains(t, r.err, want, dir)
 		require.NoFileExists(t, model)
 	}
-	require.Equal(t, exitOK, f2pad(t, "fit", "--images", filepath.Join(data(), "train"), "--method", "padim", "--out", filepath.Join(t.TempDir(), "new", "m")).code)
+	require.Equal(t, exitOK, f2pad(t, "fit", "--images", filepath.Join(data(), "train"), "--method", "padim", "--size", "32", "--out", filepath.Join(t.TempDir(), "new", "m")).code)
 }
 
 func TestBrokenTailIsMended(t *testing.T) {

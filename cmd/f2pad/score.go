@@ -31,6 +31,7 @@ type scoreOptions struct {
 	regions               region.Options
 	batch                 int
 	force                 bool
+	roi                   regionFile
 }
 
 func (p *program) score() *cobra.Command {
@@ -77,6 +78,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	f.BoolVar(&o.labels, "labels", false, "write verdict, score and threshold into the overlays' upper left corner")
 	thresholdFlags(f, &o.image, &o.pixel)
 	regionFlags(f, &o.regions)
+	o.roi.flag(f, "score in this region of interest only, and in the model's if it has one")
 	f.Var(number{&o.batch, 1, 1024}, "batch", "images in work at once; results do not depend on it")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
 	required(cmd, "model", "out")
@@ -169,6 +171,9 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if err != nil {
 		return err
 	}
+	if err := o.roi.read(p); err != nil {
+		return err
+	}
 	kind, err := p.kind(o, m)
 	if err != nil {
 		return err
@@ -178,7 +183,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		return err
 	}
 	opts.Batch, opts.Fingerprints = o.batch, true
-	opts.ImageThreshold, opts.PixelThreshold = o.image, o.pixel
+	opts.ImageThreshold, opts.PixelThreshold, opts.ROI = o.image, o.pixel, o.roi.region
 	if kind != "" {
 		opts.Maps = []refine.Kind{kind}
 	}
@@ -194,7 +199,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	run := runInfo{
 		Version: version(), Model: m.SHA256(), Refine: nameOf(kind),
 		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
-		Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, Executor: e.Executor(), Device: e.Device(),
+		Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256, Executor: e.Executor(), Device: e.Device(),
 	}
 	j, err := openJournal(o.out, run, o.force, p.ui.Warn)
 	if err != nil {

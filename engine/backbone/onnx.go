@@ -129,6 +129,9 @@ func (b *ONNX) measure() error {
 	if err := b.info.Preprocess.check(); err != nil {
 		return err
 	}
+	if b.net.Grey() && b.info.Preprocess.BGR {
+		return errors.New("it takes images of one channel, which has no order")
+	}
 	h, w := b.net.InputSize()
 	if h == 0 {
 		h = probe

@@ -109,6 +109,27 @@ func TestONNXPreprocesses(t *testing.T) {
 	require.NotEqual(t, run(t, open(plain), img), run(t, open(swapped), img))
 }
 
+// A network of one channel sees what one of three does that goes by the luminance.
+func TestONNXOfOneChannel(t *testing.T) {
+	open := func(grey bool, p Preprocess) (*ONNX, error) {
+		return OpenONNX(backbonetest.Write(t, "net.onnx", backbonetest.Stem(t, 32, 48, 3, grey)), []string{"layer1"}, p)
+	}
+	one, err := open(true, ImageNet)
+	require.NoError(t, err)
+	three, err := open(false, ImageNet)
+	require.NoError(t, err)
+	require.Equal(t, three.Stride(), one.Stride())
+	require.Equal(t, three.Margin(), one.Margin())
+	require.Equal(t, []int{8}, one.Widths())
+	img := testImage(32, 48, false)
+	compare.Require(t, "luminance", run(t, one, img), run(t, three, img), preprocessTolerance)
+	require.NotEqual(t, run(t, one, img), run(t, one, testImage(32, 48, true)))
+	bgr := ImageNet
+	bgr.BGR = true
+	_, err = open(true, bgr)
+	require.ErrorContains(t, err, "net.onnx: it takes images of one channel, which has no order")
+}
+
 func TestONNXGraphsShareTheirConstants(t *testing.T) {
 	b, err := OpenONNX(residual(t), backbonetest.Layers, ImageNet)
 	require.NoError(t, err)

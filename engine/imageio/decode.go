@@ -12,8 +12,10 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
+	"slices"
 
 	"f2pad/engine/internal/openfile"
+	"f2pad/engine/nd"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -44,7 +46,8 @@ const (
 	DefaultMaxBytes  = 1 << 30
 )
 
-func (l Limits) check(w, h int) error {
+// Check refuses sides (ErrTooSmall) and numbers of pixels (ErrTooLarge) that the limits do not allow.
+func (l Limits) Check(w, h int) error {
 	if l.MaxPixels == 0 {
 		l.MaxPixels = DefaultMaxPixels
 	}
@@ -94,7 +97,7 @@ func formats() []*format {
 
 // Decode reads a PNG, JPEG, TIFF, BMP or WebP file of 8 or 16 bits per sample: grey, palette, RGB, YCbCr or CMYK. The
 // format is told by the content, whatever the name. Of several pages the first is read. Alpha is ignored: colours are taken
-// as they are without it (premultiplied ones divided by it). Samples are scaled to [0,1] and nothing more: colour profiles
+// as they are without it (premultiplied ones divided by it). Samples are scaled to [0,1] by what their bits can say and nothing more (see SetWhite): colour profiles
 // and gamma are not applied. A broken EXIF block counts as none. What is odd about a file that is read all the same is in
 // the image's Notes. Errors read "path: reason".
 //
@@ -173,7 +176,7 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	if err != nil {
 		return nil, corrupt(err)
 	}
-	if err := lim.check(cfg.Width, cfg.Height); err != nil {
+	if err := lim.Check(cfg.Width, cfg.Height); err != nil {
 		return nil, err
 	}
 	progressive := false
@@ -222,6 +225,9 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 	}
 	im = fromImage(std, f.name == "WebP", orient)
 	im.Notes = notes
+	if im.Depth == 16 {
+		im.Peak = int(slices.Max(nd.Data(im.Pix))*MaxWhite + 0.5)
+	}
 	return im, nil
 }
 

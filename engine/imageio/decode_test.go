@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -454,4 +455,36 @@ func FuzzDecode(f *testing.F) {
 			require.True(t, v >= 0 && v <= 1)
 		}
 	})
+}
+
+// TestWhiteIsWhatItIsSetTo: the samples of 16 bits are stretched to a white level and clipped there; 8 bits stay as they are.
+func TestWhiteIsWhatItIsSetTo(t *testing.T) {
+	deep := image.NewGray16(image.Rect(0, 0, 8, 8))
+	for i, v := range []uint16{0, 1, 1000, 4094, 4095, 4096, 9000} {
+		deep.SetGray16(i, 0, color.Gray16{Y: v})
+	}
+	var b bytes.Buffer
+	require.NoError(t, png.Encode(&b, deep))
+	im, err := DecodeBytes("a.png", b.Bytes(), Limits{})
+	require.NoError(t, err)
+	require.Equal(t, 9000, im.Peak)
+	as := slices.Clone(nd.Data(im.Pix))
+	im.SetWhite(MaxWhite)
+	require.Equal(t, as, nd.Data(im.Pix))
+	im.SetWhite(4095)
+	for i, want := range []float64{0, 1. / 4095, 1000. / 4095, 4094. / 4095, 1, 1, 1} {
+		require.InDelta(t, want, nd.Data(im.Pix)[i], 1e-7)
+	}
+	require.LessOrEqual(t, slices.Max(nd.Data(im.Pix)), float32(1))
+	require.Equal(t, 9000, im.Peak, "of the file")
+
+	b.Reset()
+	plain := image.NewGray(image.Rect(0, 0, 8, 8))
+	plain.SetGray(0, 0, color.Gray{Y: 200})
+	require.NoError(t, png.Encode(&b, plain))
+	im, err = DecodeBytes("a.png", b.Bytes(), Limits{})
+	require.NoError(t, err)
+	require.Zero(t, im.Peak)
+	im.SetWhite(255)
+	require.EqualValues(t, float32(200)/255, nd.Data(im.Pix)[0])
 }

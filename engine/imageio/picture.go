@@ -48,6 +48,19 @@ func paint(out *image.RGBA, i int, c [3]float64, opacity float64) {
 	p[3] = 255
 }
 
+// Dim darkens the pixels [H,W] of the image that are not in; nil: none. It changes Pix.
+func (im *Image) Dim(in []bool) {
+	const left = 0.35 // of the brightness
+	if in == nil {
+		return
+	}
+	for i, v := range nd.Data(im.Pix) {
+		if !in[i%len(in)] {
+			nd.Data(im.Pix)[i] = left * v
+		}
+	}
+}
+
 // overlayOpacity is how much of the image the largest values hide.
 const overlayOpacity = 0.65
 

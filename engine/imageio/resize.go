@@ -251,6 +251,17 @@ func mirror(i, n int) int {
 	return min(i, period-i)
 }
 
+// Paste copies the planes part [C,h,w] over those of t [C,H,W] at (top, left). They must lie within.
+func Paste(t, part *tensor.Dense, top, left int) {
+	c, H, W := t.Shape()[0], t.Shape()[1], t.Shape()[2]
+	h, w := part.Shape()[1], part.Shape()[2]
+	for p := range c {
+		for y := range h {
+			copy(nd.Data(t)[(p*H+top+y)*W+left:][:w], nd.Data(part)[(p*h+y)*w:])
+		}
+	}
+}
+
 // Crop copies the h x w pixels at (top, left) out of the planes t [C,H,W]. They must lie within.
 func Crop(t *tensor.Dense, top, left, h, w int) *tensor.Dense {
 	c, H, W := t.Shape()[0], t.Shape()[1], t.Shape()[2]

@@ -74,6 +74,8 @@ func (r *Result) Check(f []*tensor.Dense, widths []int) (Grid, error) {
 		return g, fmt.Errorf("%d image scores, want %d", len(r.Image), g.N)
 	case r.Image != nil && r.Where != nil:
 		return g, errors.New("image scores need every location")
+	case r.Inside != nil && len(r.Inside) != g.N*g.Cells():
+		return g, fmt.Errorf("%d locations for the image scores, want %d", len(r.Inside), g.N*g.Cells())
 	case r.Origin[0] < 0 || r.Origin[1] < 0:
 		return g, fmt.Errorf("window at cell %v", r.Origin)
 	}

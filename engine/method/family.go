@@ -17,6 +17,16 @@ type Family struct {
 	Fit func(ctx context.Context, f Fitting) (Method, error)
 	// Load reads what Method.Save wrote.
 	Load func(f *artifact.File) (Method, error)
+	// Plan says what fitting will take: on images whose layers have [D,h,w] values each, finest first.
+	Plan func(f Fitting, layers [][3]int, images int) (Plan, error)
+}
+
+// Plan is what a fit takes, as far as its options and numbers say.
+type Plan struct {
+	Bytes   int64   // of memory at the most, beside images and network
+	Work    float64 // in units of the method's own, of what is done once the features are collected: that of one fit is to that of another as their times
+	Patches int     // that the Bank is chosen from; 0: the method has none
+	Bank    int
 }
 
 // Fitting is what a method is fitted with.
@@ -25,11 +35,23 @@ type Fitting struct {
 	Seed     uint64 // of every random choice
 	Native   bool   // images have their own sizes
 	Features Features
+	// Where says which cells, of a grid of h x w that covers the image that Features is visiting, are learned from; nil, or a nil
+	// slice: all. A method with a state of its own for each location may learn from all cells whatever it says.
+	Where func(h, w int) []bool
 
 	Executor   exec.Executor  // of what is trained; nil: pure Go
 	Progress   func(Progress) // told from Fit's goroutine how far the work is; may be nil
 	Checkpoint Checkpoint     // where unfinished work is kept; may be nil
 	KCentre    KCentre        // chooses PatchCore's bank in the CPU's place; may be nil
+}
+
+// Learns reports whether cell i of a grid of h x w is learned from.
+func (f *Fitting) Learns(h, w int) func(i int) bool {
+	var where []bool
+	if f.Where != nil {
+		where = f.Where(h, w)
+	}
+	return func(i int) bool { return where == nil || where[i] }
 }
 
 // KCentre chooses centres in x [P,d] greedily; see patchcore.KCentre.

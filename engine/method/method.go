@@ -53,6 +53,8 @@ type Result struct {
 	// Image takes N image scores; nil: not wanted. Needs Where == nil. A method whose image score is the maximum of its
 	// map (PaDiM) leaves it as it is: the caller, who knows which pixels are padding, takes that from BaseMap.
 	Image []float32
+	// Inside are the locations, N*h*w, that image scores are of; nil: all. Each image has some.
+	Inside []bool
 	// Origin is the grid cell (row, column) of the image's full grid that cell (0,0) of f is: non-zero for windows.
 	// Methods with one state per location need it.
 	Origin [2]int

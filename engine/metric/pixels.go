@@ -28,10 +28,16 @@ func NewPixels(o Options) *Pixels { return &Pixels{tally: newTally(o)} }
 // Add counts one image: its score map [H,W], finite, and its ground truth [H,W], 1 where anomalous and 0 elsewhere, or
 // nil for a normal image. An image that is refused leaves the accumulator as it was; after an error of the disk, every
 // later call returns that error. Neither tensor is kept. About 20 ns per pixel, Result's share included.
-func (p *Pixels) Add(score, mask *tensor.Dense) error {
+func (p *Pixels) Add(score, mask *tensor.Dense) error { return p.AddWithin(score, mask, nil) }
+
+// AddWithin is Add of the pixels in, row by row; nil: all. The mask must be 0 elsewhere.
+func (p *Pixels) AddWithin(score, mask *tensor.Dense, in []bool) error {
 	s, m, err := open(score, mask)
 	if err != nil {
 		return err
+	}
+	if in != nil && len(in) != len(s) {
+		return fmt.Errorf("metric: %d pixels to count or not, want %d", len(in), len(s))
 	}
 	var area []uint32
 	if m != nil {
@@ -40,6 +46,9 @@ func (p *Pixels) Add(score, mask *tensor.Dense) error {
 		p.components += uint64(n)
 	}
 	for i, v := range s {
+		if in != nil && !in[i] {
+			continue
+		}
 		key := uint64(^rank(v)) << 32 // inverted: the sweep goes from the highest score down
 		if area != nil && area[i] != 0 {
 			key |= uint64(area[i])

@@ -19,6 +19,9 @@ const maxSide = 1 << 15
 // whatever batch size the file was exported with. A layer is the name of a tensor, a node or a module (as "layer2",
 // "features.16" or "blocks.11": what leaves the module last). The graph has one output per layer, in their order.
 //
+// A network that takes images of one channel, [N,1,H,W], is given their luminance, 0.299 R + 0.587 G + 0.114 B: the graph's
+// images have three.
+//
 // A network that takes images [N,H,W,3] and begins with a Transpose to [N,3,H,W] is built without it.
 //
 // Everything that is known in advance is folded; what only moves values is dropped or put off: channels-last passages
@@ -153,11 +156,24 @@ func newImporter(m *Model, h, w int) (*importer, error) {
 	}
 	x := startImport(m)
 	x.batch = max(image.shape[0], 0)
+	if image.shape[1] == 1 {
+		return x, x.luminance(image.name, h, w)
+	}
 	err = x.input(image.name, graph.Shape{graph.N, 3, h, w})
 	if channelsLast {
 		x.values[image.name].axes = [][]int{{0}, {2}, {3}, {1}}
 	}
 	return x, err
+}
+
+// luminance makes the input of a network of one channel of images [N,3,h,w].
+func (x *importer) luminance(name string, h, w int) error {
+	in := x.free(name + "/colour")
+	x.b.Input(in, graph.N, 3, h, w)
+	weights := x.b.ConstAs(x.free(name+"/weights"), nd.Wrap([]float32{0.299, 0.587, 0.114}, 1, 3, 1, 1))
+	grey := x.b.OpAs(x.free(name+"/luminance"), graph.Conv, nil, in, weights)
+	x.values[name] = &value{name: grey, shape: graph.Shape{graph.N, 1, h, w}, axes: single(4)}
+	return x.b.Recover()
 }
 
 func startImport(m *Model) *importer {
@@ -181,7 +197,7 @@ func (x *importer) input(name string, shape graph.Shape) error {
 	return x.b.Recover()
 }
 
-// image is the input that the images go to, as [N,3,H,W]. channelsLast says that the file has it as [N,H,W,3].
+// image is the input that the images go to, as [N,3,H,W] or, for one channel, [N,1,H,W]. channelsLast says that the file has it as [N,H,W,3].
 func (m *Model) image() (p port, channelsLast bool, err error) {
 	if len(m.inputs) != 1 {
 		return p, false, fmt.Errorf("onnx: the model has %d inputs, want one", len(m.inputs))
@@ -193,8 +209,8 @@ func (m *Model) image() (p port, channelsLast bool, err error) {
 		}
 		p.shape, channelsLast = []int{p.shape[0], 3, p.shape[1], p.shape[2]}, true
 	}
-	if len(p.shape) != 4 || p.shape[1] != 3 && p.shape[1] != -1 || p.elem != elemFloat && p.elem != elemFloat16 {
-		return p, false, fmt.Errorf("onnx: the input %q has shape %v and element type %d, want float images [N,3,H,W]",
+	if len(p.shape) != 4 || p.shape[1] != 3 && p.shape[1] != 1 && p.shape[1] != -1 || p.elem != elemFloat && p.elem != elemFloat16 {
+		return p, false, fmt.Errorf("onnx: the input %q has shape %v and element type %d, want float images [N,3,H,W] or [N,1,H,W]",
 			p.name, m.inputs[0].shape, p.elem)
 	}
 	return p, channelsLast, nil
@@ -217,6 +233,12 @@ func (m *Model) transposed(input string) error {
 		return fmt.Errorf("onnx: the input %q is [N,H,W,3], and nothing takes it: want [N,3,H,W]", input)
 	}
 	return nil
+}
+
+// Grey reports whether the images that the file takes have one channel.
+func (m *Model) Grey() bool {
+	image, _, err := m.image()
+	return err == nil && image.shape[1] == 1
 }
 
 // InputSize is the height and width of the images that the file was exported for; 0 where it takes any, or says nothing.
@@ -346,6 +368,15 @@ func (x *importer) fresh() string {
 			return name
 		}
 	}
+}
+
+// free is a name that nothing has: the given one, or that with marks behind it.
+func (x *importer) free(name string) string {
+	for x.taken[name] {
+		name += "'"
+	}
+	x.taken[name] = true
+	return name
 }
 
 // op adds a node to the graph and returns its output.

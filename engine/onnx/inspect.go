@@ -10,7 +10,7 @@ type Summary struct {
 	Producer    string         `json:"producer"`
 	Opset       int            `json:"opset"`
 	SHA256      string         `json:"sha256"`
-	Input       Port           `json:"input"` // [N,3,H,W], also where the file has the channels last and a Transpose
+	Input       Port           `json:"input"` // [N,3,H,W], also where the file has the channels last and a Transpose; or [N,1,H,W]
 	Outputs     []Port         `json:"outputs"`
 	Parameters  int            `json:"parameters"` // elements of the initializers that are real numbers
 	Operators   map[string]int `json:"operators"`  // how often each occurs
@@ -81,7 +81,7 @@ func (m *Model) Inspect(h, w int) (_ *Summary, err error) {
 	}
 	for _, c := range x.candidates() {
 		out, err := x.layer(c.Tensor)
-		if err != nil || out == image.name {
+		if err != nil || out == x.values[image.name].name {
 			continue
 		}
 		c.Shape = slices.Clone([]int(x.b.Shape(out)[1:]))

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"f2pad/engine/exec/naive"
 	"f2pad/engine/graph"
 
 	"github.com/stretchr/testify/require"
@@ -461,4 +462,40 @@ func TestBudget(t *testing.T) {
 			require.ErrorContains(t, err, "computing in advance takes too much memory")
 		})
 	}
+}
+
+// A network of one channel is given the luminance; its input is no layer, and its graph takes colour.
+func TestOneChannel(t *testing.T) {
+	f := file{17, []written{relu("x", "y"), relu("y", "x/colour"), relu("x/colour", "z")}, nil, nil}
+	m, err := Read(f.taking(graph.N, 1, 12, 16))
+	require.NoError(t, err)
+	require.True(t, m.Grey())
+	h, w := m.InputSize()
+	require.Equal(t, [2]int{12, 16}, [2]int{h, w})
+	g, err := m.Graph(2, 4, []string{"z"})
+	require.NoError(t, err)
+	require.Equal(t, []graph.Value{{Name: "x/colour'", Shape: graph.Shape{graph.N, 3, 2, 4}}}, g.Inputs, "a name of its own")
+	x := &naive.Array{Shape: []int{2, 3, 2, 4}, Data: make([]float64, 48)}
+	for i := range x.Data {
+		x.Data[i] = float64(i) / 7
+	}
+	out, err := naive.Run(g, map[string]*naive.Array{"x/colour'": x})
+	require.NoError(t, err)
+	got := out[g.Outputs[0]]
+	require.Equal(t, []int{2, 1, 2, 4}, got.Shape)
+	for i, v := range got.Data {
+		at := i/8*24 + i%8
+		require.InDelta(t, 0.299*x.Data[at]+0.587*x.Data[at+8]+0.114*x.Data[at+16], v, 1e-6)
+	}
+	s, err := m.Inspect(12, 16)
+	require.NoError(t, err)
+	require.Equal(t, Port{"x", []int{-1, 1, 12, 16}}, s.Input)
+	require.Equal(t, []Layer{{"z", "z", []int{1, 12, 16}, 1}}, s.Layers)
+	m, err = Read(f.taking(graph.N, 3, 12, 16))
+	require.NoError(t, err)
+	require.False(t, m.Grey())
+	m, err = Read(f.taking(graph.N, 2, 12, 16))
+	require.NoError(t, err)
+	_, err = m.Graph(12, 16, []string{"y"})
+	require.ErrorContains(t, err, "want float images [N,3,H,W] or [N,1,H,W]")
 }

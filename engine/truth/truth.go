@@ -56,24 +56,34 @@ func Read(path string, h, w int, lim imageio.Limits) (*Mask, error) {
 	}
 	union := &Mask{Pix: nd.New(h, w)}
 	for _, f := range files {
-		if err := union.add(f, h, w, lim); err != nil {
+		im, visible, err := imageio.DecodeVisible(f, lim, func(n imageio.Need) error {
+			if n.Height != h || n.Width != w {
+				return fmt.Errorf("mask of %dx%d pixels for an image of %dx%d", n.Width, n.Height, w, h)
+			}
+			return nil
+		})
+		if err != nil {
 			return nil, err
 		}
+		union.add(im, visible)
 	}
 	return union, nil
 }
 
-// add marks what one file marks.
-func (m *Mask) add(path string, h, w int, lim imageio.Limits) error {
-	im, visible, err := imageio.DecodeVisible(path, lim, func(n imageio.Need) error {
-		if n.Height != h || n.Width != w {
-			return fmt.Errorf("mask of %dx%d pixels for an image of %dx%d", n.Width, n.Height, w, h)
-		}
-		return nil
-	})
+// ReadMask reads one file, of whatever size, as Read does.
+func ReadMask(path string, lim imageio.Limits) (*Mask, error) {
+	im, visible, err := imageio.DecodeVisible(path, lim, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	m := &Mask{Pix: nd.New(im.Size())}
+	m.add(im, visible)
+	return m, nil
+}
+
+// add marks what one file marks.
+func (m *Mask) add(im *imageio.Image, visible []bool) {
+	h, w := im.Size()
 	pix, out := nd.Data(im.Pix), nd.Data(m.Pix)
 	if visible != nil {
 		if oneColour(pix, visible) {
@@ -82,7 +92,7 @@ func (m *Mask) add(path string, h, w int, lim imageio.Limits) error {
 					out[i] = 1
 				}
 			}
-			return nil
+			return
 		}
 		for i := range pix {
 			if !visible[i%(h*w)] {
@@ -104,7 +114,6 @@ func (m *Mask) add(path string, h, w int, lim imageio.Limits) error {
 			out[i%(h*w)] = 1
 		}
 	}
-	return nil
 }
 
 // oneColour reports whether all visible pixels are of one colour; pix is [C,H,W] and visible [H,W].

@@ -79,6 +79,32 @@ func ResidualOf(t testing.TB, h, w int, seed uint64, features []int) *graph.Grap
 	return g
 }
 
+// Stem is a network of one convolution of stride 4, "layer1", with seeded weights, for images of one channel (grey) or, of the same
+// values, of three of which it sees the luminance.
+func Stem(t testing.TB, h, w int, seed uint64, grey bool) *graph.Graph {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	b, channels, shares := graph.NewBuilder("stem"), 3, []float64{0.299, 0.587, 0.114}
+	if grey {
+		channels, shares = 1, []float64{1}
+	}
+	const features, k = 8, 7
+	weights := nd.New(features, channels, k, k)
+	for m := range features {
+		for i := range k * k {
+			v := rng.NormFloat64() / k
+			for c, share := range shares {
+				nd.Data(weights)[(m*channels+c)*k*k+i] = float32(v * share)
+			}
+		}
+	}
+	x := b.Input("image", graph.N, channels, h, w)
+	x = b.OpAs("/layer1/conv", graph.Conv, graph.Attrs{"strides": []int{4, 4}, "pads": []int{3, 3, 3, 3}}, x, b.Const(weights))
+	g, err := b.Graph(b.OpAs("/layer1/relu", graph.Relu, nil, x))
+	require.NoError(t, err)
+	return g
+}
+
 // Write writes a graph to a new ONNX file and returns its path.
 func Write(t testing.TB, name string, g *graph.Graph) string {
 	t.Helper()

@@ -34,7 +34,7 @@ func BenchmarkScore(b *testing.B) {
 // BenchmarkStep is a step of the training.
 func BenchmarkStep(b *testing.B) {
 	m, layers := benchmarked(b)
-	samples, err := collect(b.Context(), &m.opts, methodtest.Images(1, 8, layers))
+	samples, err := collect(b.Context(), &m.opts, method.Fitting{Features: methodtest.Images(1, 8, layers)})
 	require.NoError(b, err)
 	o := m.opts
 	o.MaxSteps, o.Checks = b.N, 0

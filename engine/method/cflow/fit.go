@@ -32,7 +32,29 @@ func Family() method.Family {
 			return Fit(ctx, o, f)
 		},
 		Load: func(f *artifact.File) (method.Method, error) { return Load(f) },
+		Plan: plan,
 	}
+}
+
+// plan: the work is the steps, each layer's by the square of its width.
+func plan(f method.Fitting, layers [][3]int, images int) (method.Plan, error) {
+	o, err := ProfileOptions(f.Profile)
+	if err != nil {
+		return method.Plan{}, err
+	}
+	var p method.Plan
+	for _, l := range layers {
+		vectors := images * l[1] * l[2]
+		if o.HoldOut > 1 {
+			vectors -= images / o.HoldOut * l[1] * l[2]
+		}
+		if o.MaxLocations > 0 {
+			vectors = min(vectors, o.MaxLocations)
+		}
+		p.Bytes += 4 * int64(l[0]+2) * int64(vectors)
+		p.Work += float64(o.steps(vectors)) * float64(l[0]) * float64(l[0])
+	}
+	return p, nil
 }
 
 // Streams of the seed: one per random choice, and layer.
@@ -49,7 +71,7 @@ func (o *Options) rng(stream, layer int) *rand.Rand {
 }
 
 // Fit collects feature vectors of the training images in one pass, trains a flow on each layer's, and measures the constants
-// of the fusion in a second pass. Of f it uses Features, Executor, Progress and Checkpoint. Memory: 4 (D+2) bytes for each
+// of the fusion in a second pass. Of f it uses Features, Where, Executor, Progress and Checkpoint. Memory: 4 (D+2) bytes for each
 // vector that is kept. Time: for each vector of a step, six multiplications per parameter. Features must be finite.
 func Fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
 	m, err := fit(ctx, o, f, saveEvery)
@@ -72,7 +94,7 @@ func fit(ctx context.Context, o Options, f method.Fitting, every time.Duration) 
 	if f.Progress == nil {
 		f.Progress = func(method.Progress) {}
 	}
-	samples, err := collect(ctx, &o, f.Features)
+	samples, err := collect(ctx, &o, f)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +114,7 @@ func fit(ctx context.Context, o Options, f method.Fitting, every time.Duration) 
 	if err := m.train(ctx, samples, f, every); err != nil {
 		return nil, err
 	}
-	return m, m.measure(ctx, f.Features)
+	return m, m.measure(ctx, f)
 }
 
 // sample is what is kept of a layer: vectors to train on, and vectors of other images to watch.
@@ -116,11 +138,11 @@ func (r *reservoir) len() int { return len(r.at) / 2 }
 const watchedLocations = 8192
 
 // collect visits the training images once.
-func collect(ctx context.Context, o *Options, feats method.Features) ([]*sample, error) {
+func collect(ctx context.Context, o *Options, fitting method.Fitting) ([]*sample, error) {
 	var samples []*sample
 	var widths []int
 	image := 0
-	err := feats(ctx, func(f []*tensor.Dense) error {
+	err := fitting.Features(ctx, func(f []*tensor.Dense) error {
 		image++
 		if samples == nil {
 			var err error
@@ -154,7 +176,7 @@ func collect(ctx context.Context, o *Options, feats method.Features) ([]*sample,
 			if o.HoldOut > 1 && image%o.HoldOut == 0 {
 				to = &s.watched
 			}
-			if err := to.add(nd.Data(t), s.d, h, w); err != nil {
+			if err := to.add(nd.Data(t), s.d, h, w, fitting.Learns(h, w)); err != nil {
 				return fmt.Errorf("image %d: layer %d: %w", image, l+1, err)
 			}
 		}
@@ -169,8 +191,11 @@ func collect(ctx context.Context, o *Options, feats method.Features) ([]*sample,
 	return samples, nil
 }
 
-func (r *reservoir) add(f []float32, d, h, w int) error {
+func (r *reservoir) add(f []float32, d, h, w int, learns func(p int) bool) error {
 	for p := range h * w {
+		if !learns(p) {
+			continue
+		}
 		slot := r.seen
 		if r.limit > 0 && r.seen >= r.limit {
 			slot = r.rng.IntN(r.seen + 1)
@@ -238,15 +263,16 @@ func (l *layer) whitening(s *sample, ridge float64) error {
 	return nil
 }
 
-// measure finds the constants of the fusion: the likelihoods of all locations of the training images.
-func (m *Model) measure(ctx context.Context, feats method.Features) error {
+// measure finds the constants of the fusion: the likelihoods of all locations of the training images that are learned from.
+func (m *Model) measure(ctx context.Context, fitting method.Fitting) error {
 	var images [][]*view
 	var grids []method.Grid
+	var learned []func(p int) bool
 	count := make([]float64, len(m.layers))
 	for _, l := range m.layers {
 		l.largest = math.Inf(-1)
 	}
-	err := feats(ctx, func(f []*tensor.Dense) error {
+	err := fitting.Features(ctx, func(f []*tensor.Dense) error {
 		g, err := method.Check(f, m.Shape().Widths)
 		if err != nil {
 			return err
@@ -260,13 +286,17 @@ func (m *Model) measure(ctx context.Context, feats method.Features) error {
 				return err
 			}
 			v.at = nil
-			for _, q := range v.q {
+			learns := fitting.Learns(f[i].Shape()[2], f[i].Shape()[3])
+			for p, q := range v.q {
+				if !learns(p) {
+					continue
+				}
 				v.layer.largest = max(v.layer.largest, float64(q))
 				v.layer.average += float64(q)
 				count[i]++
 			}
 		}
-		images, grids = append(images, views), append(grids, g)
+		images, grids, learned = append(images, views), append(grids, g), append(learned, fitting.Learns(g.H, g.W))
 		return ctx.Err()
 	})
 	if err != nil {
@@ -280,6 +310,9 @@ func (m *Model) measure(ctx context.Context, feats method.Features) error {
 	m.total = math.Inf(-1)
 	for i, views := range images {
 		for p := range grids[i].Cells() {
+			if !learned[i](p) {
+				continue
+			}
 			m.total = max(m.total, logSum(views, grids[i], p))
 		}
 	}

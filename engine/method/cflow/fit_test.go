@@ -225,7 +225,7 @@ func TestEarlyStop(t *testing.T) {
 		o.Patience = patience
 		m, err := Fit(t.Context(), o, method.Fitting{Features: methodtest.Images(1, 12, oneLayer)})
 		require.NoError(t, err)
-		samples, err := collect(t.Context(), &o, methodtest.Images(1, 12, oneLayer))
+		samples, err := collect(t.Context(), &o, method.Fitting{Features: methodtest.Images(1, 12, oneLayer)})
 		require.NoError(t, err)
 		tr := newTrainer(m.layers[0], &o, samples[0])
 		tr.at.Best, tr.best = math.MaxFloat64, make([]float32, len(tr.theta))
@@ -253,7 +253,7 @@ func TestReservoirs(t *testing.T) {
 		for i := range f {
 			f[i] = float32(image)
 		}
-		require.NoError(t, r.add(f, 2, 10, 10))
+		require.NoError(t, r.add(f, 2, 10, 10, func(int) bool { return true }))
 	}
 	require.Equal(t, 400, r.len())
 	require.Len(t, r.x, 800)
@@ -288,7 +288,7 @@ func TestStep(t *testing.T) {
 	o := small(t, "paper")
 	o.MaxSteps, o.Batch, o.Rate, o.WarmUp = 1, 20, 1e-3, 0
 	feats := methodtest.Images(1, 2, oneLayer)
-	samples, err := collect(t.Context(), &o, feats)
+	samples, err := collect(t.Context(), &o, method.Fitting{Features: feats})
 	require.NoError(t, err)
 	l := newLayer(&o, 6, 16, 18, goexec.New())
 	l.encoding = newEncoding(16, 18, l.flow.c)
@@ -431,4 +431,33 @@ func TestScoresDoNotSaturate(t *testing.T) {
 			last = s
 		}
 	}
+}
+
+func TestFlowsLearnWhereTheyAreTo(t *testing.T) {
+	for _, name := range []string{"compact", "paper"} {
+		methodtest.LearnsWhere(t, []methodtest.Layer{{C: 8, H: 16, W: 16}, {C: 8, H: 8, W: 8}}, func(f method.Fitting) (method.Method, error) {
+			return Fit(t.Context(), small(t, name), f)
+		})
+	}
+}
+
+// A plan knows the steps that training reports.
+func TestPlansKnowTheSteps(t *testing.T) {
+	total := 0
+	ctx, stop := context.WithCancel(t.Context())
+	_, err := Family().Fit(ctx, method.Fitting{Profile: "compact", Features: methodtest.Images(1, 9, []methodtest.Layer{{C: 8, H: 16, W: 16}, {C: 8, H: 8, W: 8}}),
+		Progress: func(p method.Progress) {
+			if p.Phase == "training" {
+				total = p.Total
+				stop()
+			}
+		}})
+	require.ErrorIs(t, err, context.Canceled)
+	p, err := plan(method.Fitting{}, [][3]int{{8, 16, 16}, {8, 8, 8}}, 9)
+	require.NoError(t, err)
+	require.Equal(t, float64(total*8*8), p.Work)
+	require.Equal(t, int64(4*(8+2)*(256+64)*8), p.Bytes)
+	most, err := plan(method.Fitting{}, [][3]int{{8, 64, 64}}, 1000)
+	require.NoError(t, err)
+	require.Equal(t, method.Plan{Bytes: 4 * 10 * 100_000, Work: 2000 * 64}, most)
 }

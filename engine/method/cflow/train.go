@@ -172,12 +172,17 @@ func (t *trainer) restore(f *artifact.File, i int, at *progress) (err error) {
 	return err
 }
 
-func newTrainer(l *layer, o *Options, s *sample) *trainer {
-	steps := int(math.Ceil(o.Passes * float64(s.train.len()) / float64(o.Batch)))
+// steps is how many there are of a layer with so many vectors.
+func (o *Options) steps(vectors int) int {
+	steps := int(math.Ceil(o.Passes * float64(vectors) / float64(o.Batch)))
 	if o.MaxSteps > 0 {
 		steps = min(steps, o.MaxSteps)
 	}
-	t := &trainer{layer: l, o: o, sample: s, steps: steps, grad: make([]float32, l.size()), saved: time.Now()}
+	return steps
+}
+
+func newTrainer(l *layer, o *Options, s *sample) *trainer {
+	t := &trainer{layer: l, o: o, sample: s, steps: o.steps(s.train.len()), grad: make([]float32, l.size()), saved: time.Now()}
 	t.watched = t.gather(&s.watched, nil)
 	return t
 }

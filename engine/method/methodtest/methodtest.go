@@ -305,6 +305,40 @@ func Encode(t testing.TB, m method.Method) []byte {
 }
 
 // concurrent: many callers at once get what one gets. Run it with -race.
+// LearnsWhere checks that fit learns nothing from cells that Where leaves out: the left half alone is learned from, and what the
+// last quarter is like makes no difference. Layers are at least 4 cells wide.
+func LearnsWhere(t *testing.T, layers []Layer, fit func(method.Fitting) (method.Method, error)) {
+	t.Helper()
+	strange := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
+		return Images(seed, images, layers)(ctx, func(f []*tensor.Dense) error {
+			for l, s := range layers {
+				for i := range nd.Data(f[l]) {
+					if i%s.W >= s.W-s.W/4 {
+						nd.Data(f[l])[i] += 20
+					}
+				}
+			}
+			return visit(f)
+		})
+	}
+	left := func(h, w int) []bool {
+		where := make([]bool, h*w)
+		for i := range where {
+			where[i] = i%w < w/2
+		}
+		return where
+	}
+	encoded := func(feats method.Features, where func(h, w int) []bool) []byte {
+		m, err := fit(method.Fitting{Features: feats, Where: where})
+		require.NoError(t, err)
+		return Encode(t, m)
+	}
+	plain := Images(seed, images, layers)
+	require.Equal(t, encoded(plain, left), encoded(strange, left))
+	require.NotEqual(t, encoded(plain, nil), encoded(strange, nil), "all is learned from where nothing is left out")
+	require.NotEqual(t, encoded(plain, nil), encoded(plain, left))
+}
+
 func (s Suite) concurrent(t *testing.T) {
 	f := Batch(seed, 2, s.Layers)
 	want := eval(t, s.Method, f, nil, [2]int{}, nil)

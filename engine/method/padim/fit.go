@@ -20,21 +20,26 @@ import (
 // at 56x56: 127 MB; 550 at 56x56: 3.8 GB), and half as much again for the model. It needs two images, or two locations
 // if Native, and finite features.
 func Fit(ctx context.Context, feats method.Features, o Options) (*Model, error) {
-	m, err := fit(ctx, feats, o)
+	return FitWith(ctx, o, method.Fitting{Features: feats})
+}
+
+// FitWith is Fit with the Features and, if o.Native, Where of f.
+func FitWith(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
+	m, err := fit(ctx, o, f)
 	if err != nil {
 		return nil, fmt.Errorf("padim: %w", err)
 	}
 	return m, nil
 }
 
-func fit(ctx context.Context, feats method.Features, o Options) (*Model, error) {
+func fit(ctx context.Context, o Options, fitting method.Fitting) (*Model, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	m := &Model{opts: o}
 	var acc *moments
 	image := 0
-	err := feats(ctx, func(f []*tensor.Dense) error {
+	err := fitting.Features(ctx, func(f []*tensor.Dense) error {
 		image++
 		if acc == nil {
 			if err := m.start(f); err != nil {
@@ -53,7 +58,13 @@ func fit(ctx context.Context, feats method.Features, o Options) (*Model, error) 
 		}
 		src := newSources(f, m.widths, m.channels, g)
 		if o.Native {
-			acc.addTexture(src, g.Cells())
+			learns, at := fitting.Learns(g.H, g.W), make([]int, 0, g.Cells())
+			for v := range g.Cells() {
+				if learns(v) {
+					at = append(at, v)
+				}
+			}
+			acc.addTexture(src, at)
 		} else {
 			acc.addImage(src)
 		}
@@ -95,17 +106,7 @@ func (m *Model) start(f []*tensor.Dense) error {
 		m.channels = slices.Clone(m.opts.Channels)
 		return checkChannels(m.channels, width)
 	}
-	keep := m.opts.Keep
-	switch {
-	case keep == KeepPublished && width < 1792:
-		keep = 100
-	case keep == KeepPublished:
-		keep = 550
-	}
-	if keep == 0 || keep > width {
-		keep = width
-	}
-	m.channels = rand.New(rand.NewPCG(m.opts.Seed, 0)).Perm(width)[:keep]
+	m.channels = rand.New(rand.NewPCG(m.opts.Seed, 0)).Perm(width)[:m.opts.keep(width)]
 	slices.Sort(m.channels)
 	return nil
 }
@@ -156,14 +157,15 @@ func (a *moments) addImage(src []source) {
 	})
 }
 
-// addTexture adds one sample per location to the only Gaussian. Every sum runs over the locations in order, whoever
+// addTexture adds one sample for each of the locations at to the only Gaussian. Every sum runs over the locations in order, whoever
 // computes it.
-func (a *moments) addTexture(src []source, cells int) {
-	if a.n == 0 {
+func (a *moments) addTexture(src []source, at []int) {
+	if a.n == 0 && len(at) > 0 {
 		for k := range src {
-			a.shift[k] = float64(*src[k].value(0, 0))
+			a.shift[k] = float64(*src[k].value(0, at[0]))
 		}
 	}
+	cells := len(at)
 	a.n += float64(cells)
 	const chunk = 1024
 	x := make([]float64, a.k*chunk)
@@ -172,7 +174,7 @@ func (a *moments) addTexture(src []source, cells int) {
 		row := func(k int) []float64 { return x[k*chunk : k*chunk+size] }
 		par.For(a.k, func(k int) {
 			for p := range row(k) {
-				row(k)[p] = float64(*src[k].value(0, lo+p)) - a.shift[k]
+				row(k)[p] = float64(*src[k].value(0, at[lo+p])) - a.shift[k]
 				a.sum[k] += row(k)[p]
 			}
 		})

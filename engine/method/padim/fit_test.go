@@ -314,3 +314,21 @@ func TestDescription(t *testing.T) {
 	require.JSONEq(t, `{"profile":"paper","seed":0,"native":false,"keep":7,"ridge":0.01,"window":1,"global":0,
 		"layers":[5,4,3],"kept":7,"grid":[16,20]}`, string(data))
 }
+
+func TestOneGaussianIsOfWhatIsLearnedFrom(t *testing.T) {
+	methodtest.LearnsWhere(t, []methodtest.Layer{{C: 4, H: 16, W: 16}, {C: 6, H: 8, W: 8}}, func(f method.Fitting) (method.Method, error) {
+		o, err := ProfileOptions("f2pad")
+		require.NoError(t, err)
+		o.Native = true
+		return FitWith(t.Context(), o, f)
+	})
+}
+
+func TestPlansSayWhatAFitTakes(t *testing.T) {
+	p, err := plan(method.Fitting{}, [][3]int{{48, 64, 64}}, 1000)
+	require.NoError(t, err)
+	require.Equal(t, method.Plan{Bytes: 64 * 64 * 6 * 48 * 49, Work: 1}, p)
+	p, err = plan(method.Fitting{Profile: "paper", Native: true}, [][3]int{{256, 64, 64}, {512, 32, 32}, {1024, 16, 16}}, 10)
+	require.NoError(t, err)
+	require.Equal(t, method.Plan{Bytes: 6 * 550 * 551, Work: 1}, p)
+}

@@ -73,10 +73,43 @@ func Family() method.Family {
 				return nil, err
 			}
 			o.Seed, o.Native = f.Seed, f.Native
-			return Fit(ctx, f.Features, o)
+			return FitWith(ctx, o, f)
 		},
 		Load: func(f *artifact.File) (method.Method, error) { return Load(f) },
+		Plan: plan,
 	}
+}
+
+// plan: what is left when the features are seen, inverting, does not depend on how many there were.
+func plan(f method.Fitting, layers [][3]int, _ int) (method.Plan, error) {
+	o, err := ProfileOptions(f.Profile)
+	if err != nil {
+		return method.Plan{}, err
+	}
+	width, states := 0, layers[0][1]*layers[0][2]
+	for _, l := range layers {
+		width += l[0]
+	}
+	if f.Native {
+		states = 1
+	}
+	k := int64(o.keep(width))
+	return method.Plan{Bytes: int64(states) * 6 * k * (k + 1), Work: 1}, nil
+}
+
+// keep is how many of so many channels are kept.
+func (o *Options) keep(width int) int {
+	keep := o.Keep
+	switch {
+	case keep == KeepPublished && width < 1792:
+		keep = 100
+	case keep == KeepPublished:
+		keep = 550
+	}
+	if keep == 0 || keep > width {
+		keep = width
+	}
+	return keep
 }
 
 func (o *Options) check() error {

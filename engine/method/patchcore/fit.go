@@ -26,7 +26,7 @@ func Fit(ctx context.Context, feats method.Features, o Options) (*Model, error) 
 	return FitWith(ctx, o, method.Fitting{Features: feats})
 }
 
-// FitWith is Fit with the Features, Progress (phase "coreset") and KCentre of f.
+// FitWith is Fit with the Features, Where, Progress (phase "coreset") and KCentre of f.
 func FitWith(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
 	m, err := fit(ctx, o, f)
 	if err != nil {
@@ -42,17 +42,17 @@ func fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
 	m := &Model{opts: o}
 	var c *collector
 	image := 0
-	err := f.Features(ctx, func(f []*tensor.Dense) error {
+	err := f.Features(ctx, func(layers []*tensor.Dense) error {
 		image++
 		if c == nil {
-			widths, err := method.Widths(f)
+			widths, err := method.Widths(layers)
 			if err != nil {
 				return err
 			}
 			m.embed = newEmbedding(widths, o.EmbedDim)
 			c = &collector{embed: &m.embed, limit: o.MaxPatches, rng: rand.New(rand.NewPCG(o.Seed, streamPatches))}
 		}
-		if err := c.add(f); err != nil {
+		if err := c.add(layers, &f); err != nil {
 			return fmt.Errorf("image %d: %w", image, err)
 		}
 		return ctx.Err()
@@ -60,7 +60,7 @@ func fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c == nil {
+	if c == nil || len(c.rows) == 0 {
 		return nil, errors.New("no training images")
 	}
 	chosen, err := o.coreset(ctx, c.rows, m.embed.dim, f)
@@ -80,7 +80,8 @@ type collector struct {
 	rows  []float32 // [patches kept, D]
 }
 
-func (c *collector) add(f []*tensor.Dense) error {
+// add collects from an image what fitting learns from.
+func (c *collector) add(f []*tensor.Dense, fitting *method.Fitting) error {
 	g, err := method.Check(f, c.embed.widths)
 	if err != nil {
 		return err
@@ -91,7 +92,11 @@ func (c *collector) add(f []*tensor.Dense) error {
 	d := c.embed.dim
 	slot := make([]int, 0, g.Cells()) // where the patches of at go
 	at := make([]int, 0, g.Cells())
+	learns := fitting.Learns(g.H, g.W)
 	for i := range g.Cells() {
+		if !learns(i) {
+			continue
+		}
 		s := c.seen
 		if c.limit > 0 && c.seen >= c.limit {
 			s = c.rng.IntN(c.seen + 1)
@@ -119,10 +124,7 @@ func (c *collector) add(f []*tensor.Dense) error {
 // coreset chooses the bank among rows [P,dim]: their indices in the order of choice.
 func (o *Options) coreset(ctx context.Context, rows []float32, dim int, f method.Fitting) ([]int, error) {
 	count := len(rows) / dim
-	want := max(1, int(o.Ratio*float64(count)))
-	if o.MaxBank > 0 {
-		want = min(want, o.MaxBank)
-	}
+	want := o.members(count)
 	if d := o.projectedDim(count); o.Projection != NoProjection && d < dim {
 		rng := rand.New(rand.NewPCG(o.Seed, streamProjection))
 		matrix := gaussian

@@ -324,3 +324,73 @@ func TestDescription(t *testing.T) {
 		"max_bank":4000,"projection":"gaussian","project_dim":128,"epsilon":0,"start_points":0,
 		"layers":[5,4,3],"dim":12,"bank":384}`, string(data))
 }
+
+func TestTheBankHoldsWhatIsLearnedFrom(t *testing.T) {
+	for _, name := range profiles {
+		methodtest.LearnsWhere(t, []methodtest.Layer{{C: 4, H: 16, W: 16}, {C: 6, H: 8, W: 8}}, func(f method.Fitting) (method.Method, error) {
+			o := profile(t, name)
+			o.EmbedDim = min(o.EmbedDim, 8)
+			return FitWith(t.Context(), o, f)
+		})
+	}
+	_, err := FitWith(t.Context(), profile(t, "f2pad"), method.Fitting{
+		Features: methodtest.Images(1, 3, []methodtest.Layer{{C: 4, H: 8, W: 8}}),
+		Where:    func(h, w int) []bool { return make([]bool, h*w) },
+	})
+	require.ErrorContains(t, err, "no training images")
+}
+
+// Image scores are those of the locations inside: what is beyond may be what it likes.
+func TestImageScoresAreOfWhatIsInside(t *testing.T) {
+	layers := []methodtest.Layer{{C: 4, H: 16, W: 16}}
+	for _, name := range profiles {
+		o := profile(t, name)
+		o.EmbedDim = min(o.EmbedDim, 4)
+		m, err := Fit(t.Context(), methodtest.Images(1, 4, layers), o)
+		require.NoError(t, err)
+		inside := make([]bool, 2*256)
+		for i := range inside {
+			inside[i] = i%16 < 8
+		}
+		score := func(right float32, inside []bool) []float32 {
+			f := methodtest.Batch(77, 2, layers)
+			for i := range nd.Data(f[0]) {
+				if i%16 >= 12 {
+					nd.Data(f[0])[i] += right
+				}
+			}
+			r := &method.Result{S: nd.New(2, 16, 16), Image: make([]float32, 2), Inside: inside}
+			require.NoError(t, m.Score(t.Context(), f, r))
+			return r.Image
+		}
+		require.Equal(t, score(0, inside), score(30, inside))
+		require.NotEqual(t, score(0, nil), score(30, nil))
+		err = m.Score(t.Context(), methodtest.Batch(77, 2, layers), &method.Result{S: nd.New(2, 16, 16), Image: make([]float32, 2), Inside: make([]bool, 512)})
+		require.ErrorContains(t, err, "no location inside")
+		err = m.Score(t.Context(), methodtest.Batch(77, 2, layers), &method.Result{S: nd.New(2, 16, 16), Image: make([]float32, 2), Inside: inside[1:]})
+		require.ErrorContains(t, err, "511 locations for the image scores, want 512")
+	}
+}
+
+func TestPlansSayWhatFitsDo(t *testing.T) {
+	layers := []methodtest.Layer{{C: 4, H: 16, W: 16}, {C: 6, H: 8, W: 8}}
+	for _, name := range profiles {
+		o, err := ProfileOptions(name)
+		require.NoError(t, err)
+		p, err := plan(method.Fitting{Profile: name}, [][3]int{{4, 16, 16}, {6, 8, 8}}, 5)
+		require.NoError(t, err)
+		require.Equal(t, 5*256, p.Patches)
+		m, err := Fit(t.Context(), methodtest.Images(1, 5, layers), o)
+		require.NoError(t, err)
+		require.Equal(t, m.bank.size(), p.Bank)
+		require.GreaterOrEqual(t, p.Bytes, int64(4*m.embed.dim*(p.Patches+p.Bank)))
+		more, err := plan(method.Fitting{Profile: name}, [][3]int{{4, 16, 16}, {6, 8, 8}}, 10)
+		require.NoError(t, err)
+		require.InEpsilon(t, 4*p.Work, more.Work, 0.2, "twice the patches for twice the bank")
+	}
+	p, err := plan(method.Fitting{}, [][3]int{{48, 64, 64}}, 1000)
+	require.NoError(t, err)
+	require.Equal(t, method.Plan{Bytes: 4 * 48 * 104_000, Work: 48 * 100_000 * 4000, Patches: 100_000, Bank: 4000}, p)
+	_, err = plan(method.Fitting{Profile: "x"}, nil, 1)
+	require.ErrorContains(t, err, "unknown profile")
+}

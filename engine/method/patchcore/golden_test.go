@@ -56,7 +56,9 @@ func TestGolden(t *testing.T) {
 			widths := []int{goldenLayers[0].C, goldenLayers[1].C, goldenLayers[2].C}
 			m := &Model{opts: o, embed: newEmbedding(widths, o.EmbedDim)}
 			c := &collector{embed: &m.embed}
-			require.NoError(t, methodtest.GoldenImages(goldenLayers, goldenTrain)(t.Context(), c.add))
+			require.NoError(t, methodtest.GoldenImages(goldenLayers, goldenTrain)(t.Context(), func(f []*tensor.Dense) error {
+				return c.add(f, &method.Fitting{})
+			}))
 			d := m.embed.dim
 			small := project(c.rows, d, methodtest.Values(projectDim*d, 778), projectDim)
 			chosen, err := KCentre(t.Context(), small, projectDim, len(want.Coreset), starts, nil)

@@ -94,7 +94,43 @@ func Family() method.Family {
 			return FitWith(ctx, o, f)
 		},
 		Load: func(f *artifact.File) (method.Method, error) { return Load(f) },
+		Plan: plan,
 	}
+}
+
+// plan: the work is the choice of the bank, one distance of every patch to every member.
+func plan(f method.Fitting, layers [][3]int, images int) (method.Plan, error) {
+	o, err := ProfileOptions(f.Profile)
+	if err != nil {
+		return method.Plan{}, err
+	}
+	var widths []int
+	for _, l := range layers {
+		widths = append(widths, l[0])
+	}
+	p := method.Plan{Patches: images * layers[0][1] * layers[0][2]}
+	if o.MaxPatches > 0 {
+		p.Patches = min(p.Patches, o.MaxPatches)
+	}
+	p.Bank = o.members(p.Patches)
+	dim := newEmbedding(widths, o.EmbedDim).dim
+	chosen := dim
+	p.Bytes = 4 * int64(dim) * int64(p.Patches+p.Bank)
+	if d := o.projectedDim(p.Patches); o.Projection != NoProjection && d < dim {
+		chosen = d
+		p.Bytes += 4 * int64(d) * int64(p.Patches)
+	}
+	p.Work = float64(p.Patches) * float64(p.Bank) * float64(chosen)
+	return p, nil
+}
+
+// members is how many of so many patches the bank keeps.
+func (o *Options) members(patches int) int {
+	want := max(1, int(o.Ratio*float64(patches)))
+	if o.MaxBank > 0 {
+		want = min(want, o.MaxBank)
+	}
+	return want
 }
 
 // maxSupports bounds the time that an image score takes: members are inserted in order.

@@ -118,7 +118,7 @@ func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) 
 		return err
 	}
 	if r.Image != nil {
-		return m.imageScores(ctx, v, f, s, won, r.Image)
+		return m.imageScores(ctx, v, f, s, won, r)
 	}
 	return nil
 }
@@ -163,18 +163,24 @@ func (m *Model) score(squared float64) float64 {
 	return math.Sqrt(squared)
 }
 
-// imageScores are the largest scores of the images, each times 1 - exp(d_1)/sum_k exp(d_k) if there are supports: d_k are
+// imageScores are the largest scores of the images, inside of r.Inside, each times 1 - exp(d_1)/sum_k exp(d_k) if there are supports: d_k are
 // the distances of the patch with that score to the b members nearest to its winner, the winner itself being the first
 // (equation 7 of the paper). An image's is NaN if any of its scores is.
-func (m *Model) imageScores(ctx context.Context, v *view, f []*tensor.Dense, s []float32, won []int32, image []float32) error {
-	cells := v.grid.Cells()
+func (m *Model) imageScores(ctx context.Context, v *view, f []*tensor.Dense, s []float32, won []int32, r *method.Result) error {
+	cells, image := v.grid.Cells(), r.Image
 	top := make([]int, len(image))
 	for n := range top {
-		top[n] = n * cells
-		for i := top[n]; i < (n+1)*cells; i++ {
-			if s[i] > s[top[n]] || math.IsNaN(float64(s[i])) {
+		top[n] = -1
+		for i := n * cells; i < (n+1)*cells; i++ {
+			if r.Inside != nil && !r.Inside[i] {
+				continue
+			}
+			if top[n] < 0 || s[i] > s[top[n]] || math.IsNaN(float64(s[i])) {
 				top[n] = i
 			}
+		}
+		if top[n] < 0 {
+			return fmt.Errorf("patchcore: image %d of the batch has no location inside", n)
 		}
 		image[n] = s[top[n]]
 	}
