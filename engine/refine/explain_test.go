@@ -178,7 +178,7 @@ func TestExplainedRanksHigher(t *testing.T) {
 	r.opts.Classifier.Trust.Most = 0
 	for p, got := range r.join(s, v, e, true) {
 		if s.omega[p] {
-			require.InEpsilon(t, S[p]*(1+2*float64(p%3)/2), got, 1e-5)
+			require.InEpsilon(t, S[p]*(1+0.5*float64(p%3)/2), got, 1e-5)
 		} else {
 			require.Equal(t, float32(S[p]), got)
 		}

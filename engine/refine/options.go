@@ -197,7 +197,7 @@ func DefaultOptions(stride int) Options {
 		Looks: LooksOptions{ShiftCells: 0.5},
 		Map: MapOptions{
 			Power: 2, Knee: 0.25, Floor: 0.1, MeanCells: 4, Trust: Trust{From: 0.5, Slope: 0.75, Least: 0.25, Most: 3},
-			Gain: 2,
+			Gain: 0.5,
 		},
 		Classifier: ClassifierOptions{
 			Top: 0.05, Rest: 0.5, Pixels: 4096, FinePx: 1, MidPx: 4, WidePx: 8, GrainPx: 2, Ridge: 0.01, Floor: 0.2,

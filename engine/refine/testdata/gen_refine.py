@@ -203,7 +203,7 @@ def rounded(S):
 
 _, residual, t1 = join(plain, e_residual)
 g, joined, t2 = join(looked, (e_residual + e_optimised) / 2, x)
-joined *= 1 + 2 * x
+joined *= 1 + 0.5 * x
 f2pad, t3 = favoured(joined, g, classify(joined), 0.2, lambda a: np.clip(SLOPE * (a - 1.1), 0, 1), x)
 print(json.dumps({
     "omega": int(omega.sum()), "shares": [float(v) for v in shares],
