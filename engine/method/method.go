@@ -53,9 +53,9 @@ type Result struct {
 	// Image takes N image scores; nil: not wanted. Needs Where == nil. A method whose image score is the maximum of its
 	// map (PaDiM) leaves it as it is: the caller, who knows which pixels are padding, takes that from BaseMap.
 	Image []float32
-	// Origin is the grid cell (row, column) of the image's full grid that cell (0,0) of f is: non-zero for windows.
-	// Methods with one state per location need it.
-	Origin [2]int
+	// Origins are, for each of N windows, the grid cell (row, column) of its image's full grid that cell (0,0) of f is; nil:
+	// whole images. Methods with one state per location need them.
+	Origins [][2]int
 	// Aux is the method's own: what Score found that Grad would have to find again.
 	Aux any
 }
