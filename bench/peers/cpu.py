@@ -427,11 +427,11 @@ def flow_fit(layers, options, seed, train, test):
 
 
 def flow_fit_way(layers, options, seed, train, test):
-    torch = need("torch")
+    torch, np = need("torch", "numpy")
     import cflow_torch
 
     train, test = ([torch.from_numpy(load(f, -1, *l)) for f, l in zip(files, layers)] for files in (train, test))
-    return Way(lambda: cflow_torch.fit_and_score(train, test, options, seed), lambda out: [out[0].numpy()])
+    return Way(lambda: cflow_torch.fit_and_score(train, test, options, seed), lambda out: [out[0].numpy(), np.array([out[1]], np.float32)])
 
 
 # Conversation

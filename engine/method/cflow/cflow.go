@@ -117,7 +117,7 @@ func (m *Model) Close() error {
 
 // Vectors go through a flow in parts of rows, two for each core at once.
 const (
-	rows = 64
+	rows = 128
 	nets = 4 // that wait for work, at most
 )
 
