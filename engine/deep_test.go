@@ -40,10 +40,10 @@ func deep(t *testing.T, method string) (*Model, string) {
 }
 
 // The optimisation sees windows that are far smaller than the receptive field. The tolerances are on the energy and, as a
-// share of its length, on the gradient, for a change like a defect's: 0.5 % and 34 % are measured, and 57 % and 108 % without
+// share of its length, on the gradient, for a change like a defect's: 0.5 % (cflow: 2.4 %) and 34 % are measured, and 57 % and 108 % without
 // what findLack finds. TestCutWindowsGiveTheSameMasks says what comes of it.
 const (
-	cutEnergy   = 0.02
+	cutEnergy   = 0.03
 	cutGradient = 0.45
 )
 

@@ -146,8 +146,9 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 // A seeded share of the images is held out of the fit, to calibrate the thresholds and the scale of the scores on images
 // that the model has not seen. For the pixel thresholds some of them are scored once more with a simulated defect painted on
 // them (synth.Paint): see Promise. That costs making all maps of the held-out images, and of as many more as there are Paintings, all of which have
-// something to refine, a second or so each on a processor. Memory: the method's own (see its package) and a few images; images are read once
-// for each pass over them.
+// something to refine, a second or so each on a processor. Memory: the method's own (see its package) and a few images, which are read once
+// for each pass over them; the network runs once on each, a gibibyte of features stays in memory for methods that visit them more
+// than once, and what is more in a temporary file (os.TempDir).
 func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(dataset.Item, error)) (*Model, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -163,7 +164,10 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
 		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
-	f := &fitter{o: o, bb: bb, room: decodeRoom(), white: cmp.Or(o.WhiteLevel, imageio.MaxWhite), inspect: inspect(o.ROI, nil)}
+	f := &fitter{
+		o: o, bb: bb, room: decodeRoom(), keeps: featureRoom, white: cmp.Or(o.WhiteLevel, imageio.MaxWhite),
+		inspect: inspect(o.ROI, nil),
+	}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
@@ -296,6 +300,7 @@ type fitter struct {
 	o     FitOptions
 	bb    backbone.Backbone
 	room  int64  // bytes that images share while they are looked at
+	keeps int64  // bytes of features that are kept in memory
 	known Inputs // what a model that is calibrated learned from
 	white int    // white level
 
@@ -470,7 +475,7 @@ type learned struct {
 }
 
 // method fits the detector on the features of the training images.
-func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Method, error) {
+func (f *fitter) method(ctx context.Context, train []dataset.Item) (m method.Method, err error) {
 	net := newNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
 	defer net.close()
 	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
@@ -491,6 +496,11 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (method.Metho
 	kind, err := family(f.o.Method)
 	if err != nil {
 		return nil, err
+	}
+	if kind.Revisits {
+		keep := &keeper{compute: features, room: f.keeps, create: newScratch}
+		defer func() { err = errors.Join(err, keep.close()) }()
+		features = keep.visit
 	}
 	fitting := method.Fitting{
 		Profile: f.o.Profile, Seed: f.o.Seed, Native: f.o.Size.Native(), Features: features, Executor: f.o.Executor,

@@ -136,8 +136,10 @@ type slot struct{ job, at int }
 
 // job is windows of one size that run together.
 type job struct {
-	ps   []patch
-	lack []*tensor.Dense // [len(ps),D,h,w] per layer: see scorer.complete; nil where windows are exact
+	ps []patch
+	// Per layer; nil where windows are exact:
+	lack   []*tensor.Dense // [len(ps),D,h,w]: see scorer.complete
+	around []*tensor.Dense // [len(ps),D,h,w] of what the method sees; see methodGradient
 
 	energy []float64
 	dx     *tensor.Dense // [len(ps),3,h,w] of the windows
@@ -263,65 +265,96 @@ func (s *scorer) windowGradient(ctx context.Context, x *tensor.Dense, j *job, wh
 		return fmt.Errorf("engine: %s: %w", s.net.bb.Name(), err)
 	}
 	j.complete(f)
-	j.energy = make([]float64, len(j.ps))
-	df := c.outputs(len(j.ps))
-	// Windows lie at different origins, which a method with one state per location has to know: one call for each.
-	for k, p := range j.ps {
-		if j.energy[k], err = s.patchGradient(ctx, p, slicesOf(f, k), slicesOf(df, k), where[p.image*h*w:(p.image+1)*h*w], h, w, e); err != nil {
-			return err
-		}
-	}
 	j.dx = in // the gradient takes the place of what it is the gradient of
+	df := c.outputs(len(j.ps))
+	if err := s.methodGradient(ctx, j, f, df, where, h, w, e); err != nil {
+		return err
+	}
 	if err := c.net.Backward(ctx, df, []*tensor.Dense{j.dx}); err != nil {
 		return fmt.Errorf("engine: gradient of %s: %w", s.net.bb.Name(), err)
 	}
 	return nil
 }
 
-// patchGradient returns the energy of the cells that a window owns, for its features f [1,D,h,w] per layer, and fills df with
-// the gradient w.r.t. them. where is the image's, whose grid is h x w.
-func (s *scorer) patchGradient(ctx context.Context, p patch, f, df []*tensor.Dense, where []bool, h, w int, e refine.Energy) (float64, error) {
+// methodGradient takes the energies of the cells that a job's windows own, for the windows' features f [len(j.ps),D,h,w] per
+// layer, and fills df with the gradients w.r.t. them. where is the images', whose grid is h x w.
+func (s *scorer) methodGradient(ctx context.Context, j *job, f, df []*tensor.Dense, where []bool, h, w int, e refine.Energy) error {
+	seen, fs, dfs := make([]rect, len(j.ps)), f, df
+	for k, p := range j.ps {
+		seen[k] = p.win.in
+	}
 	// A method's embedding reaches beyond the window. Where windows are cut, the features there are those of the image as it
 	// was given.
-	seen, fs, dfs := p.win.in, f, df
 	if s.features != nil {
 		all := rect{0, 0, h, w}
-		seen = seen.grow(s.net.embedding(), all)
-		fs, dfs = make([]*tensor.Dense, len(f)), make([]*tensor.Dense, len(f))
-		for l, whole := range slicesOf(s.features, p.image) {
-			fs[l] = cropped(whole, all, seen)
-			copyCells(fs[l], seen, f[l], p.win.in, p.win.in)
-			dfs[l] = nd.New(fs[l].Shape()...)
+		for k, p := range j.ps {
+			seen[k] = p.win.in.widened(s.net.embedding(), all)
+		}
+		if j.around == nil {
+			j.around = s.surroundings(j, seen, all)
+		}
+		fs, dfs = j.around, make([]*tensor.Dense, len(f))
+		for l, t := range fs {
+			dfs[l] = nd.New(t.Shape()...)
+		}
+		j.between(fs, f, seen, func(outer, inner *tensor.Dense, seen, in rect) { copyCells(outer, seen, inner, in, in) })
+	}
+	sh, sw := seen[0].h(), seen[0].w()
+	r := &method.Result{
+		S: nd.New(len(j.ps), sh, sw), Where: make([]bool, len(j.ps)*sh*sw), Gradient: true, Origins: make([][2]int, len(j.ps)),
+	}
+	for k, p := range j.ps {
+		r.Origins[k] = [2]int{seen[k].y0, seen[k].x0}
+		own := p.win.own
+		for i := own.y0; i < own.y1; i++ {
+			copy(r.Where[(k*sh+i-seen[k].y0)*sw+own.x0-seen[k].x0:], where[(p.image*h+i)*w+own.x0:(p.image*h+i)*w+own.x1])
 		}
 	}
-	sh, sw := seen.h(), seen.w()
-	r := &method.Result{
-		S: nd.New(1, sh, sw), Where: make([]bool, sh*sw), Gradient: true, Origin: [2]int{seen.y0, seen.x0},
+	if err := s.score(ctx, fs, r); err != nil {
+		return err
 	}
-	own := p.win.own
-	for i := own.y0; i < own.y1; i++ {
-		copy(r.Where[(i-seen.y0)*sw+own.x0-seen.x0:], where[i*w+own.x0:i*w+own.x1])
-	}
-	if err := s.meth.Score(ctx, fs, r); err != nil {
-		return 0, fmt.Errorf("engine: %s: %w", s.meth.Name(), err)
-	}
-	energy, dS := 0.0, nd.New(1, sh, sw)
+	j.energy = make([]float64, len(j.ps))
+	dS := nd.New(len(j.ps), sh, sw)
 	for v, on := range r.Where {
 		if on {
 			z := s.scale.z(nd.Data(r.S)[v])
-			energy += e.Value(z)
+			j.energy[v/(sh*sw)] += e.Value(z)
 			nd.Data(dS)[v] = float32(e.Slope(z) * s.scale.slope())
 		}
 	}
 	if err := s.meth.Grad(ctx, fs, r, dS, dfs); err != nil {
-		return 0, fmt.Errorf("engine: gradient of %s: %w", s.meth.Name(), err)
+		return fmt.Errorf("engine: gradient of %s: %w", s.meth.Name(), err)
 	}
 	if s.features != nil {
-		for l := range df {
-			copyCells(df[l], p.win.in, dfs[l], seen, p.win.in)
+		j.between(dfs, df, seen, func(outer, inner *tensor.Dense, seen, in rect) { copyCells(inner, in, outer, seen, in) })
+	}
+	return nil
+}
+
+// surroundings are the features of the images as they were given, which cover all, where a job's windows see them.
+func (s *scorer) surroundings(j *job, seen []rect, all rect) []*tensor.Dense {
+	around := make([]*tensor.Dense, len(s.features))
+	for l, whole := range s.features {
+		sh := whole.Shape()
+		k := all.h() / sh[2] // cells of the finest grid per cell
+		around[l] = nd.New(len(j.ps), sh[1], seen[0].h()/k, seen[0].w()/k)
+	}
+	for k, p := range j.ps {
+		for l, whole := range slicesOf(s.features, p.image) {
+			copyCells(slicesOf(around, k)[l], seen[k], whole, all, seen[k])
 		}
 	}
-	return energy, nil
+	return around
+}
+
+// between visits the windows' feature maps [1,D,h,w], those of what they see beside their own.
+func (j *job) between(outer, inner []*tensor.Dense, seen []rect, visit func(outer, inner *tensor.Dense, seen, in rect)) {
+	for k, p := range j.ps {
+		os, is := slicesOf(outer, k), slicesOf(inner, k)
+		for l := range os {
+			visit(os[l], is[l], seen[k], p.win.in)
+		}
+	}
 }
 
 // copyCells copies what lies in a rectangle of the finest grid between feature maps of one image [1,D,h,w], which cover the

@@ -17,6 +17,13 @@ func (r rect) grow(by int, within rect) rect {
 	return rect{max(r.y0-by, within.y0), max(r.x0-by, within.x0), min(r.y1+by, within.y1), min(r.x1+by, within.x1)}
 }
 
+// widened is grow for rectangles of one size that are to stay so: what does not fit on one side is added on the other.
+func (r rect) widened(by int, within rect) rect {
+	h, w := min(r.h()+2*by, within.h()), min(r.w()+2*by, within.w())
+	y0, x0 := min(max(r.y0-by, within.y0), within.y1-h), min(max(r.x0-by, within.x0), within.x1-w)
+	return rect{y0, x0, y0 + h, x0 + w}
+}
+
 // window is a part of an image on which the network runs: in covers own and the receptive field around it, so that what
 // is computed for the cells of own is what the whole image would give.
 type window struct {

@@ -6,3 +6,9 @@ export PEER_PYTHON
 
 bench-cpu:
 	$(GO) run ./bench/cpu $(BENCH)
+
+# Trains CFLOW-AD's flows in f2pad and in PyTorch on the same features and compares what they find; writes out/flow.md. FLOW is
+# for what bench/flow takes: FLOW="-run tile".
+.PHONY: bench-flow
+bench-flow:
+	$(GO) run ./bench/flow $(FLOW)

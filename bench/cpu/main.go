@@ -88,7 +88,7 @@ type job struct {
 
 func jobs() []job {
 	var all []job
-	for _, part := range [][]job{convolutions(), networks(), neighbours(), refinements(), scorings()} {
+	for _, part := range [][]job{convolutions(), networks(), neighbours(), refinements(), scorings(), flows()} {
 		all = append(all, part...)
 	}
 	return all

@@ -360,10 +360,84 @@ def anomalib_way(arch, state, files, batch, size):
     return Way(call, lambda out: [t.numpy() for t in out], note)
 
 
+# CFLOW-AD
+
+
+def flow(layers, options, seed, steps, train, score, state, largest, total):
+    """Training steps of flows, and scores of images. train and score are the layers' features, [images,*layer] each; state is a
+    folder with each layer's mixes, mean, whiten and parameters as our fit has left them."""
+    yield "PyTorch", lambda: flow_ways(layers, options, seed, steps, train, score, state, largest, total)
+
+
+def flow_ways(layers, options, seed, steps, train, score, state, largest, total):
+    torch = need("torch")
+    import cflow_torch
+
+    def read(i, name, *shape):
+        return torch.from_numpy(load(os.path.join(state, f"{name}{i}.bin"), *shape))
+
+    def made(i):
+        d, h, w = layers[i]
+        return cflow_torch.Flow(d, h, w, options, read(i, "mixes", -1, d, d), (read(i, "mean", d), read(i, "whiten", d, d)))
+
+    vectors = [cflow_torch.collect(torch.from_numpy(load(f, -1, *l)), {"max_locations": 0}, 0)[0] for f, l in zip(train, layers)]
+    chosen = [list(cflow_torch.batches(seed, i, steps, len(x), options["batch"])) for i, (x, _) in enumerate(vectors)]
+    prepared = [made(i).prepared(x) for i, (x, _) in enumerate(vectors)]
+
+    def trained(fused):
+        took, losses = 0, []
+        for i, x in enumerate(prepared):
+            f = made(i)
+            cflow_torch.like_go(f, seed, i)
+            began = time.perf_counter()
+            losses.append(cflow_torch.train(f, x, vectors[i][1], options, chosen[i], steps, fused))
+            took += time.perf_counter() - began
+        return torch.cat(losses), took
+
+    kinds = {"Adam": False, "fused Adam": True}
+    took = {name: min(trained(fused)[1] for _ in range(3)) for name, fused in kinds.items()}
+    best = min(took, key=took.get)
+    note = best + "".join(f" ({name} takes {t / took[best]:.2f} x)" for name, t in took.items() if name != best)
+    maps = [torch.from_numpy(load(f, -1, *l)) for f, l in zip(score, layers)]
+    flows = [made(i) for i in range(len(layers))]
+    for i, f in enumerate(flows):
+        f.set(read(i, "parameters", -1))
+    cflow_torch.ready(flows)
+
+    def scored(n):
+        def call():
+            part = [cflow_torch.score(flows, largest, total, f) for f in cflow_torch.parts(maps, n)]
+            return torch.cat(part)
+
+        return call
+
+    sizes = {f"{n} at once": scored(n) for n in (1, len(maps[0]))}
+    batch, how = fastest(sizes)
+    return {
+        "PyTorch, training": Way(
+            lambda: trained(kinds[best]), lambda out: [out[0].numpy()], note, lambda: trained(kinds[best])[1]
+        ),
+        "PyTorch, scoring": Way(sizes[batch], lambda out: [out.numpy()], how),
+    }
+
+
+def flow_fit(layers, options, seed, train, test):
+    """A whole training on the features of images, and the scores of others."""
+    yield "PyTorch", lambda: flow_fit_way(layers, options, seed, train, test)
+
+
+def flow_fit_way(layers, options, seed, train, test):
+    torch, np = need("torch", "numpy")
+    import cflow_torch
+
+    train, test = ([torch.from_numpy(load(f, -1, *l)) for f, l in zip(files, layers)] for files in (train, test))
+    return Way(lambda: cflow_torch.fit_and_score(train, test, options, seed), lambda out: [out[0].numpy(), np.array([out[1]], np.float32)])
+
+
 # Conversation
 
 # Each case yields names of ways, or of libraries that several ways need, and what builds them.
-CASES = {"network": network, "conv": conv, "knn": knn, "f2pad": f2pad, "anomalib": anomalib}
+CASES = {"network": network, "conv": conv, "knn": knn, "f2pad": f2pad, "anomalib": anomalib, "flow": flow, "flow_fit": flow_fit}
 
 
 def versions():

@@ -76,10 +76,23 @@ func (r *Result) Check(f []*tensor.Dense, widths []int) (Grid, error) {
 		return g, errors.New("image scores need every location")
 	case r.Inside != nil && len(r.Inside) != g.N*g.Cells():
 		return g, fmt.Errorf("%d locations for the image scores, want %d", len(r.Inside), g.N*g.Cells())
-	case r.Origin[0] < 0 || r.Origin[1] < 0:
-		return g, fmt.Errorf("window at cell %v", r.Origin)
+	case r.Origins != nil && len(r.Origins) != g.N:
+		return g, fmt.Errorf("%d windows' origins, want %d", len(r.Origins), g.N)
+	}
+	for _, o := range r.Origins {
+		if o[0] < 0 || o[1] < 0 {
+			return g, fmt.Errorf("window at cell %v", o)
+		}
 	}
 	return g, nil
+}
+
+// Origin is the cell of the image's full grid that cell (0,0) of image n is.
+func (r *Result) Origin(n int) (row, col int) {
+	if r.Origins == nil {
+		return 0, 0
+	}
+	return r.Origins[n][0], r.Origins[n][1]
 }
 
 // CheckGrad is Check with the arguments of Grad.

@@ -55,9 +55,9 @@ type Result struct {
 	Image []float32
 	// Inside are the locations, N*h*w, that image scores are of; nil: all. Each image has some.
 	Inside []bool
-	// Origin is the grid cell (row, column) of the image's full grid that cell (0,0) of f is: non-zero for windows.
-	// Methods with one state per location need it.
-	Origin [2]int
+	// Origins are, for each of N windows, the grid cell (row, column) of its image's full grid that cell (0,0) of f is; nil:
+	// whole images. Methods with one state per location need them.
+	Origins [][2]int
 	// Aux is the method's own: what Score found that Grad would have to find again.
 	Aux any
 }

@@ -49,18 +49,42 @@ func lowerTranspose(o *operation) (kernel, error) {
 	if rank > 1 {
 		length, stride = o.out[rank-1], strides[perm[rank-1]]
 	}
+	beside := 0 // rows of the output that are columns of the input, one beside the other
+	if last := len(rows.extent) - 1; last >= 0 && rows.stride[0][last] == 1 {
+		beside = rows.extent[last]
+	}
 	return kernel{
 		units: rows.size(),
 		cost:  length,
 		run: func(c *call, lo, hi int) {
-			for u := lo; u < hi; u++ {
+			for u := lo; u < hi; {
 				at := rows.at(u)[0]
+				if beside > 0 && u+strip <= hi && u%beside+strip <= beside {
+					transposeStrip(c.out[u*length:], c.in[0][at:], length, stride)
+					u += strip
+					continue
+				}
 				for i := range c.out[u*length:][:length] {
 					c.out[u*length+i] = c.in[0][at+i*stride]
 				}
+				u++
 			}
 		},
 	}, nil
+}
+
+// strip is how many rows of a transposed matrix are written side by side, where they are read from one place.
+const strip = 8
+
+// transposeStrip writes strip rows of n values: row r from x[r], x[r+stride], ...
+func transposeStrip(y, x []float32, n, stride int) {
+	y0, y1, y2, y3 := y[:n], y[n:][:n], y[2*n:][:n], y[3*n:][:n]
+	y4, y5, y6, y7 := y[4*n:][:n], y[5*n:][:n], y[6*n:][:n], y[7*n:][:n]
+	for i := range n {
+		from := x[i*stride:][:strip]
+		y0[i], y1[i], y2[i], y3[i] = from[0], from[1], from[2], from[3]
+		y4[i], y5[i], y6[i], y7[i] = from[4], from[5], from[6], from[7]
+	}
 }
 
 // picks says which input coordinate each output coordinate reads along each axis of one image, -1 for none: what Slice,

@@ -117,7 +117,7 @@ func (m *Model) Close() error {
 
 // Vectors go through a flow in parts of rows, two for each core at once.
 const (
-	rows = 64
+	rows = 128
 	nets = 4 // that wait for work, at most
 )
 
@@ -208,7 +208,7 @@ type view struct {
 	*layer
 	h, w       int
 	rows, cols axis.Map // of the finest grid
-	y0, x0     int      // cell of the layer's whole grid that cell (0,0) is
+	origins    [][2]int // cells of the layer's whole grid that cells (0,0) are
 	at         []int    // cells that are looked at, of all images, ascending
 	q          []float32
 	unit       []float32 // [len(at),D]
@@ -220,18 +220,22 @@ func (v *view) cells() int { return v.h * v.w }
 func (m *Model) views(f []*tensor.Dense, g method.Grid, r *method.Result) ([]*view, error) {
 	views := make([]*view, len(f))
 	for i, t := range f {
-		v := &view{layer: m.layers[i], h: t.Shape()[2], w: t.Shape()[3]}
+		v := &view{layer: m.layers[i], h: t.Shape()[2], w: t.Shape()[3], origins: make([][2]int, g.N)}
 		if g.H%v.h != 0 || g.W%v.w != 0 {
 			return nil, fmt.Errorf("layer %d has %dx%d cells, the finest %dx%d: want whole cells in each", i+1, v.h, v.w, g.H, g.W)
 		}
 		kh, kw := g.H/v.h, g.W/v.w
-		if r.Origin[0]%kh != 0 || r.Origin[1]%kw != 0 {
-			return nil, fmt.Errorf("a window at cell %v, which is not at a border of layer %d's cells", r.Origin, i+1)
-		}
-		v.y0, v.x0 = r.Origin[0]/kh, r.Origin[1]/kw
-		if !m.opts.Native && (v.y0+v.h > v.layer.h || v.x0+v.w > v.layer.w) {
-			return nil, fmt.Errorf("layer %d has %dx%d locations at cell (%d,%d), but the model %dx%d: it was fitted for one image size",
-				i+1, v.h, v.w, v.y0, v.x0, v.layer.h, v.layer.w)
+		for n := range g.N {
+			row, col := r.Origin(n)
+			if row%kh != 0 || col%kw != 0 {
+				return nil, fmt.Errorf("a window at cell (%d,%d), which is not at a border of layer %d's cells", row, col, i+1)
+			}
+			row, col = row/kh, col/kw
+			if !m.opts.Native && (row+v.h > v.layer.h || col+v.w > v.layer.w) {
+				return nil, fmt.Errorf("layer %d has %dx%d locations at cell (%d,%d), but the model %dx%d: it was fitted for one image size",
+					i+1, v.h, v.w, row, col, v.layer.h, v.layer.w)
+			}
+			v.origins[n] = [2]int{row, col}
 		}
 		v.rows, v.cols = axis.Bilinear(v.h, g.H), axis.Bilinear(v.w, g.W)
 		v.want(g, r.Where)
@@ -280,7 +284,7 @@ func (v *view) load(f *tensor.Dense) vectors {
 				to[c] = data[(n*v.d+c)*cells+at]
 			}
 			if v.flow.c > 0 {
-				v.encoding.put(out.c[k*v.flow.c:(k+1)*v.flow.c], v.y0+at/v.w, v.x0+at%v.w)
+				v.encoding.put(out.c[k*v.flow.c:(k+1)*v.flow.c], v.origins[n][0]+at/v.w, v.origins[n][1]+at%v.w)
 			}
 		}
 	})

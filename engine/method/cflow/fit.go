@@ -23,6 +23,7 @@ func Family() method.Family {
 	return method.Family{
 		Name:     name,
 		Profiles: profiles,
+		Revisits: true,
 		Fit: func(ctx context.Context, f method.Fitting) (method.Method, error) {
 			o, err := ProfileOptions(f.Profile)
 			if err != nil {

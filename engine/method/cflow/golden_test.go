@@ -121,7 +121,7 @@ func TestGoldenLoss(t *testing.T) {
 	want := readGolden(t)
 	l := goldenModel(t, want, FuseSum).layers[0]
 	f := methodtest.Golden(goldenLayers, 0, goldenImages)
-	v := &view{layer: l, h: l.h, w: l.w}
+	v := &view{layer: l, h: l.h, w: l.w, origins: make([][2]int, goldenImages)}
 	for i := range goldenImages * v.cells() {
 		v.at = append(v.at, i)
 	}

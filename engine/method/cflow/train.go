@@ -15,6 +15,7 @@ import (
 
 	"f2pad/engine/artifact"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/vec"
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 
@@ -281,12 +282,9 @@ func (t *trainer) run(ctx context.Context, f method.Fitting, save func(last bool
 		}
 		for i, p := range all {
 			to, d := t.grad[p.at:p.at+p.size()], nd.Data(din[first+i])
-			for k := range to {
-				sum := float32(0)
-				for s := range shards {
-					sum += d[s*p.size()+k]
-				}
-				to[k] = sum
+			copy(to, d)
+			for s := 1; s < shards; s++ {
+				vec.Add(to, to, d[s*len(to):][:len(to)])
 			}
 		}
 		t.adam(t.rate(t.at.Step), t.at.Step+1)

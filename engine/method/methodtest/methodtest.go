@@ -93,9 +93,9 @@ type run struct {
 }
 
 // eval scores f, with image scores if where is nil, and pulls back dS (nil: a fixed pattern on the wanted locations).
-func eval(t require.TestingT, m method.Method, f []*tensor.Dense, where []bool, origin [2]int, dS []float32) run {
+func eval(t require.TestingT, m method.Method, f []*tensor.Dense, where []bool, origins [][2]int, dS []float32) run {
 	sh := f[0].Shape()
-	r := &method.Result{S: nd.New(sh[0], sh[2], sh[3]), Where: where, Origin: origin, Gradient: true}
+	r := &method.Result{S: nd.New(sh[0], sh[2], sh[3]), Where: where, Origins: origins, Gradient: true}
 	if where == nil {
 		r.Image = make([]float32, sh[0])
 	}
@@ -143,7 +143,7 @@ func (s Suite) gradient(t *testing.T) {
 		v := rng.IntN(s.cells())
 		where, dS := make([]bool, s.cells()), make([]float32, s.cells())
 		where[v], dS[v] = true, 1
-		here := eval(t, s.Method, f, where, [2]int{}, dS)
+		here := eval(t, s.Method, f, where, nil, dS)
 		move := func(by float64, dir [][]float64) float64 {
 			g := make([]*tensor.Dense, len(f))
 			for l := range f {
@@ -153,7 +153,7 @@ func (s Suite) gradient(t *testing.T) {
 				}
 				g[l] = nd.Wrap(x, f[l].Shape()...)
 			}
-			return float64(eval(t, s.Method, g, where, [2]int{}, dS).s[v])
+			return float64(eval(t, s.Method, g, where, nil, dS).s[v])
 		}
 		dir := make([][]float64, len(f))
 		slope := 0.0
@@ -179,14 +179,14 @@ func (s Suite) gradient(t *testing.T) {
 // batch: an image's results are bitwise the same alone and among others, in any order.
 func (s Suite) batch(t *testing.T) {
 	f := Batch(seed, images, s.Layers)
-	all := eval(t, s.Method, f, nil, [2]int{}, nil)
+	all := eval(t, s.Method, f, nil, nil, nil)
 	for n := range images {
 		one := make([]*tensor.Dense, len(f))
 		for l, t := range f {
 			size := nd.Size(t.Shape()[1:]...)
 			one[l] = nd.Wrap(nd.Data(t)[n*size:(n+1)*size], append([]int{1}, t.Shape()[1:]...)...)
 		}
-		alone := eval(t, s.Method, one, nil, [2]int{}, nil)
+		alone := eval(t, s.Method, one, nil, nil, nil)
 		require.Equal(t, all.s[n*s.cells():(n+1)*s.cells()], alone.s)
 		require.Equal(t, all.image[n], alone.image[0])
 		for l, d := range alone.df {
@@ -199,9 +199,9 @@ func (s Suite) batch(t *testing.T) {
 func (s Suite) cores(t *testing.T) {
 	f := Batch(seed, images, s.Layers)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	one := eval(t, s.Method, f, nil, [2]int{}, nil)
+	one := eval(t, s.Method, f, nil, nil, nil)
 	runtime.GOMAXPROCS(7)
-	require.Equal(t, one, eval(t, s.Method, f, nil, [2]int{}, nil))
+	require.Equal(t, one, eval(t, s.Method, f, nil, nil, nil))
 }
 
 // where: wanted locations get the scores and gradients that they get when all are wanted.
@@ -215,64 +215,72 @@ func (s Suite) where(t *testing.T) {
 			dS[i] = 1 + weight(i)
 		}
 	}
-	full, part := eval(t, s.Method, f, nil, [2]int{}, dS), eval(t, s.Method, f, where, [2]int{}, dS)
+	full, part := eval(t, s.Method, f, nil, nil, dS), eval(t, s.Method, f, where, nil, dS)
 	for i, on := range where {
 		if on {
 			require.Equal(t, full.s[i], part.s[i])
 		}
 	}
 	require.Equal(t, full.df, part.df)
-	none := eval(t, s.Method, f, make([]bool, n*s.cells()), [2]int{}, nil)
+	none := eval(t, s.Method, f, make([]bool, n*s.cells()), nil, nil)
 	for _, d := range none.df {
 		require.Equal(t, make([]float32, len(d)), d)
 	}
 }
 
-// window: a window that starts in phase with every layer gives its inner locations what the whole image gives them.
+// window: windows of a batch that start in phase with every layer, each at a place of its own image, give their inner locations
+// what the whole image gives them.
 func (s Suite) window(t *testing.T) {
 	phase := 1
 	for _, l := range s.Layers {
 		phase = max(phase, s.Layers[0].H/l.H, s.Layers[0].W/l.W)
 	}
-	H, W := s.Layers[0].H, s.Layers[0].W
-	origin := [2]int{phase, 2 * phase}
-	f := Batch(seed, 1, s.Layers)
+	origins := [][2]int{{phase, 2 * phase}, {0, 0}, {phase, 0}, {phase, 2 * phase}}
+	N, H, W := len(origins), s.Layers[0].H, s.Layers[0].W
+	h, w := H-phase, W-2*phase
+	f := Batch(seed, N, s.Layers)
 	cut := make([]*tensor.Dense, len(f))
 	for l, s := range s.Layers {
 		kh, kw := H/s.H, W/s.W
-		h, w := s.H-origin[0]/kh, s.W-origin[1]/kw
-		cut[l] = nd.New(1, s.C, h, w)
-		for c := range s.C {
+		h, w := h/kh, w/kw
+		cut[l] = nd.New(N, s.C, h, w)
+		for nc := range N * s.C {
+			o := origins[nc/s.C]
 			for i := range h {
-				copy(nd.Data(cut[l])[(c*h+i)*w:][:w], nd.Data(f[l])[(c*s.H+i+origin[0]/kh)*s.W+origin[1]/kw:])
+				copy(nd.Data(cut[l])[(nc*h+i)*w:][:w], nd.Data(f[l])[(nc*s.H+i+o[0]/kh)*s.W+o[1]/kw:])
 			}
 		}
 	}
-	h, w := H-origin[0], W-origin[1]
-	whereCut, where := make([]bool, h*w), make([]bool, H*W)
-	for i := s.Context; i < h; i++ {
-		for j := s.Context; j < w; j++ {
-			whereCut[i*w+j], where[(i+origin[0])*W+j+origin[1]] = true, true
+	// inner says that a location depends on nothing that was cut off.
+	inner := func(at, origin, size, whole int) bool {
+		return (origin == 0 || at >= s.Context) && (origin+size == whole || at < size-s.Context)
+	}
+	whereCut, where := make([]bool, N*h*w), make([]bool, N*H*W)
+	dSCut, dS := make([]float32, N*h*w), make([]float32, N*H*W)
+	in := func(v int) int { // the whole image's location
+		n, i, j := v/(h*w), v/w%h, v%w
+		return (n*H+i+origins[n][0])*W + j + origins[n][1]
+	}
+	for v := range whereCut {
+		o := origins[v/(h*w)]
+		if u := in(v); inner(v/w%h, o[0], h, H) && inner(v%w, o[1], w, W) {
+			whereCut[v], where[u] = true, true
+			dSCut[v], dS[u] = 1+weight(u), 1+weight(u)
 		}
 	}
-	dS, dSCut := make([]float32, H*W), make([]float32, h*w)
-	for i := range whereCut {
-		if v := (i/w+origin[0])*W + i%w + origin[1]; whereCut[i] {
-			dS[v], dSCut[i] = 1+weight(v), 1+weight(v)
-		}
-	}
-	full, part := eval(t, s.Method, f, where, [2]int{}, dS), eval(t, s.Method, cut, whereCut, origin, dSCut)
-	for i, on := range whereCut {
+	full, part := eval(t, s.Method, f, where, nil, dS), eval(t, s.Method, cut, whereCut, origins, dSCut)
+	for v, on := range whereCut {
 		if on {
-			require.Equal(t, full.s[(i/w+origin[0])*W+i%w+origin[1]], part.s[i], "cell %d,%d of the window", i/w, i%w)
+			require.Equal(t, full.s[in(v)], part.s[v], "image %d, cell %d,%d of the window", v/(h*w), v/w%h, v%w)
 		}
 	}
 	for l, s := range s.Layers {
-		y, x := origin[0]/(H/s.H), origin[1]/(W/s.W)
-		ch, cw := s.H-y, s.W-x
-		for c := range s.C {
-			for i := range ch {
-				require.Equal(t, full.df[l][(c*s.H+i+y)*s.W+x:][:cw], part.df[l][(c*ch+i)*cw:][:cw], "layer %d", l)
+		kh, kw := H/s.H, W/s.W
+		h, w := h/kh, w/kw
+		for nc := range N * s.C {
+			o := origins[nc/s.C]
+			for i := range h {
+				require.Equal(t, full.df[l][(nc*s.H+i+o[0]/kh)*s.W+o[1]/kw:][:w], part.df[l][(nc*h+i)*w:][:w], "layer %d", l)
 			}
 		}
 	}
@@ -290,7 +298,7 @@ func (s Suite) file(t *testing.T) {
 	require.Equal(t, s.Method.Name(), loaded.Name())
 	require.Equal(t, s.Method.Map(), loaded.Map())
 	f := Batch(seed, images, s.Layers)
-	require.Equal(t, eval(t, s.Method, f, nil, [2]int{}, nil), eval(t, loaded, f, nil, [2]int{}, nil))
+	require.Equal(t, eval(t, s.Method, f, nil, nil, nil), eval(t, loaded, f, nil, nil, nil))
 }
 
 // Encode returns a model file that holds m alone.
@@ -341,11 +349,11 @@ func LearnsWhere(t *testing.T, layers []Layer, fit func(method.Fitting) (method.
 
 func (s Suite) concurrent(t *testing.T) {
 	f := Batch(seed, 2, s.Layers)
-	want := eval(t, s.Method, f, nil, [2]int{}, nil)
+	want := eval(t, s.Method, f, nil, nil, nil)
 	got := make([]run, 4)
 	var wg sync.WaitGroup
 	for i := range got {
-		wg.Go(func() { got[i] = eval(panics{}, s.Method, f, nil, [2]int{}, nil) })
+		wg.Go(func() { got[i] = eval(panics{}, s.Method, f, nil, nil, nil) })
 	}
 	wg.Wait()
 	for i := range got {
@@ -394,7 +402,8 @@ func (s Suite) badInput(t *testing.T) {
 		"short mask":        {f, method.Result{S: nd.New(1, H, W), Where: make([]bool, 3)}},
 		"image scores":      {f, method.Result{S: nd.New(1, H, W), Image: make([]float32, 2)}},
 		"part of an image":  {f, method.Result{S: nd.New(1, H, W), Image: make([]float32, 1), Where: make([]bool, H*W)}},
-		"negative origin":   {f, method.Result{S: nd.New(1, H, W), Origin: [2]int{0, -1}}},
+		"negative origin":   {f, method.Result{S: nd.New(1, H, W), Origins: [][2]int{{0, -1}}}},
+		"too few origins":   {f, method.Result{S: nd.New(1, H, W), Origins: [][2]int{}}},
 	} {
 		require.ErrorContains(t, s.Method.Score(context.Background(), c.f, &c.r), s.Method.Name()+": ", what)
 	}

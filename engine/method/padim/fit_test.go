@@ -177,7 +177,7 @@ func TestNativeSizes(t *testing.T) {
 	require.NoError(t, err)
 	compare.Require(t, "mean", b.mean, a.mean, float32Factor)
 	compare.Require(t, "factor", b.factor, a.factor, float32Factor)
-	require.NoError(t, b.Score(t.Context(), whole, &method.Result{S: nd.New(1, 50, 60), Origin: [2]int{1000, 0}}))
+	require.NoError(t, b.Score(t.Context(), whole, &method.Result{S: nd.New(1, 50, 60), Origins: [][2]int{{1000, 0}}}))
 }
 
 func TestScoreAtTheMeanIsZeroWithZeroGradient(t *testing.T) {
@@ -205,7 +205,7 @@ func TestWindowBeyondTheModelsGrid(t *testing.T) {
 	m := fitted(t, profile(t, "f2pad"), oneLayer)
 	f := methodtest.Batch(1, 1, oneLayer)
 	for _, origin := range [][2]int{{1, 0}, {0, 1}} {
-		err := m.Score(t.Context(), f, &method.Result{S: nd.New(1, 16, 18), Origin: origin})
+		err := m.Score(t.Context(), f, &method.Result{S: nd.New(1, 16, 18), Origins: [][2]int{origin}})
 		require.ErrorContains(t, err, "but the model has 16x18: it was fitted for one image size")
 	}
 }

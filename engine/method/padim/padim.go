@@ -76,9 +76,11 @@ func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) 
 	if err != nil {
 		return fmt.Errorf("padim: %w", err)
 	}
-	if !m.opts.Native && (r.Origin[0]+g.H > m.h || r.Origin[1]+g.W > m.w) {
-		return fmt.Errorf("padim: %dx%d locations at cell %v, but the model has %dx%d: it was fitted for one image size",
-			g.H, g.W, r.Origin, m.h, m.w)
+	for n := range g.N {
+		if row, col := r.Origin(n); !m.opts.Native && (row+g.H > m.h || col+g.W > m.w) {
+			return fmt.Errorf("padim: %dx%d locations at cell (%d,%d), but the model has %dx%d: it was fitted for one image size",
+				g.H, g.W, row, col, m.h, m.w)
+		}
 	}
 	at, state := m.wanted(g, r)
 	k := len(m.channels)
@@ -129,24 +131,32 @@ type gradients struct {
 }
 
 // wanted lists the wanted locations of a batch and their Gaussians, sorted by Gaussian, so that the images of a batch
-// share the reading of it.
+// share the reading of it, and by image.
 func (m *Model) wanted(g method.Grid, r *method.Result) ([]place, []int32) {
-	var at []place
-	var state []int32
-	for i := range g.H {
-		for j := range g.W {
-			v := int32(0)
-			if !m.opts.Native {
-				v = int32((r.Origin[0]+i)*m.w + r.Origin[1] + j)
-			}
-			for n := range g.N {
-				p := place{n, i*g.W + j}
-				if r.Where == nil || r.Where[n*g.Cells()+p.location] {
-					at, state = append(at, p), append(state, v)
+	visit := func(wanted func(p place, state int)) {
+		for n := range g.N {
+			row, col := r.Origin(n)
+			for v := range g.Cells() {
+				switch {
+				case r.Where != nil && !r.Where[n*g.Cells()+v]:
+				case m.opts.Native:
+					wanted(place{n, v}, 0)
+				default:
+					wanted(place{n, v}, (row+v/g.W)*m.w+col+v%g.W)
 				}
 			}
 		}
 	}
+	next := make([]int, m.h*m.w+1) // where the next location of each Gaussian goes
+	visit(func(_ place, state int) { next[state+1]++ })
+	for s := range m.h * m.w {
+		next[s+1] += next[s]
+	}
+	at, state := make([]place, next[m.h*m.w]), make([]int32, next[m.h*m.w])
+	visit(func(p place, s int) {
+		at[next[s]], state[next[s]] = p, int32(s)
+		next[s]++
+	})
 	return at, state
 }
 
