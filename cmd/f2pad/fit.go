@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"f2pad/engine"
+	"f2pad/engine/artifact"
 	"f2pad/engine/backbone"
 	"f2pad/engine/backbone/pretrained"
 	"f2pad/engine/dataset"
@@ -265,7 +266,7 @@ func writableFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return wordy(err)
 	}
-	f, err := os.CreateTemp(dir, ".f2pad-*.tmp")
+	f, err := artifact.CreateTemp(dir)
 	if err != nil {
 		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 			err = pe.Err

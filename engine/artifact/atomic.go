@@ -15,11 +15,17 @@ import (
 // ErrNotFile means that a folder, a device or another thing that is no file is where one was to be written.
 var ErrNotFile = errors.New("not a regular file")
 
-// IsTemp reports whether a file of that name is one that WriteFileAtomic had not finished when its process was killed.
+// IsTemp reports whether a file of that name is one of CreateTemp's, left over when its process was killed.
 func IsTemp(name string) bool {
 	hex, ok := strings.CutPrefix(name, ".f2pad-")
 	hex, tmp := strings.CutSuffix(hex, ".tmp")
 	return ok && tmp && len(hex) == 16 && strings.Trim(hex, "0123456789abcdef") == ""
+}
+
+// CreateTemp makes a new hidden file in dir for the time being. os.CreateTemp would leave it unreadable to others; this mode
+// respects the umask. Its name comes from the operating system: two processes may write in the same folder.
+func CreateTemp(dir string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(dir, fmt.Sprintf(".f2pad-%016x.tmp", rand.Uint64())), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
 // WriteFileAtomic makes or replaces the file at path with what write writes: all of it or, on any error, nothing. The
@@ -40,13 +46,11 @@ func WriteFileAtomic(path string, write func(io.Writer) error) (err error) {
 			return err
 		}
 	}
-	// os.CreateTemp would leave the file unreadable to others; this mode respects the umask. The bits come from the
-	// operating system: two processes may write the same file.
-	temp := filepath.Join(filepath.Dir(target), fmt.Sprintf(".f2pad-%016x.tmp", rand.Uint64()))
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := CreateTemp(filepath.Dir(target))
 	if err != nil {
 		return err
 	}
+	temp := f.Name()
 	defer func() { // also when write panics; after the rename there is nothing left to remove
 		f.Close()
 		os.Remove(temp)

@@ -84,6 +84,12 @@ func TestWriteFileAtomicFollowsLinks(t *testing.T) {
 }
 
 func TestIsTempKnowsItsOwn(t *testing.T) {
+	for range 3 {
+		f, err := CreateTemp(t.TempDir())
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		require.True(t, IsTemp(filepath.Base(f.Name())), f.Name())
+	}
 	require.True(t, IsTemp(".f2pad-0123456789abcdef.tmp"))
 	for _, name := range []string{"", ".f2pad-.tmp", "f2pad-0123456789abcdef.tmp", ".f2pad-0123456789abcdef", ".f2pad-0123456789abcdeX.tmp", "synth.json"} {
 		require.False(t, IsTemp(name), name)
