@@ -34,6 +34,7 @@ func deep(t *testing.T, method string) (*Model, string) {
 			Method: method, Size: Size{Px: deepSide}, Seed: 5, Backbone: net, Layers: backbonetest.Layers,
 		}, func(it dataset.Item, err error) { require.NoError(t, err, it.Path) })
 		require.NoError(t, err)
+		optimiseAll(m)
 		deepModels[method] = m
 	}
 	return deepModels[method], net
