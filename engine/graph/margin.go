@@ -3,6 +3,8 @@ package graph
 import (
 	"math"
 	"slices"
+
+	"f2pad/engine/internal/index"
 )
 
 // Margin is the radius of the outputs' receptive fields in pixels of the inputs. A cell with index o on an axis where
@@ -132,7 +134,7 @@ func (n *Node) reads(shapes map[string]Shape, i, axis, o int, y span) (span, boo
 	case ConvTranspose:
 		w, err := ConvWindow(n, shapes[n.In[1]])
 		lo, hi := y.lo+w.Begin[a]-w.Extent(a)+1, y.hi+w.Begin[a]
-		return span{ceilDiv(lo, w.Stride[a]), floorDiv(hi, w.Stride[a]), y.pitch / float64(w.Stride[a])}, err == nil
+		return span{index.CeilDiv(lo, w.Stride[a]), index.FloorDiv(hi, w.Stride[a]), y.pitch / float64(w.Stride[a])}, err == nil
 	case Resize:
 		if n.String("coordinate_transformation_mode", "half_pixel") == "align_corners" {
 			return span{}, false

@@ -1,6 +1,10 @@
 package graph
 
-import "fmt"
+import (
+	"fmt"
+
+	"f2pad/engine/internal/index"
+)
 
 // maxParameter bounds kernels, strides, dilations and pads, so that arithmetic on them cannot overflow.
 const maxParameter = 1 << 20
@@ -88,8 +92,8 @@ func (w Window) Out(axis, in int) int {
 // Taps returns the taps lo <= k < hi of output o that read one of in elements, not padding.
 func (w Window) Taps(axis, o, in int) (lo, hi int) {
 	start, d := w.Start(axis, o), w.Dilation[axis]
-	lo = max(0, ceilDiv(-start, d))
-	hi = min(w.Kernel[axis], ceilDiv(in-start, d))
+	lo = max(0, index.CeilDiv(-start, d))
+	hi = min(w.Kernel[axis], index.CeilDiv(in-start, d))
 	return lo, max(lo, hi)
 }
 
@@ -107,15 +111,4 @@ func (w Window) Divisor(axis, o, in int, includePad bool) int {
 // TransposedOut is the extent of a ConvTranspose's output: (in-1)*Stride + Extent + outputPadding - pads.
 func (w Window) TransposedOut(axis, in, outputPadding int) int {
 	return (in-1)*w.Stride[axis] + w.Extent(axis) + outputPadding - w.Begin[axis] - w.End[axis]
-}
-
-// ceilDiv and floorDiv round the quotient up and down, for negative a too; b > 0.
-func ceilDiv(a, b int) int { return -floorDiv(-a, b) }
-
-func floorDiv(a, b int) int {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
 }

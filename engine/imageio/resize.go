@@ -3,6 +3,7 @@ package imageio
 import (
 	"math"
 
+	"f2pad/engine/internal/index"
 	"f2pad/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -227,28 +228,18 @@ func reflect(t *tensor.Dense, top, left, H, W int) *tensor.Dense {
 	c, h, w := t.Shape()[0], t.Shape()[1], t.Shape()[2]
 	cols := make([]int, W)
 	for x := range cols {
-		cols[x] = mirror(x-left, w)
+		cols[x] = index.Reflect(x-left, w)
 	}
 	out := nd.New(c, H, W)
 	for p := range c {
 		for y := range H {
-			src, dst := nd.Data(t)[(p*h+mirror(y-top, h))*w:][:w], nd.Data(out)[(p*H+y)*W:][:W]
+			src, dst := nd.Data(t)[(p*h+index.Reflect(y-top, h))*w:][:w], nd.Data(out)[(p*H+y)*W:][:W]
 			for x, from := range cols {
 				dst[x] = src[from]
 			}
 		}
 	}
 	return out
-}
-
-// mirror brings an index into [0,n), reflecting about the first and the last.
-func mirror(i, n int) int {
-	if n == 1 {
-		return 0
-	}
-	period := 2 * (n - 1)
-	i = ((i % period) + period) % period
-	return min(i, period-i)
 }
 
 // Paste copies the planes part [C,h,w] over those of t [C,H,W] at (top, left). They must lie within.

@@ -3,6 +3,8 @@ package pixel
 import (
 	"math"
 	"slices"
+
+	"f2pad/engine/internal/index"
 )
 
 // Gaussian is a sampled, normalised Gaussian: taps[k] is the weight of the pixels at distance k, for k up to
@@ -49,8 +51,8 @@ func (g Gaussian) Blur(plane []float32, h, w int, scratch []float32) {
 		src := plane[i*w : (i+1)*w]
 		copy(line[r:], src)
 		for k := 1; k <= r; k++ {
-			line[r-k] = src[mirror(-k, w)]
-			line[r+w-1+k] = src[mirror(w-1+k, w)]
+			line[r-k] = src[index.Mirror(-k, w)]
+			line[r+w-1+k] = src[index.Mirror(w-1+k, w)]
 		}
 		dst := rows[i*w : (i+1)*w]
 		g.start(dst, line[r:])
@@ -62,7 +64,7 @@ func (g Gaussian) Blur(plane []float32, h, w int, scratch []float32) {
 		dst := plane[i*w : (i+1)*w]
 		g.start(dst, rows[i*w:])
 		for k := 1; k <= r; k++ {
-			addScaled(dst, rows[mirror(i-k, h)*w:], rows[mirror(i+k, h)*w:], g.taps[k])
+			addScaled(dst, rows[index.Mirror(i-k, h)*w:], rows[index.Mirror(i+k, h)*w:], g.taps[k])
 		}
 	}
 }
@@ -80,16 +82,4 @@ func addScaled(dst, a, b []float32, t float32) {
 	for j := range dst {
 		dst[j] += t * (a[j] + b[j])
 	}
-}
-
-// mirror folds index i into [0,n) by reflection that repeats the edge.
-func mirror(i, n int) int {
-	i %= 2 * n
-	if i < 0 {
-		i += 2 * n
-	}
-	if i >= n {
-		i = 2*n - 1 - i
-	}
-	return i
 }

@@ -3,6 +3,8 @@ package refine
 import (
 	"math"
 	"slices"
+
+	"f2pad/engine/internal/index"
 )
 
 // suspicious returns Omega (step 1), or nil if no pixel is suspicious: the 8-connected components of pixels that stand out
@@ -120,7 +122,7 @@ func distances(set []bool, h, w int) []int32 {
 			start := 0
 			for k >= 0 {
 				i := at[k]
-				start = floorDiv(x*x-i*i+sq[x]-sq[i], 2*(x-i)) + 1
+				start = index.FloorDiv(x*x-i*i+sq[x]-sq[i], 2*(x-i)) + 1
 				if start > from[k] {
 					break
 				}
@@ -141,14 +143,6 @@ func distances(set []bool, h, w int) []int32 {
 		}
 	}
 	return d
-}
-
-func floorDiv(a, b int) int { // b > 0
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
 }
 
 // within marks the pixels at most r from the set that the squared distances d belong to.

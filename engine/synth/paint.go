@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"f2pad/engine/internal/index"
 	"f2pad/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -96,18 +97,9 @@ type photo struct {
 
 // at is the nearest pixel; beyond the border the image is reflected.
 func (s photo) at(x, y float64) rgb {
-	i := reflect(int(math.Round(y)), s.h)*s.w + reflect(int(math.Round(x)), s.w)
+	i := index.Mirror(int(math.Round(y)), s.h)*s.w + index.Mirror(int(math.Round(x)), s.w)
 	n := s.h * s.w
 	return rgb{float64(s.pix[i]), float64(s.pix[n+i]), float64(s.pix[2*n+i])}
-}
-
-// reflect brings i into [0,n) by reflection at both ends, which are repeated.
-func reflect(i, n int) int {
-	i = ((i % (2 * n)) + 2*n) % (2 * n)
-	if i >= n {
-		i = 2*n - 1 - i
-	}
-	return i
 }
 
 // flaw places a defect; its area is drawn log-uniformly.

@@ -5,6 +5,7 @@ import (
 
 	"f2pad/engine/graph"
 	"f2pad/engine/internal/gemm"
+	"f2pad/engine/internal/index"
 	"f2pad/engine/internal/vec"
 )
 
@@ -89,7 +90,7 @@ func lowerConvTranspose(o *operation) (kernel, error) {
 	meets := func(axis, r, k int) (int, bool) {
 		d := r + win.Begin[axis] - k*win.Dilation[axis]
 		s := win.Stride[axis]
-		return floorDiv(d, s), d%s == 0
+		return index.FloorDiv(d, s), d%s == 0
 	}
 	var phases []phaseTaps
 	var taps [][]tap
@@ -113,14 +114,6 @@ func lowerConvTranspose(o *operation) (kernel, error) {
 		}
 	}
 	return c.lower(phases, taps, weight), nil
-}
-
-func floorDiv(a, b int) int {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
 }
 
 func newConv(o *operation) *conv {

@@ -2,7 +2,11 @@
 // products. A separable map of a picture is one along its rows and one along its columns.
 package axis
 
-import "math"
+import (
+	"math"
+
+	"f2pad/engine/internal/index"
+)
 
 // Map is a matrix of few non-zeros in every row, one row per output.
 type Map []Taps
@@ -74,20 +78,15 @@ func Gaussian(n int, sigma float64, radius int, reflect101 bool) Map {
 		w[k] = math.Exp(-x * x / (2 * sigma * sigma))
 		total += w[k]
 	}
+	fold := index.Mirror
+	if reflect101 {
+		fold = index.Reflect
+	}
 	return build(n, n, func(i int, add func(int, float64)) {
 		for k, v := range w {
-			add(mirror(i+k-radius, n, reflect101), v/total)
+			add(fold(i+k-radius, n), v/total)
 		}
 	})
-}
-
-func mirror(i, n int, reflect101 bool) int {
-	period, far := 2*n, 2*n-1
-	if reflect101 {
-		period, far = max(2*n-2, 1), 2*n-2
-	}
-	i = ((i % period) + period) % period
-	return min(i, far-i)
 }
 
 // After returns the product m b: b first, of n inputs, then m.

@@ -50,24 +50,6 @@ func TestStencil(t *testing.T) {
 	require.Empty(t, Stencil(3, 1, 0, 0)[0].W)
 }
 
-func TestMirror(t *testing.T) {
-	for _, c := range []struct {
-		n          int
-		reflect101 bool
-		want       []int // of -5..7
-	}{
-		{3, false, []int{1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1}},
-		{3, true, []int{1, 0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1}},
-		{1, false, make([]int, 13)},
-		{1, true, make([]int, 13)},
-		{2, true, []int{1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1}},
-	} {
-		for k, want := range c.want {
-			require.Equal(t, want, mirror(k-5, c.n, c.reflect101), "%d of %d, %v", k-5, c.n, c.reflect101)
-		}
-	}
-}
-
 func TestGaussianIsNormalisedAndSymmetric(t *testing.T) {
 	for _, reflect101 := range []bool{false, true} {
 		m := Gaussian(9, 1.5, 6, reflect101)
