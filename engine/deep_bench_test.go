@@ -57,6 +57,7 @@ func BenchmarkWindows(b *testing.B) {
 					Method: name, Size: Size{Px: px}, Backbone: net, Layers: backbonetest.Layers, Paintings: 2,
 				}, nil)
 				require.NoError(b, err)
+				optimiseAll(m)
 				e, err := New(m, Options{})
 				require.NoError(b, err)
 				defer e.Close()
@@ -82,6 +83,7 @@ func BenchmarkWindows(b *testing.B) {
 				refineOn := func(net *network) (gradients, all time.Duration) {
 					sc := &counting{scorer: &scorer{
 						net: net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: e.compute.maps, norms: norms,
+						frames: slices.Repeat([]*frame{f}, batch),
 					}}
 					_, err := sc.start(b.Context(), x, nil)
 					require.NoError(b, err)

@@ -164,10 +164,7 @@ func Fit(ctx context.Context, items []dataset.Item, o FitOptions, skip func(data
 	if o.Refine != nil && o.Refine.Stride != bb.Stride() {
 		return nil, fmt.Errorf("engine: the refinement's stride is %d, the backbone %s has %d", o.Refine.Stride, bb.Name(), bb.Stride())
 	}
-	f := &fitter{
-		o: o, bb: bb, room: decodeRoom(), keeps: featureRoom, white: cmp.Or(o.WhiteLevel, imageio.MaxWhite),
-		inspect: inspect(o.ROI, nil),
-	}
+	f := newFitter(o, bb)
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
@@ -309,6 +306,13 @@ type fitter struct {
 	seeing  *frame      // that a method learns from at the moment
 
 	unusable map[dataset.Item]error // that can be read, and for which the network gives nothing to learn from
+}
+
+func newFitter(o FitOptions, bb backbone.Backbone) *fitter {
+	return &fitter{
+		o: o, bb: bb, room: decodeRoom(), keeps: featureRoom, white: cmp.Or(o.WhiteLevel, imageio.MaxWhite),
+		inspect: inspect(o.ROI, nil),
+	}
 }
 
 // blame notes that an image cannot be used.

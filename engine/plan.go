@@ -12,7 +12,6 @@ import (
 	"f2pad/engine/backbone"
 	"f2pad/engine/dataset"
 	"f2pad/engine/device"
-	"f2pad/engine/imageio"
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
@@ -65,10 +64,7 @@ func Plan(ctx context.Context, items []dataset.Item, o FitOptions) (*Estimate, e
 		return d.Seconds()
 	}
 
-	f := &fitter{o: o, bb: bb, room: decodeRoom(), white: o.WhiteLevel, inspect: inspect(o.ROI, nil)}
-	if f.white == 0 {
-		f.white = imageio.MaxWhite
-	}
+	f := newFitter(o, bb)
 	few := make([]dataset.Item, 0, looked)
 	for i := range min(looked, len(items)) {
 		few = append(few, items[(2*i+1)*len(items)/(2*min(looked, len(items)))])

@@ -306,7 +306,7 @@ func (p *program) missing(m *engine.Model, kinds ...refine.Kind) {
 	}
 }
 
-var _ = []pflag.Value{choice{}, number{}, decimal{}, share{}, modelSize{}, kinds{}, deviceName{}}
+var _ = []pflag.Value{choice{}, number{}, decimal{}, share{}, modelSize{}, whiteLevel{}, kinds{}, deviceName{}}
 
 // backboneFile is the flag --backbone of verbs that use a model.
 func backboneFile(f *pflag.FlagSet, path *string) {

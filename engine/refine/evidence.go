@@ -34,9 +34,8 @@ func planes(scenes []*scene, value func(is *island, p int32) float32) [][]float3
 		}
 		out[i] = make([]float32, s.h*s.w)
 		for _, is := range s.islands {
-			b := is.state.Box
 			for _, p := range is.state.Pixels {
-				out[i][(b.Y0+int(p)/b.W())*s.w+b.X0+int(p)%b.W()] = value(is, p)
+				out[i][is.pixel(p, s.w)] = value(is, p)
 			}
 		}
 	})
@@ -47,7 +46,11 @@ func planes(scenes []*scene, value func(is *island, p int32) float32) [][]float3
 type residual struct{}
 
 func (residual) measure(_ context.Context, r *Refiner, _ Scorer, scenes []*scene) ([][]float32, error) {
-	return planes(scenes, func(is *island, p int32) float32 { return r.grade(is.residual[p] / is.state.C[p]) }), nil
+	return planes(scenes, r.fromFill), nil
+}
+
+func (r *Refiner) fromFill(is *island, p int32) float32 {
+	return r.grade(is.residual[p] / is.state.C[p])
 }
 
 // optimised is the evidence of step 4: how far the pixel had to move for the detector to find nothing wrong. On islands that
@@ -72,7 +75,7 @@ func (optimised) measure(ctx context.Context, r *Refiner, sc Scorer, scenes []*s
 	k := 1 / float32(o.Averaged)
 	return planes(scenes, func(is *island, p int32) float32 {
 		if !is.doubtful {
-			return r.grade(is.residual[p] / is.state.C[p])
+			return r.fromFill(is, p)
 		}
 		return r.grade(k * is.state.Sum[p])
 	}), nil

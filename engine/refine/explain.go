@@ -2,6 +2,7 @@ package refine
 
 import (
 	"context"
+	"slices"
 
 	"f2pad/engine/internal/par"
 	"f2pad/engine/nd"
@@ -16,7 +17,7 @@ import (
 func (r *Refiner) explain(ctx context.Context, sc Scorer, scenes []*scene) error {
 	var which []int
 	for i, s := range scenes {
-		if s.filled {
+		if slices.ContainsFunc(s.regions, func(g region) bool { return g.filled }) {
 			which = append(which, i)
 		}
 	}
@@ -72,10 +73,9 @@ func (r *Refiner) conclude(s *scene, left []float32) {
 
 // fill puts the fills that the optimisation starts from in the place of the region's pixels of an image [3,h,w].
 func (is *island) fill(image []float32, h, w int) {
-	box := is.state.Box
-	n := box.H() * box.W()
+	n := is.state.Box.H() * is.state.Box.W()
 	for _, p := range is.state.Pixels {
-		at := (box.Y0+int(p)/box.W())*w + box.X0 + int(p)%box.W()
+		at := is.pixel(p, w)
 		for c := range 3 {
 			image[c*h*w+at] -= is.state.C[p] * is.state.A[c*n+int(p)]
 		}

@@ -35,18 +35,22 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 	cells := (H / r.opts.Stride) * (W / r.opts.Stride)
 	problems := make([]Problem, N)
 	where := make([]bool, N*cells)
-	x, dx := nd.New(N, 3, H, W), nd.New(N, 3, H, W)
 	area := make([]int, N) // pixels to optimise
 	for i, s := range scenes {
-		copy(nd.Data(x)[i*3*H*W:], s.y)
 		problems[i] = Problem{Y: s.y, H: H, W: W}
-		var some []bool
+		var some []bool // [H,W] those
 		for _, is := range s.islands {
-			if is.doubtful {
-				some = is.mark(some, H, W)
-				problems[i].States = append(problems[i].States, is.state)
-				area[i] += len(is.state.Pixels)
+			if !is.doubtful {
+				continue
 			}
+			if some == nil {
+				some = make([]bool, H*W)
+			}
+			for _, p := range is.state.Pixels {
+				some[is.pixel(p, W)] = true
+			}
+			problems[i].States = append(problems[i].States, is.state)
+			area[i] += len(is.state.Pixels)
 		}
 		if some != nil {
 			cellsNear(distances(some, H, W), H, W, r.opts.Stride, r.opts.px(o.NearCells), where[i*cells:(i+1)*cells])
@@ -54,6 +58,10 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 	}
 	if slices.Max(area) == 0 {
 		return nil
+	}
+	x, dx := nd.New(N, 3, H, W), nd.New(N, 3, H, W)
+	for i, s := range scenes {
+		copy(nd.Data(x)[i*3*H*W:], s.y)
 	}
 	stepper, err := r.Device.Stepper(problems, r.step())
 	if err != nil {
@@ -93,18 +101,6 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 		}
 	}
 	return stepper.Finish()
-}
-
-// mark sets the island's pixels in a plane [h,w], a new one for nil, and returns it.
-func (is *island) mark(plane []bool, h, w int) []bool {
-	if plane == nil {
-		plane = make([]bool, h*w)
-	}
-	b := is.state.Box
-	for _, p := range is.state.Pixels {
-		plane[(b.Y0+int(p)/b.W())*w+b.X0+int(p)%b.W()] = true
-	}
-	return plane
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

@@ -22,7 +22,6 @@ type scene struct {
 	looked    []float32 // [h,w] v, on Omega averaged over looks
 	regions   []region
 	islands   []*island
-	filled    bool      // some region has a fill
 	explained []float32 // [h,w] the regions' shares; nil: not asked
 }
 
@@ -39,6 +38,12 @@ type island struct {
 	residual []float32 // [h,w] of the window: least residual, blurred
 	regions  []int     // of the scene
 	doubtful bool      // see explain: step 4 is for it
+}
+
+// pixel is which pixel of an image of w columns pixel p of the window is.
+func (is *island) pixel(p int32, w int) int {
+	b := is.state.Box
+	return (b.Y0+int(p)/b.W())*w + b.X0 + int(p)%b.W()
 }
 
 // prepare runs steps 1 to 3.
@@ -73,7 +78,6 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 	s.regions = make([]region, len(regions))
 	for i, pixels := range regions {
 		s.regions[i] = region{pixels: pixels, filled: len(fills[i]) > 0}
-		s.filled = s.filled || s.regions[i].filled
 	}
 	return s, nil
 }
