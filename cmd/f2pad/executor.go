@@ -46,7 +46,7 @@ func (r executing) Text(w io.Writer) error {
 
 // network returns what --executor names to run networks on, and says so, once. With auto that is ONNX Runtime where its library
 // can be loaded, otherwise pure Go; on a CPU pure Go takes the gradients of networks with depthwise convolutions, which it
-// computes in half the time.
+// is faster at.
 func (p *program) network() (exec.Executor, error) {
 	if p.executor != nil {
 		return p.executor, nil
