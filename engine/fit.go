@@ -507,7 +507,7 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (m method.Met
 		features = keep.visit
 	}
 	fitting := method.Fitting{
-		Profile: f.o.Profile, Seed: f.o.Seed, Native: f.o.Size.Native(), Features: features, Executor: f.o.Executor,
+		Profile: f.o.Profile, Seed: f.o.Seed, Native: f.o.Size.Native(), Features: features,
 		Progress: func(p method.Progress) {
 			f.o.Progress(Progress{p.Phase, p.Done, p.Total})
 			if f.o.Training != nil && p.Phase == "training" {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"f2pad/engine/artifact"
-	"f2pad/engine/exec"
 )
 
 // Family is a kind of detector: how it is fitted and loaded.
@@ -40,7 +39,6 @@ type Fitting struct {
 	// slice: all. A method with a state of its own for each location may learn from all cells whatever it says.
 	Where func(h, w int) []bool
 
-	Executor   exec.Executor  // of what is trained; nil: pure Go
 	Progress   func(Progress) // told from Fit's goroutine how far the work is; may be nil
 	Checkpoint Checkpoint     // where unfinished work is kept; may be nil
 	KCentre    KCentre        // chooses PatchCore's bank in the CPU's place; may be nil

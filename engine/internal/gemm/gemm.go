@@ -111,6 +111,21 @@ func (k *Kernel) PackA(dst []float32, m, depth int, a []float32) {
 	}
 }
 
+// PackTransposedA is PackA of the transposed matrix: of a [depth,m], row-major.
+func (k *Kernel) PackTransposedA(dst []float32, m, depth int, a []float32) {
+	for i := 0; i < m; i += k.Rows {
+		band := dst[:k.Rows*depth]
+		dst = dst[k.Rows*depth:]
+		rows := min(k.Rows, m-i)
+		if rows < k.Rows {
+			clear(band)
+		}
+		for l := range depth {
+			copy(band[l*k.Rows:][:rows], a[l*m+i:])
+		}
+	}
+}
+
 // packEight packs a band of eight whole rows, a column at a time: three times as fast as row by row.
 func packEight(dst []float32, a []float32, depth int) {
 	a0, a1, a2, a3 := a[:depth], a[depth:][:depth], a[2*depth:][:depth], a[3*depth:][:depth]

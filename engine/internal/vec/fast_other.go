@@ -6,19 +6,21 @@ const fast = false
 
 // What stands for the assembly is never called.
 
-func reluAVX2(_, _ []float32)                        {}
-func leakyReluAVX2(_, _ []float32, _ float32)        {}
-func clipAVX2(_, _ []float32, _, _ float32)          {}
-func stepAVX2(_, _ []float32, _, _ float32)          {}
-func gateAVX2(_, _, _ []float32, _, _ float32)       {}
-func addAVX2(_, _, _ []float32)                      {}
-func subAVX2(_, _, _ []float32)                      {}
-func mulAVX2(_, _, _ []float32)                      {}
-func largerAVX2(_, _, _ []float32)                   {}
-func expAVX2(_, _ []float32)                         {}
-func tanhAVX2(_, _ []float32)                        {}
-func leastAVX2(_ []float32, _ *[8]float32)           {}
-func firstAtMostAVX2(_ []float32, _ float32) (i int) { return 0 }
+func reluAVX2(_, _ []float32)                                        {}
+func leakyReluAVX2(_, _ []float32, _ float32)                        {}
+func clipAVX2(_, _ []float32, _, _ float32)                          {}
+func stepAVX2(_, _ []float32, _, _ float32)                          {}
+func gateAVX2(_, _, _ []float32, _, _ float32)                       {}
+func addAVX2(_, _, _ []float32)                                      {}
+func subAVX2(_, _, _ []float32)                                      {}
+func mulAVX2(_, _, _ []float32)                                      {}
+func shiftRowsAVX2(_, _ []float32, _ int, _ []float32, _, _ float32) {}
+func accumulateAVX2(_ []float64, _ []float32)                        {}
+func largerAVX2(_, _, _ []float32)                                   {}
+func expAVX2(_, _ []float32)                                         {}
+func tanhAVX2(_, _ []float32)                                        {}
+func leastAVX2(_ []float32, _ *[8]float32)                           {}
+func firstAtMostAVX2(_ []float32, _ float32) (i int)                 { return 0 }
 
 func lowerAVX2(_, _ [][8]float32, _ []float32)           {}
 func lowerTransposedAVX2(_, _ [][8]float32, _ []float32) {}

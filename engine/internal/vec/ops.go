@@ -154,6 +154,46 @@ func mulGo(y, a, b []float32) {
 	}
 }
 
+// ShiftRows sets each row i of y [len(by),cols] to (x + by[i]) * times, but to lo where that is less.
+func ShiftRows(y, x []float32, cols int, by []float32, times, lo float32) {
+	n := len(by) * cols
+	y, x = y[:n], x[:n]
+	if fast && n > 0 && cols%8 == 0 {
+		shiftRowsAVX2(y, x, cols, by, times, lo)
+		return
+	}
+	shiftRowsGo(y, x, cols, by, times, lo)
+}
+
+func shiftRowsGo(y, x []float32, cols int, by []float32, times, lo float32) {
+	for i, b := range by {
+		to := y[i*cols:][:cols]
+		for j, v := range x[i*cols:][:cols] {
+			v = (v + b) * times
+			if v < lo {
+				v = lo
+			}
+			to[j] = v
+		}
+	}
+}
+
+// Accumulate adds x to sum.
+func Accumulate(sum []float64, x []float32) {
+	if n := whole(len(x)); n > 0 {
+		accumulateAVX2(sum, x[:n])
+		sum, x = sum[n:], x[n:]
+	}
+	accumulateGo(sum, x)
+}
+
+func accumulateGo(sum []float64, x []float32) {
+	sum = sum[:len(x)]
+	for i, v := range x {
+		sum[i] += float64(v)
+	}
+}
+
 // Larger sets y to the larger of a and b, NaN where either is.
 func Larger(y, a, b []float32) {
 	if n := whole(len(y)); n > 0 {

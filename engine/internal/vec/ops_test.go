@@ -136,6 +136,54 @@ func TestElementwise(t *testing.T) {
 	}
 }
 
+func TestShiftRows(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 0))
+	for rows := range 4 {
+		for cols := range 50 {
+			for _, lo := range []float32{float32(math.Inf(-1)), 0} {
+				x, by := draw(rng, rows*cols), draw(rng, rows)
+				want := make([]float32, len(x))
+				for i, v := range x {
+					sum := v + by[i/cols]
+					want[i] = sum * 0.1
+					if want[i] < lo {
+						want[i] = lo
+					}
+				}
+				for _, f := range []func(y, x []float32, cols int, by []float32, times, lo float32){ShiftRows, shiftRowsGo} {
+					y, guards := guarded(len(x))
+					f(y, x, cols, by, 0.1, lo)
+					untouched(t, guards)
+					require.Equal(t, bits(want), bits(y), "%d rows of %d", rows, cols)
+					copy(y, x)
+					f(y, y, cols, by, 0.1, lo)
+					require.Equal(t, bits(want), bits(y), "in place")
+				}
+			}
+		}
+	}
+}
+
+func TestAccumulate(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 0))
+	for n := range 60 {
+		x, want := draw(rng, n), make([]float64, n)
+		sums := [2][]float64{make([]float64, n+1), make([]float64, n+1)}
+		for i, v := range x {
+			start := rng.NormFloat64()
+			sums[0][i], sums[1][i], want[i] = start, start, start+float64(v)
+		}
+		Accumulate(sums[0][:n], x)
+		accumulateGo(sums[1][:n], x)
+		for _, got := range sums {
+			require.Zero(t, got[n], "the element behind")
+			for i, v := range got[:n] {
+				require.True(t, v == want[i] || v != v && want[i] != want[i], "element %d of %d is %g, want %g", i, n, v, want[i])
+			}
+		}
+	}
+}
+
 func TestLeastAndFirstAtMost(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 0))
 	nan := float32(math.NaN())

@@ -57,6 +57,16 @@ func mulAVX2(y []float32, a []float32, b []float32)
 //go:noescape
 func largerAVX2(y []float32, a []float32, b []float32)
 
+// accumulateAVX2 is accumulateGo for whole vectors.
+//
+//go:noescape
+func accumulateAVX2(sum []float64, x []float32)
+
+// shiftRowsAVX2 is shiftRowsGo for rows of whole vectors.
+//
+//go:noescape
+func shiftRowsAVX2(y []float32, x []float32, cols int, by []float32, times float32, lo float32)
+
 // leastAVX2 sets each of to to the least of itself and every eighth of x.
 //
 //go:noescape

@@ -596,6 +596,56 @@ done:
 	VZEROUPPER
 	RET
 
+// func accumulateAVX2(sum []float64, x []float32)
+// Requires: AVX
+TEXT ·accumulateAVX2(SB), NOSPLIT, $0-48
+	MOVQ sum_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ x_len+32(FP), DX
+	SHRQ $0x02, DX
+
+loop:
+	VCVTPS2PD (CX), Y0
+	VADDPD    (AX), Y0, Y0
+	VMOVUPD   Y0, (AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x20, AX
+	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func shiftRowsAVX2(y []float32, x []float32, cols int, by []float32, times float32, lo float32)
+// Requires: AVX
+TEXT ·shiftRowsAVX2(SB), NOSPLIT, $0-88
+	MOVQ         y_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         by_base+56(FP), DX
+	MOVQ         by_len+64(FP), BX
+	MOVQ         cols+48(FP), SI
+	SHRQ         $0x03, SI
+	VBROADCASTSS times+80(FP), Y0
+	VBROADCASTSS lo+84(FP), Y1
+
+row:
+	VBROADCASTSS (DX), Y2
+	MOVQ         SI, DI
+
+vector:
+	VADDPS  (CX), Y2, Y3
+	VMULPS  Y0, Y3, Y3
+	VMAXPS  Y3, Y1, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, AX
+	DECQ    DI
+	JNZ     vector
+	ADDQ    $0x04, DX
+	DECQ    BX
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func leastAVX2(x []float32, to *[8]float32)
 // Requires: AVX
 TEXT ·leastAVX2(SB), NOSPLIT, $0-32

@@ -21,11 +21,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"sync"
 
-	"f2pad/engine/exec"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/vec"
 	"f2pad/engine/method"
 	"f2pad/engine/method/internal/axis"
 	"f2pad/engine/nd"
@@ -53,9 +52,8 @@ type layer struct {
 	average float64 // of them
 
 	encoding *encoding
-	ex       exec.Executor
-	mu       sync.Mutex
-	idle     [2][]exec.Net // without and with gradient
+	once     sync.Once
+	packed   *packed
 }
 
 // Name returns "cflow".
@@ -99,108 +97,13 @@ func (m *Model) On(method.Device) (method.Method, error) {
 	return nil, fmt.Errorf("cflow: %w", method.ErrNoDevice)
 }
 
-// Close implements method.Method.
-func (m *Model) Close() error {
-	var errs []error
-	for _, l := range m.layers {
-		l.mu.Lock()
-		for k, nets := range l.idle {
-			for _, n := range nets {
-				errs = append(errs, n.Close())
-			}
-			l.idle[k] = nil
-		}
-		l.mu.Unlock()
-	}
-	return errors.Join(errs...)
-}
+// Close implements method.Method: there is nothing to free.
+func (m *Model) Close() error { return nil }
 
-// Vectors go through a flow in parts of rows, two for each core at once.
-const (
-	rows = 128
-	nets = 4 // that wait for work, at most
-)
-
-func (l *layer) take(gradient int) (exec.Net, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := len(l.idle[gradient]); n > 0 {
-		net := l.idle[gradient][n-1]
-		l.idle[gradient] = l.idle[gradient][:n-1]
-		return net, nil
-	}
-	g, err := l.graph(rows, l.theta, logDense)
-	if err != nil {
-		return nil, err
-	}
-	return l.ex.Compile(g, gradient == 1)
-}
-
-func (l *layer) give(gradient int, net exec.Net) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.idle[gradient]) == nets {
-		return net.Close()
-	}
-	l.idle[gradient] = append(l.idle[gradient], net)
-	return nil
-}
-
-// vectors is what goes through a flow: x [n,D] and the encodings of their positions [n,C].
-type vectors struct{ x, c []float32 }
-
-func (l *layer) newVectors(n int) vectors {
-	return vectors{make([]float32, n*l.d), make([]float32, n*l.flow.c)}
-}
-
-// density fills q with log p / D of the vectors and, if it is not nil, unit [n,D] with dq/dx.
-func (l *layer) density(ctx context.Context, v vectors, q, unit []float32) (err error) {
-	kind := 0
-	if unit != nil {
-		kind = 1
-	}
-	net, err := l.take(kind)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.give(kind, net)) }()
-	most := rows * 2 * runtime.GOMAXPROCS(0)
-	for lo := 0; lo < len(q); lo += most {
-		n := min(len(q)-lo, most)
-		count := (n + rows - 1) / rows
-		in := []*tensor.Dense{padded(v.x[lo*l.d:], n*l.d, count, rows, l.d)}
-		if l.flow.c > 0 {
-			in = append(in, padded(v.c[lo*l.flow.c:], n*l.flow.c, count, rows, l.flow.c))
-		}
-		out := nd.New(count, rows, 1)
-		if err := net.Forward(ctx, in, []*tensor.Dense{out}); err != nil {
-			return err
-		}
-		copy(q[lo:lo+n], nd.Data(out))
-		if unit == nil {
-			continue
-		}
-		for i := range nd.Data(out) {
-			nd.Data(out)[i] = 1
-		}
-		dx := make([]*tensor.Dense, len(in))
-		dx[0] = nd.New(count, rows, l.d)
-		if err := net.Backward(ctx, []*tensor.Dense{out}, dx); err != nil {
-			return err
-		}
-		copy(unit[lo*l.d:(lo+n)*l.d], nd.Data(dx[0]))
-	}
-	return ctx.Err()
-}
-
-// padded is a tensor that begins with n values of x, or holds them if there are as many.
-func padded(x []float32, n int, shape ...int) *tensor.Dense {
-	if size := nd.Size(shape...); n == size {
-		return nd.Wrap(x[:n], shape...)
-	}
-	t := nd.New(shape...)
-	copy(nd.Data(t), x[:n])
-	return t
+// ready is the flow as it runs, made when it is first needed.
+func (l *layer) ready() *packed {
+	l.once.Do(func() { l.packed = l.pack(l.theta) })
+	return l.packed
 }
 
 // view is how a batch's layer lies under the finest grid.
@@ -211,7 +114,7 @@ type view struct {
 	origins    [][2]int // cells of the layer's whole grid that cells (0,0) are
 	at         []int    // cells that are looked at, of all images, ascending
 	q          []float32
-	unit       []float32 // [len(at),D]
+	unit       []float32 // dq/dx of the cells at, by panels: [.,D,width]
 }
 
 func (v *view) cells() int { return v.h * v.w }
@@ -272,32 +175,48 @@ func (v *view) taps(g method.Grid, p int, visit func(cell int, w float32)) {
 	}
 }
 
-// load gathers the vectors of the cells that are looked at.
-func (v *view) load(f *tensor.Dense) vectors {
-	out := v.newVectors(len(v.at))
-	data, cells := nd.Data(f), v.cells()
-	par.Range(len(v.at), 64, func(lo, hi int) {
-		for k := lo; k < hi; k++ {
-			n, at := v.at[k]/cells, v.at[k]%cells
-			to := out.x[k*v.d : (k+1)*v.d]
-			for c := range to {
-				to[c] = data[(n*v.d+c)*cells+at]
-			}
-			if v.flow.c > 0 {
-				v.encoding.put(out.c[k*v.flow.c:(k+1)*v.flow.c], v.origins[n][0]+at/v.w, v.origins[n][1]+at%v.w)
-			}
+// fill puts the cells at[lo:hi] of the batch f into a panel.
+func (v *view) fill(to *panel, f []float32, lo, hi int) {
+	base, run := v.base(lo, hi)
+	for c := range v.d {
+		x := row(to.x, c)
+		if run {
+			copy(x, f[base[0]+c*v.cells():][:hi-lo])
+			continue
 		}
-	})
-	return out
+		for j, b := range base[:hi-lo] {
+			x[j] = f[b+c*v.cells()]
+		}
+	}
+	if v.flow.c == 0 {
+		return
+	}
+	codes := to.encodings(v.flow.c)
+	for j, cell := range v.at[lo:hi] {
+		n, at := cell/v.cells(), cell%v.cells()
+		v.encoding.put(codes[j:], width, v.origins[n][0]+at/v.w, v.origins[n][1]+at%v.w)
+	}
+}
+
+// base is where the first channel of each of the cells at[lo:hi] lies in a batch, and whether they lie side by side.
+func (v *view) base(lo, hi int) (base [width]int, run bool) {
+	run = true
+	for j, cell := range v.at[lo:hi] {
+		n, at := cell/v.cells(), cell%v.cells()
+		base[j] = n*v.d*v.cells() + at
+		run = run && base[j] == base[0]+j
+	}
+	return base, run
 }
 
 // look computes the likelihoods, and their gradients if there will be a use for them.
 func (v *view) look(ctx context.Context, f *tensor.Dense, n int, gradient bool) error {
 	q := make([]float32, len(v.at))
 	if gradient {
-		v.unit = make([]float32, len(v.at)*v.d)
+		v.unit = make([]float32, (len(v.at)+width-1)/width*width*v.d)
 	}
-	if err := v.density(ctx, v.load(f), q, v.unit); err != nil {
+	fill := func(to *panel, lo, hi int) { v.fill(to, nd.Data(f), lo, hi) }
+	if err := v.ready().density(ctx, fill, q, v.unit); err != nil {
 		return err
 	}
 	v.q = make([]float32, n*v.cells())
@@ -393,21 +312,35 @@ func (m *Model) Grad(ctx context.Context, f []*tensor.Dense, r *method.Result, d
 			m.spread(views, g, p, float64(d), dq)
 		}
 	}
-	par.For(len(views), func(l int) {
-		v, to := views[l], nd.Data(df[l])
-		clear(to)
-		for k, cell := range v.at {
-			d := dq[l][cell]
-			if d == 0 {
-				continue
-			}
-			n, at := cell/v.cells(), cell%v.cells()
-			for c, u := range v.unit[k*v.d : (k+1)*v.d] {
-				to[(n*v.d+c)*v.cells()+at] = float32(d * float64(u))
-			}
-		}
-	})
+	for l, v := range views {
+		clear(nd.Data(df[l]))
+		par.Range(len(v.at), width, func(lo, hi int) { v.grad(nd.Data(df[l]), dq[l], lo, hi) })
+	}
 	return nil
+}
+
+// grad sets the gradients w.r.t. the cells at[lo:hi], which are a panel.
+func (v *view) grad(to []float32, dq []float64, lo, hi int) {
+	var d [width]float32
+	any := false
+	for j, cell := range v.at[lo:hi] {
+		d[j] = float32(dq[cell])
+		any = any || d[j] != 0
+	}
+	if !any {
+		return
+	}
+	base, run := v.base(lo, hi)
+	for c := range v.d {
+		unit := row(v.unit[lo*v.d:], c)[:hi-lo]
+		if run {
+			vec.Mul(to[base[0]+c*v.cells():][:hi-lo], d[:], unit)
+			continue
+		}
+		for j, u := range unit {
+			to[base[j]+c*v.cells()] = d[j] * u
+		}
+	}
 }
 
 // spread adds d ds/dq of location p.

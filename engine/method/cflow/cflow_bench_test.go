@@ -3,7 +3,6 @@ package cflow
 import (
 	"testing"
 
-	"f2pad/engine/exec/goexec"
 	"f2pad/engine/method"
 	"f2pad/engine/method/methodtest"
 	"f2pad/engine/nd"
@@ -42,5 +41,5 @@ func BenchmarkStep(b *testing.B) {
 	t.steps = b.N
 	t.m, t.v, t.best = make([]float32, len(t.theta)), make([]float32, len(t.theta)), t.theta
 	b.ResetTimer()
-	require.NoError(b, t.run(b.Context(), method.Fitting{Executor: goexec.New(), Progress: func(method.Progress) {}}, func(bool) error { return nil }, 0, b.N))
+	require.NoError(b, t.run(b.Context(), method.Fitting{Progress: func(method.Progress) {}}, func(bool) error { return nil }, 0, b.N))
 }

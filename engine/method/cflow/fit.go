@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"f2pad/engine/artifact"
-	"f2pad/engine/exec/goexec"
 	"f2pad/engine/internal/par"
 	"f2pad/engine/method"
 	"f2pad/engine/method/internal/cholesky"
@@ -72,7 +71,7 @@ func (o *Options) rng(stream, layer int) *rand.Rand {
 }
 
 // Fit collects feature vectors of the training images in one pass, trains a flow on each layer's, and measures the constants
-// of the fusion in a second pass. Of f it uses Features, Where, Executor, Progress and Checkpoint. Memory: 4 (D+2) bytes for each
+// of the fusion in a second pass. Of f it uses Features, Where, Progress and Checkpoint. Memory: 4 (D+2) bytes for each
 // vector that is kept. Time: for each vector of a step, six multiplications per parameter. Features must be finite.
 func Fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
 	m, err := fit(ctx, o, f, saveEvery)
@@ -89,9 +88,6 @@ func fit(ctx context.Context, o Options, f method.Fitting, every time.Duration) 
 	if o.Native {
 		o.Condition = 0
 	}
-	if f.Executor == nil {
-		f.Executor = goexec.New()
-	}
 	if f.Progress == nil {
 		f.Progress = func(method.Progress) {}
 	}
@@ -100,9 +96,8 @@ func fit(ctx context.Context, o Options, f method.Fitting, every time.Duration) 
 		return nil, err
 	}
 	m := &Model{opts: o}
-	ex := goexec.New()
 	for i, s := range samples {
-		l := newLayer(&o, s.d, s.h, s.w, ex)
+		l := newLayer(&o, s.d, s.h, s.w)
 		l.encoding = newEncoding(l.h, l.w, l.flow.c)
 		if o.Whiten {
 			if err := l.whitening(s, o.Ridge); err != nil {

@@ -13,7 +13,6 @@ import (
 
 	"f2pad/engine/artifact"
 	"f2pad/engine/compare"
-	"f2pad/engine/exec/goexec"
 	"f2pad/engine/method"
 	"f2pad/engine/method/methodtest"
 	"f2pad/engine/nd"
@@ -229,11 +228,11 @@ func TestEarlyStop(t *testing.T) {
 		require.NoError(t, err)
 		tr := newTrainer(m.layers[0], &o, samples[0])
 		tr.at.Best, tr.best = math.MaxFloat64, make([]float32, len(tr.theta))
-		require.NoError(t, tr.look(t.Context()))
+		require.NoError(t, tr.look(t.Context(), tr.pack(tr.theta)))
 		require.Equal(t, tr.theta, tr.best)
 		first := tr.at.Best
 		tr.theta[len(tr.theta)-1] += 1000 // worse, and not kept
-		require.NoError(t, tr.look(t.Context()))
+		require.NoError(t, tr.look(t.Context(), tr.pack(tr.theta)))
 		require.Equal(t, first, tr.at.Best)
 		require.Equal(t, 1, tr.at.Since)
 		require.NotEqual(t, tr.theta, tr.best)
@@ -290,7 +289,7 @@ func TestStep(t *testing.T) {
 	feats := methodtest.Images(1, 2, oneLayer)
 	samples, err := collect(t.Context(), &o, method.Fitting{Features: feats})
 	require.NoError(t, err)
-	l := newLayer(&o, 6, 16, 18, goexec.New())
+	l := newLayer(&o, 6, 16, 18)
 	l.encoding = newEncoding(16, 18, l.flow.c)
 	l.mix(o.rng(streamMixes, 0), true)
 	l.theta = l.initial(o.rng(streamParameters, 0))
@@ -298,7 +297,7 @@ func TestStep(t *testing.T) {
 	tr := newTrainer(l, &o, samples[0])
 	tr.m, tr.v = make([]float32, len(l.theta)), make([]float32, len(l.theta))
 	tr.at.Best = math.MaxFloat64
-	require.NoError(t, tr.run(t.Context(), method.Fitting{Executor: goexec.New(), Progress: func(method.Progress) {}},
+	require.NoError(t, tr.run(t.Context(), method.Fitting{Progress: func(method.Progress) {}},
 		func(bool) error { return nil }, 0, 1))
 	rng := rand.New(rand.NewPCG(o.Seed, streamSteps))
 	at := make([]int, 20)
@@ -307,11 +306,18 @@ func TestStep(t *testing.T) {
 	}
 	after := tr.layer.theta
 	l.theta = first
-	grads := reference(t, l, tr.gather(&samples[0].train, at), func(q, dq []float64) {
+	r := &samples[0].train
+	var x, c []float32
+	for _, i := range at {
+		code := make([]float32, o.Condition)
+		l.encoding.put(code, 1, int(r.at[2*i]), int(r.at[2*i+1]))
+		x, c = append(x, r.x[i*6:(i+1)*6]...), append(c, code...)
+	}
+	grads := reference(t, &l.flow, l.theta, x, c, func(q, dq []float64) {
 		for i, v := range q {
 			dq[i] = -1 / (1 + math.Exp(v)) / 20
 		}
-	})
+	}).dtheta
 	for i, p := range l.parameters() {
 		compare.Require(t, p.name, tr.grad[p.at:p.at+p.size()], grads[i], compare.Tolerance{Abs: 1e-6, Rel: 1e-4})
 		for k, g := range grads[i] {

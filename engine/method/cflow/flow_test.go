@@ -1,6 +1,7 @@
 package cflow
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -9,9 +10,9 @@ import (
 
 	"f2pad/engine/autodiff"
 	"f2pad/engine/compare"
-	"f2pad/engine/exec/goexec"
 	"f2pad/engine/exec/naive"
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/gemm"
 
 	"github.com/stretchr/testify/require"
 )
@@ -48,11 +49,13 @@ func subject(d, c, blocks int, whiten, soft bool) (*flow, []float32) {
 	return f, theta
 }
 
-var subjects = []struct {
+type size struct {
 	name           string
 	d, c, blocks   int
 	whitened, soft bool
-}{
+}
+
+var subjects = []size{
 	{"smallest", 2, 0, 1, false, true},
 	{"odd", 5, 4, 3, false, true},
 	{"permuted", 4, 8, 3, false, false},
@@ -145,7 +148,7 @@ func TestFlowsAreInvertible(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
 			f, theta := subject(s.d, s.c, s.blocks, s.whitened, s.soft)
-			g, err := f.graph(7, nil, latent)
+			g, err := f.graph(7, latent)
 			require.NoError(t, err)
 			in := inputs(g, f, theta, 1)
 			z := value(t, g, in, 0)
@@ -191,7 +194,7 @@ func TestDensityIsThatOfTheJacobian(t *testing.T) {
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
 			f, theta := subject(s.d, s.c, s.blocks, s.whitened, s.soft)
-			g, err := f.graph(1, nil, logDense, latent)
+			g, err := f.graph(1, logDense, latent)
 			require.NoError(t, err)
 			in := inputs(g, f, theta, 1)
 			q := value(t, g, in, 0)[0]
@@ -225,7 +228,7 @@ func TestGradientIsThatOfDifferences(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			f, theta := subject(s.d, s.c, s.blocks, s.whitened, s.soft)
 			const rows = 3
-			g, err := f.graph(rows, nil, logDense)
+			g, err := f.graph(rows, logDense)
 			require.NoError(t, err)
 			in := inputs(g, f, theta, 2)
 			weights := []float64{1, -2, 0.5, 3, 0.25, -1}
@@ -262,38 +265,82 @@ func TestGradientIsThatOfDifferences(t *testing.T) {
 	}
 }
 
-// The graph with constants, which folds some of them, says what the graph with inputs says, and the executor what both say.
-func TestConstantsSayWhatInputsSay(t *testing.T) {
-	for _, s := range subjects {
-		t.Run(s.name, func(t *testing.T) {
-			f, theta := subject(s.d, s.c, s.blocks, s.whitened, s.soft)
-			g, err := f.graph(rows, nil, logDense)
-			require.NoError(t, err)
-			in := inputs(g, f, theta, 1)
-			want := value(t, g, in, 0)
-			if g, err = f.graph(rows, theta, logDense); err != nil {
-				require.NoError(t, err)
-			}
-			single := compare.Tolerance{Abs: 1e-5, Rel: 1e-5} // g R is rounded to float32, and sums
-			compare.Require(t, "constants", value(t, g, map[string]*naive.Array{features: in[features], position: in[position]}, 0), want, single)
+// What runs says what the definition says, and its gradients, whatever the number of vectors and on every kernel.
+func TestPanelsSayWhatTheDefinitionSays(t *testing.T) {
+	for _, s := range append(subjects, size{"wide", 19, 8, 2, true, true}) {
+		for _, n := range []int{1, width - 1, width, 2*width + 5} {
+			t.Run(fmt.Sprint(s.name, n), func(t *testing.T) {
+				f, theta := subject(s.d, s.c, s.blocks, s.whitened, s.soft)
+				rng := rand.New(rand.NewPCG(11, uint64(n)))
+				x, c := make([]float32, n*s.d), make([]float32, n*s.c)
+				for _, v := range [][]float32{x, c} {
+					for i := range v {
+						v[i] = float32(rng.NormFloat64())
+					}
+				}
+				weights := make([]float64, n)
+				for i := range weights {
+					weights[i] = rng.NormFloat64()
+				}
+				want := reference(t, f, theta, x, c, func(_, w []float64) { copy(w, weights) })
+				for _, isa := range gemm.ISAs() {
+					p := f.packFor(isa, theta)
+					fill := func(v *panel, lo, hi int) {
+						for j := range hi - lo {
+							for k := range s.d {
+								v.x[k*width+j] = x[(lo+j)*s.d+k]
+							}
+							for k := range s.c {
+								v.encodings(s.c)[k*width+j] = c[(lo+j)*s.c+k]
+							}
+						}
+					}
+					q, unit := make([]float32, n), make([]float32, (n+width-1)/width*width*s.d)
+					require.NoError(t, p.density(t.Context(), fill, q, unit))
+					compare.Require(t, isa.Name+": log p / D", q, want.q, panelled(want.q))
+					again := make([]float32, n)
+					require.NoError(t, p.density(t.Context(), fill, again, nil))
+					require.Equal(t, q, again, "%s: without gradients", isa.Name)
+					dx := make([]float64, len(x))
+					for i := range n {
+						for k := range s.d {
+							dx[i*s.d+k] = weights[i] * float64(row(unit[i/width*width*s.d:], k)[i%width])
+						}
+					}
+					compare.Require(t, isa.Name+": dq/dx", dx, want.dx, panelled(want.dx))
 
-			l := &layer{flow: *f, theta: theta, ex: goexec.New()}
-			v := l.newVectors(rows)
-			for i, x := range in[features].Data {
-				v.x[i] = float32(x)
-			}
-			for i := range v.c {
-				v.c[i] = float32(in[position].Data[i])
-			}
-			q := make([]float32, rows)
-			require.NoError(t, l.density(t.Context(), v, q, nil))
-			got := make([]float64, rows)
-			for i, x := range q {
-				got[i] = float64(x)
-			}
-			compare.Require(t, "executor", got, want, compare.Tolerance{Abs: 2e-5, Rel: 2e-5})
-		})
+					panels := make([]*panel, (n+width-1)/width)
+					total := 0.0
+					for i := range panels {
+						var w [width]float32
+						v, lo, hi := p.newPanel(true), i*width, min((i+1)*width, n)
+						for j := range hi - lo {
+							w[j] = float32(weights[lo+j])
+							total += weights[lo+j]
+						}
+						fill(v, lo, hi)
+						p.forward(v)
+						p.backward(v, &w)
+						panels[i] = v
+					}
+					got := make([]float32, len(theta))
+					p.newGradient(len(panels)).add(got, theta, panels, total)
+					for i, q := range f.parameters() {
+						compare.Require(t, isa.Name+": "+q.name, got[q.at:q.at+q.size()], want.dtheta[i], panelled(want.dtheta[i]))
+					}
+				}
+			})
+		}
 	}
+}
+
+// panelled: sums of some dozens of products in float32, several times over, whose terms are as large as the largest result and are scaled by up to exp(1.9) a block.
+func panelled(want []float64) compare.Tolerance {
+	most := 0.0
+	for _, v := range want {
+		most = max(most, math.Abs(v))
+	}
+	return compare.Tolerance{Abs: 1e-4 * most}
 }
 
 func TestMixes(t *testing.T) {

@@ -7,10 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/autodiff"
 	"f2pad/engine/compare"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/exec/naive"
 	"f2pad/engine/method"
 	"f2pad/engine/method/methodtest"
 	"f2pad/engine/nd"
@@ -49,7 +46,7 @@ func goldenModel(t *testing.T, want *golden, fuse string) *Model {
 	o.Blocks, o.Condition, o.Fuse = 3, 8, fuse
 	m := &Model{opts: o, total: math.Log(want.Most)}
 	for i, s := range goldenLayers {
-		l := newLayer(&o, s.C, s.H, s.W, goexec.New())
+		l := newLayer(&o, s.C, s.H, s.W)
 		l.encoding = newEncoding(s.H, s.W, o.Condition)
 		l.largest, l.average = want.Tops[i], want.Means[i]
 		l.mixes = make([]float32, o.Blocks*s.C*s.C)
@@ -121,68 +118,27 @@ func TestGoldenLoss(t *testing.T) {
 	want := readGolden(t)
 	l := goldenModel(t, want, FuseSum).layers[0]
 	f := methodtest.Golden(goldenLayers, 0, goldenImages)
-	v := &view{layer: l, h: l.h, w: l.w, origins: make([][2]int, goldenImages)}
-	for i := range goldenImages * v.cells() {
-		v.at = append(v.at, i)
+	var x, c []float32
+	for n := range goldenImages {
+		for p := range l.h * l.w {
+			for k := range l.d {
+				x = append(x, nd.Data(f[0])[(n*l.d+k)*l.h*l.w+p])
+			}
+			code := make([]float32, l.flow.c)
+			l.encoding.put(code, 1, p/l.w, p%l.w)
+			c = append(c, code...)
+		}
 	}
-	batch := v.load(f[0])
-	tr := &trainer{o: &Options{Loss: LogSigmoid}}
-	var loss float64
-	grads := reference(t, l, batch, func(q []float64, dq []float64) {
-		q32, dq32 := make([]float32, len(q)), make([]float32, len(q))
-		for i, x := range q {
-			q32[i] = float32(x)
+	var losses []float64
+	grads := reference(t, &l.flow, l.theta, x, c, func(q []float64, dq []float64) {
+		for i, v := range q {
+			loss, slope := lossOf(LogSigmoid, v)
+			losses, dq[i] = append(losses, loss), slope/float64(len(q))
 		}
-		loss = tr.loss(q32, dq32)
-		for i, d := range dq32 {
-			dq[i] = float64(d)
-		}
-	})
+	}).dtheta
+	loss := mean(losses)
 	compare.Require(t, "loss", []float64{loss}, []float64{want.Loss}, compare.Tolerance{Rel: 1e-6})
 	for i, p := range l.parameters() {
 		compare.Require(t, p.name, grads[i], want.Parameters[i], compare.Tolerance{Abs: 1e-6, Rel: 1e-5})
 	}
-}
-
-// reference is the gradient w.r.t. each parameter in float64, of a loss with the slopes that slope sets.
-func reference(t *testing.T, l *layer, batch vectors, slope func(q, dq []float64)) [][]float64 {
-	t.Helper()
-	g, err := l.graph(len(batch.x)/l.d, nil, logDense)
-	require.NoError(t, err)
-	in := map[string]*naive.Array{}
-	for i, input := range g.Inputs {
-		a := naive.New(append([]int{1}, input.Shape[1:]...)...)
-		var from []float32
-		switch i {
-		case 0:
-			from = batch.x
-		case 1:
-			from = batch.c
-		default:
-			p := l.parameters()[i-2]
-			from = l.theta[p.at : p.at+p.size()]
-		}
-		for k, x := range from {
-			a.Data[k] = float64(x)
-		}
-		in[input.Name] = a
-	}
-	values, err := naive.Run(g, in)
-	require.NoError(t, err)
-	r, err := autodiff.Gradient(g)
-	require.NoError(t, err)
-	q := values[g.Outputs[0]].Data
-	dq := naive.New(1, len(q), 1)
-	slope(q, dq.Data)
-	back := map[string]*naive.Array{r.Graph.Inputs[0].Name: dq}
-	for _, name := range r.Saved {
-		back[name] = values[name]
-	}
-	d, err := naive.Run(r.Graph, back)
-	require.NoError(t, err)
-	var grads [][]float64
-	for _, out := range r.Graph.Outputs[2:] {
-		grads = append(grads, d[out].Data)
-	}
-	return grads
 }

@@ -28,9 +28,11 @@ func axisEncoding(n, c int) []float32 {
 	return e
 }
 
-// put writes the encoding of row i, column j.
-func (e *encoding) put(to []float32, i, j int) {
+// put writes the encoding of row i, column j; its values come to lie stride apart.
+func (e *encoding) put(to []float32, stride, i, j int) {
 	half := e.c / 2
-	copy(to[:half], e.cols[j*half:])
-	copy(to[half:e.c], e.rows[i*half:(i+1)*half])
+	for k := range half {
+		to[k*stride] = e.cols[j*half+k]
+		to[(half+k)*stride] = e.rows[i*half+k]
+	}
 }

@@ -6,8 +6,6 @@ import (
 	"math"
 
 	"f2pad/engine/artifact"
-	"f2pad/engine/exec"
-	"f2pad/engine/exec/goexec"
 	"f2pad/engine/nd"
 )
 
@@ -60,9 +58,8 @@ func Load(f *artifact.File) (*Model, error) {
 		return nil, fmt.Errorf("section \"method/info\": cflow: %w", err)
 	}
 	m := &Model{opts: info.Options, total: info.Total}
-	ex := goexec.New()
 	for i, s := range info.Layers {
-		l := newLayer(&m.opts, s.Width, s.Grid[0], s.Grid[1], ex)
+		l := newLayer(&m.opts, s.Width, s.Grid[0], s.Grid[1])
 		l.largest, l.average = s.Largest, s.Average
 		var err error
 		if l.theta, _, err = f.Float32(section(i, "parameters"), l.size()); err != nil {
@@ -90,8 +87,8 @@ func Load(f *artifact.File) (*Model, error) {
 	return m, nil
 }
 
-func newLayer(o *Options, width, h, w int, ex exec.Executor) *layer {
-	l := &layer{flow: flow{d: width, c: o.Condition, blocks: o.Blocks, clamp: o.Clamp}, h: h, w: w, ex: ex}
+func newLayer(o *Options, width, h, w int) *layer {
+	l := &layer{flow: flow{d: width, c: o.Condition, blocks: o.Blocks, clamp: o.Clamp}, h: h, w: w}
 	if o.Native {
 		l.flow.c, l.h, l.w = 0, 0, 0
 	}
@@ -129,7 +126,7 @@ func (s *stored) check() error {
 		case !(l.Largest > l.Average) || math.Abs(l.Largest) > maxLog || math.Abs(l.Average) > maxLog:
 			return fmt.Errorf("layers[%d].largest is %g, want more than average, %g, and at most %g", i, l.Largest, l.Average, maxLog)
 		}
-		f := newLayer(&s.Options, l.Width, h, w, nil)
+		f := newLayer(&s.Options, l.Width, h, w)
 		encodings += (h + w) * f.flow.c
 		if encodings > maxEncodings || s.Options.Blocks*nd.Size(f.hidden(), f.inner()) > maxParameters {
 			return fmt.Errorf("layers[%d].grid of %dx%d cells with options.condition %d, or layers[%d].width %d: they take too much memory",

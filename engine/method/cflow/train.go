@@ -14,12 +14,9 @@ import (
 	"time"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/internal/gemm"
 	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/vec"
 	"f2pad/engine/method"
-	"f2pad/engine/nd"
-
-	"gorgonia.org/tensor"
 )
 
 // Adam's constants.
@@ -28,10 +25,6 @@ const (
 	decay    = 0.999
 	tiny     = 1e-8
 )
-
-// shards is how many parts the vectors of a step are computed in, side by side. It is fixed, so that sums are the same on any
-// number of cores.
-const shards = 4
 
 // progress is where training is: what a checkpoint keeps beside the parameters.
 type progress struct {
@@ -46,15 +39,14 @@ type progress struct {
 // trainer trains one layer's flow.
 type trainer struct {
 	*layer
-	o       *Options
-	sample  *sample
-	steps   int
-	at      progress
-	m, v    []float32 // Adam's moments
-	best    []float32 // the parameters with at.Best
-	grad    []float32
-	watched vectors
-	saved   time.Time // the last checkpoint
+	o      *Options
+	sample *sample
+	steps  int
+	at     progress
+	m, v   []float32 // Adam's moments
+	best   []float32 // the parameters with at.Best
+	grad   []float32
+	saved  time.Time // the last checkpoint
 }
 
 // train trains all flows, and goes on from a checkpoint of the same work.
@@ -102,7 +94,7 @@ func (m *Model) resume(samples []*sample, f method.Fitting) (key string, saved *
 	if f.Checkpoint == nil {
 		return "", nil, at, nil
 	}
-	if key, err = keyOf(&m.opts, samples, f.Executor.Info()); err != nil {
+	if key, err = keyOf(&m.opts, samples, gemm.Best().Name); err != nil {
 		return "", nil, at, err
 	}
 	if saved, err = f.Checkpoint.Load(); err != nil || saved == nil {
@@ -121,7 +113,7 @@ func (m *Model) resume(samples []*sample, f method.Fitting) (key string, saved *
 const progressRevision = 1
 
 // keyOf names the work: options, vectors, and what computes.
-func keyOf(o *Options, samples []*sample, on any) (string, error) {
+func keyOf(o *Options, samples []*sample, on string) (string, error) {
 	h := sha256.New()
 	text, err := json.Marshal(map[string]any{"options": o, "on": on})
 	if err != nil {
@@ -183,27 +175,19 @@ func (o *Options) steps(vectors int) int {
 }
 
 func newTrainer(l *layer, o *Options, s *sample) *trainer {
-	t := &trainer{layer: l, o: o, sample: s, steps: o.steps(s.train.len()), grad: make([]float32, l.size()), saved: time.Now()}
-	t.watched = t.gather(&s.watched, nil)
-	return t
+	return &trainer{layer: l, o: o, sample: s, steps: o.steps(s.train.len()), grad: make([]float32, l.size()), saved: time.Now()}
 }
 
-// gather takes vectors out of a reservoir; all of them if at is nil.
-func (t *trainer) gather(r *reservoir, at []int) vectors {
-	if at == nil {
-		at = make([]int, r.len())
-		for k := range at {
-			at[k] = k
+// fill puts vectors of a reservoir into a panel.
+func (t *trainer) fill(to *panel, r *reservoir, at []int) {
+	for j, i := range at {
+		for c, x := range r.x[i*t.d : (i+1)*t.d] {
+			to.x[c*width+j] = x
 		}
-	}
-	v := t.newVectors(len(at))
-	for k, i := range at {
-		copy(v.x[k*t.d:(k+1)*t.d], r.x[i*t.d:])
 		if t.flow.c > 0 {
-			t.encoding.put(v.c[k*t.flow.c:(k+1)*t.flow.c], int(r.at[2*i]), int(r.at[2*i+1]))
+			t.encoding.put(to.encodings(t.flow.c)[j:], width, int(r.at[2*i]), int(r.at[2*i+1]))
 		}
 	}
-	return v
 }
 
 // rate is Adam's at a step: up a line, then down a cosine.
@@ -223,30 +207,9 @@ const saveEvery = 20 * time.Second
 // run trains from where t is to the end, or until what is watched gets no better. save is called after every step, and for the
 // last time when ctx has ended.
 func (t *trainer) run(ctx context.Context, f method.Fitting, save func(last bool) error, before, total int) error {
-	per := (t.o.Batch + shards - 1) / shards
-	g, err := t.graph(per, nil, logDense)
-	if err != nil {
-		return err
-	}
-	net, err := f.Executor.Compile(g, true)
-	if err != nil {
-		return err
-	}
-	defer net.Close()
-	all := t.parameters()
-	in := []*tensor.Dense{nd.New(shards, per, t.d)}
-	din := []*tensor.Dense{nil}
-	if t.flow.c > 0 {
-		in, din = append(in, nd.New(shards, per, t.flow.c)), append(din, nil)
-	}
-	first := len(in)
-	for _, p := range all {
-		shape := append([]int{shards}, p.shape...)
-		in, din = append(in, nd.New(shape...)), append(din, nd.New(shape...))
-	}
-	q, dq := nd.New(shards, per, 1), nd.New(shards, per, 1)
+	s := t.newStep()
 	every := t.steps + 1
-	if t.o.Checks > 0 && len(t.watched.x) > 0 {
+	if t.o.Checks > 0 && t.sample.watched.len() > 0 {
 		every = max(1, t.steps/t.o.Checks)
 	}
 	began, from := time.Now(), t.at.Step
@@ -255,42 +218,14 @@ func (t *trainer) run(ctx context.Context, f method.Fitting, save func(last bool
 		if err := ctx.Err(); err != nil {
 			return errors.Join(err, save(true))
 		}
-		rng := rand.New(rand.NewPCG(t.o.Seed, uint64(t.at.Step)<<16|uint64(t.at.Layer*streams+streamSteps)))
-		at := make([]int, shards*per)
-		for k := range at {
-			at[k] = rng.IntN(t.sample.train.len())
-		}
-		batch := t.gather(&t.sample.train, at)
-		copy(nd.Data(in[0]), batch.x)
-		if t.flow.c > 0 {
-			copy(nd.Data(in[1]), batch.c)
-		}
-		for i, p := range all {
-			for s := range shards {
-				copy(nd.Data(in[first+i])[s*p.size():], t.theta[p.at:p.at+p.size()])
-			}
-		}
-		if err := net.Forward(context.WithoutCancel(ctx), in, []*tensor.Dense{q}); err != nil {
-			return err
-		}
-		loss = t.loss(nd.Data(q), nd.Data(dq))
-		if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		if loss = s.gradient(); math.IsNaN(loss) || math.IsInf(loss, 0) {
 			return fmt.Errorf("the loss is %g at step %d: the features are too large, or the rate is", loss, t.at.Step)
-		}
-		if err := net.Backward(context.WithoutCancel(ctx), []*tensor.Dense{dq}, din); err != nil {
-			return err
-		}
-		for i, p := range all {
-			to, d := t.grad[p.at:p.at+p.size()], nd.Data(din[first+i])
-			copy(to, d)
-			for s := 1; s < shards; s++ {
-				vec.Add(to, to, d[s*len(to):][:len(to)])
-			}
 		}
 		t.adam(t.rate(t.at.Step), t.at.Step+1)
 		t.at.Step++
 		if t.at.Step%every == 0 {
-			if err := t.look(context.WithoutCancel(ctx)); err != nil {
+			s.load(t.theta)
+			if err := t.look(context.WithoutCancel(ctx), s.packed); err != nil {
 				return err
 			}
 		}
@@ -306,15 +241,63 @@ func (t *trainer) run(ctx context.Context, f method.Fitting, save func(last bool
 	return ctx.Err()
 }
 
-// loss is the mean over a step's vectors, and dq its gradient.
-func (t *trainer) loss(q, dq []float32) float64 {
-	sum := 0.0
-	for i, v := range q {
-		l, d := lossOf(t.o.Loss, float64(v))
-		sum += l
-		dq[i] = float32(d / float64(len(q)))
+// step is what a trainer's steps are computed with.
+type step struct {
+	*packed
+	t       *trainer
+	panels  []*panel
+	sum     *gradient
+	at      []int // vectors
+	losses  []float64
+	weights [][width]float32 // slopes of the mean loss
+}
+
+func (t *trainer) newStep() *step {
+	s := &step{packed: t.pack(t.theta), t: t, at: make([]int, t.o.Batch), losses: make([]float64, t.o.Batch)}
+	s.panels = make([]*panel, (t.o.Batch+width-1)/width)
+	for i := range s.panels {
+		s.panels[i] = s.newPanel(true)
 	}
-	return sum / float64(len(q))
+	s.weights = make([][width]float32, len(s.panels))
+	s.sum = s.newGradient(len(s.panels))
+	return s
+}
+
+// gradient fills t.grad for the vectors of the step that t is at, and returns their mean loss.
+func (s *step) gradient() float64 {
+	t := s.t
+	rng := rand.New(rand.NewPCG(t.o.Seed, uint64(t.at.Step)<<16|uint64(t.at.Layer*streams+streamSteps)))
+	for k := range s.at {
+		s.at[k] = rng.IntN(t.sample.train.len())
+	}
+	s.load(t.theta)
+	par.For(len(s.panels), func(i int) {
+		v, lo, hi := s.panels[i], i*width, min((i+1)*width, len(s.at))
+		v.clear(s.packed, hi-lo)
+		t.fill(v, &t.sample.train, s.at[lo:hi])
+		s.forward(v)
+		for j, q := range v.q[:hi-lo] {
+			loss, slope := lossOf(t.o.Loss, float64(q))
+			s.losses[lo+j], s.weights[i][j] = loss, float32(slope/float64(len(s.at)))
+		}
+		s.backward(v, &s.weights[i])
+	})
+	weight := 0.0
+	for _, w := range s.weights {
+		for _, x := range w {
+			weight += float64(x)
+		}
+	}
+	s.sum.add(t.grad, t.theta, s.panels, weight)
+	return mean(s.losses)
+}
+
+func mean(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
 }
 
 // lossOf returns the loss of q, and its slope.
@@ -325,13 +308,21 @@ func lossOf(kind string, q float64) (loss, slope float64) {
 	return -q, -1
 }
 
-// look measures the loss of what is watched, and keeps the best parameters.
-func (t *trainer) look(ctx context.Context) error {
-	q := make([]float32, len(t.watched.x)/t.d)
-	if err := t.fresh().density(ctx, t.watched, q, nil); err != nil {
+// look measures the loss of what is watched, and keeps the best parameters, p's.
+func (t *trainer) look(ctx context.Context, p *packed) error {
+	watched := &t.sample.watched
+	q, all := make([]float32, watched.len()), make([]int, watched.len())
+	for k := range all {
+		all[k] = k
+	}
+	if err := p.density(ctx, func(to *panel, lo, hi int) { t.fill(to, watched, all[lo:hi]) }, q, nil); err != nil {
 		return err
 	}
-	loss := t.loss(q, make([]float32, len(q)))
+	losses := make([]float64, len(q))
+	for i, v := range q {
+		losses[i], _ = lossOf(t.o.Loss, float64(v))
+	}
+	loss := mean(losses)
 	if loss < t.at.Best {
 		t.at.Best, t.at.Since = loss, 0
 		copy(t.best, t.theta)
@@ -339,14 +330,6 @@ func (t *trainer) look(ctx context.Context) error {
 		t.at.Since++
 	}
 	return nil
-}
-
-// fresh is the layer with today's parameters, which a compiled flow holds as constants.
-func (t *trainer) fresh() *layer {
-	l := newLayer(t.o, t.d, t.layer.h, t.layer.w, t.ex)
-	l.flow = t.flow
-	l.theta = slices.Clone(t.theta)
-	return l
 }
 
 // adam takes a step, the n-th.

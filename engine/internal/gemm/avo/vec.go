@@ -66,6 +66,8 @@ func generateVec() {
 		VBLENDVPS(nan, x[0], v, v)
 		return v
 	})
+	accumulate()
+	shiftRows()
 	least()
 	firstAtMost()
 	lower()
@@ -109,11 +111,7 @@ func elementwise(name string, operands int, constants []string, doc string, f fu
 	k := make([]reg.VecVirtual, len(constants))
 	for i, c := range constants {
 		k[i] = YMM()
-		addr, err := Param(c).Resolve()
-		if err != nil {
-			panic(err)
-		}
-		VBROADCASTSS(addr.Addr, k[i])
+		broadcast(c, k[i])
 	}
 	SHRQ(Imm(3), n)
 	JZ(LabelRef("done"))
@@ -129,6 +127,62 @@ func elementwise(name string, operands int, constants []string, doc string, f fu
 	DECQ(n)
 	JNZ(LabelRef("loop"))
 	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// broadcast fills a vector with an argument.
+func broadcast(name string, to reg.VecVirtual) {
+	addr, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(addr.Addr, to)
+}
+
+func accumulate() {
+	function("accumulateAVX2", "func(sum []float64, x []float32)", "is accumulateGo for whole vectors.")
+	sum, x := pointer("sum"), pointer("x")
+	n := Load(Param("x").Len(), GP64())
+	SHRQ(Imm(2), n)
+	Label("loop")
+	v := YMM()
+	VCVTPS2PD(Mem{Base: x}, v)
+	VADDPD(Mem{Base: sum}, v, v)
+	VMOVUPD(v, Mem{Base: sum})
+	ADDQ(Imm(16), x)
+	ADDQ(Imm(32), sum)
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+func shiftRows() {
+	function("shiftRowsAVX2", "func(y, x []float32, cols int, by []float32, times, lo float32)", "is shiftRowsGo for rows of whole vectors.")
+	y, x, by := pointer("y"), pointer("x"), pointer("by")
+	rows, vectors, n := Load(Param("by").Len(), GP64()), Load(Param("cols"), GP64()), GP64()
+	SHRQ(Imm(3), vectors)
+	times, lo := YMM(), YMM()
+	broadcast("times", times)
+	broadcast("lo", lo)
+	Label("row")
+	shift := YMM()
+	VBROADCASTSS(Mem{Base: by}, shift)
+	MOVQ(vectors, n)
+	Label("vector")
+	v := YMM()
+	VADDPS(Mem{Base: x}, shift, v)
+	VMULPS(times, v, v)
+	VMAXPS(v, lo, v) // NaN stays
+	VMOVUPS(v, Mem{Base: y})
+	ADDQ(Imm(32), x)
+	ADDQ(Imm(32), y)
+	DECQ(n)
+	JNZ(LabelRef("vector"))
+	ADDQ(Imm(4), by)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	VZEROUPPER()
 	RET()
 }
@@ -176,12 +230,8 @@ func firstAtMost() {
 	function("firstAtMostAVX2", "func(x []float32, limit float32) int", "is firstAtMostGo for whole vectors.")
 	x := pointer("x")
 	n := Load(Param("x").Len(), GP64())
-	addr, err := Param("limit").Resolve()
-	if err != nil {
-		panic(err)
-	}
 	limit := YMM()
-	VBROADCASTSS(addr.Addr, limit)
+	broadcast("limit", limit)
 	i := GP64()
 	XORQ(i, i)
 	ANDQ(I32(-8), n)
