@@ -15,6 +15,7 @@ import (
 	"f2pad/engine/metric"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/sight"
 	"f2pad/engine/synth"
 
 	"gorgonia.org/tensor"
@@ -111,7 +112,7 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	if err := e.Close(); err != nil {
 		return nil, err
 	}
-	f := &fitter{o: all, bb: m.backbone, room: decodeRoom(), known: m.Info.Inputs, white: m.Info.WhiteLevel, inspect: inspect(m.roi, nil)}
+	f := &fitter{o: all, bb: m.backbone, room: decodeRoom(), known: m.Info.Inputs, white: m.Info.WhiteLevel, inspect: sight.Inspect(m.roi, nil)}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err
@@ -162,8 +163,8 @@ func (f *fitter) scale(ctx context.Context, m *Model, held []trial, step func(),
 	err := f.each(ctx, m, []refine.Kind{refine.Base}, held, step, func(s seen) error {
 		images = append(images, s.image)
 		var vals []float32
-		s.frame.cells(m.backbone.Stride(), func(v int) { vals = append(vals, s.s[v]) })
-		return errors.Join(cells.Add(vals), pixels.Add(pick(nd.Data(s.maps[refine.Base]), s.frame.inside)))
+		s.frame.Cells(m.backbone.Stride(), func(v int) { vals = append(vals, s.s[v]) })
+		return errors.Join(cells.Add(vals), pixels.Add(sight.Pick(nd.Data(s.maps[refine.Base]), s.frame.Inside)))
 	})
 	if err != nil {
 		return err
@@ -197,7 +198,7 @@ func (f *fitter) pixelThresholds(ctx context.Context, m *Model, all []trial, ste
 		defer samples[k].normal.Close()
 	}
 	err := f.each(ctx, m, kinds, all, step, func(s seen) error {
-		mask := row(s.mask, s.frame.inspected)
+		mask := sight.Row(s.mask, s.frame.Inspected)
 		if mask != nil && !slices.Contains(nd.Data(mask), 1) {
 			return nil // painted beside what is inspected
 		}
@@ -208,7 +209,7 @@ func (f *fitter) pixelThresholds(ctx context.Context, m *Model, all []trial, ste
 			}
 		}
 		for k, to := range samples {
-			if err := to.add(row(s.frame.native(nd.Data(s.maps[k])), s.frame.inspected), mask); err != nil {
+			if err := to.add(sight.Row(s.frame.Native(nd.Data(s.maps[k])), s.frame.Inspected), mask); err != nil {
 				return err
 			}
 		}
@@ -312,7 +313,7 @@ func trialBytes(t trial) int64 {
 
 // open returns a trial's frame and the mask of its defect [H,W] at the image's own size, nil where none is painted. There is
 // no frame where the image is too small to paint on. reserve is asked for the memory.
-func (f *fitter) open(t trial, reserve func(int64) error) (fr *frame, mask *tensor.Dense, err error) {
+func (f *fitter) open(t trial, reserve func(int64) error) (fr *sight.Frame, mask *tensor.Dense, err error) {
 	ask := reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
 	im, err := decodeImage(t.item.Path, f.o.Limits, f.white, func(n imageio.Need) error {
 		n.Bytes += trialBytes(t) * int64(n.Height) * int64(n.Width)
@@ -330,9 +331,9 @@ func (f *fitter) open(t trial, reserve func(int64) error) (fr *frame, mask *tens
 			return nil, nil, fmt.Errorf("%s: %w", t.item.Path, err)
 		}
 	}
-	fr, err = newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
+	fr, err = sight.NewFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
 	if err == nil {
-		err = f.inspect.restrict(fr)
+		err = f.inspect.Restrict(fr)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", t.item.Path, err)
@@ -343,7 +344,7 @@ func (f *fitter) open(t trial, reserve func(int64) error) (fr *frame, mask *tens
 // paint paints a trial's defect on an image with colour and returns its mask: where only a part is inspected, on the box around that.
 func (f *fitter) paint(im *imageio.Image, t trial) (*tensor.Dense, error) {
 	h, w := im.Size()
-	in, err := f.inspect.at(h, w)
+	in, err := f.inspect.At(h, w)
 	if err != nil {
 		return nil, err
 	}
@@ -389,7 +390,7 @@ func box(in []bool, h, w, least int) (y0, x0, y1, x1 int) {
 // seen is what the model finds in a trial.
 type seen struct {
 	trial
-	frame *frame
+	frame *sight.Frame
 	mask  *tensor.Dense
 	found
 	fatal error // ends the fit, unlike found's
@@ -412,7 +413,7 @@ func (f *fitter) each(ctx context.Context, m *Model, kinds []refine.Kind, all []
 			s.fatal = err
 			return s
 		}
-		r, err := e.run(ctx, []*frame{s.frame})
+		r, err := e.run(ctx, []*sight.Frame{s.frame})
 		if err != nil {
 			s.fatal = err
 			return s

@@ -21,6 +21,7 @@ import (
 	"f2pad/engine/metric"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/sight"
 	"f2pad/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -97,12 +98,12 @@ func TestPixelThresholdsAreThoseOfPaintedHeldOutImages(t *testing.T) {
 				painted[k], normal[k] = metric.NewMeanDice(), metric.NewQuantiles(metric.Options{})
 			}
 			add := func(im *imageio.Image, mask *tensor.Dense) {
-				f, err := newFrame(im, m.Info.Size, m.backbone.Multiple(), m.backbone.MinSide())
+				f, err := sight.NewFrame(im, m.Info.Size, m.backbone.Multiple(), m.backbone.MinSide())
 				require.NoError(t, err)
-				r, err := e.run(t.Context(), []*frame{f})
+				r, err := e.run(t.Context(), []*sight.Frame{f})
 				require.NoError(t, err)
 				for _, k := range Kinds() {
-					v := f.native(nd.Data(r[0].maps[k]))
+					v := f.Native(nd.Data(r[0].maps[k]))
 					if mask == nil {
 						require.NoError(t, normal[k].Add(nd.Data(v)))
 					}

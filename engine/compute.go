@@ -8,6 +8,7 @@ import (
 	"f2pad/engine/device"
 	"f2pad/engine/method"
 	"f2pad/engine/refine"
+	"f2pad/engine/sight"
 )
 
 // Device computes the heavy parts of methods and of the refinement in the CPU's place. It is safe for concurrent use, and
@@ -74,7 +75,7 @@ func (c *compute) close() error {
 // many at a time; where it is lost, or has no room for one, the CPU takes over if the engine may fall back. Otherwise a
 // frame that the device has no room for has found.err set, and so has one that the network gives no finite values for: the
 // rest of its batch is scored without it, as if it had not been there.
-func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
+func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error) {
 	var all []found
 	for len(frames) > 0 {
 		c, most := e.current()
@@ -84,7 +85,7 @@ func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
 			all, frames = append(all, out...), frames[len(part):]
 			continue
 		}
-		if bad := (*badFrames)(nil); errors.As(err, &bad) {
+		if bad := (*sight.BadFrames)(nil); errors.As(err, &bad) {
 			out, err := e.without(ctx, part, bad)
 			if err != nil {
 				return nil, err
@@ -111,36 +112,11 @@ func (e *Engine) run(ctx context.Context, frames []*frame) ([]found, error) {
 	return all, nil
 }
 
-// badFrames is an error of some frames of a batch: what is wrong with them, by their place.
-type badFrames struct{ why map[int]error }
-
-func (b *badFrames) Error() string {
-	return fmt.Sprintf("engine: %d images of a batch cannot be scored", len(b.why))
-}
-
-// add blames a frame, unless that is done already.
-func (b *badFrames) add(i int, err error) {
-	if b.why == nil {
-		b.why = map[int]error{}
-	}
-	if b.why[i] == nil {
-		b.why[i] = err
-	}
-}
-
-// err is b if any frame is to blame.
-func (b *badFrames) err() error {
-	if len(b.why) == 0 {
-		return nil
-	}
-	return b
-}
-
 // without runs the frames that are not to blame.
-func (e *Engine) without(ctx context.Context, frames []*frame, bad *badFrames) ([]found, error) {
-	var good []*frame
+func (e *Engine) without(ctx context.Context, frames []*sight.Frame, bad *sight.BadFrames) ([]found, error) {
+	var good []*sight.Frame
 	for i, f := range frames {
-		if bad.why[i] == nil {
+		if bad.Why[i] == nil {
 			good = append(good, f)
 		}
 	}
@@ -150,7 +126,7 @@ func (e *Engine) without(ctx context.Context, frames []*frame, bad *badFrames) (
 	}
 	all := make([]found, len(frames))
 	for i := range all {
-		if all[i].err = bad.why[i]; all[i].err == nil {
+		if all[i].err = bad.Why[i]; all[i].err == nil {
 			all[i], scored = scored[0], scored[1:]
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/sight"
 	"f2pad/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -22,7 +23,7 @@ import (
 
 // counting notes the largest share of the cells that the optimisation looks at, and the time for its gradients.
 type counting struct {
-	*scorer
+	*sight.Scorer
 	share float64
 	took  time.Duration
 }
@@ -37,7 +38,7 @@ func (c *counting) Gradient(ctx context.Context, x *tensor.Dense, where []bool, 
 	c.share = float64(n) / float64(len(where))
 	begin := time.Now()
 	defer func() { c.took += time.Since(begin) }()
-	return c.scorer.Gradient(ctx, x, where, e, energy, dx)
+	return c.Scorer.Gradient(ctx, x, where, e, energy, dx)
 }
 
 // BenchmarkWindows refines a batch of four images of which a square of 2 % is suspicious, with a network as deep and wide as ResNet-18's
@@ -75,17 +76,17 @@ func BenchmarkWindows(b *testing.B) {
 				const batch = 4
 				v := nd.New(px, px)
 				method.BaseMap(nd.Data(z), cells, cells, px, px, m.method.Map(), nd.Data(v))
-				in := slices.Repeat([]refine.Input{{Y: f.y, Z: z, V: v, Seed: 1, Memory: m.memory}}, batch)
-				x := nd.Wrap(slices.Repeat(nd.Data(f.y), batch), batch, 3, px, px)
-				norms := slices.Repeat([]backbone.Affine{m.backbone.Normalize(f.y)}, batch)
+				in := slices.Repeat([]refine.Input{{Y: f.Y, Z: z, V: v, Seed: 1, Memory: m.memory}}, batch)
+				x := nd.Wrap(slices.Repeat(nd.Data(f.Y), batch), batch, 3, px, px)
+				norms := slices.Repeat([]backbone.Affine{m.backbone.Normalize(f.Y)}, batch)
 				cal := m.Info.Calibration
 				share := 0.0
-				refineOn := func(net *network) (gradients, all time.Duration) {
-					sc := &counting{scorer: &scorer{
-						net: net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: e.compute.maps, norms: norms,
-						frames: slices.Repeat([]*frame{f}, batch),
+				refineOn := func(net *sight.Network) (gradients, all time.Duration) {
+					sc := &counting{Scorer: &sight.Scorer{
+						Net: net, Method: m.method, Scale: cal.scores(), Rank: cal.maps(), Maps: e.compute.maps, Norms: norms,
+						Frames: slices.Repeat([]*sight.Frame{f}, batch),
 					}}
-					_, err := sc.start(b.Context(), x, nil)
+					_, err := sc.Start(b.Context(), x, nil)
 					require.NoError(b, err)
 					begin := time.Now()
 					_, err = e.compute.refiner.Run(b.Context(), sc, in, []refine.Kind{refine.F2PAD})
@@ -93,13 +94,13 @@ func BenchmarkWindows(b *testing.B) {
 					share = sc.share
 					return sc.took, time.Since(begin)
 				}
-				whole := newNetwork(m.backbone, e.opts.Executor, 1<<30, backbone.Whole)
-				defer whole.close()
+				whole := sight.NewNetwork(m.backbone, e.opts.Executor, 1<<30, backbone.Whole)
+				defer whole.Close()
 				refineOn(e.net)
 				refineOn(whole)
 				var took [4]time.Duration
 				for b.Loop() {
-					for i, net := range []*network{e.net, whole} {
+					for i, net := range []*sight.Network{e.net, whole} {
 						gradients, all := refineOn(net)
 						took[i] += gradients
 						took[2+i] += all

@@ -27,6 +27,7 @@ import (
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 	"f2pad/engine/roi"
+	"f2pad/engine/sight"
 
 	"gorgonia.org/tensor"
 )
@@ -115,9 +116,9 @@ type Engine struct {
 	opts       Options
 	threshold  float64 // of images
 	thresholds map[refine.Kind]float64
-	net        *network
+	net        *sight.Network
 	stride     int
-	inspect    *inspection
+	inspect    *sight.Inspection
 
 	mu      sync.Mutex
 	compute *compute
@@ -144,15 +145,15 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
 	}
-	if h, w := m.Info.Size.padded(m.backbone); max(h, w) > o.MaxSide {
+	if h, w := m.Info.Size.Padded(m.backbone); max(h, w) > o.MaxSide {
 		return nil, fmt.Errorf("engine: %w: the model makes %d x %d px of all images, from size.px %d and the backbone's least side %d and multiple %d; "+
 			"at most %d a side are allowed (MaxSide)", imageio.ErrTooLarge, w, h, m.Info.Size.Px, m.backbone.MinSide(), m.backbone.Multiple(), o.MaxSide)
 	}
 	if b, ok := m.backbone.(backbone.External); ok && !b.Bound() {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())
 	}
-	net := newNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
-	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch, inspect: inspect(m.roi, o.ROI)}
+	net := sight.NewNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
+	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch, inspect: sight.Inspect(m.roi, o.ROI)}
 	e.threshold, e.thresholds = m.thresholds(o)
 	e.compute, err = newCompute(m, o.Device)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
@@ -176,7 +177,7 @@ func (e *Engine) Device() device.Info {
 
 // Close frees the engine's buffers, also on its device.
 func (e *Engine) Close() error {
-	e.net.close()
+	e.net.Close()
 	var errs []error
 	for _, c := range append(e.left, e.compute) {
 		errs = append(errs, c.close())
@@ -206,7 +207,7 @@ type Result struct {
 // decoded is an image on its way to a batch.
 type decoded struct {
 	res   *Result
-	frame *frame
+	frame *sight.Frame
 }
 
 // decode reads an image and makes its frame. reserve is asked for the memory that it takes.
@@ -218,15 +219,15 @@ func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 		r.Err = err
 		return decoded{res: r}
 	}
-	f, err := newFrame(im, size, multiple, least)
+	f, err := sight.NewFrame(im, size, multiple, least)
 	if err == nil {
-		err = e.inspect.restrict(f)
+		err = e.inspect.Restrict(f)
 	}
 	if err != nil {
 		r.Err = fmt.Errorf("%s: %w", it.Path, err)
 		return decoded{res: r}
 	}
-	r.Image, r.Inspected = im, f.inspected
+	r.Image, r.Inspected = im, f.Inspected
 	return decoded{res: r, frame: f}
 }
 
@@ -276,7 +277,7 @@ func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit f
 	err := orderedWithin(ctx, newRoom(decodeRoom()), items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
 		batch = append(batch, d)
 		if d.frame != nil {
-			pixels += nd.Size(d.frame.y.Shape()[1:]...)
+			pixels += nd.Size(d.frame.Y.Shape()[1:]...)
 			values += nd.Size(d.res.Image.Pix.Shape()...)
 		}
 		if len(batch) < e.opts.Batch && pixels < batchPixels && values < batchValues {
@@ -304,7 +305,7 @@ func (e *Engine) scoreBatch(ctx context.Context, batch []decoded) error {
 		if d.frame == nil {
 			continue
 		}
-		h, w := d.frame.size()
+		h, w := d.frame.Size()
 		g, ok := at[size{h, w}]
 		if !ok {
 			g = len(groups)
@@ -318,7 +319,7 @@ func (e *Engine) scoreBatch(ctx context.Context, batch []decoded) error {
 
 // scoreGroup scores images of one size.
 func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
-	frames := make([]*frame, len(group))
+	frames := make([]*sight.Frame, len(group))
 	for i, d := range group {
 		frames[i] = d.frame
 	}
@@ -338,7 +339,7 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 		r.Maps = make(map[refine.Kind]*tensor.Dense, len(e.opts.Maps))
 		r.PixelThreshold = e.thresholds
 		for k, t := range m.maps {
-			r.Maps[k] = d.frame.native(nd.Data(t))
+			r.Maps[k] = d.frame.Native(nd.Data(t))
 		}
 	}
 	return nil
@@ -356,34 +357,34 @@ type found struct {
 }
 
 // runOn scores frames of one size and makes the engine's maps of them.
-func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]found, error) {
+func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) ([]found, error) {
 	start := time.Now()
-	H, W := frames[0].size()
+	H, W := frames[0].Size()
 	N := len(frames)
 	x := nd.New(N, 3, H, W)
 	norms := make([]backbone.Affine, N)
 	for i, f := range frames {
-		copy(nd.Data(x)[i*3*H*W:], nd.Data(f.y))
-		norms[i] = f.normalized(e.model.backbone)
+		copy(nd.Data(x)[i*3*H*W:], nd.Data(f.Y))
+		norms[i] = f.Normalized(e.model.backbone)
 	}
 	cal := e.model.Info.Calibration
-	sc := &scorer{net: e.net, meth: c.method, scale: scale{cal.Q50, cal.Q995}, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps, norms: norms, frames: frames}
+	sc := &sight.Scorer{Net: e.net, Method: c.method, Scale: cal.scores(), Rank: cal.maps(), Maps: c.maps, Norms: norms, Frames: frames}
 	image := make([]float32, N)
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
 	}
-	s, err := sc.start(ctx, x, image)
+	s, err := sc.Start(ctx, x, image)
 	if err != nil {
 		return nil, err
 	}
 	h, w := H/e.stride, W/e.stride
-	var bad badFrames
+	var bad sight.BadFrames
 	for i := range frames {
-		if own := nd.Data(s)[i*h*w:][:h*w]; !finite(own) || math.IsInf(float64(image[i]), 0) {
-			bad.add(i, fmt.Errorf("engine: %s on %s gives scores that are not finite", c.method.Name(), e.model.backbone.Name()))
+		if own := nd.Data(s)[i*h*w:][:h*w]; !sight.Finite(own) || math.IsInf(float64(image[i]), 0) {
+			bad.Add(i, fmt.Errorf("engine: %s on %s gives scores that are not finite", c.method.Name(), e.model.backbone.Name()))
 		}
 	}
-	if err := bad.err(); err != nil {
+	if err := bad.Err(); err != nil {
 		return nil, err
 	}
 	bases := make([]float32, N*H*W)
@@ -391,7 +392,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	for i := range all {
 		all[i] = i
 	}
-	if err := sc.ownMaps(all, nd.Data(s), h, w, H, W, bases); err != nil {
+	if err := sc.OwnMaps(all, nd.Data(s), h, w, H, W, bases); err != nil {
 		return nil, err
 	}
 	out := make([]found, N)
@@ -403,26 +404,26 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 		out[i].s = nd.Data(s)[i*h*w : (i+1)*h*w]
 		out[i].image = float64(image[i])
 		if math.IsNaN(out[i].image) {
-			out[i].image = f.max(nd.Data(base))
+			out[i].image = f.Max(nd.Data(base))
 		}
 		z := nd.New(h, w)
 		for v, sv := range out[i].s {
-			nd.Data(z)[v] = float32(sc.scale.z(sv))
+			nd.Data(z)[v] = float32(sc.Scale.Z(sv))
 		}
-		blank(nd.Data(z), f.grid(h, w)) // nothing is suspicious there
+		sight.Blank(nd.Data(z), f.Grid(h, w)) // nothing is suspicious there
 		v := nd.New(H, W)
 		for p, b := range nd.Data(base) {
-			nd.Data(v)[p] = float32(sc.rank.z(b))
+			nd.Data(v)[p] = float32(sc.Rank.Z(b))
 		}
-		in[i] = refine.Input{Y: f.y, Z: z, V: v, Base: base, Seed: f.seed(e.model.Info.Seed), Memory: e.model.memory}
+		in[i] = refine.Input{Y: f.Y, Z: z, V: v, Base: base, Seed: f.Seed(e.model.Info.Seed), Memory: e.model.memory}
 	})
 	scored := time.Since(start).Seconds() / float64(N)
 	for i := range in {
-		if !finite(nd.Data(in[i].Base)) || len(e.opts.Maps) > 0 && !(bounded(nd.Data(in[i].Z)) && bounded(nd.Data(in[i].V))) {
-			bad.add(i, fmt.Errorf("engine: %s on %s gives scores that are beyond what a map can hold", c.method.Name(), e.model.backbone.Name()))
+		if !sight.Finite(nd.Data(in[i].Base)) || len(e.opts.Maps) > 0 && !(bounded(nd.Data(in[i].Z)) && bounded(nd.Data(in[i].V))) {
+			bad.Add(i, fmt.Errorf("engine: %s on %s gives scores that are beyond what a map can hold", c.method.Name(), e.model.backbone.Name()))
 		}
 	}
-	if err := bad.err(); err != nil {
+	if err := bad.Err(); err != nil {
 		return nil, err
 	}
 	if len(e.opts.Maps) == 0 {
@@ -433,19 +434,19 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	}
 	refined, err := c.refiner.Run(ctx, sc, in, e.opts.Maps)
 	if err != nil {
-		if blame := sc.bad.err(); blame != nil && ctx.Err() == nil {
+		if blame := sc.Bad.Err(); blame != nil && ctx.Err() == nil {
 			err = blame
 		}
 		return nil, err
 	}
 	for i, r := range refined {
 		for k, t := range r.Maps {
-			if !finite(nd.Data(t)) {
-				bad.add(i, fmt.Errorf("engine: its %s map on %s is not finite", k, e.model.backbone.Name()))
+			if !sight.Finite(nd.Data(t)) {
+				bad.Add(i, fmt.Errorf("engine: its %s map on %s is not finite", k, e.model.backbone.Name()))
 			}
 		}
 	}
-	if err := bad.err(); err != nil {
+	if err := bad.Err(); err != nil {
 		return nil, err
 	}
 	for i, r := range refined {
@@ -458,16 +459,6 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*frame) ([]foun
 	return out, nil
 }
 
-// finite reports whether no value is NaN or infinite.
-func finite(x []float32) bool {
-	for _, v := range x {
-		if v-v != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // bounded reports whether the refinement can work with the values: no NaN, and none beyond what it takes.
 func bounded(x []float32) bool {
 	const most = 1e30
@@ -477,18 +468,4 @@ func bounded(x []float32) bool {
 		}
 	}
 	return true
-}
-
-// max returns the largest value of a map on what is inspected of the image itself.
-func (f *frame) max(m []float32) float64 {
-	_, W := f.size()
-	best := math.Inf(-1)
-	for i := f.top; i < f.top+f.height; i++ {
-		for j := i*W + f.left; j < i*W+f.left+f.width; j++ {
-			if f.inside == nil || f.inside[j] {
-				best = max(best, float64(m[j]))
-			}
-		}
-	}
-	return best
 }

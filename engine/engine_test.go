@@ -19,6 +19,7 @@ import (
 	"f2pad/engine/metric"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/sight"
 	"f2pad/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -232,21 +233,21 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 			defer e.Close()
 			c, _ := e.current()
 			cal := m.Info.Calibration
-			sc := &scorer{net: e.net, meth: c.method, rank: scale{cal.MapQ50, cal.MapQ995}, maps: c.maps}
+			sc := &sight.Scorer{Net: e.net, Method: c.method, Rank: cal.maps(), Maps: c.maps}
 			var y [][]float32
 			var H, W int
 			for i := range 2 {
 				f := e.decode(p.data.Test[i], ample).frame
 				require.NotNil(t, f)
-				H, W = f.size()
-				sc.frames = append(sc.frames, f)
-				y, sc.norms = append(y, nd.Data(f.y)), append(sc.norms, m.backbone.Normalize(f.y))
-				sc.norms[i].Shift[0] += float32(i) // not every backbone looks at the image
+				H, W = f.Size()
+				sc.Frames = append(sc.Frames, f)
+				y, sc.Norms = append(y, nd.Data(f.Y)), append(sc.Norms, m.backbone.Normalize(f.Y))
+				sc.Norms[i].Shift[0] += float32(i) // not every backbone looks at the image
 			}
 			require.Len(t, y[1], len(y[0]))
 			x, want, v := nd.New(2, 3, H, W), nd.New(2, H, W), nd.New(1, H, W)
 			copy(nd.Data(x), slices.Concat(y...))
-			s, err := sc.start(t.Context(), x, nil)
+			s, err := sc.Start(t.Context(), x, nil)
 			require.NoError(t, err)
 			require.NoError(t, c.maps(nd.Data(s), 2, H/e.stride, W/e.stride, H, W, nd.Data(want)))
 			where := make([]bool, H*W)
@@ -272,31 +273,31 @@ func TestGradientOfTheWholeChain(t *testing.T) {
 	for _, name := range names() {
 		t.Run(name, func(t *testing.T) {
 			m := p.model(t, name)
-			net := newNetwork(m.backbone, goexec.New(), defaultMaxPixels, 0)
+			net := sight.NewNetwork(m.backbone, goexec.New(), defaultMaxPixels, 0)
 			e, err := New(m, Options{})
 			require.NoError(t, err)
 			d := e.decode(p.data.Test[0], ample)
 			require.NoError(t, d.res.Err)
-			H, W := d.frame.size()
-			norm := m.backbone.Normalize(d.frame.y)
+			H, W := d.frame.Size()
+			norm := m.backbone.Normalize(d.frame.Y)
 			cal := m.Info.Calibration
-			sc := &scorer{net: net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, norms: []backbone.Affine{norm}}
+			sc := &sight.Scorer{Net: net, Method: m.method, Scale: cal.scores(), Norms: []backbone.Affine{norm}}
 			where := make([]bool, H/4*W/4)
 			for _, v := range []int{0, 5, len(where) / 2, len(where)/2 + 1, len(where) - 1} {
 				where[v] = true
 			}
 			energy := func(x []float32) float64 {
-				raw, err := sc.start(t.Context(), nd.Wrap(x, 1, 3, H, W), nil)
+				raw, err := sc.Start(t.Context(), nd.Wrap(x, 1, 3, H, W), nil)
 				require.NoError(t, err)
 				sum := 0.0
 				for v, on := range where {
 					if on {
-						sum += square{}.Value(sc.scale.z(nd.Data(raw)[v]))
+						sum += square{}.Value(sc.Scale.Z(nd.Data(raw)[v]))
 					}
 				}
 				return sum
 			}
-			x := slices.Clone(nd.Data(d.frame.y))
+			x := slices.Clone(nd.Data(d.frame.Y))
 			dx, got := nd.New(1, 3, H, W), make([]float64, 1)
 			require.NoError(t, sc.Gradient(t.Context(), nd.Wrap(x, 1, 3, H, W), where, square{}, got, dx))
 			require.InEpsilon(t, energy(x), got[0], 1e-5)
@@ -349,30 +350,27 @@ func TestWindowsSeeEnough(t *testing.T) {
 			defer e.Close()
 			f := e.decode(p.data.Test[0], ample).frame
 			const side, cells = 128, 32
-			norm := m.backbone.Normalize(f.y)
+			norm := m.backbone.Normalize(f.Y)
 			cal := m.Info.Calibration
-			sc := &scorer{net: e.net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, norms: []backbone.Affine{norm}}
+			sc := &sight.Scorer{Net: e.net, Method: m.method, Scale: cal.scores(), Norms: []backbone.Affine{norm}}
 			where := make([]bool, cells*cells)
 			// Cells that the lattice gives no more room than they ask for.
 			where[26*cells+26], where[26*cells+27] = true, true
-			require.True(t, e.net.exact)
-			wins := e.net.layout(cells, cells, e.net.context).covering(where)
-			require.Len(t, wins, 1)
-			require.Equal(t, 26-e.net.context, wins[0].in.y0, "a larger window tests less")
-
-			x := nd.Wrap(nd.Data(f.y), 1, 3, side, side)
+			require.True(t, e.net.Exact())
+			x := nd.Wrap(nd.Data(f.Y), 1, 3, side, side)
 			got, energy := nd.New(1, 3, side, side), make([]float64, 1)
 			require.NoError(t, sc.Gradient(t.Context(), x, where, square{}, energy, got))
-			all := window{in: rect{0, 0, cells, cells}, own: rect{0, 0, cells, cells}}
-			whole := &job{ps: []patch{{win: all, norm: norm}}}
-			require.NoError(t, sc.windowGradient(t.Context(), x, whole, where, square{}))
-			require.Equal(t, whole.energy, energy)
-			want, unit := whole.dx, 0.0
+			whole := sight.NewNetwork(m.backbone, goexec.New(), defaultMaxPixels, 4*side)
+			defer whole.Close()
+			sc.Net = whole
+			want, wantEnergy, unit := nd.New(1, 3, side, side), make([]float64, 1), 0.0
+			require.NoError(t, sc.Gradient(t.Context(), x, where, square{}, wantEnergy, want))
+			require.Equal(t, wantEnergy, energy)
 			for _, v := range nd.Data(want) {
 				unit = max(unit, math.Abs(float64(v)))
 			}
 			for i := range nd.Data(want) {
-				nd.Data(want)[i] *= norm.Scale[0] / float32(unit)
+				nd.Data(want)[i] /= float32(unit)
 				nd.Data(got)[i] /= float32(unit)
 			}
 			compare.Require(t, "gradient", nd.Data(got), nd.Data(want), contextTolerance)

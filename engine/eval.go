@@ -15,6 +15,7 @@ import (
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
+	"f2pad/engine/sight"
 	"f2pad/engine/truth"
 
 	"gorgonia.org/tensor"
@@ -75,17 +76,10 @@ func (c *Case) Marked(k refine.Kind) []bool {
 // nil: all.
 func Marked(m *tensor.Dense, threshold float64, inspected []bool, o region.Options) []bool {
 	mask := region.Above(nd.Data(m), threshold)
-	within(mask, inspected)
+	sight.Within(mask, inspected)
 	mask = o.Apply(mask, m.Shape()[0], m.Shape()[1])
-	within(mask, inspected) // what is closed and filled may reach beyond
+	sight.Within(mask, inspected) // what is closed and filled may reach beyond
 	return mask
-}
-
-// within leaves of a mask what is in; nil: all.
-func within(mask, in []bool) {
-	for i, on := range in {
-		mask[i] = mask[i] && on
-	}
 }
 
 // Evaluation is what Evaluate finds.
@@ -235,7 +229,7 @@ type evaluation struct {
 	cases          []scoredCase
 	defects        int      // components of the ground truth
 	dark, empty    []string // masks that were read so
-	inspect        *inspection
+	inspect        *sight.Inspection
 	unseen         []string // images whose defects are not inspected
 }
 
@@ -320,7 +314,7 @@ func (ev *evaluation) add(r *Result) error {
 		}
 		if t.Empty() {
 			ev.empty = append(ev.empty, r.Item.Mask)
-		} else if blank(nd.Data(mask), r.Inspected); t.Empty() {
+		} else if sight.Blank(nd.Data(mask), r.Inspected); t.Empty() {
 			ev.unseen = append(ev.unseen, r.Item.Path)
 			return nil
 		}
@@ -545,7 +539,7 @@ func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 		}
 		var maps []*tensor.Dense
 		for _, k := range ev.o.Maps {
-			maps = append(maps, row(cs.Maps[k], cs.Inspected))
+			maps = append(maps, sight.Row(cs.Maps[k], cs.Inspected))
 		}
 		for _, k := range Kinds() { // the most refined comes last
 			if ap, ok := cs.AP[k]; ok {
@@ -564,7 +558,7 @@ func (ev *evaluation) rows(ctx context.Context) ([]metric.Row, error) {
 					losses[k][c].Add(cs.AP[k], base)
 				}
 			}
-			if err := boots[c].Add(row(cs.Mask, cs.Inspected), maps...); err != nil {
+			if err := boots[c].Add(sight.Row(cs.Mask, cs.Inspected), maps...); err != nil {
 				return nil, err
 			}
 		}
@@ -633,7 +627,7 @@ func (ev *evaluation) read(index int, sc scoredCase) (*Case, error) {
 		Maps: map[refine.Kind]*tensor.Dense{}, Thresholds: ev.thresholds, Regions: ev.o.Regions,
 	}
 	var err error
-	if c.Inspected, err = ev.inspect.at(sc.h, sc.w); err != nil {
+	if c.Inspected, err = ev.inspect.At(sc.h, sc.w); err != nil {
 		return nil, err
 	}
 	if sc.item.Mask != "" {
@@ -642,7 +636,7 @@ func (ev *evaluation) read(index int, sc scoredCase) (*Case, error) {
 			return nil, err
 		}
 		c.Mask = t.Pix
-		blank(nd.Data(c.Mask), c.Inspected)
+		sight.Blank(nd.Data(c.Mask), c.Inspected)
 	}
 	for _, k := range ev.o.Maps {
 		if c.Maps[k], err = imageio.ReadMap(ev.path(k, index)); err != nil {
@@ -650,7 +644,7 @@ func (ev *evaluation) read(index int, sc scoredCase) (*Case, error) {
 		}
 		c.AP[k] = metric.Undefined()
 		if c.Mask != nil {
-			if c.AP[k], err = metric.AveragePrecision(row(c.Maps[k], c.Inspected), row(c.Mask, c.Inspected)); err != nil {
+			if c.AP[k], err = metric.AveragePrecision(sight.Row(c.Maps[k], c.Inspected), sight.Row(c.Mask, c.Inspected)); err != nil {
 				return nil, err
 			}
 		}

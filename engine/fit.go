@@ -27,6 +27,7 @@ import (
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 	"f2pad/engine/roi"
+	"f2pad/engine/sight"
 
 	"gorgonia.org/tensor"
 )
@@ -111,7 +112,7 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 		return o, err
 	}
 	o.Options = o.forMethod(kind)
-	if err := o.Size.check(min(o.MaxSide, maxSide)); err != nil {
+	if err := o.Size.Check(min(o.MaxSide, sight.MaxSide)); err != nil {
 		return o, fmt.Errorf("engine: size.%w", err)
 	}
 	if o.WhiteLevel != 0 {
@@ -197,9 +198,9 @@ func (f *fitter) settle(usable []intake, skip func(dataset.Item, error)) ([]inta
 			return nil, err
 		}
 	}
-	f.inspect = inspect(f.region, nil)
+	f.inspect = sight.Inspect(f.region, nil)
 	return slices.DeleteFunc(usable, func(in intake) bool {
-		_, err := f.inspect.at(in.look.h, in.look.w)
+		_, err := f.inspect.At(in.look.h, in.look.w)
 		if err != nil {
 			skip(in.item, fmt.Errorf("%s: %w", in.item.Path, err))
 		}
@@ -285,7 +286,7 @@ func (o *FitOptions) openBackbone() (backbone.Backbone, error) {
 		return nil, err
 	}
 	if !o.Size.Native() {
-		if _, err := bb.Graph(o.Size.padded(bb)); err != nil {
+		if _, err := bb.Graph(o.Size.Padded(bb)); err != nil {
 			return nil, err
 		}
 	}
@@ -301,9 +302,9 @@ type fitter struct {
 	known Inputs // what a model that is calibrated learned from
 	white int    // white level
 
-	inspect *inspection
-	region  *roi.Region // of the model that is fitted; nil: none
-	seeing  *frame      // that a method learns from at the moment
+	inspect *sight.Inspection
+	region  *roi.Region  // of the model that is fitted; nil: none
+	seeing  *sight.Frame // that a method learns from at the moment
 
 	unusable map[dataset.Item]error // that can be read, and for which the network gives nothing to learn from
 }
@@ -311,7 +312,7 @@ type fitter struct {
 func newFitter(o FitOptions, bb backbone.Backbone) *fitter {
 	return &fitter{
 		o: o, bb: bb, room: decodeRoom(), keeps: featureRoom, white: cmp.Or(o.WhiteLevel, imageio.MaxWhite),
-		inspect: inspect(o.ROI, nil),
+		inspect: sight.Inspect(o.ROI, nil),
 	}
 }
 
@@ -345,7 +346,7 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 		if err != nil {
 			return checked{intake: intake{item: it}, err: err}
 		}
-		in, err := take(it, sum, fr.y, lookOf(im))
+		in, err := take(it, sum, fr.Y, lookOf(im))
 		if err != nil {
 			return checked{intake: intake{item: it}, err: err}
 		}
@@ -417,14 +418,14 @@ func split[T any](items []T, share float64, seed uint64) (train, held []T, err e
 }
 
 // load reads an image and makes its frame. reserve is asked for the memory.
-func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, im *imageio.Image, err error) {
+func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *sight.Frame, im *imageio.Image, err error) {
 	im, err = decodeImage(it.Path, f.o.Limits, f.white, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
 	if err != nil {
 		return nil, nil, err
 	}
-	fr, err = newFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
+	fr, err = sight.NewFrame(im, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
 	if err == nil {
-		err = f.inspect.restrict(fr)
+		err = f.inspect.Restrict(fr)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", it.Path, err)
@@ -434,7 +435,7 @@ func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *frame, im
 
 // stream visits value(frame) of the images in order, computed ahead in parallel. One whose value, or visit, is a
 // backbone.ErrNotFinite is blamed, and ends it with errUnusable when all have been seen: there may be others.
-func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset.Item, value func(*frame) (V, error), visit func(V) error) error {
+func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset.Item, value func(*sight.Frame) (V, error), visit func(V) error) error {
 	type made struct {
 		it  dataset.Item
 		v   V
@@ -442,7 +443,7 @@ func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset
 	}
 	done := 0
 	err := orderedWithin(ctx, newRoom(f.room), slices.Values(items), runtime.GOMAXPROCS(0), func(it dataset.Item, reserve func(int64) error) (m made) {
-		var fr *frame
+		var fr *sight.Frame
 		m.it = it
 		if fr, _, m.err = f.load(it, reserve); m.err == nil {
 			m.v, m.err = value(fr)
@@ -468,26 +469,26 @@ func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset
 
 func (f *fitter) images(phase string, items []dataset.Item) backbone.Images {
 	return func(ctx context.Context, visit func(*tensor.Dense) error) error {
-		return stream(ctx, f, phase, items, func(fr *frame) (*tensor.Dense, error) { return fr.y, nil }, visit)
+		return stream(ctx, f, phase, items, func(fr *sight.Frame) (*tensor.Dense, error) { return fr.Y, nil }, visit)
 	}
 }
 
 // learned is what a method learns from an image.
 type learned struct {
-	from   *frame
+	from   *sight.Frame
 	layers []*tensor.Dense
 }
 
 // method fits the detector on the features of the training images.
 func (f *fitter) method(ctx context.Context, train []dataset.Item) (m method.Method, err error) {
-	net := newNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
-	defer net.close()
+	net := sight.NewNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
+	defer net.Close()
 	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
-		return stream(ctx, f, "method", train, func(fr *frame) (learned, error) {
-			h, w := fr.size()
-			layers, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, h, w), []backbone.Affine{fr.normalized(f.bb)})
+		return stream(ctx, f, "method", train, func(fr *sight.Frame) (learned, error) {
+			h, w := fr.Size()
+			layers, err := net.Features(ctx, nd.Wrap(nd.Data(fr.Y), 1, 3, h, w), []backbone.Affine{fr.Normalized(f.bb)})
 			for _, l := range layers {
-				if err == nil && !finite(nd.Data(l)) {
+				if err == nil && !sight.Finite(nd.Data(l)) {
 					err = fmt.Errorf("engine: %s gives %w", f.bb.Name(), backbone.ErrNotFinite)
 				}
 			}
@@ -516,7 +517,7 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (m method.Met
 		},
 	}
 	if f.inspect != nil {
-		fitting.Where = func(h, w int) []bool { return f.seeing.grid(h, w) }
+		fitting.Where = func(h, w int) []bool { return f.seeing.Grid(h, w) }
 	}
 	if f.o.Device != nil {
 		fitting.KCentre = f.kCentre
@@ -568,8 +569,8 @@ func (f *fitter) remember(ctx context.Context, train []dataset.Item) ([]*refine.
 	}
 	var memory []*refine.Normal
 	pixels := 0
-	err := stream(ctx, f, "images", chosen, func(fr *frame) (*refine.Normal, error) {
-		return refine.Remember(fr.y)
+	err := stream(ctx, f, "images", chosen, func(fr *sight.Frame) (*refine.Normal, error) {
+		return refine.Remember(fr.Y)
 	}, func(n *refine.Normal) error {
 		_, shape := n.Planes()
 		if pixels += shape[1] * shape[2]; pixels <= memoryPixels {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,49 +19,11 @@ import (
 	"f2pad/engine/metric"
 	"f2pad/engine/refine"
 	"f2pad/engine/roi"
+	"f2pad/engine/sight"
 )
 
 // Size says what a model does with an image's size.
-type Size struct {
-	Px         int  `json:"px"`          // height that images are resized to; 0: native, each at its own size
-	Wide       int  `json:"wide"`        // width that they are resized to; 0: a square
-	KeepAspect bool `json:"keep_aspect"` // fit into that and pad by reflection instead of stretching
-}
-
-// sides are the height and width that images are resized to; 0 for native ones.
-func (s Size) sides() (h, w int) { return s.Px, cmp.Or(s.Wide, s.Px) }
-
-// check refuses sizes beyond a side; the error begins with what follows "size".
-func (s Size) check(most int) error {
-	switch {
-	case s.Px < 0 || s.Px > most:
-		return fmt.Errorf("px is %d, want 0 (native) to %d", s.Px, most)
-	case s.Wide < 0 || s.Wide > most:
-		return fmt.Errorf("wide is %d, want 0 (a square) to %d", s.Wide, most)
-	case s.Native() && s.Wide != 0:
-		return errors.New("wide needs a size.px above 0")
-	case s.Native() && s.KeepAspect:
-		return errors.New("keep_aspect needs a size.px above 0")
-	}
-	return nil
-}
-
-// Native reports whether images are run at their own size.
-func (s Size) Native() bool { return s.Px == 0 }
-
-func (s Size) String() string {
-	text := fmt.Sprint(s.Px)
-	switch {
-	case s.Native():
-		return "native"
-	case s.Wide != 0:
-		text = fmt.Sprintf("%dx%d (HxW)", s.Px, s.Wide)
-	}
-	if s.KeepAspect {
-		text += ", aspect kept"
-	}
-	return text
-}
+type Size = sight.Size
 
 // Model is a fitted detector with all that scoring needs. It is immutable and safe for concurrent use.
 type Model struct {
@@ -119,6 +80,10 @@ type Calibration struct {
 	Painted        int                     `json:"painted_images"`  // held-out images with a simulated defect painted on them
 	Paints         []string                `json:"painted_defects"` // kinds of these defects (synth.Paints), sorted
 }
+
+// scores and maps are the scales of the method's scores and of its own maps.
+func (c *Calibration) scores() sight.Scale { return sight.Scale{Q50: c.Q50, Q995: c.Q995} }
+func (c *Calibration) maps() sight.Scale   { return sight.Scale{Q50: c.MapQ50, Q995: c.MapQ995} }
 
 // Source says what a calibration was measured on, and by what.
 type Source struct {
@@ -395,7 +360,7 @@ func (i *ModelInfo) check() error {
 	if err := oneOf("method", i.Method, Methods()); err != nil {
 		return err
 	}
-	if err := i.Size.check(maxSide); err != nil {
+	if err := i.Size.Check(sight.MaxSide); err != nil {
 		return fmt.Errorf("engine: size.%w", err)
 	}
 	if err := i.Calibration.check(); err != nil {
@@ -510,7 +475,7 @@ func (m *Model) agree() error {
 	if m.Info.Size.Native() {
 		return fmt.Errorf("engine: %s has a grid of %dx%d cells, for one size of images, but size.px is 0 (native)", m.Info.Method, shape.H, shape.W)
 	}
-	h, w := m.Info.Size.padded(m.backbone)
+	h, w := m.Info.Size.Padded(m.backbone)
 	if h, w = h/m.backbone.Stride(), w/m.backbone.Stride(); shape.H != h || shape.W != w {
 		return fmt.Errorf("engine: %s has a grid of %dx%d cells, but size.px %d and wide %d make %dx%d", m.Info.Method, shape.H, shape.W,
 			m.Info.Size.Px, m.Info.Size.Wide, h, w)
@@ -518,15 +483,5 @@ func (m *Model) agree() error {
 	return nil
 }
 
-// padded is the height and width that images become for a backbone, padding included; of native size, the least.
-func (s Size) padded(bb backbone.Backbone) (h, w int) {
-	h, w = s.sides()
-	return roundUp(max(h, bb.MinSide()), bb.Multiple()), roundUp(max(w, bb.MinSide()), bb.Multiple())
-}
-
-// maxSide is the longest side that images can be resized to; DefaultMaxSide the longest that an engine takes unless it is
-// told otherwise: an image of its square takes some 2 GB while it is scored.
-const (
-	maxSide        = 8192
-	DefaultMaxSide = 4096
-)
+// DefaultMaxSide is what Options.MaxSide is if it is not given.
+const DefaultMaxSide = sight.DefaultMaxSide

@@ -15,6 +15,7 @@ import (
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
+	"f2pad/engine/sight"
 )
 
 // Estimate is what a fit will take, as far as a few of its images say. Seconds and Bytes may be off by a factor of two.
@@ -176,10 +177,10 @@ func (f *fitter) layers(ctx context.Context, it dataset.Item, e *Estimate) (all 
 	if err != nil {
 		return nil, err
 	}
-	e.Height, e.Width = fr.size()
-	net := newNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
-	defer net.close()
-	features, err := net.features(ctx, nd.Wrap(nd.Data(fr.y), 1, 3, e.Height, e.Width), []backbone.Affine{fr.normalized(f.bb)})
+	e.Height, e.Width = fr.Size()
+	net := sight.NewNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
+	defer net.Close()
+	features, err := net.Features(ctx, nd.Wrap(nd.Data(fr.Y), 1, 3, e.Height, e.Width), []backbone.Affine{fr.Normalized(f.bb)})
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
 	"f2pad/engine/roi"
+	"f2pad/engine/sight"
 	"f2pad/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -85,7 +86,7 @@ func TestAModelInspectsItsRegion(t *testing.T) {
 			c := m.Info.Calibration
 			pixels := metric.NewQuantiles(metric.Options{})
 			for _, r := range scored(t, m, Options{Maps: []refine.Kind{refine.Base}}, heldOut(t, noisy, 5)) {
-				require.NoError(t, pixels.Add(pick(nd.Data(r.Maps[refine.Base]), r.Inspected)))
+				require.NoError(t, pixels.Add(sight.Pick(nd.Data(r.Maps[refine.Base]), r.Inspected)))
 			}
 			q, err := pixels.At(0.5, 0.995)
 			require.NoError(t, err)
@@ -141,7 +142,7 @@ func requireThresholdsOfTheInside(t *testing.T, m *Model, held []dataset.Item, p
 	t.Helper()
 	o, err := FitOptions{Method: m.Info.Method, Size: m.Info.Size}.withDefaults()
 	require.NoError(t, err)
-	f := &fitter{o: o, bb: m.backbone, white: m.Info.WhiteLevel, room: decodeRoom(), inspect: inspect(m.roi, nil)}
+	f := &fitter{o: o, bb: m.backbone, white: m.Info.WhiteLevel, room: decodeRoom(), inspect: sight.Inspect(m.roi, nil)}
 	e, err := New(m, Options{Maps: []refine.Kind{refine.Base}})
 	require.NoError(t, err)
 	defer e.Close()
@@ -149,9 +150,9 @@ func requireThresholdsOfTheInside(t *testing.T, m *Model, held []dataset.Item, p
 	for _, tr := range trials(held, paintings, m.Info.Seed) {
 		fr, mask, err := f.open(tr, ample)
 		require.NoError(t, err)
-		r, err := e.run(t.Context(), []*frame{fr})
+		r, err := e.run(t.Context(), []*sight.Frame{fr})
 		require.NoError(t, err)
-		v := nd.Wrap(left(nd.Data(fr.native(nd.Data(r[0].maps[refine.Base])))), 96, 48)
+		v := nd.Wrap(left(nd.Data(fr.Native(nd.Data(r[0].maps[refine.Base])))), 96, 48)
 		if tr.defect == "" {
 			require.NoError(t, normal.Add(nd.Data(v)))
 			continue
@@ -186,6 +187,15 @@ func left(x []float32) (out []float32) {
 	return out
 }
 
+// slope is an image whose brightness rises from top to bottom.
+func slope(h, w int) *imageio.Image {
+	im := &imageio.Image{Pix: nd.New(3, h, w)}
+	for i := range nd.Data(im.Pix) {
+		nd.Data(im.Pix)[i] = float32(i%(h*w)) / float32(h*w)
+	}
+	return im
+}
+
 // Defects are painted where they are seen.
 func TestDefectsArePaintedInTheRegion(t *testing.T) {
 	for seed := range uint64(10) {
@@ -195,8 +205,10 @@ func TestDefectsArePaintedInTheRegion(t *testing.T) {
 		}
 		r, err := roi.New("box", in, 80, 120)
 		require.NoError(t, err)
-		f := &fitter{inspect: inspect(r, nil)}
-		was := func() *imageio.Image { return &imageio.Image{Pix: ramp(80, 120).RGB()} }
+		f := &fitter{inspect: sight.Inspect(r, nil)}
+		was := func() *imageio.Image {
+			return slope(80, 120)
+		}
 		im, tr := was(), trial{defect: synth.Paints()[seed%5], seed: seed}
 		mask, err := f.paint(im, tr)
 		require.NoError(t, err)
@@ -301,43 +313,6 @@ func TestTwoRegionsIntersect(t *testing.T) {
 	require.ErrorContains(t, fails(Options{ROI: right(48)}), good[0].Path+": an empty region of interest: the model's and the one given have no pixel in common")
 	require.ErrorIs(t, fails(Options{ROI: leftPart(t, 60, 96, 9)}), roi.ErrAspect)
 	require.ErrorContains(t, fails(Options{ROI: leftPart(t, 60, 96, 9)}), good[0].Path+": left: a region of interest of another aspect: 96x60 pixels for an image of 96x96")
-}
-
-func TestARegionMayBeTooSmallForTheModel(t *testing.T) {
-	f, err := newFrame(&imageio.Image{Pix: nd.New(1, 400, 400)}, Size{Px: 32}, 4, 32)
-	require.NoError(t, err)
-	in := make([]bool, 400*400)
-	in[0] = true
-	r, err := roi.New("dot", in, 400, 400)
-	require.NoError(t, err)
-	require.ErrorContains(t, inspect(nil, r).restrict(f), "too small to be seen in 32x32 pixels")
-	require.ErrorIs(t, inspect(nil, r).restrict(f), roi.ErrEmpty)
-}
-
-// A frame's region is where its image lies, padding aside.
-func TestRegionsFollowTheFrame(t *testing.T) {
-	f, err := newFrame(&imageio.Image{Pix: nd.New(1, 40, 80)}, Size{Px: 32, KeepAspect: true}, 8, 32)
-	require.NoError(t, err)
-	require.NoError(t, inspect(nil, leftPart(t, 40, 80, 40)).restrict(f))
-	for i, on := range f.inside {
-		require.Equal(t, i%32 < 16 && i/32 >= 8 && i/32 < 24, on, "%d", i)
-	}
-	require.Equal(t, []bool{false, false, false, false, true, true, false, false, true, true, false, false, false, false, false, false}, f.grid(4, 4))
-	require.Equal(t, []bool{true, false, true, false}, f.grid(2, 2))
-	var cells []int
-	f.cells(8, func(v int) { cells = append(cells, v) })
-	require.Equal(t, []int{4, 5, 8, 9}, cells)
-}
-
-func TestSpreadGivesTheNearest(t *testing.T) {
-	in := []bool{
-		false, false, false, false,
-		true, false, false, false,
-		true, false, false, true,
-	}
-	x := []float32{9, 9, 9, 9, 1, 9, 9, 9, 2, 9, 9, 3}
-	spread(x, in, 3, 4)
-	require.Equal(t, []float32{1, 1, 1, 3, 1, 1, 1, 3, 2, 2, 3, 3}, x, "the first of several")
 }
 
 func TestBoxesHoldTheRegion(t *testing.T) {
@@ -506,38 +481,20 @@ func TestWhatIsNotInspectedHasNoEnergy(t *testing.T) {
 	require.NoError(t, err)
 	defer e.Close()
 	f := e.decode(p.few[0], ample).frame
-	H, W := f.size()
+	H, W := f.Size()
 	cal := m.Info.Calibration
-	gradient := func(of *frame, where []bool) (float64, []float32) {
-		sc := &scorer{net: e.net, meth: m.method, scale: scale{cal.Q50, cal.Q995}, norms: []backbone.Affine{m.backbone.Normalize(f.y)}, frames: []*frame{of}}
+	gradient := func(of *sight.Frame, where []bool) (float64, []float32) {
+		sc := &sight.Scorer{Net: e.net, Method: m.method, Scale: cal.scores(), Norms: []backbone.Affine{m.backbone.Normalize(f.Y)}, Frames: []*sight.Frame{of}}
 		dx, energy := nd.New(1, 3, H, W), make([]float64, 1)
-		require.NoError(t, sc.Gradient(t.Context(), nd.Wrap(nd.Data(f.y), 1, 3, H, W), where, square{}, energy, dx))
+		require.NoError(t, sc.Gradient(t.Context(), nd.Wrap(nd.Data(f.Y), 1, 3, H, W), where, square{}, energy, dx))
 		return energy[0], nd.Data(dx)
 	}
 	everywhere := slices.Repeat([]bool{true}, H/4*W/4)
-	wantEnergy, want := gradient(&frame{y: f.y}, f.grid(H/4, W/4))
+	wantEnergy, want := gradient(&sight.Frame{Y: f.Y}, f.Grid(H/4, W/4))
 	energy, dx := gradient(f, everywhere)
 	require.Equal(t, wantEnergy, energy)
 	require.True(t, slices.Equal(want, dx))
 	require.True(t, everywhere[len(everywhere)-1], "what is given stays as it is")
-	whole, _ := gradient(&frame{y: f.y}, everywhere)
+	whole, _ := gradient(&sight.Frame{Y: f.Y}, everywhere)
 	require.Greater(t, whole, 1.2*energy)
-}
-
-// What lies beside a region takes no part in the maps: the cells there are as those at its edge.
-func TestMapsTakeNothingInFromOutside(t *testing.T) {
-	f, err := newFrame(&imageio.Image{Pix: nd.New(1, 32, 32)}, Size{}, 4, 4)
-	require.NoError(t, err)
-	require.NoError(t, inspect(nil, leftPart(t, 32, 32, 16)).restrict(f))
-	sc := &scorer{frames: []*frame{f, {y: f.y}}, maps: func(s []float32, n, h, w, H, W int, dst []float32) error {
-		copy(dst, s)
-		return nil
-	}}
-	x, got := make([]float32, 2*64), make([]float32, 2*32*32)
-	for i := range x {
-		x[i] = float32(i % 8)
-	}
-	require.NoError(t, sc.ownMaps([]int{0, 1}, x, 8, 8, 32, 32, got))
-	require.Equal(t, []float32{0, 1, 2, 3, 3, 3, 3, 3}, got[:8])
-	require.Equal(t, []float32{0, 1, 2, 3, 4, 5, 6, 7}, got[64:72], "of another image")
 }

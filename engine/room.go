@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"f2pad/engine/imageio"
+	"f2pad/engine/sight"
 )
 
 // decodeRoom is how many bytes images may take that are decoded and wait: 1 GiB, and a photograph's for each core.
@@ -58,7 +59,7 @@ func (r *room) give(n int64) {
 // cannot be made is an error then.
 func reserving(reserve func(int64) error, size Size, multiple, least int) func(imageio.Need) error {
 	return func(n imageio.Need) error {
-		_, H, W, err := layFrame(n.Height, n.Width, size, multiple, least)
+		_, H, W, err := sight.LayFrame(n.Height, n.Width, size, multiple, least)
 		if err != nil {
 			return err
 		}

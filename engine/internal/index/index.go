@@ -35,3 +35,6 @@ func FloorDiv(a, b int) int {
 
 // CeilDiv is a/b rounded up; b > 0.
 func CeilDiv(a, b int) int { return -FloorDiv(-a, b) }
+
+// RoundUp is the least multiple of k that is not less than n.
+func RoundUp(n, k int) int { return CeilDiv(n, k) * k }

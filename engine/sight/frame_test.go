@@ -1,10 +1,11 @@
-package engine
+package sight
 
 import (
 	"runtime"
 	"testing"
 
 	"f2pad/engine/imageio"
+	"f2pad/engine/internal/index"
 	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
@@ -41,16 +42,16 @@ func TestFramesReturnMapsToTheImage(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			im := ramp(c.h, c.w)
-			f, err := newFrame(im, c.size, 4, 20)
+			f, err := NewFrame(im, c.size, 4, 20)
 			require.NoError(t, err)
-			H, W := f.size()
-			if high, wide := c.size.sides(); high > 0 {
-				require.Equal(t, [2]int{roundUp(high, 4), roundUp(wide, 4)}, [2]int{H, W})
+			H, W := f.Size()
+			if high, wide := c.size.Sides(); high > 0 {
+				require.Equal(t, [2]int{index.RoundUp(high, 4), index.RoundUp(wide, 4)}, [2]int{H, W})
 			}
 			require.Zero(t, H%4)
 			require.Zero(t, W%4)
 			require.GreaterOrEqual(t, min(H, W), 20)
-			back := f.native(nd.Data(f.y)[:H*W])
+			back := f.Native(nd.Data(f.Y)[:H*W])
 			require.Equal(t, []int{c.h, c.w}, []int(back.Shape()))
 			want, got := nd.Data(im.Pix), nd.Data(back)
 			tol := 0.0
@@ -65,11 +66,11 @@ func TestFramesReturnMapsToTheImage(t *testing.T) {
 }
 
 func TestFrameCellsAreThoseOfTheImage(t *testing.T) {
-	f, err := newFrame(ramp(30, 62), Size{Px: 64, KeepAspect: true}, 4, 20)
+	f, err := NewFrame(ramp(30, 62), Size{Px: 64, KeepAspect: true}, 4, 20)
 	require.NoError(t, err)
 	rows := map[int]bool{}
 	n := 0
-	f.cells(4, func(v int) {
+	f.Cells(4, func(v int) {
 		rows[v/16] = true
 		n++
 	})
@@ -82,19 +83,19 @@ func TestFrameCellsAreThoseOfTheImage(t *testing.T) {
 }
 
 func TestSeedsDependOnContentOnly(t *testing.T) {
-	a, err := newFrame(ramp(40, 40), Size{}, 4, 20)
+	a, err := NewFrame(ramp(40, 40), Size{}, 4, 20)
 	require.NoError(t, err)
-	b, err := newFrame(ramp(40, 40), Size{}, 4, 20)
+	b, err := NewFrame(ramp(40, 40), Size{}, 4, 20)
 	require.NoError(t, err)
-	require.Equal(t, a.seed(1), b.seed(1))
-	require.NotEqual(t, a.seed(1), a.seed(2))
-	nd.Data(b.y)[1700] += 0.1
-	require.NotEqual(t, a.seed(1), b.seed(1))
+	require.Equal(t, a.Seed(1), b.Seed(1))
+	require.NotEqual(t, a.Seed(1), a.Seed(2))
+	nd.Data(b.Y)[1700] += 0.1
+	require.NotEqual(t, a.Seed(1), b.Seed(1))
 }
 
 // TestFramesAreBounded: a network of large cells makes no huge frame of a thin image.
 func TestFramesAreBounded(t *testing.T) {
-	_, err := newFrame(ramp(8, 1<<17), Size{}, 1<<13, 1<<13)
+	_, err := NewFrame(ramp(8, 1<<17), Size{}, 1<<13, 1<<13)
 	require.ErrorIs(t, err, imageio.ErrTooLarge)
 	require.ErrorContains(t, err, "131072 x 8 pixels become 131072 x 8192")
 }
@@ -103,12 +104,12 @@ func TestFramesAreBounded(t *testing.T) {
 func TestFramesOfGreyImagesAreGrey(t *testing.T) {
 	for _, size := range []Size{{}, {Px: 61}, {Px: 64, KeepAspect: true}} {
 		grey := ramp(50, 90)
-		f, err := newFrame(grey, size, 4, 20)
+		f, err := NewFrame(grey, size, 4, 20)
 		require.NoError(t, err)
-		rgb, err := newFrame(&imageio.Image{Pix: grey.RGB(), Depth: 8}, size, 4, 20)
+		rgb, err := NewFrame(&imageio.Image{Pix: grey.RGB(), Depth: 8}, size, 4, 20)
 		require.NoError(t, err)
-		require.Equal(t, nd.Data(rgb.y), nd.Data(f.y))
-		rgb.y, f.y = nil, nil
+		require.Equal(t, nd.Data(rgb.Y), nd.Data(f.Y))
+		rgb.Y, f.Y = nil, nil
 		require.Equal(t, rgb, f)
 	}
 }
@@ -118,7 +119,7 @@ func TestFrameOfATallImageTakesLittleMemory(t *testing.T) {
 	im := &imageio.Image{Pix: nd.New(1, 1<<20, 8), Depth: 8}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err := newFrame(im, Size{Px: 64}, 4, 20)
+	_, err := NewFrame(im, Size{Px: 64}, 4, 20)
 	runtime.ReadMemStats(&after)
 	require.NoError(t, err)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
@@ -140,7 +141,7 @@ func FuzzFrame(f *testing.F) {
 		if h*w > 1<<18 {
 			return // too much work for a round
 		}
-		if _, H, W, err := layFrame(h, w, size, multiple, least); err != nil || H*W > 1<<20 {
+		if _, H, W, err := LayFrame(h, w, size, multiple, least); err != nil || H*W > 1<<20 {
 			return // too much work for a round
 		}
 		im := &imageio.Image{Pix: nd.New(1, h, w), Depth: 8}
@@ -152,10 +153,10 @@ func FuzzFrame(f *testing.F) {
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		fr, err := newFrame(im, size, multiple, least)
+		fr, err := NewFrame(im, size, multiple, least)
 		runtime.ReadMemStats(&after)
 		require.NoError(t, err)
-		H, W := fr.size()
+		H, W := fr.Size()
 		// The frame, resized and padded, in one plane and in three; weights and rows of a line; nothing that is both long and wide.
 		most := 4*4*3*H*W + 100*(h+w+H+W) + 1<<20
 		require.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(most), "%d x %d to %d x %d", w, h, W, H)
@@ -163,12 +164,12 @@ func FuzzFrame(f *testing.F) {
 		require.Zero(t, W%multiple)
 		require.GreaterOrEqual(t, min(H, W), least)
 		require.True(t, fr.top >= 0 && fr.left >= 0 && fr.top+fr.height <= H && fr.left+fr.width <= W)
-		_, layH, layW, err := layFrame(h, w, size, multiple, least)
+		_, layH, layW, err := LayFrame(h, w, size, multiple, least)
 		require.NoError(t, err)
 		require.Equal(t, []int{layH, layW}, []int{H, W})
-		for _, v := range nd.Data(fr.y) {
+		for _, v := range nd.Data(fr.Y) {
 			require.True(t, v >= 0 && v <= 1.000001)
 		}
-		require.Equal(t, []int{h, w}, []int(fr.native(nd.Data(fr.y)[:H*W]).Shape()))
+		require.Equal(t, []int{h, w}, []int(fr.Native(nd.Data(fr.Y)[:H*W]).Shape()))
 	})
 }

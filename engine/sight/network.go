@@ -1,4 +1,4 @@
-package engine
+package sight
 
 import (
 	"context"
@@ -8,14 +8,15 @@ import (
 	"f2pad/engine/backbone"
 	"f2pad/engine/exec"
 	"f2pad/engine/graph"
+	"f2pad/engine/internal/index"
 	"f2pad/engine/nd"
 
 	"gorgonia.org/tensor"
 )
 
-// network runs a backbone on images and windows of any size. Compiled graphs are kept for reuse; it is safe for
+// Network runs a backbone on images and windows of any size. Compiled graphs are kept for reuse; it is safe for
 // concurrent use.
-type network struct {
+type Network struct {
 	bb      backbone.Backbone
 	ex      exec.Executor
 	limit   int  // pixels of the largest window
@@ -59,12 +60,12 @@ const (
 	latticePixels = 16
 )
 
-// newNetwork measures windows for a backbone. The receptive fields of deep networks are far wider than what they mostly look
+// NewNetwork measures windows for a backbone. The receptive fields of deep networks are far wider than what they mostly look
 // at: there the optimisation's windows take in context pixels only (0: enough), and scorer makes up for what is cut off.
-func newNetwork(bb backbone.Backbone, ex exec.Executor, limit, context int) *network {
+func NewNetwork(bb backbone.Backbone, ex exec.Executor, limit, context int) *Network {
 	s := bb.Stride()
-	n := &network{bb: bb, ex: ex, limit: limit, margin: (bb.Margin() + s - 1) / s, coarsest: bb.Multiple() / s}
-	n.lattice = roundUp(max(latticePixels/s, 1), n.coarsest) // in phase with the strides of all layers
+	n := &Network{bb: bb, ex: ex, limit: limit, margin: (bb.Margin() + s - 1) / s, coarsest: bb.Multiple() / s}
+	n.lattice = index.RoundUp(max(latticePixels/s, 1), n.coarsest) // in phase with the strides of all layers
 	all := n.margin + n.embedding()
 	switch {
 	case context > 0:
@@ -81,17 +82,20 @@ func newNetwork(bb backbone.Backbone, ex exec.Executor, limit, context int) *net
 	return n
 }
 
+// Exact reports whether the optimisation's windows hold all that scores in them depend on.
+func (n *Network) Exact() bool { return n.exact }
+
 // embedding is how far a method's embedding of a location reaches, in cells.
-func (n *network) embedding() int { return contextCells * n.coarsest }
+func (n *Network) embedding() int { return contextCells * n.coarsest }
 
 // layout places windows with a margin on images of h x w cells.
-func (n *network) layout(h, w, margin int) layout {
+func (n *Network) layout(h, w, margin int) layout {
 	s := n.bb.Stride()
 	return layout{h: h, w: w, margin: margin, lattice: n.lattice, limit: n.limit / (s * s)}
 }
 
 // take returns a compiled graph for inputs of h x w pixels; give hands it back.
-func (n *network) take(h, w int, gradient bool) (*compiled, error) {
+func (n *Network) take(h, w int, gradient bool) (*compiled, error) {
 	n.mu.Lock()
 	for i := len(n.idle) - 1; i >= 0; i-- {
 		if c := n.idle[i]; c.h == h && c.w == w && c.gradient == gradient {
@@ -117,7 +121,7 @@ func (n *network) take(h, w int, gradient bool) (*compiled, error) {
 	return c, err
 }
 
-func (n *network) give(c *compiled) {
+func (n *Network) give(c *compiled) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.idle = append(n.idle, c)
@@ -132,8 +136,8 @@ func (n *network) give(c *compiled) {
 	}
 }
 
-// close frees the idle graphs.
-func (n *network) close() {
+// Close frees the idle graphs.
+func (n *Network) Close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, c := range n.idle {
@@ -160,7 +164,7 @@ type patch struct {
 }
 
 // load cuts the patches (all of one size) out of the images x [N,3,H,W] and normalises them.
-func (n *network) load(x *tensor.Dense, ps []patch) *tensor.Dense {
+func (n *Network) load(x *tensor.Dense, ps []patch) *tensor.Dense {
 	s := n.bb.Stride()
 	H, W := x.Shape()[2], x.Shape()[3]
 	h, w := ps[0].win.in.h()*s, ps[0].win.in.w()*s
@@ -181,9 +185,9 @@ func (n *network) load(x *tensor.Dense, ps []patch) *tensor.Dense {
 	return in
 }
 
-// features runs the network on the images x [N,3,H,W] and returns their whole feature maps, one [N,D,h,w] per layer. Images
+// Features runs the network on the images x [N,3,H,W] and returns their whole feature maps, one [N,D,h,w] per layer. Images
 // beyond the limit go through overlapping windows, whose inner values are those of the whole image.
-func (n *network) features(ctx context.Context, x *tensor.Dense, norms []backbone.Affine) ([]*tensor.Dense, error) {
+func (n *Network) Features(ctx context.Context, x *tensor.Dense, norms []backbone.Affine) ([]*tensor.Dense, error) {
 	s := n.bb.Stride()
 	N, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
 	wins := n.layout(H/s, W/s, n.margin).tiles()

@@ -1,6 +1,10 @@
-package engine
+package sight
 
-import "slices"
+import (
+	"slices"
+
+	"f2pad/engine/internal/index"
+)
 
 // rect is a half-open rectangle of rows [y0,y1) and columns [x0,x1), in pixels or in grid cells.
 type rect struct{ y0, x0, y1, x1 int }
@@ -49,7 +53,7 @@ func (l layout) around(own rect) window {
 	in := own.grow(l.margin, l.all())
 	return window{in: rect{
 		in.y0 / l.lattice * l.lattice, in.x0 / l.lattice * l.lattice,
-		min(roundUp(in.y1, l.lattice), l.h), min(roundUp(in.x1, l.lattice), l.w),
+		min(index.RoundUp(in.y1, l.lattice), l.h), min(index.RoundUp(in.x1, l.lattice), l.w),
 	}, own: own}
 }
 

@@ -1,4 +1,4 @@
-package engine
+package sight
 
 import (
 	"math/rand/v2"

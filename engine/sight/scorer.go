@@ -1,0 +1,124 @@
+package sight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"f2pad/engine/backbone"
+	"f2pad/engine/method"
+	"f2pad/engine/nd"
+	"f2pad/engine/refine"
+
+	"gorgonia.org/tensor"
+)
+
+// Scale puts a method's scores on the one scale that the refinement works with: z = (s - Q50)/(Q995 - Q50), quantiles of
+// the scores of held-out normal images.
+type Scale struct{ Q50, Q995 float64 }
+
+// Z is a score on the scale, Slope its derivative.
+func (c Scale) Z(s float32) float64 { return (float64(s) - c.Q50) / (c.Q995 - c.Q50) }
+func (c Scale) Slope() float64      { return 1 / (c.Q995 - c.Q50) }
+
+// Scorer is the network and the method as the refinement sees them, for one batch of images. It is for one goroutine.
+type Scorer struct {
+	Net    *Network
+	Method method.Method
+	Scale  Scale                                                     // of scores
+	Rank   Scale                                                     // of the method's own maps
+	Maps   func(s []float32, n, h, w, H, W int, dst []float32) error // makes those of scores
+	Norms  []backbone.Affine                                         // of the images as they were given; they stay when pixels change
+	Frames []*Frame                                                  // likewise
+	Bad    BadFrames                                                 // what the network or its gradient gave no finite values for while pixels changed
+
+	scores   *tensor.Dense   // [N,h,w] of the images as they were given
+	given    *tensor.Dense   // [N,3,H,W] the images as they were given, with
+	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
+	plan     *plan
+}
+
+var _ refine.Scorer = (*Scorer)(nil)
+
+// Stride implements refine.Scorer.
+func (s *Scorer) Stride() int { return s.Net.bb.Stride() }
+
+// Start scores the images x [N,3,H,W] as they were given, as the method does: s [N,h,w], and its own image scores if it has any.
+func (s *Scorer) Start(ctx context.Context, x *tensor.Dense, image []float32) (*tensor.Dense, error) {
+	f, err := s.Net.Features(ctx, x, s.Norms)
+	if err != nil {
+		return nil, err
+	}
+	if !s.Net.exact {
+		s.given, s.features = x, f
+	}
+	sh := x.Shape()
+	s.scores = nd.New(sh[0], sh[2]/s.Stride(), sh[3]/s.Stride())
+	return s.scores, s.score(ctx, f, &method.Result{S: s.scores, Image: image, Inside: s.inside(sh[2]/s.Stride(), sh[3]/s.Stride())})
+}
+
+// inside says which cells of the images' grids are inspected; nil: all.
+func (s *Scorer) inside(h, w int) []bool {
+	if !slices.ContainsFunc(s.Frames, func(f *Frame) bool { return f.Inside != nil }) {
+		return nil
+	}
+	all := slices.Repeat([]bool{true}, len(s.Frames)*h*w)
+	for i, f := range s.Frames {
+		if f.Inside != nil {
+			copy(all[i*h*w:], f.Grid(h, w))
+		}
+	}
+	return all
+}
+
+// OwnMaps makes the method's own maps [K,H,W] of the scores x [K,h,w] of variants of images. What is not inspected takes no part in
+// them: scores there are replaced.
+func (s *Scorer) OwnMaps(images []int, x []float32, h, w, H, W int, dst []float32) error {
+	for k, i := range images {
+		spread(x[k*h*w:][:h*w], s.Frames[i].Grid(h, w), h, w)
+	}
+	if err := s.Maps(x, len(images), h, w, H, W, dst); err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	return nil
+}
+
+func (s *Scorer) score(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
+	if err := s.Method.Score(ctx, f, r); err != nil {
+		return fmt.Errorf("engine: %s: %w", s.Method.Name(), err)
+	}
+	return nil
+}
+
+// Map implements refine.Scorer. The method scores what the map depends on where it is asked for; elsewhere it is made of the
+// scores of the images as they were given.
+func (s *Scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
+	K, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
+	h, w := H/s.Stride(), W/s.Stride()
+	norms := make([]backbone.Affine, K)
+	r := &method.Result{S: nd.New(K, h, w), Where: make([]bool, K*h*w)}
+	for k, i := range images {
+		norms[k] = s.Norms[i]
+		copy(nd.Data(r.S)[k*h*w:(k+1)*h*w], nd.Data(s.scores)[i*h*w:])
+		copy(r.Where[k*h*w:], s.Method.Map().Cells(where[k*H*W:(k+1)*H*W], h, w, H, W))
+	}
+	f, err := s.Net.Features(ctx, x, norms)
+	if err != nil {
+		return err
+	}
+	if err := s.score(ctx, f, r); err != nil {
+		return err
+	}
+	if err := s.OwnMaps(images, nd.Data(r.S), h, w, H, W, nd.Data(v)); err != nil {
+		return err
+	}
+	for p, b := range nd.Data(v) {
+		nd.Data(v)[p] = float32(s.Rank.Z(b))
+	}
+	for k, i := range images {
+		if !Finite(nd.Data(v)[k*H*W:][:H*W]) {
+			s.Bad.Add(i, fmt.Errorf("engine: %s gives values that are not finite for a changed image", s.Net.bb.Name()))
+		}
+	}
+	return nil
+}
