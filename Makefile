@@ -95,6 +95,7 @@ layers:
 		up=$$(echo "$$deps" | grep -E '^f2pad/(cgo|kernels|bench|cmd)(/|$$)|^gorgonia.org/cu(/|$$)'); \
 		test -z "$$up" || { echo "engine must not import (on $$p):"; echo "$$up"; exit 1; }; \
 	done
+	$(GO) test ./engine/internal/floors
 
 demo: build
 	$(BIN) demo --out demo

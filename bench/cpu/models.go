@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"path/filepath"
 
@@ -17,8 +16,8 @@ import (
 	"f2pad/engine/method/padim"
 	"f2pad/engine/method/patchcore"
 	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
 	"f2pad/engine/refine"
+	"f2pad/engine/sight"
 	"f2pad/engine/synth"
 
 	"gorgonia.org/tensor"
@@ -228,13 +227,5 @@ func pixels(it dataset.Item) (*tensor.Dense, error) {
 	return y, nd.Check(it.Path, y, 3, size, size)
 }
 
-// seed is that of an image's random choices in the engine: of its pixels in 8 bits, and of the model's seed.
-func (f *fitted) seed(y *tensor.Dense) uint64 {
-	h := fnv.New64a()
-	buf := make([]byte, len(nd.Data(y)))
-	for i, v := range nd.Data(y) {
-		buf[i] = pixel.To8(v)
-	}
-	h.Write(buf)
-	return h.Sum64() ^ f.Info.Seed*0x9e3779b97f4a7c15
-}
+// seed is that of an image's random choices in the engine.
+func (f *fitted) seed(y *tensor.Dense) uint64 { return (&sight.Frame{Y: y}).Seed(f.Info.Seed) }

@@ -210,12 +210,7 @@ func (m *meter) refiners(ctx context.Context, r *row, f *fitted, o *opened, item
 
 // checkDiary compares the energies, the support and the step of the first iteration, by image.
 func (m *meter) checkDiary(ctx context.Context, r *row, f *fitted, y []*tensor.Dense, first []float32) error {
-	w, err := newWhole(f, m.ours[0])
-	if err != nil {
-		return err
-	}
-	m.closers = append(m.closers, w.net.Close)
-	diary, err := w.first(ctx, f, y)
+	diary, err := firstIterations(ctx, f, m.ours[0], y)
 	if err != nil {
 		return err
 	}
