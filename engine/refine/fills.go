@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"f2pad/engine/internal/morph"
 	"f2pad/engine/internal/par"
 	"f2pad/engine/pixel"
 )
@@ -71,7 +72,7 @@ func (f ShiftFills) sources(s *Scene) *sources {
 		src.blur.Blur(src.smooth[c*n:(c+1)*n], s.H, s.W, scratch)
 	}
 	src.blocked = make([]int32, s.H*(s.W+1))
-	near := within(s.Distance, f.ClearPx)
+	near := morph.Within(s.Distance, f.ClearPx)
 	for y := range s.H {
 		row := src.blocked[y*(s.W+1):]
 		for x := range s.W {
@@ -124,7 +125,7 @@ func (s *sources) place(pixels []int32, rng *rand.Rand) place {
 		set[(int(q)/s.W-win.Y0)*win.W()+int(q)%s.W-win.X0] = true
 	}
 	p := place{pixels: pixels}
-	for i, near := range within(distances(set, win.H(), win.W()), reach) {
+	for i, near := range morph.Within(morph.Distances(set, win.H(), win.W()), reach) {
 		if q := int32((win.Y0+i/win.W())*s.W + win.X0 + i%win.W()); near && !s.Omega[q] {
 			p.ring = append(p.ring, q)
 		}

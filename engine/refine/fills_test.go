@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"f2pad/engine/compare"
+	"f2pad/engine/internal/morph"
 	"f2pad/engine/pixel"
 
 	"github.com/stretchr/testify/require"
@@ -18,7 +19,7 @@ var rounding = compare.Tolerance{Abs: 1e-5, Rel: 1e-5}
 // sceneOf is an image with its region.
 func sceneOf(y []float32, h, w int, omega []bool, memory ...*Normal) *Scene {
 	return &Scene{
-		Y: y, H: h, W: w, Omega: omega, Distance: distances(omega, h, w), Regions: components(omega, h, w, true),
+		Y: y, H: h, W: w, Omega: omega, Distance: morph.Distances(omega, h, w), Regions: morph.Components(omega, h, w, true),
 		Memory: memory, Seed: 5,
 	}
 }
@@ -187,7 +188,7 @@ func TestFillsRestoreATexture(t *testing.T) {
 	fills := f.Fill(sceneOf(y, h, w, omega), 6)
 	require.Len(t, fills, 1)
 	require.Len(t, fills[0], 6)
-	region := components(omega, h, w, true)[0]
+	region := morph.Components(omega, h, w, true)[0]
 	for c := range 3 {
 		for i, p := range region {
 			require.InDelta(t, want[c*h*w+int(p)], fills[0][0][c*len(region)+i], 1e-5)

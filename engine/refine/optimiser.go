@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"f2pad/engine/internal/morph"
 	"f2pad/engine/nd"
 	"f2pad/engine/pixel"
 )
@@ -53,7 +54,7 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 			area[i] += len(is.state.Pixels)
 		}
 		if some != nil {
-			cellsNear(distances(some, H, W), H, W, r.opts.Stride, r.opts.px(o.NearCells), where[i*cells:(i+1)*cells])
+			cellsNear(morph.Distances(some, H, W), H, W, r.opts.Stride, r.opts.px(o.NearCells), where[i*cells:(i+1)*cells])
 		}
 	}
 	if slices.Max(area) == 0 {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"f2pad/engine/internal/morph"
 	"f2pad/engine/nd"
 	"f2pad/engine/pixel"
 
@@ -452,9 +453,9 @@ func TestIslands(t *testing.T) {
 		omega[p] = omega[p] || on
 	}
 	s := &scene{h: h, w: w}
-	regions := components(omega, h, w, true)
+	regions := morph.Components(omega, h, w, true)
 	require.Len(t, regions, 3)
-	s.split(regions, distances(omega, h, w), reach)
+	s.split(regions, morph.Distances(omega, h, w), reach)
 	require.Len(t, s.islands, 2)
 	require.Equal(t, []int{0, 1}, s.islands[0].regions)
 	require.Equal(t, []int{2}, s.islands[1].regions)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"f2pad/engine/internal/morph"
 	"f2pad/engine/nd"
 
 	"github.com/stretchr/testify/require"
@@ -32,76 +33,6 @@ func slowDistance(set []bool, w, p int) int {
 		}
 	}
 	return best
-}
-
-func TestDistancesAreExact(t *testing.T) {
-	for i, c := range []struct {
-		h, w  int
-		share float64
-	}{{1, 1, 1}, {1, 20, 0.1}, {20, 1, 0.1}, {17, 23, 0.01}, {17, 23, 0.3}, {30, 9, 0.005}, {9, 30, 0.02}, {25, 25, 0.003}} {
-		set := scatter(c.h*c.w, c.share, uint64(i))
-		set[c.h*c.w/2] = true
-		for p, d := range distances(set, c.h, c.w) {
-			require.EqualValues(t, slowDistance(set, c.w, p), d, "%v at %d", c, p)
-		}
-	}
-	for _, d := range distances(make([]bool, 30), 5, 6) {
-		require.GreaterOrEqual(t, d, int32(11*11))
-	}
-}
-
-func TestWithinIsInclusive(t *testing.T) {
-	require.Equal(t, []bool{true, true, true, false}, within([]int32{0, 24, 25, 26}, 5))
-	require.Equal(t, []bool{true, false}, within([]int32{6, 7}, 2.5))
-}
-
-// slowComponents joins labels until nothing changes.
-func slowComponents(mask []bool, h, w int, eight bool) []int {
-	label := make([]int, h*w)
-	for p := range label {
-		label[p] = p
-	}
-	for changed := true; changed; {
-		changed = false
-		for p := range label {
-			for q := range label {
-				dy, dx := square(p/w-q/w), square(p%w-q%w)
-				near := dy <= 1 && dx <= 1 && (eight || dy+dx <= 1)
-				if mask[p] && mask[q] && near && label[q] < label[p] {
-					label[p], changed = label[q], true
-				}
-			}
-		}
-	}
-	return label
-}
-
-func TestComponents(t *testing.T) {
-	const h, w = 13, 11
-	for seed, share := range []float64{0, 0.2, 0.4, 0.5, 0.6, 1} {
-		for _, eight := range []bool{true, false} {
-			mask := scatter(h*w, share, uint64(seed))
-			want := slowComponents(mask, h, w, eight)
-			seen, last := 0, int32(-1)
-			for _, c := range components(mask, h, w, eight) {
-				require.Greater(t, c[0], last, "not in the order of their first pixels")
-				last = c[0]
-				for k, p := range c {
-					require.True(t, mask[p])
-					require.EqualValues(t, c[0], want[p])
-					require.True(t, k == 0 || c[k-1] < p, "not ascending")
-				}
-				seen += len(c)
-			}
-			count := 0
-			for _, on := range mask {
-				if on {
-					count++
-				}
-			}
-			require.Equal(t, count, seen)
-		}
-	}
 }
 
 // slowPeak looks at every cell near v.
@@ -165,7 +96,12 @@ func TestSuspiciousRegion(t *testing.T) {
 				top++
 			}
 		}
-		label := slowComponents(suspect, h, w, true)
+		label := make([]int, h*w)
+		for k, part := range morph.Components(suspect, h, w, true) {
+			for _, p := range part {
+				label[p] = k
+			}
+		}
 		certain, lit := make([]bool, h*w), map[int]bool{}
 		for p, v := range u {
 			if suspect[p] && v > 1 && v > 0.4*highest {
@@ -225,7 +161,7 @@ func TestCellsNear(t *testing.T) {
 	set[23*W] = true
 	for _, r := range []float64{0, 3, 8} {
 		where := make([]bool, H*W/stride/stride)
-		cellsNear(distances(set, H, W), H, W, stride, r, where)
+		cellsNear(morph.Distances(set, H, W), H, W, stride, r, where)
 		for v, got := range where {
 			want := false
 			for i := range stride * stride {

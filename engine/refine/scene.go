@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"f2pad/engine/internal/morph"
 	"f2pad/engine/internal/par"
 	"f2pad/engine/nd"
 	"f2pad/engine/pixel"
@@ -62,8 +63,8 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 	if s.omega == nil {
 		return s, nil
 	}
-	distance := distances(s.omega, s.h, s.w)
-	regions := components(s.omega, s.h, s.w, true)
+	distance := morph.Distances(s.omega, s.h, s.w)
+	regions := morph.Components(s.omega, s.h, s.w, true)
 	fills := r.Fills.Fill(&Scene{
 		Y: s.y, H: s.h, W: s.w, Omega: s.omega, Distance: distance, Regions: regions, Memory: in.Memory, Seed: in.Seed,
 	}, o.Fills.Count)
@@ -99,7 +100,7 @@ func checkFills(fills [][][]float32, regions [][]int32) error {
 // split gathers the regions of Omega, to which distance [h,w] is the squared distance, into islands more than twice reach apart, each with a window that reach fits into.
 func (s *scene) split(regions [][]int32, distance []int32, reach int) {
 	label := make([]int32, s.h*s.w)
-	groups := components(within(distance, float64(reach)), s.h, s.w, true)
+	groups := morph.Components(morph.Within(distance, float64(reach)), s.h, s.w, true)
 	for i, g := range groups {
 		for _, p := range g {
 			label[p] = int32(i)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"f2pad/engine/compare"
+	"f2pad/engine/internal/morph"
 	"f2pad/engine/pixel"
 
 	"github.com/stretchr/testify/require"
@@ -99,7 +100,7 @@ func TestUnitIsTheSpreadOfTheRegionNearBy(t *testing.T) {
 	}
 	r := newRefiner(t)
 	s := &scene{h: h, w: w, omega: omega}
-	s.split(components(omega, h, w, true), distances(omega, h, w), r.reach)
+	s.split(morph.Components(omega, h, w, true), morph.Distances(omega, h, w), r.reach)
 	require.Len(t, s.islands, 2)
 	for _, is := range s.islands {
 		b := is.state.Box
@@ -133,10 +134,10 @@ func TestRegionsAreMeasuredByTheirFills(t *testing.T) {
 			omega[p] = omega[p] || in
 		}
 	}
-	regions := components(omega, h, w, true)
+	regions := morph.Components(omega, h, w, true)
 	r := newRefiner(t)
 	s := &scene{y: y, h: h, w: w, omega: omega}
-	s.split(regions, distances(omega, h, w), r.reach)
+	s.split(regions, morph.Distances(omega, h, w), r.reach)
 	require.Len(t, s.islands, 3)
 	level := func(i int, values ...float32) (fills [][]float32) {
 		for _, v := range values {

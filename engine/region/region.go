@@ -5,8 +5,9 @@ package region
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
+
+	"f2pad/engine/internal/morph"
 )
 
 // Region is an 8-connected part of a mask and what its scores are like. Places and sizes are in pixels.
@@ -69,26 +70,17 @@ func Find(mask []bool, scores []float32, h, w int) []Region {
 func Label(mask []bool, h, w int) (labels []int32, n int) {
 	check("mask", len(mask), h, w)
 	labels = make([]int32, len(mask))
-	var members []int
+	reached := make([]bool, len(mask))
+	var part []int32
 	for seed, in := range mask {
-		if !in || labels[seed] != 0 {
+		if !in || reached[seed] {
 			continue
 		}
 		n++
-		members = append(members[:0], seed)
-		labels[seed] = int32(n)
-		for len(members) > 0 {
-			at := members[len(members)-1]
-			members = members[:len(members)-1]
-			y, x := at/w, at%w
-			for ny := max(y-1, 0); ny <= min(y+1, h-1); ny++ {
-				for nx := max(x-1, 0); nx <= min(x+1, w-1); nx++ {
-					if i := ny*w + nx; mask[i] && labels[i] == 0 {
-						labels[i] = int32(n)
-						members = append(members, i)
-					}
-				}
-			}
+		reached[seed] = true
+		part = morph.Flood(append(part[:0], int32(seed)), mask, reached, h, w, true)
+		for _, i := range part {
+			labels[i] = int32(n)
 		}
 	}
 	return labels, n
@@ -145,42 +137,22 @@ func Sift(mask []bool, h, w, least int) []bool {
 // Fill adds the holes of a mask: what no path from the frame of the image reaches, by 4-neighbours outside the mask.
 func Fill(mask []bool, h, w int) []bool {
 	check("mask", len(mask), h, w)
-	out := make([]bool, len(mask))
-	for i := range out {
-		out[i] = true
+	open, reached := make([]bool, len(mask)), make([]bool, len(mask))
+	for i, in := range mask {
+		open[i] = !in
 	}
-	var open []int // outside, and reached
-	reach := func(i int) {
-		if out[i] && !mask[i] {
-			out[i] = false
-			open = append(open, i)
+	var queue []int32
+	for i := range mask {
+		if y, x := i/w, i%w; open[i] && (y == 0 || y == h-1 || x == 0 || x == w-1) {
+			reached[i] = true
+			queue = append(queue, int32(i))
 		}
 	}
-	for x := range w {
-		reach(x)
-		reach((h-1)*w + x)
+	morph.Flood(queue, open, reached, h, w, false)
+	for i, outside := range reached {
+		reached[i] = !outside
 	}
-	for y := range h {
-		reach(y * w)
-		reach(y*w + w - 1)
-	}
-	for len(open) > 0 {
-		i := open[len(open)-1]
-		open = open[:len(open)-1]
-		if x := i % w; x > 0 {
-			reach(i - 1)
-		}
-		if i%w < w-1 {
-			reach(i + 1)
-		}
-		if i >= w {
-			reach(i - w)
-		}
-		if i < (h-1)*w {
-			reach(i + w)
-		}
-	}
-	return out
+	return reached
 }
 
 // Close is the morphological closing by a disc: a pixel is left out if some disc of that radius (px, pixels within it by the
@@ -194,55 +166,15 @@ func Close(mask []bool, h, w, radius int) []bool {
 	for y := range h {
 		copy(wide[(y+r)*W+r:][:w], mask[y*w:][:w])
 	}
-	wide = dilate(wide, H, W, r)
+	wide = morph.Within(morph.Distances(wide, H, W), float64(r))
 	for i, in := range wide {
 		wide[i] = !in
 	}
-	wide = dilate(wide, H, W, r)
+	wide = morph.Within(morph.Distances(wide, H, W), float64(r))
 	out := make([]bool, len(mask))
 	for y := range h {
 		for x := range w {
 			out[y*w+x] = !wide[(y+r)*W+x+r]
-		}
-	}
-	return out
-}
-
-// dilate adds the pixels within the distance r of a mask's.
-func dilate(mask []bool, h, w, r int) []bool {
-	const far = math.MaxInt32
-	down := make([]int, len(mask)) // distance to the next pixel of the mask in the column
-	for x := range w {
-		d := far
-		for y := range h {
-			if d = min(d+1, far); mask[y*w+x] {
-				d = 0
-			}
-			down[y*w+x] = d
-		}
-		d = far
-		for y := h - 1; y >= 0; y-- {
-			if d = min(d+1, far); mask[y*w+x] {
-				d = 0
-			}
-			down[y*w+x] = min(down[y*w+x], d)
-		}
-	}
-	reach := make([]int, r+1) // how far to the side a column at that distance still reaches
-	for d := range reach {
-		reach[d] = int(math.Sqrt(float64(r*r - d*d)))
-	}
-	out := make([]bool, len(mask))
-	for y := range h {
-		row := out[y*w:][:w]
-		for x, d := range down[y*w:][:w] {
-			if d > r {
-				continue
-			}
-			last := min(x+reach[d], w-1)
-			for i := max(x-reach[d], 0); i <= last; i++ {
-				row[i] = true
-			}
 		}
 	}
 	return out

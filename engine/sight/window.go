@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"f2pad/engine/internal/index"
+	"f2pad/engine/internal/morph"
 )
 
 // rect is a half-open rectangle of rows [y0,y1) and columns [x0,x1), in pixels or in grid cells.
@@ -84,7 +85,7 @@ func (l layout) cover(own rect) []window {
 // covering returns windows whose own rectangles are disjoint and hold every wanted cell. Windows that would do more work
 // apart than together are merged. The answer depends on this image alone.
 func (l layout) covering(where []bool) []window {
-	boxes := components(where, l.h, l.w)
+	boxes := boxesOf(where, l.h, l.w)
 	cost := func(r rect) int { return l.around(r).in.area() }
 	for merged := true; merged; {
 		merged = false
@@ -112,32 +113,14 @@ func overlap(a, b rect) bool {
 	return a.y0 < b.y1 && b.y0 < a.y1 && a.x0 < b.x1 && b.x0 < a.x1
 }
 
-// components returns the bounding boxes of the 8-connected components of the wanted cells, in row-major order of their
-// first cells.
-func components(where []bool, h, w int) []rect {
-	seen := make([]bool, len(where))
+// boxesOf returns the bounding boxes of the 8-connected components of the wanted cells, in row-major order of their first cells.
+func boxesOf(where []bool, h, w int) []rect {
 	var boxes []rect
-	var stack []int
-	for start, on := range where {
-		if !on || seen[start] {
-			continue
-		}
-		box := rect{start / w, start % w, start/w + 1, start%w + 1}
-		seen[start] = true
-		stack = append(stack[:0], start)
-		for len(stack) > 0 {
-			v := stack[len(stack)-1]
-			stack = stack[:len(stack)-1]
-			i, j := v/w, v%w
+	for _, cells := range morph.Components(where, h, w, true) {
+		box := rect{h, w, 0, 0}
+		for _, v := range cells {
+			i, j := int(v)/w, int(v)%w
 			box = box.union(rect{i, j, i + 1, j + 1})
-			for y := max(i-1, 0); y <= min(i+1, h-1); y++ {
-				for x := max(j-1, 0); x <= min(j+1, w-1); x++ {
-					if u := y*w + x; where[u] && !seen[u] {
-						seen[u] = true
-						stack = append(stack, u)
-					}
-				}
-			}
 		}
 		boxes = append(boxes, box)
 	}
