@@ -29,7 +29,7 @@ type compute struct {
 	refiner *refine.Refiner
 }
 
-func newCompute(m *Model, d Device) (*compute, error) {
+func newCompute(m *Model, d Device, t Timer) (*compute, error) {
 	o := m.Info.Refine
 	if !o.Current() {
 		o = refine.DefaultOptions(m.backbone.Stride()) // the base map is all that is made, and none of them takes part in it
@@ -38,6 +38,7 @@ func newCompute(m *Model, d Device) (*compute, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.Timer = t
 	if d == nil {
 		return &compute{info: device.CPU, method: m.method, refiner: r}, nil
 	}
@@ -157,7 +158,7 @@ func (e *Engine) toCPU(c *compute, why error) error {
 	if e.compute != c {
 		return nil
 	}
-	cpu, err := newCompute(e.model, nil)
+	cpu, err := newCompute(e.model, nil, e.opts.Timer)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"f2pad/engine/exec/goexec"
 	"f2pad/engine/imageio"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/stage"
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
@@ -56,6 +57,8 @@ type Options struct {
 	// Unlike is told in what images that are scored, or calibrated on, differ from those that the model learned from, in the images'
 	// order; may be nil.
 	Unlike func(dataset.Item, Difference)
+	// Timer is told how long each stage of the work on images took; it is called from several goroutines. May be nil.
+	Timer Timer
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
 	Fingerprints bool
 }
@@ -110,6 +113,16 @@ func (o Options) forMethod(kind method.Family) Options {
 	return o
 }
 
+// Stage is a part of the work on images, and Timer is told how long it took for so many of them. The stages of a batch follow one
+// another; those of images that are decoded, and of batches of other sizes, run beside.
+type (
+	Stage = stage.Stage
+	Timer = stage.Timer
+)
+
+// Stages are all in the order of an image's way.
+func Stages() []Stage { return stage.Order() }
+
 // Engine scores images with a model. It is safe for concurrent use.
 type Engine struct {
 	model      *Model
@@ -155,10 +168,10 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	net := sight.NewNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
 	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch, inspect: sight.Inspect(m.roi, o.ROI)}
 	e.threshold, e.thresholds = m.thresholds(o)
-	e.compute, err = newCompute(m, o.Device)
+	e.compute, err = newCompute(m, o.Device, o.Timer)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
 		e.notice(fmt.Sprintf("the CPU takes over: %v", err))
-		e.compute, err = newCompute(m, nil)
+		e.compute, err = newCompute(m, nil, o.Timer)
 	}
 	if err != nil {
 		return nil, err
@@ -213,16 +226,19 @@ type decoded struct {
 // decode reads an image and makes its frame. reserve is asked for the memory that it takes.
 func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 	r := &Result{Item: it}
+	lap := e.opts.Timer.Start(1)
 	size, multiple, least := e.model.Info.Size, e.model.backbone.Multiple(), e.model.backbone.MinSide()
 	im, err := e.read(r, reserving(reserve, size, multiple, least))
 	if err != nil {
 		r.Err = err
 		return decoded{res: r}
 	}
+	lap(stage.Decode)
 	f, err := sight.NewFrame(im, size, multiple, least)
 	if err == nil {
 		err = e.inspect.Restrict(f)
 	}
+	lap(stage.Frame)
 	if err != nil {
 		r.Err = fmt.Errorf("%s: %w", it.Path, err)
 		return decoded{res: r}
@@ -327,6 +343,8 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 	if err != nil {
 		return err
 	}
+	lap := e.opts.Timer.Start(len(frames))
+	defer func() { lap(stage.Restore) }()
 	for i, d := range group {
 		r, m := d.res, maps[i]
 		if m.err != nil {
@@ -368,7 +386,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 		norms[i] = f.Normalized(e.model.backbone)
 	}
 	cal := e.model.Info.Calibration
-	sc := &sight.Scorer{Net: e.net, Method: c.method, Scale: cal.scores(), Rank: cal.maps(), Maps: c.maps, Norms: norms, Frames: frames}
+	sc := &sight.Scorer{Net: e.net, Method: c.method, Scale: cal.scores(), Rank: cal.maps(), Maps: c.maps, Norms: norms, Frames: frames, Timer: e.opts.Timer}
 	image := make([]float32, N)
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
@@ -387,6 +405,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 	if err := bad.Err(); err != nil {
 		return nil, err
 	}
+	lap := e.opts.Timer.Start(N)
 	bases := make([]float32, N*H*W)
 	all := make([]int, N)
 	for i := range all {
@@ -417,6 +436,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 		}
 		in[i] = refine.Input{Y: f.Y, Z: z, V: v, Base: base, Seed: f.Seed(e.model.Info.Seed), Memory: e.model.memory}
 	})
+	lap(stage.Maps)
 	scored := time.Since(start).Seconds() / float64(N)
 	for i := range in {
 		if !sight.Finite(nd.Data(in[i].Base)) || len(e.opts.Maps) > 0 && !(bounded(nd.Data(in[i].Z)) && bounded(nd.Data(in[i].V))) {

@@ -11,11 +11,13 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"f2pad/engine/backbone"
 	"f2pad/engine/compare"
 	"f2pad/engine/dataset"
 	"f2pad/engine/exec/goexec"
+	"f2pad/engine/internal/stage"
 	"f2pad/engine/metric"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
@@ -262,6 +264,33 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Every stage is told of, once for each image of it; what is a part of another takes no longer.
+func TestTimerIsToldOfAllStages(t *testing.T) {
+	p := fixture(t)
+	var mu sync.Mutex
+	took, images := map[Stage]time.Duration{}, map[Stage]int{}
+	m := *p.model(t, names()[0])
+	optimiseAll(&m)
+	scored(t, &m, Options{Maps: Kinds(), Batch: 2, Timer: func(s Stage, n int, d time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		took[s] += d
+		images[s] += n
+	}}, p.few)
+	for _, s := range Stages() {
+		if s == stage.Write {
+			require.NotContains(t, took, s, "the engine writes nothing")
+			continue
+		}
+		require.Positive(t, took[s], "%s", s)
+	}
+	for _, s := range []Stage{stage.Decode, stage.Frame, stage.Features, stage.Scores, stage.Maps, stage.Regions, stage.Restore} {
+		require.Equal(t, len(p.few), images[s], "%s", s)
+	}
+	require.LessOrEqual(t, took[stage.Gradients], took[stage.Optimise])
+	require.LessOrEqual(t, took[stage.Asked], took[stage.Explain]+took[stage.Looks])
 }
 
 // gradientTolerance: central differences of float32 scores with a step of 1/4096. PatchCore's nearest neighbour may change

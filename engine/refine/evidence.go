@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/stage"
 	"f2pad/engine/pixel"
 )
 
@@ -12,6 +13,7 @@ type evidence interface {
 	// measure returns for each scene with a suspicious region a plane [h,w] in [0,1], 0 off the region: how much the pixel
 	// itself speaks for a defect. It is called once in a Run.
 	measure(ctx context.Context, r *Refiner, sc Scorer, scenes []*scene) ([][]float32, error)
+	stage() stage.Stage
 }
 
 // recipes says what makes which map. A map's evidence is the mean of its parts.
@@ -45,6 +47,8 @@ func planes(scenes []*scene, value func(is *island, p int32) float32) [][]float3
 // residual is the evidence of step 3: the distance to the nearest fill, in units of what normal fills differ by there.
 type residual struct{}
 
+func (residual) stage() stage.Stage { return stage.Evidence }
+
 func (residual) measure(_ context.Context, r *Refiner, _ Scorer, scenes []*scene) ([][]float32, error) {
 	return planes(scenes, r.fromFill), nil
 }
@@ -56,6 +60,8 @@ func (r *Refiner) fromFill(is *island, p int32) float32 {
 // optimised is the evidence of step 4: how far the pixel had to move for the detector to find nothing wrong. On islands that
 // the optimisation is not for (explain, which goes before it, says so) that is as far as the fill.
 type optimised struct{}
+
+func (optimised) stage() stage.Stage { return stage.Optimise }
 
 func (optimised) measure(ctx context.Context, r *Refiner, sc Scorer, scenes []*scene) ([][]float32, error) {
 	if err := r.optimise(ctx, sc, scenes); err != nil {

@@ -29,9 +29,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/stage"
 	"f2pad/engine/nd"
 	"f2pad/engine/pixel"
 
@@ -82,10 +82,11 @@ type Output struct {
 
 // Refiner makes maps. Its parts may be replaced before it is first used; then it is safe for concurrent use.
 type Refiner struct {
-	Energy  Energy  // the data term; default Hinge
-	Penalty Penalty // default pixel.GroupLog
-	Fills   Fills   // default ShiftFills
-	Device  Device  // does the work on pixels; default Host
+	Energy  Energy      // the data term; default Hinge
+	Penalty Penalty     // default pixel.GroupLog
+	Fills   Fills       // default ShiftFills
+	Device  Device      // does the work on pixels; default Host
+	Timer   stage.Timer // told how long the steps take; may be nil
 
 	opts  Options
 	reach int // pixels: the largest radius of what blurs the region's planes
@@ -128,7 +129,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 	if len(in) == 0 || !slices.ContainsFunc(kinds, func(k Kind) bool { return k != Base }) {
 		return out, nil
 	}
-	lap := stopwatch()
+	lap := r.Timer.Start(len(in))
 	scenes := make([]*scene, len(in))
 	err := par.Err(len(in), func(i int) (err error) {
 		if err = ctx.Err(); err == nil {
@@ -146,7 +147,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 			refined++
 		}
 	}
-	prepared := lap() / float64(len(in))
+	prepared := lap(stage.Regions).Seconds() / float64(len(in))
 	measured, took := map[evidence][][]float32{}, map[evidence]float64{}
 	for _, recipe := range recipes {
 		if !slices.Contains(kinds, recipe.kind) {
@@ -157,7 +158,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 			if err := r.explain(ctx, sc, scenes); err != nil {
 				return nil, err
 			}
-			asked += lap() / float64(max(refined, 1))
+			asked += lap(stage.Explain).Seconds() / float64(max(refined, 1))
 		}
 		for _, e := range recipe.parts {
 			if measured[e] != nil {
@@ -166,13 +167,13 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 			if measured[e], err = e.measure(ctx, r, sc, scenes); err != nil {
 				return nil, err
 			}
-			took[e] = lap() / float64(max(refined, 1))
+			took[e] = lap(e.stage()).Seconds() / float64(max(refined, 1))
 		}
 		if recipe.asks {
 			if err := r.look(ctx, sc, scenes); err != nil {
 				return nil, err
 			}
-			asked += lap() / float64(max(refined, 1))
+			asked += lap(stage.Looks).Seconds() / float64(max(refined, 1))
 		}
 		made := make([][]float32, len(in))
 		par.For(len(in), func(i int) {
@@ -190,7 +191,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 			}
 			made[i] = r.join(scenes[i], v, e, recipe.asks)
 		})
-		joined := lap() / float64(len(in))
+		joined := lap(stage.Join).Seconds() / float64(len(in))
 		for i, m := range made {
 			out[i].Maps[recipe.kind] = nd.Wrap(m, scenes[i].h, scenes[i].w)
 			out[i].Seconds[recipe.kind] = prepared + joined
@@ -211,16 +212,6 @@ func (r *Refiner) step() *pixel.StepOptions {
 	return &pixel.StepOptions{
 		Share: pixel.NewGaussian(o.SharePx), Norm: pixel.NewGaussian(o.NormPx), Momentum: o.Momentum, Decay: o.Decay,
 		Rate: o.Rate, Lambda: o.Lambda, Penalty: r.Penalty, From: o.Iterations - o.Averaged + 1,
-	}
-}
-
-// stopwatch returns a function that gives the seconds since it was last called.
-func stopwatch() func() float64 {
-	last := time.Now()
-	return func() float64 {
-		d := time.Since(last)
-		last = last.Add(d)
-		return d.Seconds()
 	}
 }
 

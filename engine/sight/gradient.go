@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/stage"
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
@@ -70,6 +71,8 @@ func (s *Scorer) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e 
 	if s.plan == nil || !slices.Equal(s.plan.where, where) {
 		s.plan = s.newPlan(where, N, H/st, W/st)
 	}
+	lap := s.Timer.Start(0)
+	defer func() { lap(stage.Gradients) }()
 	clear(nd.Data(dx))
 	clear(energy)
 	err := par.Err(len(s.plan.jobs), func(i int) error { return s.windowGradient(ctx, x, s.plan.jobs[i], where, e) })

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"f2pad/engine/backbone"
+	"f2pad/engine/internal/stage"
 	"f2pad/engine/method"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
@@ -30,6 +31,7 @@ type Scorer struct {
 	Maps   func(s []float32, n, h, w, H, W int, dst []float32) error // makes those of scores
 	Norms  []backbone.Affine                                         // of the images as they were given; they stay when pixels change
 	Frames []*Frame                                                  // likewise
+	Timer  stage.Timer                                               // told how long the network and the method take; may be nil
 	Bad    BadFrames                                                 // what the network or its gradient gave no finite values for while pixels changed
 
 	scores   *tensor.Dense   // [N,h,w] of the images as they were given
@@ -45,10 +47,13 @@ func (s *Scorer) Stride() int { return s.Net.bb.Stride() }
 
 // Start scores the images x [N,3,H,W] as they were given, as the method does: s [N,h,w], and its own image scores if it has any.
 func (s *Scorer) Start(ctx context.Context, x *tensor.Dense, image []float32) (*tensor.Dense, error) {
+	lap := s.Timer.Start(x.Shape()[0])
 	f, err := s.Net.Features(ctx, x, s.Norms)
 	if err != nil {
 		return nil, err
 	}
+	lap(stage.Features)
+	defer func() { lap(stage.Scores) }()
 	if !s.Net.exact {
 		s.given, s.features = x, f
 	}
@@ -102,6 +107,7 @@ func (s *Scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where [
 		copy(nd.Data(r.S)[k*h*w:(k+1)*h*w], nd.Data(s.scores)[i*h*w:])
 		copy(r.Where[k*h*w:], s.Method.Map().Cells(where[k*H*W:(k+1)*H*W], h, w, H, W))
 	}
+	lap := s.Timer.Start(0) // of the images, which other stages count
 	f, err := s.Net.Features(ctx, x, norms)
 	if err != nil {
 		return err
@@ -109,6 +115,7 @@ func (s *Scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where [
 	if err := s.score(ctx, f, r); err != nil {
 		return err
 	}
+	lap(stage.Asked)
 	if err := s.OwnMaps(images, nd.Data(r.S), h, w, H, W, nd.Data(v)); err != nil {
 		return err
 	}
