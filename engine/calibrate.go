@@ -112,7 +112,7 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	if err := e.Close(); err != nil {
 		return nil, err
 	}
-	f := &fitter{o: all, bb: m.backbone, room: decodeRoom(), known: m.Info.Inputs, white: m.Info.WhiteLevel, inspect: sight.Inspect(m.roi, nil)}
+	f := &fitter{o: all, bb: m.backbone, room: all.decodeRoom(), known: m.Info.Inputs, white: m.Info.WhiteLevel, inspect: sight.Inspect(m.roi, nil)}
 	usable, err := f.check(ctx, items, skip)
 	if err != nil {
 		return nil, err

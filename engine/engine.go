@@ -45,6 +45,7 @@ type Options struct {
 	Warn      func(dataset.Item, string) // told what is odd about an image that is used all the same (its Notes), in the images' order; may be nil
 	Batch     int                        // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
+	Memory    int64                      // bytes that the engine plans to stay within; see Memory. Default: no plan
 	MaxPixels int                        // pixels of the largest window that the network runs on at once; default 1<<19
 	MaxSide   int                        // that a model may make every image as high and wide as, however small; default DefaultMaxSide, at most 8192
 	Context   int                        // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32
@@ -57,6 +58,8 @@ type Options struct {
 	// Unlike is told in what images that are scored, or calibrated on, differ from those that the model learned from, in the images'
 	// order; may be nil.
 	Unlike func(dataset.Item, Difference)
+	// Planned is told how memory is shared out when an engine is made; may be nil.
+	Planned func(Memory)
 	// Timer is told how long each stage of the work on images took; it is called from several goroutines. May be nil.
 	Timer Timer
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
@@ -132,6 +135,7 @@ type Engine struct {
 	net        *sight.Network
 	stride     int
 	inspect    *sight.Inspection
+	memory     Memory
 
 	mu      sync.Mutex
 	compute *compute
@@ -165,8 +169,16 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	if b, ok := m.backbone.(backbone.External); ok && !b.Bound() {
 		return nil, fmt.Errorf("engine: the model's network, %s, is not loaded: see LoadWith", b.File())
 	}
-	net := sight.NewNetwork(m.backbone, o.Executor, o.MaxPixels, o.Context)
-	e := &Engine{model: m, opts: o, net: net, stride: m.backbone.Stride(), most: o.Batch, inspect: sight.Inspect(m.roi, o.ROI)}
+	shared, err := o.share(m)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	o.Batch = shared.Batch
+	if o.Planned != nil {
+		o.Planned(shared)
+	}
+	net := sight.NewNetwork(m.backbone, o.Executor, shared.Window, o.Context)
+	e := &Engine{model: m, opts: o, net: net, memory: shared, stride: m.backbone.Stride(), most: o.Batch, inspect: sight.Inspect(m.roi, o.ROI)}
 	e.threshold, e.thresholds = m.thresholds(o)
 	e.compute, err = newCompute(m, o.Device, o.Timer)
 	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
@@ -290,13 +302,13 @@ func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit f
 		return nil
 	}
 	// What waits in a batch has given its room back: it is bounded by the batch, which an image too large for that closes.
-	err := orderedWithin(ctx, newRoom(decodeRoom()), items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
+	err := orderedWithin(ctx, newRoom(e.memory.Decode), items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
 		batch = append(batch, d)
 		if d.frame != nil {
 			pixels += nd.Size(d.frame.Y.Shape()[1:]...)
 			values += nd.Size(d.res.Image.Pix.Shape()...)
 		}
-		if len(batch) < e.opts.Batch && pixels < batchPixels && values < batchValues {
+		if len(batch) < e.opts.Batch && pixels < e.memory.Pixels && values < batchValues {
 			return nil
 		}
 		return flush()

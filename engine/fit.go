@@ -311,7 +311,7 @@ type fitter struct {
 
 func newFitter(o FitOptions, bb backbone.Backbone) *fitter {
 	return &fitter{
-		o: o, bb: bb, room: decodeRoom(), keeps: featureRoom, white: cmp.Or(o.WhiteLevel, imageio.MaxWhite),
+		o: o, bb: bb, room: o.decodeRoom(), keeps: o.featureRoom(), white: cmp.Or(o.WhiteLevel, imageio.MaxWhite),
 		inspect: sight.Inspect(o.ROI, nil),
 	}
 }

@@ -33,6 +33,7 @@ type Model struct {
 	memory   []*refine.Normal // remembered normal images in the model's space
 	roi      *roi.Region      // what is inspected of images; nil: everything
 	hash     string
+	bytes    int64 // of its sections
 }
 
 // Revision is that of ModelInfo and of a model's sections as a whole: one more when a field or a kind of section comes, goes or
@@ -308,6 +309,9 @@ func (m *Model) bind(path, network string, folders []string) error {
 // run.
 func FromArtifact(f *artifact.File) (*Model, error) {
 	m := &Model{hash: f.SHA256()}
+	for _, s := range f.Sections() {
+		m.bytes += s.Bytes
+	}
 	var info *ModelInfo
 	made := 0
 	err := f.Options(infoSection, Revision, func(revision int) any {

@@ -82,6 +82,10 @@ func (p *program) computing() (engine.Options, error) {
 		Limits: imageio.Limits{MaxBytes: int64(p.imageMemory) << 20},
 		Unlike: p.unlike(),
 	}
+	o.Memory = p.ceiling()
+	if p.verbose {
+		o.Planned = func(m engine.Memory) { p.ui.Note(planned{m}) }
+	}
 	var err error
 	if o.Executor, err = p.network(); err != nil {
 		return o, err

@@ -55,6 +55,8 @@ type program struct {
 
 	executorName, ortLib, ortProvider string        // --executor, --ort-lib, --ort-provider
 	imageMemory                       int           // --image-memory, in MiB
+	memory                            int           // --memory, in MiB; 0: half of the machine's
+	verbose                           bool          // --verbose
 	executor                          exec.Executor // what they stand for, once it is asked for
 	ui                                ui.UI         // set when a verb begins
 	failed                            int           // inputs that could not be used
@@ -143,6 +145,9 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	p.imageMemory = imageio.DefaultMaxBytes >> 20
 	root.PersistentFlags().Var(number{&p.imageMemory, 1, 1 << 16}, "image-memory",
 		"MiB that an image or a mask may take while it is decoded; what takes more is refused")
+	root.PersistentFlags().Var(number{&p.memory, 0, 1 << 24}, "memory",
+		"MiB that the program plans to stay within, but for --image-memory's: smaller batches and windows, earlier garbage collection; 0: half of the machine's")
+	root.PersistentFlags().BoolVar(&p.verbose, "verbose", false, "say also how memory is shared out")
 	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.eval(), p.inspect(), p.backbones(), p.devices(), p.version())
 	return root
 }

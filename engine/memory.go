@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"fmt"
+	"runtime"
+
+	"f2pad/engine/backbone"
+	"f2pad/engine/nd"
+)
+
+// Memory is how an engine shares out what it may take (Options.Memory). Results do not depend on it, but for rounding where windows
+// are smaller.
+type Memory struct {
+	Ceiling int64 `json:"ceiling"` // bytes; 0: none was given
+	Model   int64 `json:"model"`   // bytes of its file, which stay
+	Least   int64 `json:"least"`   // bytes that one image takes as far as is known beforehand
+	Batch   int   `json:"batch"`   // images in work at once, at most
+	Pixels  int   `json:"pixels"`  // of images in work at once; a larger one is alone
+	Window  int   `json:"window"`  // pixels of all windows that the network runs on at once
+	Decode  int64 `json:"decode"`  // bytes of images that are decoded ahead
+}
+
+// What an engine takes beside what it plans, and for each pixel of a frame in work: its planes, those of the refinement, and the
+// image itself. Measured with scatter and EfficientNet-Lite0.
+const (
+	programBytes = 128 << 20
+	frameBytes   = 300
+)
+
+// share plans within o.Memory: a third for the network's gradients, which keep every value of a window, a third for batches, and a
+// sixth for images that are decoded ahead.
+func (o Options) share(m *Model) (Memory, error) {
+	s := Memory{Ceiling: o.Memory, Model: m.bytes, Batch: o.Batch, Pixels: batchPixels, Window: o.MaxPixels, Decode: decodeRoom()}
+	if o.Memory == 0 {
+		return s, nil
+	}
+	h, w := m.Info.Size.Padded(m.backbone)
+	values, err := valuesPerPixel(m.backbone, h, w)
+	if err != nil {
+		return s, err
+	}
+	const float = 4
+	gradient := float * 2 * values * float64(runtime.GOMAXPROCS(0)+windowsAside)
+	forward := frameBytes + float*values/2
+	room := float64(max(0, o.Memory-s.Model-programBytes))
+	s.Pixels = min(s.Pixels, max(1, int(room/3/forward)))
+	if !m.Info.Size.Native() { // smaller windows than an image would take in most of it each, again and again
+		s.Window = min(s.Window, max(h*w, int(room/3/gradient)))
+		s.Batch = min(s.Batch, max(1, s.Pixels/(h*w)))
+	}
+	s.Decode = min(s.Decode, max(1<<20, int64(room/6)))
+	return s, nil
+}
+
+// decodeRoom and featureRoom are what a fit gives to images that it looks at, and to the features that it keeps.
+func (o Options) decodeRoom() int64  { return o.atMost(decodeRoom(), 6) }
+func (o Options) featureRoom() int64 { return o.atMost(featureRoom, 4) }
+
+func (o Options) atMost(bytes, share int64) int64 {
+	if o.Memory == 0 {
+		return bytes
+	}
+	return min(bytes, max(1<<20, o.Memory/share))
+}
+
+// windowsAside is how many graphs for the largest windows wait, in pixels, beside those at work; see sight.Network.
+const windowsAside = 2
+
+// valuesPerPixel is how many values the network computes for each pixel of an image.
+func valuesPerPixel(bb backbone.Backbone, h, w int) (float64, error) {
+	g, err := bb.Graph(h, w)
+	if err != nil {
+		return 0, err
+	}
+	shapes, err := g.Infer()
+	if err != nil {
+		return 0, err
+	}
+	sum := 0
+	for _, n := range g.Nodes {
+		sum += nd.Size(shapes[n.Out][1:]...)
+	}
+	return float64(sum) / float64(h*w), nil
+}
+
+// String says the plan in a line.
+func (s Memory) String() string {
+	const mib = 1 << 20
+	if s.Ceiling == 0 {
+		return "no ceiling"
+	}
+	return fmt.Sprintf("%d MiB at most: %d for the model, batches of %d images or %.1f megapixels, windows of %.2f, %d MiB of images decoded ahead",
+		s.Ceiling/mib, s.Model/mib, s.Batch, float64(s.Pixels)/1e6, float64(s.Window)/1e6, s.Decode/mib)
+}

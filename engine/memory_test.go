@@ -1,0 +1,38 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// With less memory an engine takes fewer images at once, never none, and no window is smaller than an image; what it finds does not change.
+func TestMemoryIsSharedOut(t *testing.T) {
+	p := fixture(t)
+	m := p.model(t, "padim 128")
+	want := scored(t, m, Options{Maps: Kinds()}, p.few)
+	h, w := m.Info.Size.Padded(m.backbone)
+	var last Memory
+	for i, mib := range []int64{0, 1 << 20, 400, 300, 160, 1} {
+		var s Memory
+		o := Options{Maps: Kinds(), Memory: mib << 20, Planned: func(is Memory) { s = is }}
+		requireSame(t, want, scored(t, m, o, p.few))
+		require.Equal(t, mib<<20, s.Ceiling)
+		require.GreaterOrEqual(t, s.Window, h*w)
+		require.GreaterOrEqual(t, min(s.Batch, s.Pixels), 1)
+		require.Positive(t, s.Decode)
+		if i < 2 {
+			require.Equal(t, defaultBatch, s.Batch)
+			require.Equal(t, decodeRoom(), s.Decode)
+		} else {
+			require.LessOrEqual(t, s.Batch, last.Batch)
+			require.LessOrEqual(t, s.Pixels, last.Pixels)
+			require.LessOrEqual(t, s.Window, last.Window)
+			require.LessOrEqual(t, s.Decode, last.Decode)
+		}
+		last = s
+	}
+	require.Equal(t, 1, last.Batch)
+	require.NotContains(t, last.String(), "no ceiling")
+	require.Equal(t, "no ceiling", Memory{}.String())
+}
