@@ -7,13 +7,14 @@ import (
 
 	"f2pad/engine/internal/gemm"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/sieve"
 	"f2pad/engine/internal/vec"
 )
 
 // bank holds vectors and finds, for any query, the nearest of them in Euclidean distance, exactly.
 //
-// The vectors are there twice, as rows and packed: the rows serve the exact distances and the gradients, and would be
-// gathered from the panels at one cache line per number.
+// The vectors are there twice, as rows and packed, as bytes in a sieve or as they are: the rows serve the exact distances and
+// the gradients, and would be gathered from the panels at one cache line per number.
 type bank struct {
 	d       int
 	rows    []float32    // [M,D]
@@ -21,15 +22,24 @@ type bank struct {
 	panels  []float32    // [D+1,M], packed: below each member its |b|^2
 	members int
 	maxNorm float64
+
+	sieve *sieve.Sieve // in place of panels, nil where it does not pay
 }
 
 // blockRows members at a time meet a block of queries: their products stay in a core's cache. It is a multiple of every
 // kernel's panel.
 const blockRows = 384
 
-func newBank(rows []float32, d int) *bank { return newBankFor(gemm.Best(), rows, d) }
+func newBank(rows []float32, d int) *bank {
+	if k := sieve.Fast(); k != nil {
+		if b := newSieved(k, rows, d); b != nil && b.pays() {
+			return b
+		}
+	}
+	return newFlat(gemm.Best(), rows, d)
+}
 
-func newBankFor(isa *gemm.ISA, rows []float32, d int) *bank {
+func newFlat(isa *gemm.ISA, rows []float32, d int) *bank {
 	b := &bank{d: d, rows: rows, kernel: &isa.Wide, members: len(rows) / d}
 	b.panels = make([]float32, b.kernel.SizeB(d+1, b.members))
 	norms := make([]float64, (b.members+blockRows-1)/blockRows)
@@ -60,7 +70,11 @@ func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []
 	cores := runtime.GOMAXPROCS(0)
 	rounds := (len(winner) + queries*cores - 1) / (queries * cores) // as many parts as keep all cores busy to the end
 	grain := (len(winner) + rounds*cores - 1) / max(rounds*cores, 1)
-	par.Range(len(winner), (grain+b.kernel.Rows-1)/b.kernel.Rows*b.kernel.Rows, func(lo, hi int) {
+	at := sieve.Rows
+	if b.sieve == nil {
+		at = b.kernel.Rows
+	}
+	par.Range(len(winner), (grain+at-1)/at*at, func(lo, hi int) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -94,13 +108,22 @@ func (b *bank) Close() error { return nil }
 
 // nearest finds, for each query of q [n,D], the index of its nearest member (the lowest of equals) and the squared
 // distance, into winner and dist [n].
+func (b *bank) nearest(q []float32, winner []int32, dist []float64) {
+	if b.sieve != nil {
+		b.nearestSieved(q, winner, dist)
+		return
+	}
+	b.nearestFlat(q, winner, dist)
+}
+
+// nearestFlat is nearest without a sieve.
 //
 // The products (-2q, 1)(b, |b|^2) find where the minimum can be. Rounding makes them wrong by at most
 // u(D+3)(|q|^2+|b|^2), u = 2^-24: doubling is exact; the sum of D terms, whose magnitudes add up to no more than
 // |q|^2+|b|^2, by D u of that, if products are rounded, too, and by less if multiply-adds are fused; |b|^2 and the last
 // addition by 3u. Every member within twice that of the least value is measured directly in float64, so the answer does
 // not depend on how the products were rounded.
-func (b *bank) nearest(q []float32, winner []int32, dist []float64) {
+func (b *bank) nearestFlat(q []float32, winner []int32, dist []float64) {
 	n, depth := len(winner), b.d+1
 	low, slack := make([]float32, n), make([]float32, n)
 	terms := make([]float32, 0, n*depth)
