@@ -15,3 +15,14 @@ func NewBank(rows []float32, d int) (method.Bank, error) {
 	}
 	return newBank(rows, d), nil
 }
+
+// Measured returns the share of the pairs of a query of q [n,D] and a member whose distance the search in a bank of NewBank's
+// measures by itself: 1 where it is in the products of all with all.
+func Measured(b method.Bank, q []float32) float64 {
+	s, ok := b.(*bank)
+	if !ok || s.sieve == nil || len(q) == 0 {
+		return 1
+	}
+	n := len(q) / s.d
+	return float64(s.nearestSieved(q, make([]int32, n), make([]float64, n))) / float64(n) / float64(s.members)
+}

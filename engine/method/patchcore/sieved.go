@@ -29,7 +29,8 @@ const sieveRows = 512
 
 // nearestSieved is nearest with a sieve. Who it keeps is measured in float32, which is wrong by u(D+8) of the square,
 // u = 2^-24, since all terms are positive; and who is then within that of the least, in float64.
-func (b *bank) nearestSieved(q []float32, winner []int32, dist []float64) {
+// It returns how many pairs it measured.
+func (b *bank) nearestSieved(q []float32, winner []int32, dist []float64) (measured int) {
 	s := &search{bank: b, q: q, limit: make([]float32, len(winner)), share: 1 + 0x1p-22*float32(b.d+16)}
 	for first := 0; first < len(winner); first += sieve.Rows {
 		batch := b.sieve.NewBatch(sieveRows)
@@ -55,7 +56,8 @@ func (b *bank) nearestSieved(q []float32, winner []int32, dist []float64) {
 		if s.limit[i] > 0 {
 			continue
 		}
-		for j := range b.members { // no query for a sieve
+		s.measured += b.members // no query for a sieve
+		for j := range b.members {
 			s.exact(i, j, winner, dist)
 		}
 		if math.IsInf(dist[i], 1) { // nothing compared less: the query is not finite
@@ -67,6 +69,7 @@ func (b *bank) nearestSieved(q []float32, winner []int32, dist []float64) {
 			s.exact(int(c.Query), int(c.Member), winner, dist)
 		}
 	}
+	return s.measured
 }
 
 // search is the state of nearestSieved.
@@ -78,8 +81,9 @@ type search struct {
 	limit   []float32 // of the square in float32: no member is the nearest that does not fall below it; 0: not for the sieve
 	near    []member  // all that did so far, members in order
 
-	pairs   []sieve.Pair
-	squares []float32
+	pairs    []sieve.Pair
+	squares  []float32
+	measured int
 }
 
 type member struct {
@@ -101,6 +105,7 @@ func (s *search) measure(t, lo, hi int) {
 			s.pairs = append(s.pairs, sieve.Pair{Query: p.Query, Member: p.Member + int32(bits.TrailingZeros32(mask))})
 		}
 	}
+	s.measured += len(s.pairs)
 	s.squares = slices.Grow(s.squares[:0], len(s.pairs))[:len(s.pairs)]
 	sieve.Squares(s.squares, s.pairs, s.q, s.rows, s.d)
 	tighter := uint32(0)
