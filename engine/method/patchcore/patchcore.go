@@ -146,7 +146,7 @@ func (m *Model) scaleToUnit(diff []float32, squared []float64) {
 // vectors embeds the locations at of a batch.
 func (v *view) vectors(f []*tensor.Dense, at []int) []float32 {
 	q := make([]float32, len(at)*v.dim)
-	par.Range(len(at), queries, func(lo, hi int) {
+	par.Range(len(at), max(embedRows*v.grid.W, 1), func(lo, hi int) {
 		places := make([]place, hi-lo)
 		for p, i := range at[lo:hi] {
 			places[p] = v.place(i)
@@ -155,6 +155,9 @@ func (v *view) vectors(f []*tensor.Dense, at []int) []float32 {
 	})
 	return q
 }
+
+// embedRows of the grid are embedded at a time: rows share what they have in common.
+const embedRows = 4
 
 func (m *Model) score(squared float64) float64 {
 	if m.opts.Squared {
