@@ -95,6 +95,14 @@ func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []
 // Supports implements method.Bank.
 func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, error) {
 	near := make([][]int32, len(q)/b.d)
+	if b.sieve != nil {
+		par.Range(len(near), sieve.Rows, func(lo, hi int) {
+			if ctx.Err() == nil {
+				b.supportsSieved(q[lo*b.d:hi*b.d], k, near[lo:hi])
+			}
+		})
+		return near, ctx.Err()
+	}
 	par.For(len(near), func(n int) {
 		if ctx.Err() == nil {
 			near[n] = b.supports(q[n*b.d:(n+1)*b.d], k)
@@ -194,24 +202,37 @@ const candidates = 128 // for a query
 
 // supports returns the indices of the k members nearest to q, nearest first, the lowest of equals first.
 func (b *bank) supports(q []float32, k int) []int32 {
-	k = min(k, b.size())
-	index, dist := make([]int32, 0, k+1), make([]float64, 0, k+1)
+	n := newNearest(min(k, b.size()))
 	for j := range b.size() {
-		d := distance(q, b.row(j))
-		at := len(index)
-		for at > 0 && d < dist[at-1] {
-			at--
-		}
-		if at == k {
-			continue
-		}
-		index, dist = append(index, 0), append(dist, 0)
-		copy(index[at+1:], index[at:])
-		copy(dist[at+1:], dist[at:])
-		index[at], dist[at] = int32(j), d
-		index, dist = index[:min(len(index), k)], dist[:min(len(dist), k)]
+		n.add(int32(j), distance(q, b.row(j)))
 	}
-	return index
+	return n.index
+}
+
+// nearestK are the k members nearest so far, nearest first, of equals the one first added.
+type nearestK struct {
+	k     int
+	index []int32
+	dist  []float64
+}
+
+func newNearest(k int) *nearestK {
+	return &nearestK{k, make([]int32, 0, k+1), make([]float64, 0, k+1)}
+}
+
+func (n *nearestK) add(j int32, d float64) {
+	at := len(n.index)
+	for at > 0 && d < n.dist[at-1] {
+		at--
+	}
+	if at == n.k {
+		return
+	}
+	n.index, n.dist = append(n.index, 0), append(n.dist, 0)
+	copy(n.index[at+1:], n.index[at:])
+	copy(n.dist[at+1:], n.dist[at:])
+	n.index[at], n.dist[at] = j, d
+	n.index, n.dist = n.index[:min(len(n.index), n.k)], n.dist[:min(len(n.dist), n.k)]
 }
 
 func dot(a, b []float32) float64 {

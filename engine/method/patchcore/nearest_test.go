@@ -200,3 +200,30 @@ func TestSupports(t *testing.T) {
 	require.Equal(t, []int32{2, 0, 4, 5, 1, 3}, b.supports([]float32{9}, 99))
 	require.Empty(t, b.supports([]float32{9}, 0))
 }
+
+// With a sieve they are the same, ties included.
+func TestSupportsWithSieve(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 0))
+	for _, d := range []int{1, 20, 65} {
+		const members, n = 2*sieveRows + 70, 35
+		rows := normal(rng, members*d)
+		copy(rows[members/2*d:], rows[:members/4*d])
+		for i := range rows[:members/8*d] {
+			rows[i] = float32(math.Round(float64(rows[i])))
+		}
+		q := append(slices.Clone(rows[:(n-3)*d]), normal(rng, 3*d)...)
+		q[d] = float32(math.NaN())
+		q[2*d] = 1e20
+		for _, k := range sieve.Kernels() {
+			b := newSieved(k, rows, d)
+			require.NotNil(t, b)
+			for _, want := range []int{0, 1, 2, 9, 600, members + 5} {
+				got, err := b.Supports(t.Context(), q, want)
+				require.NoError(t, err)
+				for i := range n {
+					require.Equal(t, b.supports(q[i*d:(i+1)*d], want), append([]int32{}, got[i]...), "%s, %d of query %d", k.Name, want, i)
+				}
+			}
+		}
+	}
+}

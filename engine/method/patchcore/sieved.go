@@ -31,26 +31,14 @@ const sieveRows = 512
 // u = 2^-24, since all terms are positive; and who is then within that of the least, in float64.
 // It returns how many pairs it measured.
 func (b *bank) nearestSieved(q []float32, winner []int32, dist []float64) (measured int) {
-	s := &search{bank: b, q: q, limit: make([]float32, len(winner)), share: 1 + 0x1p-22*float32(b.d+16)}
-	for first := 0; first < len(winner); first += sieve.Rows {
-		batch := b.sieve.NewBatch(sieveRows)
-		s.batches = append(s.batches, batch)
-		for r := range min(sieve.Rows, len(winner)-first) {
-			if i := first + r; batch.Set(r, q[i*b.d:(i+1)*b.d]) {
-				s.limit[i] = float32(math.Inf(1))
-			}
-		}
-		// The limit is then that of who is likely to be near.
+	s := b.search(q, 1)
+	for t := range s.batches { // the limit is then that of who is likely to be near
 		some := min(sieveRows, b.members)
-		batch.Least(0, some)
-		s.measure(len(s.batches)-1, 0, some)
+		s.batches[t].Least(0, some)
+		s.measure(t, 0, some)
 	}
 	s.near = s.near[:0]
-	for lo := 0; lo < b.members; lo += sieveRows {
-		for t := range s.batches {
-			s.measure(t, lo, min(lo+sieveRows, b.members))
-		}
-	}
+	s.all()
 	for i := range winner {
 		winner[i], dist[i] = 0, math.Inf(1)
 		if s.limit[i] > 0 {
@@ -72,13 +60,42 @@ func (b *bank) nearestSieved(q []float32, winner []int32, dist []float64) (measu
 	return s.measured
 }
 
-// search is the state of nearestSieved.
+// supportsSieved is supports with a sieve for each query of q [n,D].
+func (b *bank) supportsSieved(q []float32, k int, near [][]int32) {
+	k = min(k, b.members)
+	if k < 1 {
+		return
+	}
+	s := b.search(q, k)
+	s.all()
+	found := make([]*nearestK, len(near))
+	for i := range found {
+		if s.limit[i] == 0 { // no query for a sieve
+			near[i] = b.supports(q[i*b.d:(i+1)*b.d], k)
+		}
+		found[i] = newNearest(k)
+	}
+	for _, c := range s.near {
+		if i := c.Query; c.square < s.limit[i] {
+			found[i].add(c.Member, distance(q[int(i)*b.d:(int(i)+1)*b.d], b.row(int(c.Member))))
+		}
+	}
+	for i, f := range found {
+		if s.limit[i] > 0 {
+			near[i] = f.index
+		}
+	}
+}
+
+// search is the state of a search with a sieve for the k nearest.
 type search struct {
 	*bank
 	q       []float32
+	k       int
+	best    [][]float32 // the k least squares of each query so far, in order; nil for one
 	batches []*sieve.Batch
 	share   float32
-	limit   []float32 // of the square in float32: no member is the nearest that does not fall below it; 0: not for the sieve
+	limit   []float32 // of the square in float32: no member is among the nearest that does not fall below it; 0: not for the sieve
 	near    []member  // all that did so far, members in order
 
 	pairs    []sieve.Pair
@@ -93,6 +110,51 @@ type member struct {
 
 // smallest is more than what squares lose that are too small for float32.
 const smallest = 1e-36
+
+func (b *bank) search(q []float32, k int) *search {
+	n := len(q) / b.d
+	s := &search{bank: b, q: q, k: k, limit: make([]float32, n), share: 1 + 0x1p-22*float32(b.d+16)}
+	if k > 1 {
+		s.best = make([][]float32, n)
+	}
+	for first := 0; first < n; first += sieve.Rows {
+		batch := b.sieve.NewBatch(sieveRows)
+		s.batches = append(s.batches, batch)
+		for r := range min(sieve.Rows, n-first) {
+			if i := first + r; batch.Set(r, q[i*b.d:(i+1)*b.d]) {
+				s.limit[i] = float32(math.Inf(1))
+			}
+		}
+	}
+	return s
+}
+
+// all measures who may be among the nearest.
+func (s *search) all() {
+	for lo := 0; lo < s.members; lo += sieveRows {
+		for t := range s.batches {
+			s.measure(t, lo, min(lo+sieveRows, s.members))
+		}
+	}
+}
+
+// last is the largest of the k least squares of a query, the given one among them.
+func (s *search) last(i int32, square float32) float32 {
+	if s.k == 1 {
+		return square
+	}
+	best := s.best[i]
+	at, _ := slices.BinarySearch(best, square)
+	if at < s.k {
+		best = slices.Insert(best, at, square)
+		best = best[:min(len(best), s.k)]
+		s.best[i] = best
+	}
+	if len(best) < s.k {
+		return float32(math.Inf(1))
+	}
+	return best[s.k-1]
+}
 
 // measure measures whom batch t keeps of the members from lo to hi, and limits it.
 func (s *search) measure(t, lo, hi int) {
@@ -112,7 +174,7 @@ func (s *search) measure(t, lo, hi int) {
 	for n, p := range s.pairs {
 		if square := s.squares[n]; square < s.limit[p.Query] {
 			s.near = append(s.near, member{p, square})
-			if l := square*s.share + smallest; l < s.limit[p.Query] {
+			if l := s.last(p.Query, square)*s.share + smallest; l < s.limit[p.Query] {
 				s.limit[p.Query] = l
 				tighter |= 1 << (int(p.Query) - first)
 			}
