@@ -26,20 +26,20 @@ var tileConfig = [64]uint8{
 	48: 16, 49: 16, 50: 16, 51: 16, 52: 16, 53: 16, 54: 16, 55: 16,
 }
 
-func keepFast(k id, q []int8, pitch, tiles int, panels []uint8, half []int32, limits *[Rows]int32, w *working) int {
+func keepFast(k id, q []int8, pitch, quads int, panels []uint8, half []int32, limits *[Rows]int32, w *working) int {
 	kept := unsafe.Slice((*uint64)(unsafe.SliceData(w.kept)), len(w.kept))
 	if k == amx {
-		return keepAMX(&tileConfig, q, pitch, tiles, panels, half, w.scratch, limits[:], kept)
+		return keepAMX(&tileConfig, q, pitch, pitch/depth, panels, half, w.scratch, limits[:], kept)
 	}
-	return keepVNNI(q, pitch, tiles, panels, half, limits[:], kept)
+	return keepVNNI(q, pitch, quads, panels, half, limits[:], kept)
 }
 
-func mostFast(k id, q []int8, pitch, tiles int, panels []uint8, half []int32, w *working) {
+func mostFast(k id, q []int8, pitch, quads int, panels []uint8, half []int32, w *working) {
 	if k == amx {
-		mostAMX(&tileConfig, q, pitch, tiles, panels, half, w.scratch, w.most[:])
+		mostAMX(&tileConfig, q, pitch, pitch/depth, panels, half, w.scratch, w.most[:])
 		return
 	}
-	mostVNNI(q, pitch, tiles, panels, half, w.most[:])
+	mostVNNI(q, pitch, quads, panels, half, w.most[:])
 }
 
 func quantize(y []int8, x, centre []float32, inverse, step float32, to *sums) {

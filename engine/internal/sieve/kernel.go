@@ -37,27 +37,27 @@ func Fast() *Kernel {
 
 // keep appends to kept[:0] for which queries and members the sum over i of q_i (b_i+128), plus the query's limit, is at
 // least the member's half: a record for every row of a panel that has any, panel by panel. kept must have room for one
-// record more than there are rows and panels. q is [Rows,pitch], panels [panels,depth*tiles/4,Cols,4].
-func (k *Kernel) keep(q []int8, pitch int, panels []uint8, half []int32, limits *[Rows]int32, w *working) []Record {
-	tiles := pitch / depth
+// record more than there are rows and panels. q is [Rows,pitch], panels [panels,pitch/4,Cols,4]; what
+// lies behind the first quads times four values of a query is 0.
+func (k *Kernel) keep(q []int8, pitch, quads int, panels []uint8, half []int32, limits *[Rows]int32, w *working) []Record {
 	q, panels = q[:Rows*pitch], panels[:len(half)*pitch]
 	_ = w.kept[len(half)/Cols*Rows]
 	switch k.id {
 	case portable:
 		return keepGo(q, pitch, panels, half, limits[:], w.kept[:0])
 	default:
-		return w.kept[:keepFast(k.id, q, pitch, tiles, panels, half, limits, w)]
+		return w.kept[:keepFast(k.id, q, pitch, quads, panels, half, limits, w)]
 	}
 }
 
 // most raises, lane by lane, each row of w.most to the largest sum less half that the query has with the members.
-func (k *Kernel) most(q []int8, pitch int, panels []uint8, half []int32, w *working) {
+func (k *Kernel) most(q []int8, pitch, quads int, panels []uint8, half []int32, w *working) {
 	q, panels = q[:Rows*pitch], panels[:len(half)*pitch]
 	switch k.id {
 	case portable:
 		mostGo(q, pitch, panels, half, w.most[:])
 	default:
-		mostFast(k.id, q, pitch, pitch/depth, panels, half, w)
+		mostFast(k.id, q, pitch, quads, panels, half, w)
 	}
 }
 

@@ -10,7 +10,7 @@ func keepAMX(config *[64]uint8, q []int8, pitch int, tiles int, panels []uint8, 
 // keepVNNI is keepGo.
 //
 //go:noescape
-func keepVNNI(q []int8, pitch int, tiles int, panels []uint8, half []int32, limits []int32, kept []uint64) int
+func keepVNNI(q []int8, pitch int, quads int, panels []uint8, half []int32, limits []int32, kept []uint64) int
 
 // mostAMX is mostGo, in sixteen lanes.
 //
@@ -20,7 +20,7 @@ func mostAMX(config *[64]uint8, q []int8, pitch int, tiles int, panels []uint8, 
 // mostVNNI is mostGo, in sixteen lanes.
 //
 //go:noescape
-func mostVNNI(q []int8, pitch int, tiles int, panels []uint8, half []int32, most []int32)
+func mostVNNI(q []int8, pitch int, quads int, panels []uint8, half []int32, most []int32)
 
 // quantizeAVX512 is quantizeGo for whole vectors of 16.
 //

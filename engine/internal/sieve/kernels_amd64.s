@@ -558,7 +558,7 @@ done:
 	MOVQ R13, ret+168(FP)
 	RET
 
-// func keepVNNI(q []int8, pitch int, tiles int, panels []uint8, half []int32, limits []int32, kept []uint64) int
+// func keepVNNI(q []int8, pitch int, quads int, panels []uint8, half []int32, limits []int32, kept []uint64) int
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
 TEXT ·keepVNNI(SB), NOSPLIT, $0-144
 	MOVQ  half_base+64(FP), AX
@@ -583,8 +583,7 @@ panel:
 	LEAQ      (R13)(R8*2), R14
 	ADDQ      R8, R14
 	MOVQ      R9, R10
-	MOVQ      tiles+32(FP), R11
-	SHLQ      $0x04, R11
+	MOVQ      quads+32(FP), R11
 	VPXORD    Z2, Z2, Z2
 	VPXORD    Z3, Z3, Z3
 	VPXORD    Z4, Z4, Z4
@@ -738,8 +737,7 @@ quad0:
 	LEAQ         (R13)(R8*2), R14
 	ADDQ         R8, R14
 	MOVQ         R9, R10
-	MOVQ         tiles+32(FP), R11
-	SHLQ         $0x04, R11
+	MOVQ         quads+32(FP), R11
 	VPXORD       Z2, Z2, Z2
 	VPXORD       Z3, Z3, Z3
 	VPXORD       Z4, Z4, Z4
@@ -894,8 +892,7 @@ quad8:
 	LEAQ         (R13)(R8*2), R14
 	ADDQ         R8, R14
 	MOVQ         R9, R10
-	MOVQ         tiles+32(FP), R11
-	SHLQ         $0x04, R11
+	MOVQ         quads+32(FP), R11
 	VPXORD       Z2, Z2, Z2
 	VPXORD       Z3, Z3, Z3
 	VPXORD       Z4, Z4, Z4
@@ -1051,8 +1048,7 @@ quad16:
 	LEAQ         (R13)(R8*2), R14
 	ADDQ         R8, R14
 	MOVQ         R9, R10
-	MOVQ         tiles+32(FP), R11
-	SHLQ         $0x04, R11
+	MOVQ         quads+32(FP), R11
 	VPXORD       Z2, Z2, Z2
 	VPXORD       Z3, Z3, Z3
 	VPXORD       Z4, Z4, Z4
@@ -1109,11 +1105,11 @@ quad24:
 	VPCMPD       $0x05, Z0, Z19, K1
 	VPCMPD       $0x05, Z1, Z18, K2
 	KUNPCKWD     K1, K2, K1
-	KMOVD        K1, R9
-	MOVL         R9, (BX)(DI*8)
+	KMOVD        K1, R10
+	MOVL         R10, (BX)(DI*8)
 	MOVL         SI, 4(BX)(DI*8)
 	INCQ         SI
-	CMPL         R9, $0x01
+	CMPL         R10, $0x01
 	SBBQ         $-1, DI
 	VPBROADCASTD 100(DX), Z18
 	VPADDD       Z4, Z18, Z19
@@ -1121,11 +1117,11 @@ quad24:
 	VPCMPD       $0x05, Z0, Z19, K1
 	VPCMPD       $0x05, Z1, Z18, K2
 	KUNPCKWD     K1, K2, K1
-	KMOVD        K1, R9
-	MOVL         R9, (BX)(DI*8)
+	KMOVD        K1, R10
+	MOVL         R10, (BX)(DI*8)
 	MOVL         SI, 4(BX)(DI*8)
 	INCQ         SI
-	CMPL         R9, $0x01
+	CMPL         R10, $0x01
 	SBBQ         $-1, DI
 	VPBROADCASTD 104(DX), Z18
 	VPADDD       Z6, Z18, Z19
@@ -1133,11 +1129,11 @@ quad24:
 	VPCMPD       $0x05, Z0, Z19, K1
 	VPCMPD       $0x05, Z1, Z18, K2
 	KUNPCKWD     K1, K2, K1
-	KMOVD        K1, R9
-	MOVL         R9, (BX)(DI*8)
+	KMOVD        K1, R10
+	MOVL         R10, (BX)(DI*8)
 	MOVL         SI, 4(BX)(DI*8)
 	INCQ         SI
-	CMPL         R9, $0x01
+	CMPL         R10, $0x01
 	SBBQ         $-1, DI
 	VPBROADCASTD 108(DX), Z18
 	VPADDD       Z8, Z18, Z19
@@ -1145,11 +1141,11 @@ quad24:
 	VPCMPD       $0x05, Z0, Z19, K1
 	VPCMPD       $0x05, Z1, Z18, K2
 	KUNPCKWD     K1, K2, K1
-	KMOVD        K1, R9
-	MOVL         R9, (BX)(DI*8)
+	KMOVD        K1, R10
+	MOVL         R10, (BX)(DI*8)
 	MOVL         SI, 4(BX)(DI*8)
 	INCQ         SI
-	CMPL         R9, $0x01
+	CMPL         R10, $0x01
 	SBBQ         $-1, DI
 	VPBROADCASTD 112(DX), Z18
 	VPADDD       Z10, Z18, Z19
@@ -1157,11 +1153,11 @@ quad24:
 	VPCMPD       $0x05, Z0, Z19, K1
 	VPCMPD       $0x05, Z1, Z18, K2
 	KUNPCKWD     K1, K2, K1
-	KMOVD        K1, R9
-	MOVL         R9, (BX)(DI*8)
+	KMOVD        K1, R10
+	MOVL         R10, (BX)(DI*8)
 	MOVL         SI, 4(BX)(DI*8)
 	INCQ         SI
-	CMPL         R9, $0x01
+	CMPL         R10, $0x01
 	SBBQ         $-1, DI
 	VPBROADCASTD 116(DX), Z18
 	VPADDD       Z12, Z18, Z19
@@ -1169,11 +1165,11 @@ quad24:
 	VPCMPD       $0x05, Z0, Z19, K1
 	VPCMPD       $0x05, Z1, Z18, K2
 	KUNPCKWD     K1, K2, K1
-	KMOVD        K1, R9
-	MOVL         R9, (BX)(DI*8)
+	KMOVD        K1, R10
+	MOVL         R10, (BX)(DI*8)
 	MOVL         SI, 4(BX)(DI*8)
 	INCQ         SI
-	CMPL         R9, $0x01
+	CMPL         R10, $0x01
 	SBBQ         $-1, DI
 	VPBROADCASTD 120(DX), Z18
 	VPADDD       Z14, Z18, Z19
@@ -1181,11 +1177,11 @@ quad24:
 	VPCMPD       $0x05, Z0, Z19, K1
 	VPCMPD       $0x05, Z1, Z18, K2
 	KUNPCKWD     K1, K2, K1
-	KMOVD        K1, R9
-	MOVL         R9, (BX)(DI*8)
+	KMOVD        K1, R10
+	MOVL         R10, (BX)(DI*8)
 	MOVL         SI, 4(BX)(DI*8)
 	INCQ         SI
-	CMPL         R9, $0x01
+	CMPL         R10, $0x01
 	SBBQ         $-1, DI
 	VPBROADCASTD 124(DX), Z18
 	VPADDD       Z16, Z18, Z19
@@ -1193,13 +1189,15 @@ quad24:
 	VPCMPD       $0x05, Z0, Z19, K1
 	VPCMPD       $0x05, Z1, Z18, K2
 	KUNPCKWD     K1, K2, K1
-	KMOVD        K1, R9
-	MOVL         R9, (BX)(DI*8)
+	KMOVD        K1, R10
+	MOVL         R10, (BX)(DI*8)
 	MOVL         SI, 4(BX)(DI*8)
 	INCQ         SI
-	CMPL         R9, $0x01
+	CMPL         R10, $0x01
 	SBBQ         $-1, DI
-	MOVQ         R10, R9
+	MOVQ         R8, R10
+	SHLQ         $0x05, R10
+	ADDQ         R10, R9
 	DECQ         CX
 	JNZ          panel
 
@@ -1600,7 +1598,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func mostVNNI(q []int8, pitch int, tiles int, panels []uint8, half []int32, most []int32)
+// func mostVNNI(q []int8, pitch int, quads int, panels []uint8, half []int32, most []int32)
 // Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·mostVNNI(SB), NOSPLIT, $0-112
 	MOVQ  half_base+64(FP), AX
@@ -1622,8 +1620,7 @@ panel:
 	LEAQ      (R10)(BX*2), R11
 	ADDQ      BX, R11
 	MOVQ      SI, DI
-	MOVQ      tiles+32(FP), R8
-	SHLQ      $0x04, R8
+	MOVQ      quads+32(FP), R8
 	VPXORD    Z2, Z2, Z2
 	VPXORD    Z3, Z3, Z3
 	VPXORD    Z4, Z4, Z4
@@ -1737,8 +1734,7 @@ quad0:
 	LEAQ         (R10)(BX*2), R11
 	ADDQ         BX, R11
 	MOVQ         SI, DI
-	MOVQ         tiles+32(FP), R8
-	SHLQ         $0x04, R8
+	MOVQ         quads+32(FP), R8
 	VPXORD       Z2, Z2, Z2
 	VPXORD       Z3, Z3, Z3
 	VPXORD       Z4, Z4, Z4
@@ -1853,8 +1849,7 @@ quad8:
 	LEAQ         (R10)(BX*2), R11
 	ADDQ         BX, R11
 	MOVQ         SI, DI
-	MOVQ         tiles+32(FP), R8
-	SHLQ         $0x04, R8
+	MOVQ         quads+32(FP), R8
 	VPXORD       Z2, Z2, Z2
 	VPXORD       Z3, Z3, Z3
 	VPXORD       Z4, Z4, Z4
@@ -1970,8 +1965,7 @@ quad16:
 	LEAQ         (R10)(BX*2), R11
 	ADDQ         BX, R11
 	MOVQ         SI, DI
-	MOVQ         tiles+32(FP), R8
-	SHLQ         $0x04, R8
+	MOVQ         quads+32(FP), R8
 	VPXORD       Z2, Z2, Z2
 	VPXORD       Z3, Z3, Z3
 	VPXORD       Z4, Z4, Z4
@@ -2078,7 +2072,9 @@ quad24:
 	VPMAXSD      Z18, Z19, Z19
 	VPMAXSD      1984(DX), Z19, Z19
 	VMOVDQU32    Z19, 1984(DX)
-	MOVQ         DI, SI
+	MOVQ         BX, DI
+	SHLQ         $0x05, DI
+	ADDQ         DI, SI
 	DECQ         CX
 	JNZ          panel
 

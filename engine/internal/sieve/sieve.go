@@ -171,7 +171,7 @@ func (b *Batch) Least(lo, hi int) {
 		b.working.most[i] = none
 	}
 	hi = (hi + Cols - 1) / Cols * Cols
-	s.kernel.most(b.q, s.pitch, s.panels[lo*s.pitch:hi*s.pitch], s.half[lo:hi], &b.working)
+	s.kernel.most(b.q, s.pitch, (s.d+3)/4, s.panels[lo*s.pitch:hi*s.pitch], s.half[lo:hi], &b.working)
 	for r := range b.limits {
 		if b.limits[r] != -farthest {
 			b.limits[r] = -slices.Max(b.working.most[r*lanes : (r+1)*lanes])
@@ -195,7 +195,7 @@ func (b *Batch) Limit(r int, square float64) {
 func (b *Batch) Keep(lo, hi int) []Record {
 	s := b.sieve
 	hi = (hi + Cols - 1) / Cols * Cols
-	return s.kernel.keep(b.q, s.pitch, s.panels[lo*s.pitch:hi*s.pitch], s.half[lo:hi], &b.limits, &b.working)
+	return s.kernel.keep(b.q, s.pitch, (s.d+3)/4, s.panels[lo*s.pitch:hi*s.pitch], s.half[lo:hi], &b.limits, &b.working)
 }
 
 // Cost is about what it takes to look for the nearest of the members, in float32 multiply-adds of package gemm, if so many

@@ -178,8 +178,11 @@ func TestKernels(t *testing.T) {
 		for _, panels := range []int{0, 1, 2, 7} {
 			pitch := tiles * depth
 			q, b, half := aligned[int8](Rows*pitch), aligned[uint8](panels*Cols*pitch+1), make([]int32, panels*Cols)
+			quads := pitch/4 - panels
 			for i := range q {
-				q[i] = int8(rng.IntN(255) - 127)
+				if i%pitch < 4*quads {
+					q[i] = int8(rng.IntN(255) - 127)
+				}
 			}
 			for i := range b {
 				b[i] = uint8(rng.IntN(256))
@@ -197,12 +200,12 @@ func TestKernels(t *testing.T) {
 				k := Kernels()[i]
 				w := &working{scratch: aligned[int32](Rows * Cols), kept: make([]Record, panels*Rows+3)}
 				w.kept[panels*Rows+1], w.kept[panels*Rows+2] = 77, 77
-				kept := k.keep(q, pitch, b, half, &limits, w)
+				kept := k.keep(q, pitch, quads, b, half, &limits, w)
 				require.EqualValues(t, []Record{77, 77}, w.kept[panels*Rows+1:])
 				for l := range w.most {
 					w.most[l] = none
 				}
-				k.most(q, pitch, b, half, w)
+				k.most(q, pitch, quads, b, half, w)
 				if want == nil {
 					want, most = append([]Record{}, kept...), append([]int32{}, w.most[:]...)
 				}

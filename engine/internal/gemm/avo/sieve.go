@@ -36,9 +36,9 @@ type sifter struct {
 }
 
 func name(kernel string, keep bool) (fn, signature, doc string) {
-	arguments := "q []int8, pitch, tiles int, panels []uint8, half []int32"
+	arguments := "q []int8, pitch, quads int, panels []uint8, half []int32"
 	if kernel == "AMX" {
-		arguments = "config *[64]uint8, " + arguments + ", scratch []int32"
+		arguments = "config *[64]uint8, q []int8, pitch, tiles int, panels []uint8, half []int32, scratch []int32"
 	}
 	if keep {
 		return "keep" + kernel, "func(" + arguments + ", limits []int32, kept []uint64) int", "is keepGo."
@@ -209,8 +209,7 @@ func sieveVNNI(keep bool) {
 			ADDQ(pitch, query[i+1])
 		}
 		MOVQ(panel, b)
-		Load(Param("tiles"), k)
-		SHLQ(Imm(4), k)
+		Load(Param("quads"), k)
 		for r := range sum {
 			for j := range sum[r] {
 				VPXORD(sum[r][j], sum[r][j], sum[r][j])
@@ -240,7 +239,9 @@ func sieveVNNI(keep bool) {
 			s.look(first+r, sum[r][0], sum[r][1])
 		}
 	}
-	MOVQ(b, panel)
+	MOVQ(pitch, b)
+	SHLQ(Imm(5), b)
+	ADDQ(b, panel)
 	DECQ(s.panels)
 	JNZ(LabelRef("panel"))
 	Label("done")
