@@ -201,23 +201,50 @@ func along(sums [][together]float32, k int, row []float32, cols axis.Map) {
 	}
 }
 
-// spread is the adjoint of read for channel c: it adds to the gradient df, place after place.
+// spread is the adjoint of read for the channels from c on, together of them at most: it adds to the gradient df, place after
+// place.
 func (l *layer) spread(df []float32, c int, at []place, raw []float32, stride int) {
-	k := l.first + c*len(l.rows)*len(l.cols)
+	values := len(l.rows) * len(l.cols) // of a channel
+	channels, cells := min(together, l.c-c), l.h*l.w
 	for p, to := range at {
-		plane := df[(to.n*l.c+c)*l.h*l.w:]
-		g := raw[p*stride+k:]
+		g := raw[p*stride+l.first+c*values:][:channels*values]
+		planes := df[(to.n*l.c+c)*cells:][:channels*cells]
 		for r, rows := range l.rows {
-			ty := rows[to.i]
 			for s, cols := range l.cols {
-				tx := cols[to.j]
-				for a, wy := range ty.W {
-					gy := g[r*len(l.cols)+s] * wy
-					line := plane[(ty.Lo+a)*l.w+tx.Lo:][:len(tx.W)]
-					for b, wx := range tx.W {
-						line[b] += gy * wx
-					}
+				for i := range channels {
+					back(planes[i*cells:(i+1)*cells], l.w, rows[to.i], cols[to.j], g[i*values+r*len(l.cols)+s])
 				}
+			}
+		}
+	}
+}
+
+// back adds the products of g and of taps along both axes to a plane of rows of w values.
+func back(plane []float32, w int, ty, tx axis.Taps, g float32) {
+	lines := plane[ty.Lo*w+tx.Lo:]
+	switch x := tx.W; len(x) {
+	case 3:
+		x0, x1, x2 := x[0], x[1], x[2]
+		for a, wy := range ty.W {
+			gy, line := g*wy, (*[3]float32)(lines[a*w:])
+			line[0] += gy * x0
+			line[1] += gy * x1
+			line[2] += gy * x2
+		}
+	case 4:
+		x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
+		for a, wy := range ty.W {
+			gy, line := g*wy, (*[4]float32)(lines[a*w:])
+			line[0] += gy * x0
+			line[1] += gy * x1
+			line[2] += gy * x2
+			line[3] += gy * x3
+		}
+	default:
+		for a, wy := range ty.W {
+			gy, line := g*wy, lines[a*w:][:len(x)]
+			for b, wx := range x {
+				line[b] += gy * wx
 			}
 		}
 	}

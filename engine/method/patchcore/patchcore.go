@@ -285,6 +285,6 @@ func (v *view) pullBack(dq []float32, at []int, df []*tensor.Dense) {
 	}
 	for l := range v.layers {
 		la := &v.layers[l]
-		par.For(la.c, func(c int) { la.spread(nd.Data(df[l]), c, places, raw, v.raw) })
+		par.Range(la.c, together, func(c, _ int) { la.spread(nd.Data(df[l]), c, places, raw, v.raw) })
 	}
 }
