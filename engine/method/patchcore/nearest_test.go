@@ -124,7 +124,7 @@ func TestNearestOfExtremeQueries(t *testing.T) {
 // Banks and queries that bytes and float32 tell apart badly.
 func TestNearestOfAdversaries(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 0))
-	for _, d := range []int{1, 2, 15, 16, 64, 65, 176} {
+	for _, d := range []int{1, 16, 65, 150} {
 		for _, members := range []int{2, 33, sieveRows - 1, 2*sieveRows + 40} {
 			rows, q := normal(rng, members*d), normal(rng, 37*d)
 			requireNearest(t, rows, rows[:min(37, members)*d], d)

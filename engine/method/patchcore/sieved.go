@@ -28,8 +28,8 @@ func (b *bank) pays() bool {
 const sieveRows = 512
 
 // nearestSieved is nearest with a sieve. Who it keeps is measured in float32, which is wrong by u(D+8) of the square,
-// u = 2^-24, since all terms are positive; and who is then within that of the least, in float64.
-// It returns how many pairs it measured.
+// u = 2^-24, since all terms are positive; and who is then within that of the least, in float64. It returns how many pairs it
+// measured in float32.
 func (b *bank) nearestSieved(q []float32, winner []int32, dist []float64) (measured int) {
 	s := b.search(q, 1)
 	for t := range s.batches { // the limit is then that of who is likely to be near
