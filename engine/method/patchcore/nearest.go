@@ -243,21 +243,5 @@ func dot(a, b []float32) float64 {
 	return sum
 }
 
-// distance is the squared Euclidean distance. Four sums do not wait for one another.
-func distance(a, b []float32) float64 {
-	var s0, s1, s2, s3 float64
-	for len(a) >= 4 && len(b) >= 4 {
-		d0, d1 := float64(a[0])-float64(b[0]), float64(a[1])-float64(b[1])
-		d2, d3 := float64(a[2])-float64(b[2]), float64(a[3])-float64(b[3])
-		s0 += float64(d0 * d0)
-		s1 += float64(d1 * d1)
-		s2 += float64(d2 * d2)
-		s3 += float64(d3 * d3)
-		a, b = a[4:], b[4:]
-	}
-	for i, x := range a {
-		d := float64(x) - float64(b[i])
-		s0 += float64(d * d)
-	}
-	return (s0 + s1) + (s2 + s3)
-}
+// distance is the squared Euclidean distance.
+func distance(a, b []float32) float64 { return vec.Distance(a, b) }

@@ -71,6 +71,7 @@ func generateVec() {
 	lower()
 	lowerTransposed()
 	nearer()
+	distance()
 	copyRows()
 	unzipRows()
 	zipRows()
