@@ -71,7 +71,7 @@ type gradients struct {
 	unit []float32 // [len(at),D]
 }
 
-// Score implements method.Method. The cost is M*D multiplications per wanted location, and as many per image score.
+// Score implements method.Method. The cost is M*D multiplications, of bytes or float32, per wanted location and per image score.
 func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
 	g, err := r.Check(f, m.embed.widths)
 	if err != nil {
