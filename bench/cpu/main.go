@@ -193,12 +193,13 @@ type missing struct{ error }
 type meter struct {
 	options
 	report
-	out    io.Writer
-	effort effort
-	failed []string
-	ours   []executor
-	peers  map[string]*peer.Process // by the kernels they are told to use; "" as they choose themselves
-	models map[string]*fitted       // by method
+	out     io.Writer
+	effort  effort
+	failed  []string
+	ours    []executor
+	peers   map[string]*peer.Process // by the kernels they are told to use; "" as they choose themselves
+	models  map[string]*fitted       // by method
+	vectors *patches                 // of the last data set and embedding
 
 	closers []func() error // of what the row in hand has opened
 }

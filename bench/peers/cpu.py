@@ -204,18 +204,25 @@ def conv(channels, size, batch, image, weights, bias):
 # Nearest neighbours
 
 
-def knn(dim, bank, queries, bank_file, query_file):
-    """The nearest of a bank for each query: squared distances, and indices."""
+def knn(dim, bank, queries, bank_file, query_file, graph=False):
+    """The nearest of a bank for each query: squared distances, and indices. With graph also by a graph, which may miss it."""
 
-    def build():
+    def build(made, note):
         faiss = need("faiss")
         faiss.omp_set_num_threads(threads)
-        index = faiss.IndexFlatL2(dim)
+        index = made(faiss)
         index.add(load(bank_file, bank, dim))
         q = load(query_file, queries, dim)
-        return Way(lambda: index.search(q, 1), lambda out: [a[:, 0] for a in out], f"IndexFlatL2, {kernels('faiss')}")
+        return Way(lambda: index.search(q, 1), lambda out: [a[:, 0] for a in out], f"{note}, {kernels('faiss')}")
 
-    yield "faiss", build
+    def hnsw(faiss):
+        index = faiss.IndexHNSWFlat(dim, 32)
+        index.hnsw.efSearch = 64
+        return index
+
+    yield "faiss", lambda: build(lambda faiss: faiss.IndexFlatL2(dim), "IndexFlatL2")
+    if graph:
+        yield "faiss, graph", lambda: build(hnsw, "IndexHNSWFlat, 32 neighbours, efSearch 64")
 
 
 def kernels(library):

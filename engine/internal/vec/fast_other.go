@@ -25,6 +25,7 @@ func firstAtMostAVX2(_ []float32, _ float32) (i int)                 { return 0 
 func lowerAVX2(_, _ [][8]float32, _ []float32)           {}
 func lowerTransposedAVX2(_, _ [][8]float32, _ []float32) {}
 func nearerAVX2(_, _, _ []float32)                       {}
+func distanceAVX2(_ *[4]float64, _, _ []float32)         {}
 
 func copyRowsAVX2(_ []float32, _ int, _ []float32, _, _, _ int)                    {}
 func unzipRowsAVX2(_, _ []float32, _ int, _ []float32, _, _, _ int)                {}

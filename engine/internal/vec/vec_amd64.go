@@ -92,6 +92,11 @@ func lowerTransposedAVX2(x [][8]float32, z [][8]float32, m []float32)
 //go:noescape
 func nearerAVX2(dist []float32, x []float32, z []float32)
 
+// distanceAVX2 is distanceGo for whole vectors of 4.
+//
+//go:noescape
+func distanceAVX2(sum *[4]float64, a []float32, b []float32)
+
 // copyRowsAVX2 is CopyRows for a vector's columns at least.
 //
 //go:noescape

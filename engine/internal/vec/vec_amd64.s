@@ -1184,6 +1184,33 @@ done:
 	VZEROUPPER
 	RET
 
+// func distanceAVX2(sum *[4]float64, a []float32, b []float32)
+// Requires: AVX
+TEXT ·distanceAVX2(SB), NOSPLIT, $0-56
+	MOVQ   sum+0(FP), AX
+	MOVQ   a_base+8(FP), CX
+	MOVQ   b_base+32(FP), DX
+	MOVQ   a_len+16(FP), BX
+	VXORPD Y0, Y0, Y0
+	XORQ   SI, SI
+	ANDQ   $-4, BX
+
+loop:
+	CMPQ      SI, BX
+	JGE       done
+	VCVTPS2PD (CX)(SI*4), Y1
+	VCVTPS2PD (DX)(SI*4), Y2
+	VSUBPD    Y2, Y1, Y1
+	VMULPD    Y1, Y1, Y1
+	VADDPD    Y1, Y0, Y0
+	ADDQ      $0x04, SI
+	JMP       loop
+
+done:
+	VMOVUPD Y0, (AX)
+	VZEROUPPER
+	RET
+
 // func copyRowsAVX2(dst []float32, ldd int, src []float32, lds int, rows int, cols int)
 // Requires: AVX
 TEXT ·copyRowsAVX2(SB), NOSPLIT, $0-80

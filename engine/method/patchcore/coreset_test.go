@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"f2pad/engine/compare"
+	"f2pad/engine/internal/vec"
 	"f2pad/engine/method"
 
 	"github.com/stretchr/testify/require"
@@ -102,7 +103,7 @@ func TestCoverKeepsTheLesserDistance(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 0))
 	const points = 40
 	for _, d := range []int{1, 7, 8, 9, 48, 100} {
-		c := &cover{x: normal(rng, points*d), d: d, dist: make([]float32, points)}
+		c := &cover{x: normal(rng, points*d), d: d, dist: make([]float32, points), seen: make([]int, points)}
 		for p := range c.dist {
 			c.dist[p] = float32(math.Inf(1))
 		}
@@ -110,12 +111,17 @@ func TestCoverKeepsTheLesserDistance(t *testing.T) {
 		for p := range want {
 			want[p] = math.Inf(1)
 		}
-		for _, centre := range []int{3, 17, 0} {
+		for i, centre := range []int{3, 17, 0, 20} {
 			c.add(centre)
 			for p := range want {
+				if i != 1 || p%2 == 0 { // the others see two at once later
+					c.look(p, make([]float32, i+1))
+				}
 				want[p] = min(want[p], distance(c.point(p), c.point(centre)))
 			}
-			compare.Require(t, "distance", c.dist, want, float32Sums)
+			if i != 1 {
+				compare.Require(t, "distance", c.dist, want, float32Sums)
+			}
 		}
 	}
 }
@@ -180,4 +186,37 @@ func TestCoresetSizeAndProjection(t *testing.T) {
 	require.Equal(t, plain[0], small[0], "the start has a random stream of its own")
 	require.NotEqual(t, plain[0], choose(func(o *Options) { o.Seed = 6 })[0])
 	require.NotEqual(t, plain, choose(func(o *Options) { o.StartPoints = 10 }))
+}
+
+// To look at a point later is to look at it at once: the centres are those of the search that measures all points each time.
+func TestKCentreIsThatOfAllDistances(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 0))
+	for _, d := range []int{1, 3, 40} {
+		x := normal(rng, 900*d)
+		for i := range x[:300*d] {
+			x[i] = float32(math.Round(float64(x[i]))) // many are equally far, or equal
+		}
+		dist := make([]float32, len(x)/d)
+		for p := range dist {
+			dist[p] = float32(math.Inf(1))
+		}
+		want := []int{17}
+		for len(want) < 700 {
+			z := want[len(want)-1]
+			vec.Nearer(dist, x, x[z*d:(z+1)*d])
+			far := 0
+			for p := range dist {
+				if dist[p] > dist[far] {
+					far = p
+				}
+			}
+			if dist[far] == 0 {
+				break
+			}
+			want = append(want, far)
+		}
+		got, err := KCentre(t.Context(), x, d, 700, []int{17}, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
 }

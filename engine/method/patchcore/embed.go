@@ -1,6 +1,8 @@
 package patchcore
 
 import (
+	"slices"
+
 	"f2pad/engine/method"
 	"f2pad/engine/method/internal/axis"
 	"f2pad/engine/nd"
@@ -94,48 +96,155 @@ func (v *view) embed(f []*tensor.Dense, at []place, q []float32) {
 	}
 }
 
-// read fills the layer's part of raw, stride values per place.
+// together is how many channels a location's sums are taken of at once: their numbers lie side by side.
+const together = 8
+
+// read fills the layer's part of raw, stride values per place. Every value is a sum along the rows of sums along columns; those
+// are shared by the places below one another.
 func (l *layer) read(f []float32, at []place, raw []float32, stride int) {
-	k := l.first
-	for c := range l.c {
-		for _, rows := range l.rows {
-			for _, cols := range l.cols {
-				for p, to := range at {
-					ty, tx := rows[to.i], cols[to.j]
-					plane := f[(to.n*l.c+c)*l.h*l.w:]
-					var sum float32
-					for a, wy := range ty.W {
-						var line float32
-						for b, x := range plane[(ty.Lo+a)*l.w+tx.Lo:][:len(tx.W)] {
-							line += tx.W[b] * x
-						}
-						sum += wy * line
+	for len(at) > 0 {
+		box, n := l.around(at)
+		l.readBox(f, at[:n], box, raw, stride)
+		at, raw = at[n:], raw[n*stride:]
+	}
+}
+
+// box is where sums along columns are taken: in an image, below one another and side by side.
+type box struct{ n, top, bottom, left, right int }
+
+// around is the box of the first places, and how many those are: all of an image that leave little of it unused, at least one.
+func (l *layer) around(at []place) (box, int) {
+	b := box{at[0].n, at[0].i, at[0].i + 1, at[0].j, at[0].j + 1}
+	n := 1
+	for ; n < len(at) && at[n].n == b.n; n++ {
+		p := at[n]
+		c := box{b.n, min(b.top, p.i), max(b.bottom, p.i+1), min(b.left, p.j), max(b.right, p.j+1)}
+		if p.i != at[n-1].i && (c.bottom-c.top)*(c.right-c.left) > 4*(n+c.right-c.left) {
+			break
+		}
+		b = c
+	}
+	return b, n
+}
+
+func (l *layer) readBox(f []float32, at []place, b box, raw []float32, stride int) {
+	width := b.right - b.left
+	values := len(l.rows) * len(l.cols) // of a channel
+	var lines [][together]float32
+	for r, rows := range l.rows {
+		top, bottom := l.h, 0
+		for _, t := range rows[b.top:b.bottom] {
+			if len(t.W) > 0 {
+				top, bottom = min(top, t.Lo), max(bottom, t.Lo+len(t.W))
+			}
+		}
+		lines = slices.Grow(lines[:0], max(bottom-top, 0)*width)[:max(bottom-top, 0)*width]
+		for s, cols := range l.cols {
+			for c := 0; c < l.c; c += together {
+				channels := min(together, l.c-c)
+				for k := range channels {
+					plane := f[(b.n*l.c+c+k)*l.h*l.w:][:l.h*l.w]
+					for y := top; y < bottom; y++ {
+						along(lines[(y-top)*width:][:width], k, plane[y*l.w:][:l.w], cols[b.left:b.right])
 					}
-					raw[p*stride+k] = sum
 				}
-				k++
+				k := l.first + c*values + r*len(l.cols) + s
+				for p, to := range at {
+					var sum [together]float32
+					t := rows[to.i]
+					for a, w := range t.W {
+						line := &lines[(t.Lo-top+a)*width+to.j-b.left]
+						sum[0] += w * line[0]
+						sum[1] += w * line[1]
+						sum[2] += w * line[2]
+						sum[3] += w * line[3]
+						sum[4] += w * line[4]
+						sum[5] += w * line[5]
+						sum[6] += w * line[6]
+						sum[7] += w * line[7]
+					}
+					for i, v := range sum[:channels] {
+						raw[p*stride+k+i*values] = v
+					}
+				}
 			}
 		}
 	}
 }
 
-// spread is the adjoint of read for channel c: it adds to the gradient df, place after place.
+// along sets number k of every element to the sum of its taps of a row.
+func along(sums [][together]float32, k int, row []float32, cols axis.Map) {
+	for j := range sums {
+		t := &cols[j]
+		x := row[t.Lo:]
+		var line float32
+		switch w := t.W; len(w) {
+		case 1:
+			line += w[0] * x[0]
+		case 3:
+			x := x[:3]
+			line += w[0] * x[0]
+			line += w[1] * x[1]
+			line += w[2] * x[2]
+		case 4:
+			x := x[:4]
+			line += w[0] * x[0]
+			line += w[1] * x[1]
+			line += w[2] * x[2]
+			line += w[3] * x[3]
+		default:
+			for i, w := range w {
+				line += w * x[i]
+			}
+		}
+		sums[j][k] = line
+	}
+}
+
+// spread is the adjoint of read for the channels from c on, together of them at most: it adds to the gradient df, place after
+// place.
 func (l *layer) spread(df []float32, c int, at []place, raw []float32, stride int) {
-	k := l.first + c*len(l.rows)*len(l.cols)
+	values := len(l.rows) * len(l.cols) // of a channel
+	channels, cells := min(together, l.c-c), l.h*l.w
 	for p, to := range at {
-		plane := df[(to.n*l.c+c)*l.h*l.w:]
-		g := raw[p*stride+k:]
+		g := raw[p*stride+l.first+c*values:][:channels*values]
+		planes := df[(to.n*l.c+c)*cells:][:channels*cells]
 		for r, rows := range l.rows {
-			ty := rows[to.i]
 			for s, cols := range l.cols {
-				tx := cols[to.j]
-				for a, wy := range ty.W {
-					gy := g[r*len(l.cols)+s] * wy
-					line := plane[(ty.Lo+a)*l.w+tx.Lo:][:len(tx.W)]
-					for b, wx := range tx.W {
-						line[b] += gy * wx
-					}
+				for i := range channels {
+					back(planes[i*cells:(i+1)*cells], l.w, rows[to.i], cols[to.j], g[i*values+r*len(l.cols)+s])
 				}
+			}
+		}
+	}
+}
+
+// back adds the products of g and of taps along both axes to a plane of rows of w values.
+func back(plane []float32, w int, ty, tx axis.Taps, g float32) {
+	lines := plane[ty.Lo*w+tx.Lo:]
+	switch x := tx.W; len(x) {
+	case 3:
+		x0, x1, x2 := x[0], x[1], x[2]
+		for a, wy := range ty.W {
+			gy, line := g*wy, (*[3]float32)(lines[a*w:])
+			line[0] += gy * x0
+			line[1] += gy * x1
+			line[2] += gy * x2
+		}
+	case 4:
+		x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
+		for a, wy := range ty.W {
+			gy, line := g*wy, (*[4]float32)(lines[a*w:])
+			line[0] += gy * x0
+			line[1] += gy * x1
+			line[2] += gy * x2
+			line[3] += gy * x3
+		}
+	default:
+		for a, wy := range ty.W {
+			gy, line := g*wy, lines[a*w:][:len(x)]
+			for b, wx := range x {
+				line[b] += gy * wx
 			}
 		}
 	}

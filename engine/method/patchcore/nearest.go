@@ -7,13 +7,14 @@ import (
 
 	"f2pad/engine/internal/gemm"
 	"f2pad/engine/internal/par"
+	"f2pad/engine/internal/sieve"
 	"f2pad/engine/internal/vec"
 )
 
 // bank holds vectors and finds, for any query, the nearest of them in Euclidean distance, exactly.
 //
-// The vectors are there twice, as rows and packed: the rows serve the exact distances and the gradients, and would be
-// gathered from the panels at one cache line per number.
+// The vectors are there twice, as rows and packed, as bytes in a sieve or as they are: the rows serve the exact distances and
+// the gradients, and would be gathered from the panels at one cache line per number.
 type bank struct {
 	d       int
 	rows    []float32    // [M,D]
@@ -21,15 +22,24 @@ type bank struct {
 	panels  []float32    // [D+1,M], packed: below each member its |b|^2
 	members int
 	maxNorm float64
+
+	sieve *sieve.Sieve // in place of panels, nil where it does not pay
 }
 
 // blockRows members at a time meet a block of queries: their products stay in a core's cache. It is a multiple of every
 // kernel's panel.
 const blockRows = 384
 
-func newBank(rows []float32, d int) *bank { return newBankFor(gemm.Best(), rows, d) }
+func newBank(rows []float32, d int) *bank {
+	if k := sieve.Fast(); k != nil {
+		if b := newSieved(k, rows, d); b != nil && b.pays() {
+			return b
+		}
+	}
+	return newFlat(gemm.Best(), rows, d)
+}
 
-func newBankFor(isa *gemm.ISA, rows []float32, d int) *bank {
+func newFlat(isa *gemm.ISA, rows []float32, d int) *bank {
 	b := &bank{d: d, rows: rows, kernel: &isa.Wide, members: len(rows) / d}
 	b.panels = make([]float32, b.kernel.SizeB(d+1, b.members))
 	norms := make([]float64, (b.members+blockRows-1)/blockRows)
@@ -60,7 +70,11 @@ func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []
 	cores := runtime.GOMAXPROCS(0)
 	rounds := (len(winner) + queries*cores - 1) / (queries * cores) // as many parts as keep all cores busy to the end
 	grain := (len(winner) + rounds*cores - 1) / max(rounds*cores, 1)
-	par.Range(len(winner), (grain+b.kernel.Rows-1)/b.kernel.Rows*b.kernel.Rows, func(lo, hi int) {
+	at := sieve.Rows
+	if b.sieve == nil {
+		at = b.kernel.Rows
+	}
+	par.Range(len(winner), (grain+at-1)/at*at, func(lo, hi int) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -81,6 +95,14 @@ func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []
 // Supports implements method.Bank.
 func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, error) {
 	near := make([][]int32, len(q)/b.d)
+	if b.sieve != nil {
+		par.Range(len(near), sieve.Rows, func(lo, hi int) {
+			if ctx.Err() == nil {
+				b.supportsSieved(q[lo*b.d:hi*b.d], k, near[lo:hi])
+			}
+		})
+		return near, ctx.Err()
+	}
 	par.For(len(near), func(n int) {
 		if ctx.Err() == nil {
 			near[n] = b.supports(q[n*b.d:(n+1)*b.d], k)
@@ -94,13 +116,22 @@ func (b *bank) Close() error { return nil }
 
 // nearest finds, for each query of q [n,D], the index of its nearest member (the lowest of equals) and the squared
 // distance, into winner and dist [n].
+func (b *bank) nearest(q []float32, winner []int32, dist []float64) {
+	if b.sieve != nil {
+		b.nearestSieved(q, winner, dist)
+		return
+	}
+	b.nearestFlat(q, winner, dist)
+}
+
+// nearestFlat is nearest without a sieve.
 //
 // The products (-2q, 1)(b, |b|^2) find where the minimum can be. Rounding makes them wrong by at most
 // u(D+3)(|q|^2+|b|^2), u = 2^-24: doubling is exact; the sum of D terms, whose magnitudes add up to no more than
 // |q|^2+|b|^2, by D u of that, if products are rounded, too, and by less if multiply-adds are fused; |b|^2 and the last
 // addition by 3u. Every member within twice that of the least value is measured directly in float64, so the answer does
 // not depend on how the products were rounded.
-func (b *bank) nearest(q []float32, winner []int32, dist []float64) {
+func (b *bank) nearestFlat(q []float32, winner []int32, dist []float64) {
 	n, depth := len(winner), b.d+1
 	low, slack := make([]float32, n), make([]float32, n)
 	terms := make([]float32, 0, n*depth)
@@ -171,24 +202,37 @@ const candidates = 128 // for a query
 
 // supports returns the indices of the k members nearest to q, nearest first, the lowest of equals first.
 func (b *bank) supports(q []float32, k int) []int32 {
-	k = min(k, b.size())
-	index, dist := make([]int32, 0, k+1), make([]float64, 0, k+1)
+	n := newNearest(min(k, b.size()))
 	for j := range b.size() {
-		d := distance(q, b.row(j))
-		at := len(index)
-		for at > 0 && d < dist[at-1] {
-			at--
-		}
-		if at == k {
-			continue
-		}
-		index, dist = append(index, 0), append(dist, 0)
-		copy(index[at+1:], index[at:])
-		copy(dist[at+1:], dist[at:])
-		index[at], dist[at] = int32(j), d
-		index, dist = index[:min(len(index), k)], dist[:min(len(dist), k)]
+		n.add(int32(j), distance(q, b.row(j)))
 	}
-	return index
+	return n.index
+}
+
+// nearestK are the k members nearest so far, nearest first, of equals the one first added.
+type nearestK struct {
+	k     int
+	index []int32
+	dist  []float64
+}
+
+func newNearest(k int) *nearestK {
+	return &nearestK{k, make([]int32, 0, k+1), make([]float64, 0, k+1)}
+}
+
+func (n *nearestK) add(j int32, d float64) {
+	at := len(n.index)
+	for at > 0 && d < n.dist[at-1] {
+		at--
+	}
+	if at == n.k {
+		return
+	}
+	n.index, n.dist = append(n.index, 0), append(n.dist, 0)
+	copy(n.index[at+1:], n.index[at:])
+	copy(n.dist[at+1:], n.dist[at:])
+	n.index[at], n.dist[at] = j, d
+	n.index, n.dist = n.index[:min(len(n.index), n.k)], n.dist[:min(len(n.dist), n.k)]
 }
 
 func dot(a, b []float32) float64 {
@@ -199,21 +243,5 @@ func dot(a, b []float32) float64 {
 	return sum
 }
 
-// distance is the squared Euclidean distance. Four sums do not wait for one another.
-func distance(a, b []float32) float64 {
-	var s0, s1, s2, s3 float64
-	for len(a) >= 4 && len(b) >= 4 {
-		d0, d1 := float64(a[0])-float64(b[0]), float64(a[1])-float64(b[1])
-		d2, d3 := float64(a[2])-float64(b[2]), float64(a[3])-float64(b[3])
-		s0 += float64(d0 * d0)
-		s1 += float64(d1 * d1)
-		s2 += float64(d2 * d2)
-		s3 += float64(d3 * d3)
-		a, b = a[4:], b[4:]
-	}
-	for i, x := range a {
-		d := float64(x) - float64(b[i])
-		s0 += float64(d * d)
-	}
-	return (s0 + s1) + (s2 + s3)
-}
+// distance is the squared Euclidean distance.
+func distance(a, b []float32) float64 { return vec.Distance(a, b) }

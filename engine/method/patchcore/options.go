@@ -57,7 +57,8 @@ var profiles = []string{"f2pad", "paper", "anomalib"}
 // ProfileOptions returns the options of a profile:
 //   - "f2pad" (also ""), this project's own: averaged 3x3, distances not squared, image score re-weighted with b = 9, 10 %
 //     and at most 4,000 of at most 100,000 patches, chosen on 128 random projections where D is larger. With D = 48 on
-//     two cores the choice takes 5 to 10 s and the search 0.25 s for an image of 64x64 cells (0.7 s with 10,000 members);
+//     two cores the choice takes 3 to 7 s and the search for an image of 64x64 cells 0.01 s where the processor multiplies
+//     bytes, 0.05 s where not (0.02 and 0.1 s with 10,000 members);
 //   - "paper" (amazon-science/patchcore-inspection): unfolded 3x3 pooled to 1024, squared distances, the largest one as
 //     the image score, 10 % of all patches chosen on 128 random projections, started from 10 points;
 //   - "anomalib": averaged 3x3, distances, image score re-weighted with b = 9, 10 % of all patches chosen on a sparse

@@ -71,7 +71,7 @@ type gradients struct {
 	unit []float32 // [len(at),D]
 }
 
-// Score implements method.Method. The cost is M*D multiplications per wanted location, and as many per image score.
+// Score implements method.Method. The cost is M*D multiplications, of bytes or float32, per wanted location and per image score.
 func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
 	g, err := r.Check(f, m.embed.widths)
 	if err != nil {
@@ -146,7 +146,7 @@ func (m *Model) scaleToUnit(diff []float32, squared []float64) {
 // vectors embeds the locations at of a batch.
 func (v *view) vectors(f []*tensor.Dense, at []int) []float32 {
 	q := make([]float32, len(at)*v.dim)
-	par.Range(len(at), queries, func(lo, hi int) {
+	par.Range(len(at), max(embedRows*v.grid.W, 1), func(lo, hi int) {
 		places := make([]place, hi-lo)
 		for p, i := range at[lo:hi] {
 			places[p] = v.place(i)
@@ -155,6 +155,9 @@ func (v *view) vectors(f []*tensor.Dense, at []int) []float32 {
 	})
 	return q
 }
+
+// embedRows of the grid are embedded at a time: rows share what they have in common.
+const embedRows = 4
 
 func (m *Model) score(squared float64) float64 {
 	if m.opts.Squared {
@@ -282,6 +285,6 @@ func (v *view) pullBack(dq []float32, at []int, df []*tensor.Dense) {
 	}
 	for l := range v.layers {
 		la := &v.layers[l]
-		par.For(la.c, func(c int) { la.spread(nd.Data(df[l]), c, places, raw, v.raw) })
+		par.Range(la.c, together, func(c, _ int) { la.spread(nd.Data(df[l]), c, places, raw, v.raw) })
 	}
 }

@@ -30,7 +30,7 @@ func (m *Model) Save(w *artifact.Writer) error {
 	return w.Float32("method/bank", m.bank.rows, m.bank.size(), m.bank.d)
 }
 
-// Load reads what Save wrote and packs the bank for the search, which takes as much memory again. Errors name the section
+// Load reads what Save wrote and packs the bank for the search, which takes up to as much memory again. Errors name the section
 // that is wrong.
 func Load(f *artifact.File) (*Model, error) {
 	var info stored

@@ -1,4 +1,4 @@
-// Command avo generates the assembly of packages gemm, peak and vec. It is a module of its own: nothing that the
+// Command avo generates the assembly of packages gemm, peak, sieve and vec. It is a module of its own: nothing that the
 // program is built of depends on github.com/mmcloughlin/avo. "make asm" runs it, once per package:
 //
 //	go run . -package gemm -out ../x_amd64.s -stubs ../x_amd64.go -pkg gemm
@@ -14,10 +14,10 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-var generators = map[string]func(){"gemm": generateGemm, "peak": generatePeak, "vec": generateVec}
+var generators = map[string]func(){"gemm": generateGemm, "peak": generatePeak, "sieve": generateSieve, "vec": generateVec}
 
 func main() {
-	name := flag.String("package", "", "what to generate: gemm, peak or vec")
+	name := flag.String("package", "", "what to generate: gemm, peak, sieve or vec")
 	flag.Parse()
 	generate, ok := generators[*name]
 	if !ok {

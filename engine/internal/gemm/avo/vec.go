@@ -73,6 +73,7 @@ func generateVec() {
 	lower()
 	lowerTransposed()
 	nearer()
+	distance()
 	copyRows()
 	unzipRows()
 	zipRows()

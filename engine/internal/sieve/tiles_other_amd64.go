@@ -1,0 +1,5 @@
+//go:build !linux
+
+package sieve
+
+func tilesAllowed() bool { return false }
