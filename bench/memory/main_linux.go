@@ -111,7 +111,7 @@ func ceilings(program, dir string, out io.Writer) error {
 		for _, method := range []string{"padim", "patchcore"} {
 			name := fmt.Sprintf("%s-%s-%s", c.network, method, c.size)
 			model := filepath.Join(dir, name)
-			if _, err := peak(program, "fit", "--images", learn, "--method", method, "--backbone", c.network, "--size", c.size, "--paintings", "4", "--out", model); err != nil {
+			if _, err := peak(program, "fit", "--images", learn, "--method", method, "--backbone", c.network, "--size", c.size, "--out", model); err != nil {
 				if strings.Contains(err.Error(), "make backbones") {
 					fmt.Fprintf(out, "SKIPPED: %s has not been fetched\n", c.network)
 					break
