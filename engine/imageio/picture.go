@@ -61,6 +61,9 @@ func (im *Image) Dim(in []bool) {
 	}
 }
 
+// HeatLimit times a map's pixel threshold is the hottest colour, wherever maps are shown: all images share a map's scale.
+const HeatLimit = 3
+
 // overlayOpacity is how much of the image the largest values hide.
 const overlayOpacity = 0.65
 

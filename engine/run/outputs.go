@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"errors"
@@ -34,7 +34,7 @@ func (o *outputs) prepare() error {
 		name   string
 	}{{o.maps, "maps"}, {o.masks, "masks"}, {o.overlays, "overlays"}} {
 		if f.wanted {
-			if err := writableFolder(filepath.Join(o.dir, f.name)); err != nil {
+			if err := artifact.WritableFolder(filepath.Join(o.dir, f.name)); err != nil {
 				return err
 			}
 		}
@@ -43,9 +43,9 @@ func (o *outputs) prepare() error {
 }
 
 // write writes an image's files, each atomically, and returns its line. On an error it leaves none of them.
-func (o *outputs) write(r *engine.Result) (scored, error) {
-	line := scored{
-		imageName: nameImage(r.Item.Path), fingerprint: fingerprintOf(r.File),
+func (o *outputs) write(r *engine.Result) (Line, error) {
+	line := Line{
+		Name: nameOf(r.Item.Path), Content: contentOf(r.File),
 		ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refined: r.Refined, Device: r.Device,
 		Seconds: r.Seconds[refine.Base],
 	}
@@ -92,7 +92,7 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 	file(line.Mask, func(path string) error { return imageio.WriteMarks(path, marked, h, w) })
 	file(line.Overlay, func(path string) error {
 		r.Image.Dim(r.Inspected)
-		over := imageio.OverlayMarks(r.Image, m, marked, heatLimit*threshold)
+		over := imageio.OverlayMarks(r.Image, m, marked, imageio.HeatLimit*threshold)
 		if o.labels {
 			imageio.Label(over, verdict(r))
 		}
@@ -102,7 +102,7 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 		for _, path := range written[:len(written)-1] {
 			os.Remove(path)
 		}
-		err = outputError{r.Item.Path, wordy(err)}
+		err = outputError{r.Item.Path, artifact.Worded(err)}
 	}
 	return line, err
 }

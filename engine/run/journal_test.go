@@ -1,22 +1,23 @@
-package main
+package run
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"f2pad/cmd/f2pad/lock"
 	"f2pad/engine"
 	"f2pad/engine/dataset"
+	"f2pad/engine/run/lock"
 
 	"github.com/stretchr/testify/require"
 )
 
 // wanted is a run that asks for masks.
-var wanted = runInfo{Version: "v1", Model: "abc", Refine: "f2pad", Masks: true}
+var wanted = Info{Version: "v1", Model: "abc", Refine: "f2pad", Masks: true}
 
 // folder is a test's run: its inputs below in, its results in out.
 type folder struct {
@@ -71,7 +72,7 @@ func (f *folder) work(inputs []string, end int) (kept []string) {
 			continue
 		}
 		if f.broken[name] {
-			require.NoError(f.t, j.add(unscored{nameImage(f.path(name)), "broken"}))
+			require.NoError(f.t, j.add(unscored{nameOf(f.path(name)), "broken"}))
 			continue
 		}
 		f.score(j, name)
@@ -94,8 +95,8 @@ func (f *folder) score(j *journal, name string) {
 	require.NoError(f.t, os.WriteFile(filepath.Join(f.out, mask), data, 0o666))
 	p, err := engine.TakeFingerprint(f.path(name))
 	require.NoError(f.t, err)
-	require.NoError(f.t, j.add(scored{
-		imageName: nameImage(f.path(name)), fingerprint: fingerprintOf(p), Anomalous: name == "d.png", Mask: &mask,
+	require.NoError(f.t, j.add(Line{
+		Name: nameOf(f.path(name)), Content: contentOf(p), Anomalous: name == "d.png", Mask: &mask,
 	}))
 }
 
@@ -104,6 +105,22 @@ func content(t *testing.T, dir, name string) string {
 	data, err := os.ReadFile(filepath.Join(dir, name))
 	require.NoError(t, err)
 	return string(data)
+}
+
+// filesBelow reads all files below dir.
+func filesBelow(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(dir, path)
+		all[filepath.ToSlash(rel)] = string(b)
+		return err
+	}))
+	return all
 }
 
 // state is all files of the results.
@@ -123,12 +140,12 @@ func TestRunEndedAnywhereGoesOnToTheSameResults(t *testing.T) {
 		for _, cut := range []int{0, 1, 9} { // bytes that the dying process did not write any more
 			f := newFolder(t)
 			f.work(names, end)
-			require.NoFileExists(t, filepath.Join(f.out, resultsFile))
+			require.NoFileExists(t, filepath.Join(f.out, ResultsFile))
 			whole := 0
 			if end > 0 {
-				part := content(t, f.out, partFile)
+				part := content(t, f.out, PartFile)
 				part = part[:len(part)-cut]
-				require.NoError(t, os.WriteFile(filepath.Join(f.out, partFile), []byte(part), 0o666))
+				require.NoError(t, os.WriteFile(filepath.Join(f.out, PartFile), []byte(part), 0o666))
 				whole = strings.Count(part, "\n")
 			}
 			if whole >= 2 {
@@ -145,10 +162,10 @@ func TestCompleteRunIsLeftAlone(t *testing.T) {
 	f := newFolder(t)
 	f.broken = nil
 	f.work(names, 4)
-	before, err := os.Stat(filepath.Join(f.out, resultsFile))
+	before, err := os.Stat(filepath.Join(f.out, ResultsFile))
 	require.NoError(t, err)
 	require.Equal(t, names, f.work(names, 4))
-	after, err := os.Stat(filepath.Join(f.out, resultsFile))
+	after, err := os.Stat(filepath.Join(f.out, ResultsFile))
 	require.NoError(t, err)
 	require.True(t, os.SameFile(before, after))
 	require.Equal(t, before.ModTime(), after.ModTime())
@@ -269,9 +286,9 @@ func TestGarbageIsCutOffAndToldOf(t *testing.T) {
 			f := newFolder(t)
 			f.broken = nil
 			f.work(names, ended)
-			file := partFile
+			file := PartFile
 			if ended == 4 {
-				file = resultsFile
+				file = ResultsFile
 			}
 			good := content(t, f.out, file)
 			require.NoError(t, os.WriteFile(filepath.Join(f.out, file), []byte(good+garbage), 0o666))
@@ -291,7 +308,8 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		other := wanted
 		other.Refine = "residual"
 		_, err := openJournal(f.out, other, false, nil)
-		require.ErrorContains(t, err, "(refine was f2pad, is residual): choose another --out")
+		require.ErrorIs(t, err, ErrOther)
+		require.ErrorContains(t, err, "(refine was f2pad, is residual)")
 
 		before := f.state()
 		j, err := f.open()
@@ -309,7 +327,7 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		require.ErrorContains(t, j.others(map[uint64]bool{hash("x.png"): true}, false), "which is no longer there")
 		require.NoError(t, j.close())
 
-		require.NoError(t, os.Remove(filepath.Join(f.out, runFile)))
+		require.NoError(t, os.Remove(filepath.Join(f.out, RunFile)))
 		_, err = f.open()
 		require.ErrorContains(t, err, "unknown run")
 	}
@@ -325,10 +343,10 @@ func TestWhatIsKnownOfUnlistedImagesStaysKnown(t *testing.T) {
 	_, ok, err := j.keep(dataset.Item{Path: f.in})
 	require.NoError(t, err)
 	require.False(t, ok)
-	require.NoError(t, j.add(unscored{nameImage(f.in), "permission denied"}))
+	require.NoError(t, j.add(unscored{nameOf(f.in), "permission denied"}))
 	require.NoError(t, j.finish())
 	require.NoError(t, j.close())
-	require.Equal(t, 1, strings.Count(content(t, f.out, resultsFile), "\n"))
+	require.Equal(t, 1, strings.Count(content(t, f.out, ResultsFile), "\n"))
 
 	require.Equal(t, names, f.work(names, 4))
 	f.requireAsNew(names)
@@ -340,12 +358,12 @@ func TestWhatIsKnownDoesNotGrowWithEveryRun(t *testing.T) {
 	f.put("c.png", "it cannot be read")
 	f.broken["c.png"] = true
 	f.work(names, 4)
-	once := content(t, f.out, oldFile)
+	once := content(t, f.out, OldFile)
 	require.Equal(t, 1, strings.Count(once, "\n"), "what c.png was like before")
 	for range 3 {
 		require.Equal(t, []string{"a.png", "d.png"}, f.work(names, 4))
 	}
-	require.Equal(t, once, content(t, f.out, oldFile))
+	require.Equal(t, once, content(t, f.out, OldFile))
 	delete(f.broken, "c.png")
 	require.Equal(t, []string{"a.png", "d.png"}, f.work(names, 4), "it has changed")
 	f.requireAsNew(names[:4])
@@ -356,7 +374,7 @@ func TestResultsWithoutFingerprintsAreUnverified(t *testing.T) {
 	f.broken = nil
 	f.work(names, 4)
 	var old strings.Builder
-	for line := range strings.Lines(content(t, f.out, resultsFile)) {
+	for line := range strings.Lines(content(t, f.out, ResultsFile)) {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &m))
 		for _, field := range []string{"bytes", "modified", "sha256"} {
@@ -364,7 +382,7 @@ func TestResultsWithoutFingerprintsAreUnverified(t *testing.T) {
 		}
 		require.NoError(t, json.NewEncoder(&old).Encode(m))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(f.out, resultsFile), []byte(old.String()), 0o666))
+	require.NoError(t, os.WriteFile(filepath.Join(f.out, ResultsFile), []byte(old.String()), 0o666))
 	require.Empty(t, f.work(names, 4))
 	require.Len(t, f.warned, 1)
 	require.Contains(t, f.warned[0], "4 results of a version that did not record which content was scored: unverified, and scored again")
@@ -386,14 +404,14 @@ func TestPathsThatAreNotUTF8AreRecorded(t *testing.T) {
 	mask := "masks/c~FF.png"
 	require.NoError(t, os.MkdirAll(filepath.Join(f.out, "masks"), 0o777))
 	require.NoError(t, os.WriteFile(filepath.Join(f.out, mask), nil, 0o666))
-	require.NoError(t, j.add(scored{imageName: nameImage(f.path(name)), fingerprint: fingerprintOf(p), Mask: &mask}))
+	require.NoError(t, j.add(Line{Name: nameOf(f.path(name)), Content: contentOf(p), Mask: &mask}))
 	require.NoError(t, j.finish())
 	require.NoError(t, j.close())
 	var l struct {
 		Image  string
 		Base64 []byte `json:"image_base64"`
 	}
-	require.NoError(t, json.Unmarshal([]byte(content(t, f.out, resultsFile)), &l))
+	require.NoError(t, json.Unmarshal([]byte(content(t, f.out, ResultsFile)), &l))
 	require.Equal(t, f.path("c\uFFFD.png"), l.Image)
 	require.Equal(t, f.path(name), string(l.Base64))
 
@@ -425,11 +443,11 @@ func TestForceThrowsOldResultsAway(t *testing.T) {
 		_, ok, err := j.keep(dataset.Item{Path: f.path("x.png"), ID: "x.png"})
 		require.NoError(t, err)
 		require.False(t, ok)
-		require.NoError(t, j.add(scored{imageName: nameImage(f.path("x.png"))}))
+		require.NoError(t, j.add(Line{Name: nameOf(f.path("x.png"))}))
 		require.NoError(t, j.finish())
 		require.NoError(t, j.close())
-		require.Equal(t, 1, strings.Count(content(t, f.out, resultsFile), "\n"))
-		require.Contains(t, content(t, f.out, runFile), `"refine": "residual"`)
+		require.Equal(t, 1, strings.Count(content(t, f.out, ResultsFile), "\n"))
+		require.Contains(t, content(t, f.out, RunFile), `"refine": "residual"`)
 	}
 }
 
@@ -444,7 +462,7 @@ func TestRunsOfOneFolderExcludeEachOther(t *testing.T) {
 	require.NoError(t, j.close())
 	require.NoDirExists(t, f.out, "it was made for nothing")
 	f.work(names, 4)
-	require.NoFileExists(t, filepath.Join(f.out, lockFile))
+	require.NoFileExists(t, filepath.Join(f.out, LockFile))
 }
 
 // What reads the inputs may still be at it when the run is ended.
@@ -465,5 +483,5 @@ func TestEndedRunIsNotTouched(t *testing.T) {
 func TestNoInputsGiveEmptyResults(t *testing.T) {
 	f := newFolder(t)
 	f.work(nil, 0)
-	require.Empty(t, content(t, f.out, resultsFile))
+	require.Empty(t, content(t, f.out, ResultsFile))
 }
