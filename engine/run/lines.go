@@ -140,7 +140,7 @@ func parseLine(line []byte) (finished, bool) {
 	}
 	for _, name := range l.outputs() {
 		folder, _, below := strings.Cut(name, "/")
-		if !below || !filepath.IsLocal(filepath.FromSlash(name)) || !slices.Contains([]string{"maps", "masks", "overlays"}, folder) {
+		if !below || !filepath.IsLocal(filepath.FromSlash(name)) || !slices.Contains([]string{mapFiles.folder, maskFiles.folder, overlayFiles.folder}, folder) {
 			return l, false
 		}
 	}

@@ -5,7 +5,8 @@
 //	event.go     what it tells on its way
 //	inputs.go    what is to be scored, and what is known of that beforehand
 //	turns.go     the order of the inputs, in which lines are written
-//	outputs.go   maps, masks and overlays
+//	writing.go   several images on their way to the disk, while the engine goes on
+//	outputs.go   their maps, masks and overlays
 //	journal.go   the results' files: lines.go (what a line is), manifest.go (run.json), scan.go (what earlier runs left),
 //	             resume.go (what is kept of it), append.go (how lines are added), leftover.go (what is no input any more),
 //	             finish.go (how a run is completed)
@@ -86,20 +87,9 @@ func Run(ctx context.Context, e Engine, o Options, in Inputs) (Summary, error) {
 	if err := s.out.prepare(); err != nil {
 		return s.sum, err
 	}
-	err = s.score(ctx, e, in.Items)
-	if err == nil {
+	if err = s.score(ctx, e, in.Items); err == nil {
 		err = s.journal.finish()
 	}
 	s.sum.Seconds = time.Since(began).Seconds()
 	return s.sum, err
-}
-
-// score scores what is left of the inputs.
-func (s *scoring) score(ctx context.Context, e Engine, inputs iter.Seq2[dataset.Item, error]) error {
-	ctx, cancel := context.WithCancel(ctx) // so that inputs are no longer read when the run has ended
-	defer cancel()
-	if err := e.Score(ctx, s.todo(feed(ctx, inputs)), s.emit); err != nil {
-		return err
-	}
-	return s.end()
 }
