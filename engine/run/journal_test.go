@@ -1,8 +1,13 @@
 package run
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io/fs"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -484,4 +489,144 @@ func TestNoInputsGiveEmptyResults(t *testing.T) {
 	f := newFolder(t)
 	f.work(nil, 0)
 	require.Empty(t, content(t, f.out, ResultsFile))
+}
+
+// TestKilledWithSeveralImagesInHand: however the steps of several images mix, and wherever a run ends, no line is believed that
+// is not true, though images come, go, change and take each other's outputs between runs.
+func TestKilledWithSeveralImagesInHand(t *testing.T) {
+	trials := 100
+	if testing.Short() {
+		trials = 20
+	}
+	pool := []string{"a.bmp", "a.png", "a~2.png", "b.png", "c.bmp", "c.png", "c.tif"}
+	for trial := range trials {
+		r := rand.New(rand.NewPCG(uint64(trial), 14))
+		f := newFolder(t)
+		require.NoError(t, os.RemoveAll(f.in))
+		require.NoError(t, os.Mkdir(f.in, 0o777))
+		var items []dataset.Item
+		for round := range 6 {
+			for _, name := range pool {
+				switch r.IntN(4) {
+				case 0:
+					require.NoError(t, os.RemoveAll(f.path(name)))
+				case 1:
+					f.put(name, fmt.Sprintf("%s, %d", name, r.IntN(3)))
+					at := time.Date(2020, 1, 1, 0, round, 0, 0, time.UTC)
+					require.NoError(t, os.Chtimes(f.path(name), at, at))
+				}
+			}
+			f.put("z.png", "always there")
+			var err error
+			items, err = dataset.Folder(f.in, nil)
+			require.NoError(t, err)
+			steps := r.IntN(5 * len(items))
+			if round == 5 {
+				steps = math.MaxInt
+			}
+			f.mix(r, items, steps)
+			f.requireTrue("trial %d, round %d", trial, round)
+		}
+		got := f.state()
+		fresh := *f
+		fresh.out = t.TempDir()
+		fresh.mix(r, items, math.MaxInt)
+		want := fresh.state()
+		for name := range got { // a kill may leave the mask of an image that has no line and is gone since
+			if _, ok := want[name]; !ok && strings.HasPrefix(name, "masks/") {
+				delete(got, name)
+			}
+		}
+		require.Equal(t, want, got, "trial %d", trial)
+	}
+}
+
+// mix does so many steps of a run in which up to three images are in hand at once, in any order that keeps that of the lines, and
+// ends it as a kill does. With steps left it is completed.
+func (f *folder) mix(r *rand.Rand, items []dataset.Item, steps int) {
+	f.t.Helper()
+	j, err := f.open()
+	require.NoError(f.t, err)
+	defer j.close()
+	type image struct {
+		dataset.Item
+		kept *kept
+		step int // 1: in hand, 2: claimed, 3: its mask is written
+	}
+	var queue []*image // read, without a line
+	mask := func(i *image) string { return "masks/" + dataset.OutputName(i.ID, ".png") }
+	read := 0
+	for ; steps > 0 && (read < len(items) || len(queue) > 0); steps-- {
+		at, inHand, first := r.IntN(len(queue)+1), 0, -1 // the first that is not in hand
+		for n, i := range queue {
+			if i.step > 0 {
+				inHand++
+			} else if i.kept == nil && first < 0 {
+				first = n
+			}
+		}
+		if at == len(queue) {
+			if read == len(items) {
+				continue
+			}
+			k, ok, err := j.keep(items[read])
+			require.NoError(f.t, err)
+			i := &image{Item: items[read]}
+			if ok {
+				i.kept = &k
+			}
+			queue = append(queue, i)
+			read++
+			continue
+		}
+		switch i := queue[at]; {
+		case i.kept != nil:
+			if at == 0 {
+				require.NoError(f.t, j.copy(*i.kept))
+				queue = queue[1:]
+			}
+		case i.step == 0:
+			if at == first && inHand < 3 {
+				i.step++
+			}
+		case i.step == 1:
+			name := mask(i)
+			require.NoError(f.t, j.claim(i.Path, dataset.OutputName(i.ID, ""), claim{Mask: &name}))
+			i.step++
+		case i.step == 2:
+			data, err := os.ReadFile(i.Path)
+			require.NoError(f.t, err)
+			require.NoError(f.t, os.MkdirAll(filepath.Join(f.out, "masks"), 0o777))
+			require.NoError(f.t, os.WriteFile(filepath.Join(f.out, mask(i)), data, 0o666))
+			i.step++
+		case i.step == 3 && at == 0:
+			p, err := engine.TakeFingerprint(i.Path)
+			require.NoError(f.t, err)
+			name := mask(i)
+			require.NoError(f.t, j.add(Line{Name: nameOf(i.Path), Content: contentOf(p), Mask: &name}))
+			queue = queue[1:]
+		}
+	}
+	if steps > 0 {
+		require.NoError(f.t, j.finish())
+	}
+}
+
+// requireTrue fails if a line of the results so far names a mask that is not its image's.
+func (f *folder) requireTrue(msg ...any) {
+	f.t.Helper()
+	for _, name := range []string{ResultsFile, PartFile} {
+		data, err := os.ReadFile(filepath.Join(f.out, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		require.NoError(f.t, err)
+		for text := range strings.Lines(string(data)) {
+			l, ok := parseLine([]byte(text))
+			require.True(f.t, ok, text)
+			mask, err := os.ReadFile(filepath.Join(f.out, l.Mask))
+			require.NoError(f.t, err, msg...)
+			require.Equal(f.t, l.SHA256, fmt.Sprintf("%x", sha256.Sum256(mask)), msg...)
+		}
+	}
 }

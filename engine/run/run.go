@@ -46,6 +46,12 @@ type Options struct {
 	Tell func(Event) error
 }
 
+func (o Options) info(e Engine) Info {
+	i := o.Info
+	i.Refine, i.Executor, i.Device = RefineName(o.Kind), e.Executor(), e.Device()
+	return i
+}
+
 // Summary is what came of a run.
 type Summary struct {
 	Images    int     `json:"images"` // inputs in results.jsonl
@@ -66,8 +72,7 @@ var ErrNoInputs = errors.New("no inputs")
 // with an error.
 func Run(ctx context.Context, e Engine, o Options, in Inputs) (Summary, error) {
 	began := time.Now()
-	info := o.Info
-	info.Refine, info.Executor, info.Device = RefineName(o.Kind), e.Executor(), e.Device()
+	info := o.info(e)
 	s := &scoring{tell: teller(o.Tell), total: in.Survey.Total, sum: Summary{Info: info}}
 	var err error
 	if s.journal, err = openJournal(o.Dir, info, o.Force, s.tell.warn); err != nil {

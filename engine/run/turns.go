@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"sync"
 
 	"f2pad/engine"
@@ -27,7 +28,8 @@ type scoring struct {
 	changed sync.Cond      // there is a turn more, one is ready, or one is free
 	turns   []*turn        // inputs that have been read, until their line is written
 	scored  []*turn        // those of them that the engine has not given back
-	room    budget         // of the results that are not written yet
+	most    budget         // that may be in work; zero until score sets it
+	work    budget         // that is
 	writers sync.WaitGroup // the goroutines that write them
 	ended   bool           // there will be no more results
 	any     bool           // there was an input
@@ -50,6 +52,9 @@ type turn struct {
 // score scores what is left of the inputs, and returns when all that was begun is written.
 func (s *scoring) score(ctx context.Context, e Engine, inputs iter.Seq2[dataset.Item, error]) (err error) {
 	s.changed.L = &s.mu
+	if s.most == (budget{}) {
+		s.most = budget{writersPerCore * runtime.GOMAXPROCS(0), mostWaiting}
+	}
 	ctx, s.cancel = context.WithCancel(ctx) // so that inputs are no longer read when the run has ended
 	defer s.cancel()
 	committed := make(chan struct{})

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"runtime"
 	"strings"
 
 	"f2pad/engine"
@@ -28,7 +27,7 @@ type work struct {
 	fatal  error // ends the run, when the lines before it are written
 }
 
-// budget is how much is in work.
+// budget is how much is in work, or may be.
 type budget struct {
 	images int   // until their lines are written
 	bytes  int64 // until their files are
@@ -39,15 +38,15 @@ type budget struct {
 func (s *scoring) write(t *turn, r *engine.Result) error {
 	w := &work{closed: make(chan struct{}), fault: r.Err}
 	size := s.out.size(r)
-	w.bytes = min(size, mostWaiting)
-	for s.failure == nil && (s.room.images >= writersPerCore*runtime.GOMAXPROCS(0) || s.room.bytes > 0 && s.room.bytes+w.bytes > mostWaiting) {
+	w.bytes = min(size, s.most.bytes)
+	for s.failure == nil && (s.work.images >= s.most.images || s.work.bytes > 0 && s.work.bytes+w.bytes > s.most.bytes) {
 		s.changed.Wait()
 	}
 	if s.failure != nil {
 		return s.failure
 	}
-	s.room.images++
-	s.room.bytes += w.bytes
+	s.work.images++
+	s.work.bytes += w.bytes
 	t.work = w
 	if r.Err != nil {
 		s.settle(w)
@@ -79,7 +78,7 @@ func (s *scoring) write(t *turn, r *engine.Result) error {
 			return nil
 		})
 	})
-	for size > mostWaiting && !w.done && s.failure == nil {
+	for size > s.most.bytes && !w.done && s.failure == nil {
 		s.changed.Wait()
 	}
 	return s.failure
@@ -89,7 +88,7 @@ func (s *scoring) write(t *turn, r *engine.Result) error {
 func (s *scoring) settle(w *work) {
 	w.done = true
 	close(w.closed)
-	s.room.bytes -= w.bytes
+	s.work.bytes -= w.bytes
 	s.changed.Broadcast()
 }
 
@@ -97,7 +96,7 @@ func (s *scoring) settle(w *work) {
 func (s *scoring) free() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.room.images--
+	s.work.images--
 	s.changed.Broadcast()
 }
 
