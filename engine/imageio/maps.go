@@ -153,5 +153,14 @@ func ReadMask(path string, lim Limits) (*tensor.Dense, error) {
 
 // WritePNG writes img as a PNG file, atomically.
 func WritePNG(path string, img image.Image) error {
-	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return png.Encode(out, img) })
+	encode := png.Encode
+	switch img := img.(type) {
+	case *image.Gray:
+		encode = encodePNG
+	case *image.RGBA:
+		if img.Opaque() {
+			encode = encodePNG
+		}
+	}
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return encode(out, img) })
 }
