@@ -7,6 +7,8 @@ import (
 	"image/color"
 	"image/png"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,14 +53,14 @@ func TestPNGsAreThoseOfTheLibrary(t *testing.T) {
 		for i, img := range pngPictures(func() (int, int) { return 1 + r.IntN(70), 1 + r.IntN(50) }) {
 			var want, got bytes.Buffer
 			require.NoError(t, png.Encode(&want, img))
-			require.NoError(t, encodePNG(&got, img))
+			require.NoError(t, usualPNG.encode(&got, img))
 			require.True(t, bytes.Equal(want.Bytes(), got.Bytes()), "picture %d: %v", i, img.Bounds())
 		}
 	}
 	for i, img := range pngPictures(func() (int, int) { return 400, 300 }) { // several chunks
 		var want, got bytes.Buffer
 		require.NoError(t, png.Encode(&want, img))
-		require.NoError(t, encodePNG(&got, img))
+		require.NoError(t, usualPNG.encode(&got, img))
 		require.True(t, bytes.Equal(want.Bytes(), got.Bytes()), "picture %d", i)
 		part := img.(interface {
 			SubImage(image.Rectangle) image.Image
@@ -66,8 +68,26 @@ func TestPNGsAreThoseOfTheLibrary(t *testing.T) {
 		want.Reset()
 		got.Reset()
 		require.NoError(t, png.Encode(&want, part))
-		require.NoError(t, encodePNG(&got, part))
+		require.NoError(t, usualPNG.encode(&got, part))
 		require.True(t, bytes.Equal(want.Bytes(), got.Bytes()), "part of picture %d", i)
+	}
+}
+
+// TestOverlaysAreWrittenWhole: at another level of compression, which the decoder does not see.
+func TestOverlaysAreWrittenWhole(t *testing.T) {
+	for i, img := range pngPictures(func() (int, int) { return 90, 70 }) {
+		img, ok := img.(*image.RGBA)
+		if !ok {
+			continue
+		}
+		path := filepath.Join(t.TempDir(), "a.png")
+		require.NoError(t, WriteOverlay(path, img))
+		f, err := os.Open(path)
+		require.NoError(t, err)
+		defer f.Close()
+		back, err := png.Decode(f)
+		require.NoError(t, err)
+		require.Equal(t, img.Pix, back.(*image.RGBA).Pix, i)
 	}
 }
 
@@ -86,13 +106,13 @@ func (f *full) Write(p []byte) (int, error) {
 func TestPNGEncoderPassesErrorsOn(t *testing.T) {
 	img := pngPictures(func() (int, int) { return 200, 200 })[1]
 	var whole bytes.Buffer
-	require.NoError(t, encodePNG(&whole, img))
+	require.NoError(t, usualPNG.encode(&whole, img))
 	for left := 0; left < whole.Len(); left += 1 + left/2 {
-		require.ErrorIs(t, encodePNG(&full{left}, img), errFull, left)
+		require.ErrorIs(t, usualPNG.encode(&full{left}, img), errFull, left)
 	}
-	require.ErrorIs(t, encodePNG(&full{whole.Len() - 1}, img), errFull)
+	require.ErrorIs(t, usualPNG.encode(&full{whole.Len() - 1}, img), errFull)
 	var again bytes.Buffer
-	require.NoError(t, encodePNG(&again, img))
+	require.NoError(t, usualPNG.encode(&again, img))
 	require.Equal(t, whole.Bytes(), again.Bytes())
 }
 
@@ -101,7 +121,7 @@ func BenchmarkPNG(b *testing.B) {
 	for name, img := range map[string]image.Image{"mask": pictures[14], "colours": pictures[9]} {
 		b.Run(name+"/own", func(b *testing.B) {
 			for b.Loop() {
-				require.NoError(b, encodePNG(&full{1 << 30}, img))
+				require.NoError(b, usualPNG.encode(&full{1 << 30}, img))
 			}
 		})
 		b.Run(name+"/library", func(b *testing.B) {

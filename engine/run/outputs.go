@@ -124,7 +124,7 @@ func (o *outputs) write(r *engine.Result) (Line, error) {
 		if o.labels {
 			imageio.Label(over, verdict(r))
 		}
-		return imageio.WritePNG(path, over)
+		return imageio.WriteOverlay(path, over)
 	})
 	if err != nil {
 		for _, path := range written[:len(written)-1] {
