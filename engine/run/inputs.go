@@ -13,7 +13,8 @@ import (
 
 // Inputs are what a run scores.
 type Inputs struct {
-	// Items are read once, as far ahead as the engine works. One with an error is an input that failed; it needs no ID.
+	// Items are read once, as far ahead as the engine works. Their IDs give outputs of different names (dataset.OutputName), as those
+	// of a dataset.Search do. One with an error is an input that failed; it has a Path only.
 	Items iter.Seq2[dataset.Item, error]
 	// Survey is what is known of them beforehand; the zero value is nothing.
 	Survey Survey

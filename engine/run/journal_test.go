@@ -113,7 +113,7 @@ func content(t *testing.T, dir, name string) string {
 }
 
 // filesBelow reads all files below dir.
-func filesBelow(t *testing.T, dir string) map[string]string {
+func filesBelow(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

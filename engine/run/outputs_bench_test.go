@@ -2,6 +2,7 @@ package run
 
 import (
 	"math"
+	"path/filepath"
 	"testing"
 
 	"f2pad/engine"
@@ -48,6 +49,51 @@ func BenchmarkOutputs(b *testing.B) {
 				})
 				require.NoError(b, err)
 			}
+		})
+	}
+}
+
+// BenchmarkRun scores 40 images of 256 pixels a side with all outputs: with each written before the engine goes on, and beside it.
+func BenchmarkRun(b *testing.B) {
+	m, err := engine.Load(filepath.Join("..", "testdata", "r4", "padim.f2pad"))
+	require.NoError(b, err)
+	e, err := engine.New(m, engine.Options{Maps: []refine.Kind{refine.Base}, Fingerprints: true})
+	require.NoError(b, err)
+	defer e.Close()
+	im, _ := texture(256, 3)
+	path := filepath.Join(b.TempDir(), "a.png")
+	require.NoError(b, imageio.WritePNG(path, im.RGBA()))
+	items := inMemory(40)
+	for i := range items {
+		items[i] = dataset.Item{Path: path, ID: items[i].ID}
+	}
+	var want map[string]string
+	for _, c := range []struct {
+		name string
+		most budget
+	}{{"one after the other", budget{1, 1}}, {"beside", budget{}}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				o := everything(b.TempDir(), nil)
+				o.Kind = refine.Base
+				j, err := openJournal(o.Dir, o.info(e), false, func(string) {})
+				require.NoError(b, err)
+				s := &scoring{tell: teller(nil), journal: j, most: c.most, out: outputs{
+					dir: o.Dir, kind: o.Kind, maps: true, masks: true, overlays: true, claim: j.claim,
+				}}
+				require.NoError(b, s.score(b.Context(), e, feedOf(items).Items))
+				require.NoError(b, j.finish())
+				require.NoError(b, j.close())
+				b.StopTimer()
+				got := filesBelow(b, o.Dir)
+				delete(got, ResultsFile)
+				if want == nil {
+					want = got
+				}
+				require.Equal(b, want, got)
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(len(items))*float64(b.N)/b.Elapsed().Seconds(), "images/s")
 		})
 	}
 }

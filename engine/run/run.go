@@ -37,9 +37,9 @@ type Engine interface {
 
 // Options say what a run does, and where it writes.
 type Options struct {
-	Dir   string // of the results; made if need be
-	Force bool   // throws the results of earlier runs in Dir away
-	Kind  refine.Kind
+	Dir   string      // of the results; made if need be
+	Force bool        // throws the results of earlier runs in Dir away
+	Kind  refine.Kind // the map that is written and shown, one that the engine makes; "": scores alone, without outputs
 	// Info is what decides the results. Refine (that is Kind), Executor and Device (those of the engine) are filled in.
 	Info Info
 	// Tell is told what happens, one event at a time; an error of it ends the run. It must not wait for the run. May be nil.

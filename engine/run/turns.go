@@ -157,6 +157,7 @@ func (s *scoring) emit(r *engine.Result) error {
 		return fmt.Errorf("%s: its result came out of turn, which is a bug in f2pad", r.Item.Path)
 	}
 	t := s.scored[0]
+	s.scored[0] = nil
 	s.scored = s.scored[1:]
 	if t.err != nil {
 		r.Err = t.err
