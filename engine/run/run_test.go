@@ -210,6 +210,24 @@ func TestRunOfMembersGoesOnAsOneOfFiles(t *testing.T) {
 	require.ErrorIs(t, err, ErrOther)
 }
 
+// TestInputsWithErrorsHaveFailed, whatever else is said of them, and whatever an earlier run found.
+func TestInputsWithErrorsHaveFailed(t *testing.T) {
+	items, dir := inMemory(3), t.TempDir()
+	_, err := Run(t.Context(), pretender{}, everything(dir, nil), feedOf(items))
+	require.NoError(t, err)
+	var said told
+	sum, err := Run(t.Context(), pretender{}, everything(dir, said.tell), Inputs{Items: func(yield func(dataset.Item, error) bool) {
+		_ = yield(items[0], nil) && yield(items[1], errors.New("boom")) && yield(items[2], nil)
+	}})
+	require.NoError(t, err)
+	require.Equal(t, 2, sum.Kept)
+	require.Equal(t, []string{items[1].Path}, said.of("failed"))
+	require.Contains(t, content(t, dir, ResultsFile), `"error":"boom"`)
+	again, err := Run(t.Context(), pretender{}, everything(dir, nil), feedOf(items))
+	require.NoError(t, err)
+	require.Equal(t, 3, again.Kept, "what was known stays known")
+}
+
 func TestRunWithoutInputsAndWithoutFingerprints(t *testing.T) {
 	_, err := Run(t.Context(), pretender{}, everything(t.TempDir(), nil), feedOf(nil))
 	require.ErrorIs(t, err, ErrNoInputs)
@@ -287,7 +305,7 @@ func TestWritingOverlapsAndLinesStayInOrder(t *testing.T) {
 	require.NoError(t, s.journal.finish())
 	require.Equal(t, paths(items), said.of("scored"))
 	require.LessOrEqual(t, peak.Load(), int64(most))
-	require.Zero(t, s.work)
+	require.Zero(t, s.inWork)
 }
 
 func TestLargeResultsAreWrittenBeforeTheEngineGoesOn(t *testing.T) {

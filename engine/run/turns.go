@@ -29,7 +29,7 @@ type scoring struct {
 	turns   []*turn        // inputs that have been read, until their line is written
 	scored  []*turn        // those of them that the engine has not given back
 	most    budget         // that may be in work; zero until score sets it
-	work    budget         // that is
+	inWork  budget         // what is
 	writers sync.WaitGroup // the goroutines that write them
 	ended   bool           // there will be no more results
 	any     bool           // there was an input
@@ -113,6 +113,9 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 	return func(yield func(dataset.Item) bool) {
 		began := false
 		for in, more := next(); more; in, more = next() {
+			if in.err != nil {
+				in.item = dataset.Item{Path: in.item.Path} // it has no outputs
+			}
 			k, ok, err := s.journal.keep(in.item)
 			if err == nil && !ok && !began {
 				began = true

@@ -39,14 +39,14 @@ func (s *scoring) write(t *turn, r *engine.Result) error {
 	w := &work{closed: make(chan struct{}), fault: r.Err}
 	size := s.out.size(r)
 	w.bytes = min(size, s.most.bytes)
-	for s.failure == nil && (s.work.images >= s.most.images || s.work.bytes > 0 && s.work.bytes+w.bytes > s.most.bytes) {
+	for s.failure == nil && (s.inWork.images >= s.most.images || s.inWork.bytes > 0 && s.inWork.bytes+w.bytes > s.most.bytes) {
 		s.changed.Wait()
 	}
 	if s.failure != nil {
 		return s.failure
 	}
-	s.work.images++
-	s.work.bytes += w.bytes
+	s.inWork.images++
+	s.inWork.bytes += w.bytes
 	t.work = w
 	if r.Err != nil {
 		s.settle(w)
@@ -88,7 +88,7 @@ func (s *scoring) write(t *turn, r *engine.Result) error {
 func (s *scoring) settle(w *work) {
 	w.done = true
 	close(w.closed)
-	s.work.bytes -= w.bytes
+	s.inWork.bytes -= w.bytes
 	s.changed.Broadcast()
 }
 
@@ -96,7 +96,7 @@ func (s *scoring) settle(w *work) {
 func (s *scoring) free() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.work.images--
+	s.inWork.images--
 	s.changed.Broadcast()
 }
 
