@@ -28,7 +28,9 @@ type known struct {
 // are those of the first inputs; the first input without such a line moves all that follow to OldFile, from where they
 // are copied back when their turn comes.
 //
-// It is safe for one goroutine that finds lines and another one that adds them.
+// It is safe for one goroutine that finds lines (keep), one that adds them (copy, add), and any number that write outputs (claim): a
+// claim stands before any file is touched that an older line may name, and a line is added when its files stand, so in whatever order
+// images in hand are written, no line is ever there that is not true.
 type journal struct {
 	dir  string
 	made bool // dir was made for this run
