@@ -42,6 +42,9 @@ type Options struct {
 	Kind  refine.Kind // the map that is written and shown, one that the engine makes; "": scores alone, without outputs
 	// Info is what decides the results. Refine (that is Kind), Executor and Device (those of the engine) are filled in.
 	Info Info
+	// Waiting is how many bytes of results may wait to be written while the engine goes on; default 128 MiB. A larger result is
+	// written before it does.
+	Waiting int64
 	// Tell is told what happens, one event at a time; an error of it ends the run. It must not wait for the run. May be nil.
 	Tell func(Event) error
 }
@@ -73,7 +76,7 @@ var ErrNoInputs = errors.New("no inputs")
 func Run(ctx context.Context, e Engine, o Options, in Inputs) (Summary, error) {
 	began := time.Now()
 	info := o.info(e)
-	s := &scoring{tell: teller(o.Tell), total: in.Survey.Total, sum: Summary{Info: info}}
+	s := &scoring{tell: teller(o.Tell), total: in.Survey.Total, sum: Summary{Info: info}, most: budget{bytes: o.Waiting}}
 	var err error
 	if s.journal, err = openJournal(o.Dir, info, o.Force, s.tell.warn); err != nil {
 		return s.sum, err

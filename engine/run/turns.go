@@ -28,7 +28,7 @@ type scoring struct {
 	changed sync.Cond      // there is a turn more, one is ready, or one is free
 	turns   []*turn        // inputs that have been read, until their line is written
 	scored  []*turn        // those of them that the engine has not given back
-	most    budget         // that may be in work; zero until score sets it
+	most    budget         // that may be in work; what is 0 is set by score
 	inWork  budget         // what is
 	writers sync.WaitGroup // the goroutines that write them
 	ended   bool           // there will be no more results
@@ -52,8 +52,11 @@ type turn struct {
 // score scores what is left of the inputs, and returns when all that was begun is written.
 func (s *scoring) score(ctx context.Context, e Engine, inputs iter.Seq2[dataset.Item, error]) (err error) {
 	s.changed.L = &s.mu
-	if s.most == (budget{}) {
-		s.most = budget{writersPerCore * runtime.GOMAXPROCS(0), mostWaiting}
+	if s.most.images == 0 {
+		s.most.images = writersPerCore * runtime.GOMAXPROCS(0)
+	}
+	if s.most.bytes == 0 {
+		s.most.bytes = mostWaiting
 	}
 	ctx, s.cancel = context.WithCancel(ctx) // so that inputs are no longer read when the run has ended
 	defer s.cancel()

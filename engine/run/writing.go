@@ -11,9 +11,7 @@ const (
 	// writersPerCore is how many images are being written at once, or wait for their line: more than cores, since writing
 	// waits for the disk, too. They are what a killed run does again beside the batch in hand.
 	writersPerCore = 2
-	// mostWaiting is how many bytes of results may wait to be written while the engine goes on. A larger result is written
-	// before it does.
-	mostWaiting = 1 << 27
+	mostWaiting    = 1 << 27 // Options.Waiting, unless that is given
 )
 
 // work is an image on its way from the engine to its line.
