@@ -315,7 +315,7 @@ func trialBytes(t trial) int64 {
 // no frame where the image is too small to paint on. reserve is asked for the memory.
 func (f *fitter) open(t trial, reserve func(int64) error) (fr *sight.Frame, mask *tensor.Dense, err error) {
 	ask := reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide())
-	im, err := decodeImage(t.item.Path, f.o.Limits, f.white, func(n imageio.Need) error {
+	im, err := decodeImage(t.item, f.o.Limits, f.white, func(n imageio.Need) error {
 		n.Bytes += trialBytes(t) * int64(n.Height) * int64(n.Width)
 		return ask(n)
 	})

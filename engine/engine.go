@@ -262,17 +262,17 @@ func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 // read decodes the image of r and, where that is asked for, says which content it was that it decoded.
 func (e *Engine) read(r *Result, reserve func(imageio.Need) error) (*imageio.Image, error) {
 	if !e.opts.Fingerprints {
-		return decodeImage(r.Item.Path, e.opts.Limits, e.model.Info.WhiteLevel, reserve)
+		return decodeImage(r.Item, e.opts.Limits, e.model.Info.WhiteLevel, reserve)
 	}
 	var err error
-	if r.File, err = TakeFingerprint(r.Item.Path); err != nil {
+	if r.File, err = FingerprintOf(r.Item); err != nil {
 		return nil, err
 	}
-	im, err := decodeImage(r.Item.Path, e.opts.Limits, e.model.Info.WhiteLevel, reserve)
+	im, err := decodeImage(r.Item, e.opts.Limits, e.model.Info.WhiteLevel, reserve)
 	if err != nil {
 		return nil, err
 	}
-	return im, r.File.unchanged(r.Item.Path)
+	return im, r.File.unchanged(r.Item)
 }
 
 // Score streams items through the model in batches and calls emit for each, in their order. An image that fails is

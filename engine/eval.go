@@ -622,7 +622,7 @@ func (ev *evaluation) read(index int, sc scoredCase) (*Case, error) {
 	c := &Case{
 		Item: sc.item, Score: sc.score, ImageThreshold: ev.imageThreshold, Anomalous: sc.anomalous, AP: map[refine.Kind]metric.Value{},
 		Open: func() (*imageio.Image, error) {
-			return decodeImage(sc.item.Path, ev.o.Limits, ev.model.Info.WhiteLevel, nil)
+			return decodeImage(sc.item, ev.o.Limits, ev.model.Info.WhiteLevel, nil)
 		},
 		Maps: map[refine.Kind]*tensor.Dense{}, Thresholds: ev.thresholds, Regions: ev.o.Regions,
 	}

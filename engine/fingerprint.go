@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
-	"f2pad/engine/internal/openfile"
+	"f2pad/engine/dataset"
 )
 
-// Fingerprint tells a file's content apart from what was, or will be, at its path at another time.
+// Fingerprint tells an image's content apart from what was, or will be, at its path at another time.
 type Fingerprint struct {
 	Bytes    int64
 	Modified time.Time
@@ -23,21 +22,31 @@ type Fingerprint struct {
 // ErrChanged means that a file was written to while it was read.
 var ErrChanged = errors.New("the file changed while it was read")
 
-// TakeFingerprint reads the file at path once. Errors read "path: reason".
+// TakeFingerprint is FingerprintOf the file at path.
 func TakeFingerprint(path string) (Fingerprint, error) {
-	p, err := takeFingerprint(path)
+	return FingerprintOf(dataset.Item{Path: path})
+}
+
+// FingerprintOf reads the image's bytes once. Errors read "path: reason".
+func FingerprintOf(it dataset.Item) (Fingerprint, error) {
+	p, err := takeFingerprint(it)
+	return p, reasoned(it.Path, err)
+}
+
+// reasoned words an error of a file as "path: reason".
+func reasoned(path string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		err = pe.Err
 	}
-	if err != nil {
-		return p, fmt.Errorf("%s: %w", path, err)
-	}
-	return p, nil
+	return fmt.Errorf("%s: %w", path, err)
 }
 
-func takeFingerprint(path string) (Fingerprint, error) {
+func takeFingerprint(it dataset.Item) (Fingerprint, error) {
 	var p Fingerprint
-	f, info, err := openfile.Regular(path)
+	f, info, err := it.Open()
 	if err != nil {
 		return p, err
 	}
@@ -57,17 +66,11 @@ func takeFingerprint(path string) (Fingerprint, error) {
 	return p, nil
 }
 
-// unchanged returns an error if the file at path is no longer the one that p was taken of, as far as its size and time tell.
-func (p Fingerprint) unchanged(path string) error {
-	info, err := os.Stat(path)
+// unchanged returns an error if the image is no longer the one that p was taken of, as far as its size and time tell.
+func (p Fingerprint) unchanged(it dataset.Item) error {
+	info, err := it.Stat()
 	if err == nil && (info.Size() != p.Bytes || !info.ModTime().Equal(p.Modified)) {
 		err = ErrChanged
 	}
-	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-		err = pe.Err
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+	return reasoned(it.Path, err)
 }

@@ -21,7 +21,6 @@ import (
 	"f2pad/engine/dataset"
 	"f2pad/engine/device"
 	"f2pad/engine/imageio"
-	"f2pad/engine/internal/openfile"
 	"f2pad/engine/method"
 	"f2pad/engine/method/patchcore"
 	"f2pad/engine/nd"
@@ -342,7 +341,7 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 		if err != nil {
 			return checked{intake: intake{item: it}, err: err}
 		}
-		sum, err := hashFile(it.Path)
+		sum, err := hashItem(it)
 		if err != nil {
 			return checked{intake: intake{item: it}, err: err}
 		}
@@ -383,8 +382,8 @@ func itemsOf(all []intake) []dataset.Item {
 	return items
 }
 
-func hashFile(path string) ([]byte, error) {
-	r, _, err := openfile.Regular(path)
+func hashItem(it dataset.Item) ([]byte, error) {
+	r, _, err := it.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -419,7 +418,7 @@ func split[T any](items []T, share float64, seed uint64) (train, held []T, err e
 
 // load reads an image and makes its frame. reserve is asked for the memory.
 func (f *fitter) load(it dataset.Item, reserve func(int64) error) (fr *sight.Frame, im *imageio.Image, err error) {
-	im, err = decodeImage(it.Path, f.o.Limits, f.white, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
+	im, err = decodeImage(it, f.o.Limits, f.white, reserving(reserve, f.o.Size, f.bb.Multiple(), f.bb.MinSide()))
 	if err != nil {
 		return nil, nil, err
 	}

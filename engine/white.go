@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 
+	"f2pad/engine/dataset"
 	"f2pad/engine/imageio"
 )
 
@@ -35,12 +36,24 @@ func checkWhite(level int) error {
 	return nil
 }
 
-// decodeImage is imageio.DecodeWith with a white level.
-func decodeImage(path string, lim imageio.Limits, white int, reserve func(imageio.Need) error) (*imageio.Image, error) {
-	im, err := imageio.DecodeWith(path, lim, reserve)
+// decodeImage is imageio.DecodeWith of an item with a white level.
+func decodeImage(it dataset.Item, lim imageio.Limits, white int, reserve func(imageio.Need) error) (*imageio.Image, error) {
+	im, err := decodeItem(it, lim, reserve)
 	if err != nil {
 		return nil, err
 	}
 	im.SetWhite(white)
 	return im, nil
+}
+
+func decodeItem(it dataset.Item, lim imageio.Limits, reserve func(imageio.Need) error) (*imageio.Image, error) {
+	if it.Source == nil {
+		return imageio.DecodeWith(it.Path, lim, reserve)
+	}
+	f, _, err := it.Open()
+	if err != nil {
+		return nil, reasoned(it.Path, err)
+	}
+	defer f.Close()
+	return imageio.DecodeFrom(it.Path, f, lim, reserve)
 }

@@ -25,19 +25,13 @@ import (
 	"time"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/run"
 )
 
 const (
 	train, test = 6, 10 // images
 	side        = 48    // pixels
 	perRun      = 6     // kills before a run is let go to its end
-)
-
-// Files of score; see docs/scripting.md.
-const (
-	resultsFile = "results.jsonl"
-	partFile    = "results.jsonl.part"
-	lockFile    = ".f2pad.lock"
 )
 
 // trainedFile is what a fit has learned so far, until it is done.
@@ -202,7 +196,7 @@ func (t *torture) torment(v *victim) error {
 		if err := equal(v.want, have); err != nil {
 			return fmt.Errorf("killed %d times, run %d: %w", killed, runs, err)
 		}
-		if _, err := os.Stat(filepath.Join(out, lockFile)); err == nil {
+		if _, err := os.Stat(filepath.Join(out, run.LockFile)); err == nil {
 			return fmt.Errorf("run %d is done and left its lock", runs)
 		}
 		if err := os.RemoveAll(out); err != nil {
@@ -262,7 +256,7 @@ func reveal(hidden map[string]string) error {
 func written(dir string) (map[string]string, error) {
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || artifact.IsTemp(d.Name()) || d.Name() == lockFile {
+		if err != nil || d.IsDir() || artifact.IsTemp(d.Name()) || d.Name() == run.LockFile {
 			return err
 		}
 		data, err := os.ReadFile(path)
@@ -274,7 +268,7 @@ func written(dir string) (map[string]string, error) {
 			return err
 		}
 		name = filepath.ToSlash(name)
-		if name == resultsFile {
+		if name == run.ResultsFile {
 			if data, err = timeless(data); err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
@@ -339,7 +333,7 @@ func wholeOrNothing(out string, want map[string]string) error {
 
 // truth says that each whole line of score is that of an uninterrupted run, and so is each file that it names.
 func truth(out string, want map[string]string) error {
-	for _, name := range []string{resultsFile, partFile} {
+	for _, name := range []string{run.ResultsFile, run.PartFile} {
 		data, err := os.ReadFile(filepath.Join(out, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -353,7 +347,7 @@ func truth(out string, want map[string]string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		for line := range strings.Lines(string(lines)) {
-			if !strings.Contains(want[resultsFile], line) {
+			if !strings.Contains(want[run.ResultsFile], line) {
 				return fmt.Errorf("%s: %s is no line of an uninterrupted run", name, strings.TrimSpace(line))
 			}
 			var l map[string]any
@@ -380,7 +374,7 @@ func remains(out string) (locks, temps int) {
 	filepath.WalkDir(out, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil || d.IsDir():
-		case d.Name() == lockFile:
+		case d.Name() == run.LockFile:
 			locks++
 		case artifact.IsTemp(d.Name()):
 			temps++

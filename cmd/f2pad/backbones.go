@@ -157,7 +157,7 @@ elsewhere. Weights other than the catalogue's are refused by their hash. To use 
 				return err
 			}
 			if _, err := os.Stat(args[1]); err == nil { // a mistyped one makes no folder
-				if err := writableFolder(folder); err != nil {
+				if err := artifact.WritableFolder(folder); err != nil {
 					return err
 				}
 			}

@@ -251,27 +251,12 @@ func writable(path string) error {
 		return fmt.Errorf("%s is not a regular file", path)
 	}
 	if dir := filepath.Dir(path); err != nil && !errors.Is(err, fs.ErrNotExist) && isDir(dir) {
-		return wordy(err)
+		return artifact.Worded(err)
 	}
-	return writableFolder(filepath.Dir(path))
+	return artifact.WritableFolder(filepath.Dir(path))
 }
 
 func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
-}
-
-// writableFolder makes a folder and checks that a file can be made in it.
-func writableFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return wordy(err)
-	}
-	f, err := artifact.CreateTemp(dir)
-	if err != nil {
-		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return fmt.Errorf("%s: nothing can be written here: %w", dir, err)
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

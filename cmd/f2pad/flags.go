@@ -13,6 +13,7 @@ import (
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
 	"f2pad/engine/roi"
+	"f2pad/engine/run"
 
 	"github.com/spf13/pflag"
 )
@@ -255,13 +256,6 @@ func kindOf(name string) refine.Kind {
 	return refine.Kind(name)
 }
 
-func nameOf(kind refine.Kind) string {
-	if kind == refine.Base || kind == "" {
-		return "none"
-	}
-	return string(kind)
-}
-
 // kinds is the flag --refine of eval: a comma-separated list. Reports show the maps in the engine's order.
 type kinds struct{ value *[]refine.Kind }
 
@@ -283,7 +277,7 @@ func (k kinds) String() string {
 	}
 	var names []string
 	for _, kind := range *k.value {
-		names = append(names, nameOf(kind))
+		names = append(names, run.RefineName(kind))
 	}
 	return strings.Join(names, ",")
 }

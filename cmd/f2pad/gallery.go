@@ -20,8 +20,6 @@ const (
 	perReason   = 4   // images of a category that a report shows for each reason
 	onSheet     = 2   // images of all categories that a sheet shows for each reason
 	pictureSide = 360 // pixels
-	// heatLimit times the model's pixel threshold is the hottest colour: all images share a map's scale.
-	heatLimit = 3
 )
 
 // gallery makes the pictures of a report. It keeps small encoded ones of every defective image with ground truth, and of those
@@ -72,7 +70,7 @@ func (g *gallery) add(c *engine.Case) error {
 		if !ok {
 			continue
 		}
-		heat := imageio.FromImage(imageio.Overlay(img, m, math.Inf(1), heatLimit*g.model.Info.Calibration.PixelThreshold[k]))
+		heat := imageio.FromImage(imageio.Overlay(img, m, math.Inf(1), imageio.HeatLimit*g.model.Info.Calibration.PixelThreshold[k]))
 		marked := nd.New(h, w)
 		for i, on := range c.Marked(k) {
 			if on {

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"f2pad/engine/run"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -98,8 +100,8 @@ func uninterruptedScores(t *testing.T) (names []string, want map[string]string) 
 // requireWhole fails if anything in a run's folder is half-written.
 func requireWhole(t *testing.T, dir string, done int) {
 	t.Helper()
-	require.NoFileExists(t, filepath.Join(dir, resultsFile))
-	part := content(t, dir, partFile)
+	require.NoFileExists(t, filepath.Join(dir, run.ResultsFile))
+	part := content(t, dir, run.PartFile)
 	require.Equal(t, done, strings.Count(part, "\n"))
 	require.True(t, strings.HasSuffix(part, "\n"))
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -148,10 +150,10 @@ func TestKilledRunGoesOnToTheSameFiles(t *testing.T) {
 	r.end()
 	requireWhole(t, dir, 3)
 	// What a machine that loses its power may leave: a line cut short, an output that was never written.
-	part := filepath.Join(dir, partFile)
-	require.NoError(t, os.Truncate(part, int64(len(content(t, dir, partFile))-5)))
+	part := filepath.Join(dir, run.PartFile)
+	require.NoError(t, os.Truncate(part, int64(len(content(t, dir, run.PartFile))-5)))
 	var second struct{ Mask string }
-	require.NoError(t, json.Unmarshal([]byte(strings.Split(content(t, dir, partFile), "\n")[1]), &second))
+	require.NoError(t, json.Unmarshal([]byte(strings.Split(content(t, dir, run.PartFile), "\n")[1]), &second))
 	require.NoError(t, os.Remove(filepath.Join(dir, second.Mask)))
 
 	args := append([]string{"score", "--model", model(), "--out", dir, "--maps", "--masks", "--overlays"}, names...)
@@ -173,7 +175,7 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	r.Process.Signal(os.Interrupt) // it may have ended
 	_, code := r.end()
 	require.Equal(t, exitCancelled, code)
-	require.NoFileExists(t, filepath.Join(dir, resultsFile))
+	require.NoFileExists(t, filepath.Join(dir, run.ResultsFile))
 }
 
 func TestSecondProgramIsRefusedAtOnce(t *testing.T) {
@@ -187,7 +189,7 @@ func TestSecondProgramIsRefusedAtOnce(t *testing.T) {
 	r.end()
 	again := score(t, out, "--maps", "--masks", "--overlays", in)
 	require.Equal(t, exitOK, again.code, again.err)
-	require.NoFileExists(t, filepath.Join(out, lockFile))
+	require.NoFileExists(t, filepath.Join(out, run.LockFile))
 }
 
 func TestScoreAnswersAsLinesArrive(t *testing.T) {

@@ -129,6 +129,13 @@ func scores(t *testing.T, out string) map[string]map[string]any {
 	return all
 }
 
+func content(t *testing.T, dir, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	require.NoError(t, err)
+	return string(data)
+}
+
 func keys(m map[string]any) []string {
 	var names []string
 	for k := range m {

@@ -6,6 +6,7 @@ import (
 
 	"f2pad/engine"
 	"f2pad/engine/refine"
+	"f2pad/engine/run"
 
 	"github.com/stretchr/testify/require"
 )
@@ -43,7 +44,7 @@ func TestVerbsUseTheMapsThatAModelMakes(t *testing.T) {
 	r = f2pad(t, "score", "--model", m, "--out", dir, "--maps", image)
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Contains(t, r.err, "warning: engine: the model does not make f2pad (it makes [base])")
-	require.Contains(t, content(t, dir, runFile), `"refine": "none"`)
+	require.Contains(t, content(t, dir, run.RunFile), `"refine": "none"`)
 	require.FileExists(t, filepath.Join(dir, lines(t, dir)[0]["map"].(string)))
 	r = f2pad(t, "score", "--model", m, "--out", t.TempDir(), image)
 	require.Equal(t, exitOK, r.code, r.err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"f2pad/engine/run"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -124,12 +126,12 @@ func TestBrokenTailIsMended(t *testing.T) {
 	in, out := pictures(t, "a.png", "b.png"), t.TempDir()
 	require.Equal(t, exitOK, score(t, out, "--masks", in).code)
 	want := files(t, out)
-	whole := content(t, out, resultsFile)
+	whole := content(t, out, run.ResultsFile)
 	for _, broken := range []string{whole + "garbage", whole + "\x00\x00\x00\x00", whole + `{"image":"c`, whole[:len(whole)-7]} {
-		require.NoError(t, os.WriteFile(filepath.Join(out, resultsFile), []byte(broken), 0o666))
+		require.NoError(t, os.WriteFile(filepath.Join(out, run.ResultsFile), []byte(broken), 0o666))
 		r := score(t, out, "--masks", in)
 		require.Equal(t, exitOK, r.code, r.err)
-		require.Contains(t, r.err, "warning: "+filepath.Join(out, resultsFile)+": the last ")
+		require.Contains(t, r.err, "warning: "+filepath.Join(out, run.ResultsFile)+": the last ")
 		require.Equal(t, want, files(t, out))
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"f2pad/engine/imageio"
 	"f2pad/engine/nd"
+	"f2pad/engine/run"
 
 	"github.com/stretchr/testify/require"
 )
@@ -76,7 +77,7 @@ func TestARegionOfInterestFromFitToPictures(t *testing.T) {
 	out := t.TempDir()
 	args := []string{"score", "--model", model(), "--out", out, hole}
 	require.Equal(t, exitOK, f2pad(t, append(args, "--roi", region)...).code)
-	require.Regexp(t, `"roi": "[0-9a-f]{64}"`, content(t, out, runFile))
+	require.Regexp(t, `"roi": "[0-9a-f]{64}"`, content(t, out, run.RunFile))
 	require.Equal(t, exitOK, f2pad(t, append(args, "--roi", region)...).code)
 	for _, other := range [][]string{{}, {"--roi", square}} {
 		r = f2pad(t, append(args, other...)...)

@@ -5,11 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
-	"os"
-	"path/filepath"
-	"slices"
-	"sync"
 	"time"
 
 	"f2pad/cmd/f2pad/ui"
@@ -17,6 +12,7 @@ import (
 	"f2pad/engine/dataset"
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
+	"f2pad/engine/run"
 
 	"github.com/spf13/cobra"
 )
@@ -101,40 +97,8 @@ func (p *program) kind(o scoreOptions, m *engine.Model) (refine.Kind, error) {
 
 func last(kinds []refine.Kind) refine.Kind { return kinds[len(kinds)-1] }
 
-// scoring is one run of score.
-type scoring struct {
-	*program
-	out     outputs
-	journal *journal
-	sum     scoreSummary
-	total   int // inputs to score; 0: not known
-	done    int
-
-	mu    sync.Mutex
-	turns []turn // inputs that have been read, until their line is written
-	any   bool   // there was an input
-	found int    // inputs with a line of an earlier run
-	err   error  // ended the reading of inputs
-}
-
-// turn is an input on its way: its line is written when those before it are.
-type turn struct {
-	item dataset.Item
-	// err is why it is no image. Such inputs go through the engine, which fails on them: so their lines keep their place.
-	err  error
-	kept *kept // its line of an earlier run; nil: it is being scored
-}
-
 // scoreSummary is the result of score.
-type scoreSummary struct {
-	Images    int     `json:"images"` // inputs in results.jsonl
-	Anomalous int     `json:"anomalous"`
-	Failed    int     `json:"failed"`
-	Kept      int     `json:"kept"` // of the inputs: finished by an earlier run
-	Results   string  `json:"results"`
-	Seconds   float64 `json:"seconds"`
-	runInfo
-}
+type scoreSummary struct{ run.Summary }
 
 func (scoreSummary) MessageType() string { return "summary" }
 
@@ -144,6 +108,9 @@ func (s scoreSummary) Text(w io.Writer) error {
 	return err
 }
 
+// scored is an image that was scored.
+type scored struct{ run.Line }
+
 func (scored) MessageType() string { return "item" }
 
 func (s scored) Text(w io.Writer) error {
@@ -151,19 +118,13 @@ func (s scored) Text(w io.Writer) error {
 	if s.Anomalous {
 		verdict = "anomalous"
 	}
-	_, err := ui.Fprintf(w, "%-9s %10.5g  %s\n", verdict, s.ImageScore, s.path())
+	_, err := ui.Fprintf(w, "%-9s %10.5g  %s\n", verdict, s.ImageScore, s.Path())
 	return err
-}
-
-// input is an input as dataset.Inputs gives it.
-type input struct {
-	item dataset.Item
-	err  error
 }
 
 func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string) error {
 	began := time.Now()
-	found, err := look(args, o.out)
+	survey, err := run.Look(args, o.out)
 	if err != nil {
 		return err
 	}
@@ -196,229 +157,50 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 			p.ui.Warn(err.Error())
 		}
 	}()
-	run := runInfo{
-		Version: version(), Model: m.SHA256(), Refine: nameOf(kind),
-		Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
-		Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256, Executor: e.Executor(), Device: e.Device(),
-	}
-	j, err := openJournal(o.out, run, o.force, p.ui.Warn)
-	if err != nil {
-		return err
-	}
-	defer j.close()
-	if !slices.Contains(args, "-") {
-		if err := j.others(found.images, found.unlisted); err != nil {
-			return err
-		}
-	}
-	s := &scoring{
-		program: p, journal: j, total: found.total,
-		out: outputs{
-			dir: o.out, kind: kind, maps: o.maps, masks: o.masks, overlays: o.overlays, labels: o.labels, regions: o.regions, claim: j.claim,
-		},
-		sum: scoreSummary{Results: j.path(resultsFile), runInfo: run},
-	}
-	if err := s.out.prepare(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var passed passedOver
 	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add}
-	err = e.Score(ctx, s.todo(feed(ctx, where.Inputs(args, p.in))), s.emit)
-	if err == nil {
-		err = s.end()
-	}
-	if err != nil {
-		if errors.Is(err, context.Canceled) {
-			err = interrupted{fmt.Sprintf("%s done; the same command goes on from there", are(s.sum.Images, "image"))}
-		}
-		return err
-	}
-	if err := j.finish(); err != nil {
+	sum, err := run.Run(ctx, e, run.Options{
+		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: waiting(opts.Memory),
+		Info: run.Info{
+			Version: version(), Model: m.SHA256(), Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
+			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256,
+		},
+	}, run.Inputs{Items: where.Inputs(args, p.in), Survey: survey})
+	switch {
+	case errors.Is(err, context.Canceled):
+		return interrupted{fmt.Sprintf("%s done; the same command goes on from there", are(sum.Images, "image"))}
+	case errors.Is(err, run.ErrOther):
+		return fmt.Errorf("%w: choose another --out, or --force to throw its results away", err)
+	case errors.Is(err, run.ErrNoInputs):
+		return errors.New("no inputs: the list on standard input is empty")
+	case err != nil:
 		return err
 	}
 	p.passedOver(passed)
-	s.sum.Seconds = time.Since(began).Seconds()
-	return p.ui.Show(s.sum)
+	sum.Seconds = time.Since(began).Seconds()
+	return p.ui.Show(scoreSummary{sum})
 }
 
-// survey is what is known of the inputs before anything is written.
-type survey struct {
-	total    int             // 0: not known
-	images   map[uint64]bool // hashes of their paths, if out holds results
-	unlisted bool            // some folder could not be listed
+// waiting is how much of a ceiling may go into results that wait to be written: less than the sixth that an engine leaves.
+func waiting(ceiling int64) int64 {
+	const most, share = 1 << 27, 12
+	if ceiling == 0 {
+		return most
+	}
+	return min(most, ceiling/share)
 }
 
-// look goes through the inputs that can be known beforehand. One that is not there or holds nothing is an error: it is
-// more likely mistyped than meant. Of a list on standard input nothing is known.
-func look(args []string, out string) (survey, error) {
-	s := survey{images: map[uint64]bool{}}
-	list := slices.Contains(args, "-")
-	results := false
-	for _, name := range []string{resultsFile, partFile, oldFile} {
-		if _, err := os.Stat(filepath.Join(out, name)); err == nil {
-			results = true
-		}
+// tellRun passes on what a run tells.
+func (p *program) tellRun(e run.Event) error {
+	switch e := e.(type) {
+	case run.Scored:
+		return p.ui.Show(scored{e.Line})
+	case run.Failed:
+		p.fail(e.Path, e.Err)
+	case run.Progress:
+		p.progress(engine.Progress{Phase: "score", Done: e.Done, Total: e.Total})
+	case run.Warning:
+		p.ui.Warn(e.Text)
 	}
-	named := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == "-" })
-	for item, err := range (dataset.Search{Out: out}).Inputs(named, nil) {
-		if errors.Is(err, dataset.ErrNamed) {
-			return s, err
-		}
-		s.total++
-		s.unlisted = s.unlisted || err != nil
-		if results {
-			s.images[hash(item.Path)] = true
-		}
-	}
-	if list {
-		s.total = 0
-	}
-	return s, nil
-}
-
-// feed returns a function that gives the next input; none are left when ctx ends, even while standard input is waited for.
-func feed(ctx context.Context, inputs iter.Seq2[dataset.Item, error]) func() (input, bool) {
-	fed := make(chan input)
-	go func() {
-		defer close(fed)
-		for item, err := range inputs {
-			select {
-			case fed <- input{item, err}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return func() (input, bool) {
-		select {
-		case in, ok := <-fed:
-			return in, ok
-		case <-ctx.Done():
-			return input{}, false
-		}
-	}
-}
-
-// todo returns the inputs that are left to be scored. The others get their turn where they stand between them.
-func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
-	return func(yield func(dataset.Item) bool) {
-		began := false
-		for in, more := next(); more; in, more = next() {
-			t := turn{item: in.item, err: in.err}
-			k, ok, err := s.journal.keep(in.item)
-			if ok {
-				t.kept = &k
-			}
-			s.mu.Lock()
-			if ok {
-				s.found++
-			} else if !began {
-				began = true
-				s.progress(engine.Progress{Phase: "score", Total: max(0, s.total-s.found)})
-			}
-			s.any = true
-			if s.err = err; err == nil {
-				s.turns = append(s.turns, t)
-			}
-			s.mu.Unlock()
-			if err != nil || !ok && !yield(in.item) {
-				return
-			}
-		}
-	}
-}
-
-// pass gives those their turn whose lines were kept, up to the next input that was scored, and returns that; none where all
-// have had theirs.
-func (s *scoring) pass() (turn, bool, error) {
-	for {
-		s.mu.Lock()
-		if len(s.turns) == 0 {
-			s.mu.Unlock()
-			return turn{}, false, nil
-		}
-		t := s.turns[0]
-		s.turns = s.turns[1:]
-		s.mu.Unlock()
-		if t.kept == nil {
-			return t, true, nil
-		}
-		if err := s.journal.copy(*t.kept); err != nil {
-			return turn{}, false, err
-		}
-		s.sum.Kept++
-		s.count(t.kept.anomalous)
-	}
-}
-
-// errNoInputs ends a run whose list had no line.
-var errNoInputs = errors.New("no inputs: the list on standard input is empty")
-
-// end gives the last inputs their turn.
-func (s *scoring) end() error {
-	if _, _, err := s.pass(); err != nil {
-		return err
-	}
-	if s.err != nil {
-		return s.err
-	}
-	if !s.any {
-		return errNoInputs
-	}
-	return nil
-}
-
-func (s *scoring) count(anomalous bool) {
-	s.sum.Images++
-	if anomalous {
-		s.sum.Anomalous++
-	}
-}
-
-// emit writes what was found in an image: its outputs first, then its line, so that a line stands for finished work.
-// An output whose name is the image's fault is that image's failure; any other error ends the run.
-func (s *scoring) emit(r *engine.Result) error {
-	t, ok, err := s.pass()
-	if err != nil {
-		return err
-	}
-	if !ok || t.item.Path != r.Item.Path {
-		return fmt.Errorf("%s: its result came out of turn, which is a bug in f2pad", r.Item.Path)
-	}
-	if t.err != nil {
-		r.Err = t.err
-	}
-	var line scored
-	if r.Err == nil {
-		line, r.Err = s.out.write(r)
-		if r.Err != nil && !isNameFault(r.Err) {
-			return r.Err
-		}
-	}
-	if r.Err != nil {
-		if err := s.journal.add(unscored{nameImage(r.Item.Path), r.Err.Error()}); err != nil {
-			return err
-		}
-		s.sum.Failed++
-		s.fail(r.Item.Path, r.Err)
-	} else {
-		if err := s.journal.add(line); err != nil {
-			return err
-		}
-		if err := s.ui.Show(line); err != nil {
-			return err
-		}
-	}
-	s.count(r.Err == nil && r.Anomalous)
-	s.done++
-	s.mu.Lock()
-	left := s.total - s.found
-	s.mu.Unlock()
-	if s.total > 0 {
-		left = max(left, s.done) // there may be more than there were
-	}
-	s.progress(engine.Progress{Phase: "score", Done: s.done, Total: max(0, left)})
 	return nil
 }

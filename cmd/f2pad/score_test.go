@@ -12,22 +12,19 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
 	"f2pad/engine/imageio"
 	"f2pad/engine/nd"
-	"f2pad/engine/refine"
 	"f2pad/engine/region"
+	"f2pad/engine/run"
 
 	"github.com/stretchr/testify/require"
-	"gorgonia.org/tensor"
 )
 
 // lines reads a results file.
 func lines(t *testing.T, dir string) []map[string]any {
 	t.Helper()
 	var all []map[string]any
-	for line := range strings.Lines(content(t, dir, resultsFile)) {
+	for line := range strings.Lines(content(t, dir, run.ResultsFile)) {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &m), line)
 		all = append(all, m)
@@ -44,7 +41,7 @@ func files(t *testing.T, dir string) map[string]string {
 		delete(l, "seconds")
 		require.NoError(t, json.NewEncoder(&b).Encode(l))
 	}
-	all[resultsFile] = b.String()
+	all[run.ResultsFile] = b.String()
 	return all
 }
 
@@ -111,24 +108,6 @@ func TestScoreWritesWhatWasAskedFor(t *testing.T) {
 	}
 }
 
-func TestMaskNeverContradictsANormalVerdict(t *testing.T) {
-	m := nd.New(8, 8)
-	nd.Data(m)[20] = 9
-	o := outputs{dir: t.TempDir(), kind: refine.Base, masks: true, overlays: true}
-	r := &engine.Result{
-		Item: dataset.Item{Path: "x.png", ID: "x.png"}, Image: &imageio.Image{Pix: nd.New(1, 8, 8), Depth: 8},
-		Maps: map[refine.Kind]*tensor.Dense{refine.Base: m}, PixelThreshold: map[refine.Kind]float64{refine.Base: 5},
-	}
-	for _, anomalous := range []bool{false, true} {
-		r.Anomalous = anomalous
-		line, err := o.write(r)
-		require.NoError(t, err)
-		mask, err := imageio.ReadMask(filepath.Join(o.dir, *line.Mask), imageio.Limits{})
-		require.NoError(t, err)
-		require.Equal(t, anomalous, slices.Contains(nd.Data(mask), 1))
-	}
-}
-
 func TestScoresAloneMakeNoMaps(t *testing.T) {
 	setup(t)
 	dir := t.TempDir()
@@ -140,8 +119,8 @@ func TestScoresAloneMakeNoMaps(t *testing.T) {
 		require.Contains(t, l, name)
 	}
 	require.Equal(t, false, l["refined"])
-	require.ElementsMatch(t, []string{resultsFile, runFile}, slices.Collect(maps.Keys(files(t, dir))))
-	require.Contains(t, content(t, dir, runFile), `"refine": "none"`)
+	require.ElementsMatch(t, []string{run.ResultsFile, run.RunFile}, slices.Collect(maps.Keys(files(t, dir))))
+	require.Contains(t, content(t, dir, run.RunFile), `"refine": "none"`)
 
 	// The refinement was asked for: it is done, and says whether there was something to refine.
 	dir = t.TempDir()
@@ -356,7 +335,7 @@ func TestScoreDecidesByTheThresholdsGiven(t *testing.T) {
 	require.EqualValues(t, -1, l["pixel_threshold"])
 	require.Len(t, l["regions"], 1)
 	for _, want := range []string{`"threshold": -1`, `"pixel_threshold": -1`, `"min_area": 3`, `"close": 0`, `"fill": false`} {
-		require.Contains(t, content(t, dir, runFile), want)
+		require.Contains(t, content(t, dir, run.RunFile), want)
 	}
 	for _, args := range [][]string{
 		{"--threshold", "-1", "--pixel-threshold", "-1"},
@@ -373,42 +352,6 @@ func TestScoreDecidesByTheThresholdsGiven(t *testing.T) {
 	n, l = marked()
 	require.Zero(t, n)
 	require.Equal(t, []any{}, l["regions"], "what is dropped from the mask is no region")
-}
-
-func TestMasksAreClosedFilledAndSifted(t *testing.T) {
-	m := nd.New(8, 8)
-	for _, p := range []int{9, 10, 11, 17, 19, 25, 26, 27, 46} { // a ring and a dot
-		nd.Data(m)[p] = 9
-	}
-	o := outputs{dir: t.TempDir(), kind: refine.Base, masks: true, overlays: true, regions: region.Options{Fill: true, MinArea: 2}}
-	r := &engine.Result{
-		Item: dataset.Item{Path: "x.png", ID: "x.png"}, Image: &imageio.Image{Pix: nd.New(1, 8, 8), Depth: 8}, Anomalous: true,
-		Maps: map[refine.Kind]*tensor.Dense{refine.Base: m}, PixelThreshold: map[refine.Kind]float64{refine.Base: 5},
-	}
-	line, err := o.write(r)
-	require.NoError(t, err)
-	require.Equal(t, []region.Region{{X: 1, Y: 1, Width: 3, Height: 3, Area: 9, Peak: 9, PeakX: 1, PeakY: 1, Mean: 8}}, line.Regions)
-	mask, err := imageio.ReadMask(filepath.Join(o.dir, *line.Mask), imageio.Limits{})
-	require.NoError(t, err)
-	require.EqualValues(t, 1, nd.Data(mask)[18])
-	require.Zero(t, nd.Data(mask)[46])
-	over, err := imageio.Decode(filepath.Join(o.dir, *line.Overlay), imageio.Limits{})
-	require.NoError(t, err)
-	o.labels = true
-	_, err = o.write(r)
-	require.NoError(t, err)
-	labelled, err := imageio.Decode(filepath.Join(o.dir, *line.Overlay), imageio.Limits{})
-	require.NoError(t, err)
-	require.NotEqual(t, nd.Data(over.Pix), nd.Data(labelled.Pix))
-	r.Score, r.Threshold = 2.51, 1.234567
-	require.Equal(t, "anomalous 2.51 > 1.235", verdict(r))
-	r.Anomalous, r.Threshold = false, 3
-	require.Equal(t, "normal 2.51 <= 3", verdict(r))
-	cyan := func(p int) bool {
-		return nd.Data(over.Pix)[p] == 0 && nd.Data(over.Pix)[64+p] == 1 && nd.Data(over.Pix)[128+p] == 1
-	}
-	require.True(t, cyan(9))
-	require.False(t, cyan(46), "the outline is the mask's")
 }
 
 func TestImagesUnlikeTheModelsAreToldOfOnce(t *testing.T) {

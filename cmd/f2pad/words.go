@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 )
 
 // counted is "1 image", "2 images".
@@ -26,19 +23,6 @@ func isAre(n int) string {
 		return "is"
 	}
 	return "are"
-}
-
-// wordy words an error of the operating system as "path: reason".
-func wordy(err error) error {
-	var pe *fs.PathError
-	if err != nil && errors.As(err, &pe) && err == error(pe) {
-		return fmt.Errorf("%s: %w", pe.Path, pe.Err)
-	}
-	var le *os.LinkError
-	if err != nil && errors.As(err, &le) && err == error(le) {
-		return fmt.Errorf("%s: %w", le.New, le.Err)
-	}
-	return err
 }
 
 // interrupted ends a verb that was interrupted.

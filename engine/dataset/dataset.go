@@ -1,4 +1,4 @@
-// Package dataset finds images and their ground truth on disk. It opens no image.
+// Package dataset finds images and their ground truth on disk, and opens images. It decodes none.
 package dataset
 
 import (
@@ -10,10 +10,12 @@ import (
 
 // Item is one image of a data set.
 type Item struct {
-	Path  string // as it can be opened
+	Path  string // of its file; with a Source a name, which messages and results give
 	ID    string // path relative to the data set's or input's root, slash-separated: test/hole/003.png
 	Class string // "good", or the defect type; "" where unknown
 	Mask  string // ground truth: a file, or a folder of files whose union it is (engine/truth reads both); "" where there is none
+	// Source holds the bytes; nil: they are the regular file at Path.
+	Source Source
 }
 
 // Good is the class of normal images, whatever their folder calls them.

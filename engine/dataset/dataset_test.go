@@ -52,15 +52,15 @@ func TestMVTec(t *testing.T) {
 	require.Equal(t, &Dataset{
 		Root: root,
 		Train: []Item{
-			{at("train/good/a.JPG"), "train/good/a.JPG", "good", ""},
-			{at("train/good/b.png"), "train/good/b.png", "good", ""},
+			{Path: at("train/good/a.JPG"), ID: "train/good/a.JPG", Class: "good"},
+			{Path: at("train/good/b.png"), ID: "train/good/b.png", Class: "good"},
 		},
 		Test: []Item{
-			{at("test/crack/10.png"), "test/crack/10.png", "crack", at("ground_truth/crack/10.png")},
-			{at("test/crack/9.png"), "test/crack/9.png", "crack", at("ground_truth/crack/9_mask.png")},
-			{at("test/good/000.png"), "test/good/000.png", "good", ""},
-			{at("test/good/001.png"), "test/good/001.png", "good", ""},
-			{at("test/hole/000.png"), "test/hole/000.png", "hole", at("ground_truth/hole/000_mask.png")},
+			{Path: at("test/crack/10.png"), ID: "test/crack/10.png", Class: "crack", Mask: at("ground_truth/crack/10.png")},
+			{Path: at("test/crack/9.png"), ID: "test/crack/9.png", Class: "crack", Mask: at("ground_truth/crack/9_mask.png")},
+			{Path: at("test/good/000.png"), ID: "test/good/000.png", Class: "good"},
+			{Path: at("test/good/001.png"), ID: "test/good/001.png", Class: "good"},
+			{Path: at("test/hole/000.png"), ID: "test/hole/000.png", Class: "hole", Mask: at("ground_truth/hole/000_mask.png")},
 		},
 		Classes: []string{"crack", "good", "hole"},
 		Ignored: []string{at("train/good/notes.txt"), at("test/empty/x.txt")},

@@ -65,15 +65,19 @@ func (l Limits) Check(w, h int) error {
 
 // room says whether an image may take what it needs.
 func (l Limits) room(n Need) error {
-	if l.MaxBytes == 0 {
-		l.MaxBytes = DefaultMaxBytes
-	}
-	if n.Bytes > l.MaxBytes {
+	if most := l.maxBytes(); n.Bytes > most {
 		const mib = 1 << 20
 		return fmt.Errorf("%w: %d x %d pixels take %d MiB of memory while they are decoded, at most %d are allowed",
-			ErrTooLarge, n.Width, n.Height, (n.Bytes+mib-1)/mib, l.MaxBytes/mib)
+			ErrTooLarge, n.Width, n.Height, (n.Bytes+mib-1)/mib, most/mib)
 	}
 	return nil
+}
+
+func (l Limits) maxBytes() int64 {
+	if l.MaxBytes == 0 {
+		return DefaultMaxBytes
+	}
+	return l.MaxBytes
 }
 
 // format is a supported image format; decoders of third parties are called nowhere else.
@@ -139,16 +143,38 @@ func decodeFile(path string, lim Limits, reserve func(Need) error, look func(std
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
-	return decode(path, io.NewSectionReader(f, 0, info.Size()), lim, reserve, look)
+	return decode(path, io.NewSectionReader(f, 0, info.Size()), 0, lim, reserve, look)
+}
+
+// DecodeFrom is DecodeWith for what is open already; name is for its extension, if it has one, and for messages. What cannot be
+// read at any place (io.ReaderAt) is read into memory first, which counts in its Need: no more than Limits.MaxBytes.
+func DecodeFrom(name string, f fs.File, lim Limits, reserve func(Need) error) (*Image, error) {
+	if at, ok := f.(io.ReaderAt); ok {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return decode(name, io.NewSectionReader(at, 0, info.Size()), 0, lim, reserve, nil)
+	}
+	most := lim.maxBytes()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	n := int64(len(data))
+	if n > most {
+		return nil, fmt.Errorf("%s: %w: more than %d bytes", name, ErrTooLarge, most)
+	}
+	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, n), n, lim, reserve, nil)
 }
 
 // DecodeBytes is Decode for a file's content; name is for its extension, if it has one, and for messages.
 func DecodeBytes(name string, data []byte, lim Limits) (*Image, error) {
-	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), lim, nil, nil)
+	return decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), 0, lim, nil, nil)
 }
 
-// decode decodes; look, if not nil, is shown the decoder's image and its EXIF orientation.
-func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) error, look func(std image.Image, orient int)) (im *Image, err error) {
+// decode decodes what takes held bytes itself; look, if not nil, is shown the decoder's image and its EXIF orientation.
+func decode(name string, r *io.SectionReader, held int64, lim Limits, reserve func(Need) error, look func(std image.Image, orient int)) (im *Image, err error) {
 	defer func() { // what a decoder does to hostile input ends here
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: its decoder failed: %v", ErrCorrupt, p)
@@ -202,6 +228,7 @@ func decode(name string, r *io.SectionReader, lim Limits, reserve func(Need) err
 		buffers = pixelBytes(cfg) * int64(cfg.Width) * int64(cfg.Height)
 	}
 	need := needOf(cfg, buffers, orient)
+	need.Bytes += held
 	if look != nil {
 		need.Bytes += int64(cfg.Width) * int64(cfg.Height)
 	}

@@ -14,12 +14,14 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"f2pad/engine/compare"
 	"f2pad/engine/nd"
@@ -374,7 +376,7 @@ func TestDecodeChecksTheMemoryBeforeItAllocates(t *testing.T) {
 		var asked bool
 		var err error
 		got := allocated(func() {
-			_, err = decode(name, section(c.data), Limits{}, func(Need) error { asked = true; return errStop }, nil)
+			_, err = decode(name, section(c.data), 0, Limits{}, func(Need) error { asked = true; return errStop }, nil)
 		})
 		require.Less(t, got, uint64(1<<20), name)
 		require.Equal(t, c.mib == 0, asked, name)
@@ -384,7 +386,7 @@ func TestDecodeChecksTheMemoryBeforeItAllocates(t *testing.T) {
 		}
 		require.ErrorIs(t, err, ErrTooLarge, name)
 		require.ErrorContains(t, err, fmt.Sprintf("pixels take %d MiB of memory while they are decoded, at most 1024 are allowed", c.mib), name)
-		_, err = decode(name, section(c.data), Limits{MaxBytes: int64(c.mib) << 20}, func(Need) error { return errStop }, nil)
+		_, err = decode(name, section(c.data), 0, Limits{MaxBytes: int64(c.mib) << 20}, func(Need) error { return errStop }, nil)
 		require.ErrorIs(t, err, errStop, name)
 	}
 	_, err := DecodeBytes("x.png", files["x.png"], Limits{MaxBytes: 16*9*8 - 1})
@@ -420,7 +422,7 @@ func TestDecodeRefusesEveryTruncation(t *testing.T) {
 }
 
 func TestDecodeTurnsPanicsIntoErrors(t *testing.T) {
-	_, err := decode("x.png", io.NewSectionReader(panicker{}, 0, 100), Limits{}, nil, nil)
+	_, err := decode("x.png", io.NewSectionReader(panicker{}, 0, 100), 0, Limits{}, nil, nil)
 	require.EqualError(t, err, "x.png: corrupt image: its decoder failed: boom")
 	require.ErrorIs(t, err, ErrCorrupt)
 }
@@ -487,4 +489,35 @@ func TestWhiteIsWhatItIsSetTo(t *testing.T) {
 	require.Zero(t, im.Peak)
 	im.SetWhite(255)
 	require.EqualValues(t, float32(200)/255, nd.Data(im.Pix)[0])
+}
+
+// stream is a file that can only be read from its beginning to its end.
+type stream struct {
+	io.Reader
+	fs.File
+}
+
+func (s stream) Read(p []byte) (int, error) { return s.Reader.Read(p) }
+
+func TestDecodeFromReadsWhatHasNoPlacesIntoMemory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.png")
+	var b bytes.Buffer
+	require.NoError(t, png.Encode(&b, image.NewGray(image.Rect(0, 0, 40, 30))))
+	data := b.Bytes()
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	var there, held int64
+	_, err = DecodeFrom("a.png", f, Limits{}, func(n Need) error { there = n.Bytes; return nil })
+	require.NoError(t, err)
+	im, err := DecodeFrom("a.png", stream{Reader: bytes.NewReader(data)}, Limits{}, func(n Need) error { held = n.Bytes; return nil })
+	require.NoError(t, err)
+	h, w := im.Size()
+	require.Equal(t, []int{30, 40}, []int{h, w})
+	require.Equal(t, there+int64(len(data)), held)
+	_, err = DecodeFrom("a.png", stream{Reader: bytes.NewReader(data)}, Limits{MaxBytes: 10}, nil)
+	require.EqualError(t, err, "a.png: image too large: more than 10 bytes")
+	_, err = DecodeFrom("a.png", stream{Reader: iotest.ErrReader(errors.New("boom"))}, Limits{}, nil)
+	require.EqualError(t, err, "a.png: boom")
 }

@@ -68,7 +68,7 @@ func TestDecodeTakesNoMoreThanItReserves(t *testing.T) {
 		var im *Image
 		got := allocated(func() {
 			var err error
-			im, err = decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), Limits{}, func(n Need) error {
+			im, err = decode(name, io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), 0, Limits{}, func(n Need) error {
 				need = n
 				return nil
 			}, nil)

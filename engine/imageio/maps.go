@@ -153,5 +153,19 @@ func ReadMask(path string, lim Limits) (*tensor.Dense, error) {
 
 // WritePNG writes img as a PNG file, atomically.
 func WritePNG(path string, img image.Image) error {
-	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return png.Encode(out, img) })
+	encode := png.Encode
+	switch img := img.(type) {
+	case *image.Gray:
+		encode = usualPNG.encode
+	case *image.RGBA:
+		if img.Opaque() {
+			encode = usualPNG.encode
+		}
+	}
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return encode(out, img) })
+}
+
+// WriteOverlay writes a picture as OverlayMarks makes it as a PNG file, atomically, and quicker than WritePNG.
+func WriteOverlay(path string, img *image.RGBA) error {
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return quickPNG.encode(out, img) })
 }

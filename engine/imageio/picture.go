@@ -43,9 +43,18 @@ func HeatMap(m *tensor.Dense, lo, hi float64) image.Image {
 func paint(out *image.RGBA, i int, c [3]float64, opacity float64) {
 	p := out.Pix[4*i:][:4]
 	for k := range c {
-		p[k] = uint8(math.Round(opacity*c[k] + (1-opacity)*float64(p[k])))
+		p[k] = nearest(opacity*c[k] + (1-opacity)*float64(p[k]))
 	}
 	p[3] = 255
+}
+
+// nearest is math.Round of a value from 0 to 255, which is what most of an overlay's time would go into.
+func nearest(v float64) uint8 {
+	n := int(v)
+	if v-float64(n) >= 0.5 {
+		n++
+	}
+	return uint8(n)
 }
 
 // Dim darkens the pixels [H,W] of the image that are not in; nil: none. It changes Pix.
@@ -60,6 +69,9 @@ func (im *Image) Dim(in []bool) {
 		}
 	}
 }
+
+// HeatLimit times a map's pixel threshold is the hottest colour, wherever maps are shown: all images share a map's scale.
+const HeatLimit = 3
 
 // overlayOpacity is how much of the image the largest values hide.
 const overlayOpacity = 0.65

@@ -117,3 +117,13 @@ func TestWritePNG(t *testing.T) {
 	require.Equal(t, nd.Data(FromImage(img).Pix), nd.Data(got.Pix))
 	require.Error(t, WritePNG(filepath.Join(path, "below"), img))
 }
+
+func TestNearestIsRound(t *testing.T) {
+	for i := range 256 {
+		for _, v := range []float64{float64(i), float64(i) + 0.5, math.Nextafter(float64(i)+0.5, 0), math.Nextafter(float64(i)+0.5, 256), float64(i) + 0.25} {
+			if v < 255.5 {
+				require.Equal(t, uint8(math.Round(v)), nearest(v), v)
+			}
+		}
+	}
+}

@@ -1,22 +1,28 @@
-package main
+package run
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"f2pad/cmd/f2pad/lock"
 	"f2pad/engine"
 	"f2pad/engine/dataset"
+	"f2pad/engine/run/lock"
 
 	"github.com/stretchr/testify/require"
 )
 
 // wanted is a run that asks for masks.
-var wanted = runInfo{Version: "v1", Model: "abc", Refine: "f2pad", Masks: true}
+var wanted = Info{Version: "v1", Model: "abc", Refine: "f2pad", Masks: true}
 
 // folder is a test's run: its inputs below in, its results in out.
 type folder struct {
@@ -71,7 +77,7 @@ func (f *folder) work(inputs []string, end int) (kept []string) {
 			continue
 		}
 		if f.broken[name] {
-			require.NoError(f.t, j.add(unscored{nameImage(f.path(name)), "broken"}))
+			require.NoError(f.t, j.add(unscored{nameOf(f.path(name)), "broken"}))
 			continue
 		}
 		f.score(j, name)
@@ -94,8 +100,8 @@ func (f *folder) score(j *journal, name string) {
 	require.NoError(f.t, os.WriteFile(filepath.Join(f.out, mask), data, 0o666))
 	p, err := engine.TakeFingerprint(f.path(name))
 	require.NoError(f.t, err)
-	require.NoError(f.t, j.add(scored{
-		imageName: nameImage(f.path(name)), fingerprint: fingerprintOf(p), Anomalous: name == "d.png", Mask: &mask,
+	require.NoError(f.t, j.add(Line{
+		Name: nameOf(f.path(name)), Content: contentOf(p), Anomalous: name == "d.png", Mask: &mask,
 	}))
 }
 
@@ -104,6 +110,22 @@ func content(t *testing.T, dir, name string) string {
 	data, err := os.ReadFile(filepath.Join(dir, name))
 	require.NoError(t, err)
 	return string(data)
+}
+
+// filesBelow reads all files below dir.
+func filesBelow(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(dir, path)
+		all[filepath.ToSlash(rel)] = string(b)
+		return err
+	}))
+	return all
 }
 
 // state is all files of the results.
@@ -123,12 +145,12 @@ func TestRunEndedAnywhereGoesOnToTheSameResults(t *testing.T) {
 		for _, cut := range []int{0, 1, 9} { // bytes that the dying process did not write any more
 			f := newFolder(t)
 			f.work(names, end)
-			require.NoFileExists(t, filepath.Join(f.out, resultsFile))
+			require.NoFileExists(t, filepath.Join(f.out, ResultsFile))
 			whole := 0
 			if end > 0 {
-				part := content(t, f.out, partFile)
+				part := content(t, f.out, PartFile)
 				part = part[:len(part)-cut]
-				require.NoError(t, os.WriteFile(filepath.Join(f.out, partFile), []byte(part), 0o666))
+				require.NoError(t, os.WriteFile(filepath.Join(f.out, PartFile), []byte(part), 0o666))
 				whole = strings.Count(part, "\n")
 			}
 			if whole >= 2 {
@@ -145,10 +167,10 @@ func TestCompleteRunIsLeftAlone(t *testing.T) {
 	f := newFolder(t)
 	f.broken = nil
 	f.work(names, 4)
-	before, err := os.Stat(filepath.Join(f.out, resultsFile))
+	before, err := os.Stat(filepath.Join(f.out, ResultsFile))
 	require.NoError(t, err)
 	require.Equal(t, names, f.work(names, 4))
-	after, err := os.Stat(filepath.Join(f.out, resultsFile))
+	after, err := os.Stat(filepath.Join(f.out, ResultsFile))
 	require.NoError(t, err)
 	require.True(t, os.SameFile(before, after))
 	require.Equal(t, before.ModTime(), after.ModTime())
@@ -269,9 +291,9 @@ func TestGarbageIsCutOffAndToldOf(t *testing.T) {
 			f := newFolder(t)
 			f.broken = nil
 			f.work(names, ended)
-			file := partFile
+			file := PartFile
 			if ended == 4 {
-				file = resultsFile
+				file = ResultsFile
 			}
 			good := content(t, f.out, file)
 			require.NoError(t, os.WriteFile(filepath.Join(f.out, file), []byte(good+garbage), 0o666))
@@ -291,7 +313,8 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		other := wanted
 		other.Refine = "residual"
 		_, err := openJournal(f.out, other, false, nil)
-		require.ErrorContains(t, err, "(refine was f2pad, is residual): choose another --out")
+		require.ErrorIs(t, err, ErrOther)
+		require.ErrorContains(t, err, "(refine was f2pad, is residual)")
 
 		before := f.state()
 		j, err := f.open()
@@ -309,7 +332,7 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		require.ErrorContains(t, j.others(map[uint64]bool{hash("x.png"): true}, false), "which is no longer there")
 		require.NoError(t, j.close())
 
-		require.NoError(t, os.Remove(filepath.Join(f.out, runFile)))
+		require.NoError(t, os.Remove(filepath.Join(f.out, RunFile)))
 		_, err = f.open()
 		require.ErrorContains(t, err, "unknown run")
 	}
@@ -325,10 +348,10 @@ func TestWhatIsKnownOfUnlistedImagesStaysKnown(t *testing.T) {
 	_, ok, err := j.keep(dataset.Item{Path: f.in})
 	require.NoError(t, err)
 	require.False(t, ok)
-	require.NoError(t, j.add(unscored{nameImage(f.in), "permission denied"}))
+	require.NoError(t, j.add(unscored{nameOf(f.in), "permission denied"}))
 	require.NoError(t, j.finish())
 	require.NoError(t, j.close())
-	require.Equal(t, 1, strings.Count(content(t, f.out, resultsFile), "\n"))
+	require.Equal(t, 1, strings.Count(content(t, f.out, ResultsFile), "\n"))
 
 	require.Equal(t, names, f.work(names, 4))
 	f.requireAsNew(names)
@@ -340,12 +363,12 @@ func TestWhatIsKnownDoesNotGrowWithEveryRun(t *testing.T) {
 	f.put("c.png", "it cannot be read")
 	f.broken["c.png"] = true
 	f.work(names, 4)
-	once := content(t, f.out, oldFile)
+	once := content(t, f.out, OldFile)
 	require.Equal(t, 1, strings.Count(once, "\n"), "what c.png was like before")
 	for range 3 {
 		require.Equal(t, []string{"a.png", "d.png"}, f.work(names, 4))
 	}
-	require.Equal(t, once, content(t, f.out, oldFile))
+	require.Equal(t, once, content(t, f.out, OldFile))
 	delete(f.broken, "c.png")
 	require.Equal(t, []string{"a.png", "d.png"}, f.work(names, 4), "it has changed")
 	f.requireAsNew(names[:4])
@@ -356,7 +379,7 @@ func TestResultsWithoutFingerprintsAreUnverified(t *testing.T) {
 	f.broken = nil
 	f.work(names, 4)
 	var old strings.Builder
-	for line := range strings.Lines(content(t, f.out, resultsFile)) {
+	for line := range strings.Lines(content(t, f.out, ResultsFile)) {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &m))
 		for _, field := range []string{"bytes", "modified", "sha256"} {
@@ -364,7 +387,7 @@ func TestResultsWithoutFingerprintsAreUnverified(t *testing.T) {
 		}
 		require.NoError(t, json.NewEncoder(&old).Encode(m))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(f.out, resultsFile), []byte(old.String()), 0o666))
+	require.NoError(t, os.WriteFile(filepath.Join(f.out, ResultsFile), []byte(old.String()), 0o666))
 	require.Empty(t, f.work(names, 4))
 	require.Len(t, f.warned, 1)
 	require.Contains(t, f.warned[0], "4 results of a version that did not record which content was scored: unverified, and scored again")
@@ -386,14 +409,14 @@ func TestPathsThatAreNotUTF8AreRecorded(t *testing.T) {
 	mask := "masks/c~FF.png"
 	require.NoError(t, os.MkdirAll(filepath.Join(f.out, "masks"), 0o777))
 	require.NoError(t, os.WriteFile(filepath.Join(f.out, mask), nil, 0o666))
-	require.NoError(t, j.add(scored{imageName: nameImage(f.path(name)), fingerprint: fingerprintOf(p), Mask: &mask}))
+	require.NoError(t, j.add(Line{Name: nameOf(f.path(name)), Content: contentOf(p), Mask: &mask}))
 	require.NoError(t, j.finish())
 	require.NoError(t, j.close())
 	var l struct {
 		Image  string
 		Base64 []byte `json:"image_base64"`
 	}
-	require.NoError(t, json.Unmarshal([]byte(content(t, f.out, resultsFile)), &l))
+	require.NoError(t, json.Unmarshal([]byte(content(t, f.out, ResultsFile)), &l))
 	require.Equal(t, f.path("c\uFFFD.png"), l.Image)
 	require.Equal(t, f.path(name), string(l.Base64))
 
@@ -425,11 +448,11 @@ func TestForceThrowsOldResultsAway(t *testing.T) {
 		_, ok, err := j.keep(dataset.Item{Path: f.path("x.png"), ID: "x.png"})
 		require.NoError(t, err)
 		require.False(t, ok)
-		require.NoError(t, j.add(scored{imageName: nameImage(f.path("x.png"))}))
+		require.NoError(t, j.add(Line{Name: nameOf(f.path("x.png"))}))
 		require.NoError(t, j.finish())
 		require.NoError(t, j.close())
-		require.Equal(t, 1, strings.Count(content(t, f.out, resultsFile), "\n"))
-		require.Contains(t, content(t, f.out, runFile), `"refine": "residual"`)
+		require.Equal(t, 1, strings.Count(content(t, f.out, ResultsFile), "\n"))
+		require.Contains(t, content(t, f.out, RunFile), `"refine": "residual"`)
 	}
 }
 
@@ -444,7 +467,7 @@ func TestRunsOfOneFolderExcludeEachOther(t *testing.T) {
 	require.NoError(t, j.close())
 	require.NoDirExists(t, f.out, "it was made for nothing")
 	f.work(names, 4)
-	require.NoFileExists(t, filepath.Join(f.out, lockFile))
+	require.NoFileExists(t, filepath.Join(f.out, LockFile))
 }
 
 // What reads the inputs may still be at it when the run is ended.
@@ -465,5 +488,145 @@ func TestEndedRunIsNotTouched(t *testing.T) {
 func TestNoInputsGiveEmptyResults(t *testing.T) {
 	f := newFolder(t)
 	f.work(nil, 0)
-	require.Empty(t, content(t, f.out, resultsFile))
+	require.Empty(t, content(t, f.out, ResultsFile))
+}
+
+// TestKilledWithSeveralImagesInHand: however the steps of several images mix, and wherever a run ends, no line is believed that
+// is not true, though images come, go, change and take each other's outputs between runs.
+func TestKilledWithSeveralImagesInHand(t *testing.T) {
+	trials := 100
+	if testing.Short() {
+		trials = 20
+	}
+	pool := []string{"a.bmp", "a.png", "a~2.png", "b.png", "c.bmp", "c.png", "c.tif"}
+	for trial := range trials {
+		r := rand.New(rand.NewPCG(uint64(trial), 14))
+		f := newFolder(t)
+		require.NoError(t, os.RemoveAll(f.in))
+		require.NoError(t, os.Mkdir(f.in, 0o777))
+		var items []dataset.Item
+		for round := range 6 {
+			for _, name := range pool {
+				switch r.IntN(4) {
+				case 0:
+					require.NoError(t, os.RemoveAll(f.path(name)))
+				case 1:
+					f.put(name, fmt.Sprintf("%s, %d", name, r.IntN(3)))
+					at := time.Date(2020, 1, 1, 0, round, 0, 0, time.UTC)
+					require.NoError(t, os.Chtimes(f.path(name), at, at))
+				}
+			}
+			f.put("z.png", "always there")
+			var err error
+			items, err = dataset.Folder(f.in, nil)
+			require.NoError(t, err)
+			steps := r.IntN(5 * len(items))
+			if round == 5 {
+				steps = math.MaxInt
+			}
+			f.mix(r, items, steps)
+			f.requireTrue("trial %d, round %d", trial, round)
+		}
+		got := f.state()
+		fresh := *f
+		fresh.out = t.TempDir()
+		fresh.mix(r, items, math.MaxInt)
+		want := fresh.state()
+		for name := range got { // a kill may leave the mask of an image that has no line and is gone since
+			if _, ok := want[name]; !ok && strings.HasPrefix(name, "masks/") {
+				delete(got, name)
+			}
+		}
+		require.Equal(t, want, got, "trial %d", trial)
+	}
+}
+
+// mix does so many steps of a run in which up to three images are in hand at once, in any order that keeps that of the lines, and
+// ends it as a kill does. With steps left it is completed.
+func (f *folder) mix(r *rand.Rand, items []dataset.Item, steps int) {
+	f.t.Helper()
+	j, err := f.open()
+	require.NoError(f.t, err)
+	defer j.close()
+	type image struct {
+		dataset.Item
+		kept *kept
+		step int // 1: in hand, 2: claimed, 3: its mask is written
+	}
+	var queue []*image // read, without a line
+	mask := func(i *image) string { return "masks/" + dataset.OutputName(i.ID, ".png") }
+	read := 0
+	for ; steps > 0 && (read < len(items) || len(queue) > 0); steps-- {
+		at, inHand, first := r.IntN(len(queue)+1), 0, -1 // the first that is not in hand
+		for n, i := range queue {
+			if i.step > 0 {
+				inHand++
+			} else if i.kept == nil && first < 0 {
+				first = n
+			}
+		}
+		if at == len(queue) {
+			if read == len(items) {
+				continue
+			}
+			k, ok, err := j.keep(items[read])
+			require.NoError(f.t, err)
+			i := &image{Item: items[read]}
+			if ok {
+				i.kept = &k
+			}
+			queue = append(queue, i)
+			read++
+			continue
+		}
+		switch i := queue[at]; {
+		case i.kept != nil:
+			if at == 0 {
+				require.NoError(f.t, j.copy(*i.kept))
+				queue = queue[1:]
+			}
+		case i.step == 0:
+			if at == first && inHand < 3 {
+				i.step++
+			}
+		case i.step == 1:
+			name := mask(i)
+			require.NoError(f.t, j.claim(i.Path, dataset.OutputName(i.ID, ""), claim{Mask: &name}))
+			i.step++
+		case i.step == 2:
+			data, err := os.ReadFile(i.Path)
+			require.NoError(f.t, err)
+			require.NoError(f.t, os.MkdirAll(filepath.Join(f.out, "masks"), 0o777))
+			require.NoError(f.t, os.WriteFile(filepath.Join(f.out, mask(i)), data, 0o666))
+			i.step++
+		case i.step == 3 && at == 0:
+			p, err := engine.TakeFingerprint(i.Path)
+			require.NoError(f.t, err)
+			name := mask(i)
+			require.NoError(f.t, j.add(Line{Name: nameOf(i.Path), Content: contentOf(p), Mask: &name}))
+			queue = queue[1:]
+		}
+	}
+	if steps > 0 {
+		require.NoError(f.t, j.finish())
+	}
+}
+
+// requireTrue fails if a line of the results so far names a mask that is not its image's.
+func (f *folder) requireTrue(msg ...any) {
+	f.t.Helper()
+	for _, name := range []string{ResultsFile, PartFile} {
+		data, err := os.ReadFile(filepath.Join(f.out, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		require.NoError(f.t, err)
+		for text := range strings.Lines(string(data)) {
+			l, ok := parseLine([]byte(text))
+			require.True(f.t, ok, text)
+			mask, err := os.ReadFile(filepath.Join(f.out, l.Mask))
+			require.NoError(f.t, err, msg...)
+			require.Equal(f.t, l.SHA256, fmt.Sprintf("%x", sha256.Sum256(mask)), msg...)
+		}
+	}
 }

@@ -1,6 +1,6 @@
 //go:build !windows
 
-package main
+package run
 
 // nameFaults are errors of the system, beside those that all have, that say that a name is at fault.
 var nameFaults []error

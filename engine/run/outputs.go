@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"errors"
@@ -27,14 +27,30 @@ type outputs struct {
 	claim                 func(image, stem string, c claim) error // told before an image's files are written; may be nil
 }
 
+// The folders of outputs.
+var (
+	mapFiles     = output{"maps", ".tiff"}
+	maskFiles    = output{"masks", ".png"}
+	overlayFiles = output{"overlays", ".png"}
+	outputFiles  = []output{mapFiles, maskFiles, overlayFiles}
+)
+
+type output struct{ folder, ext string }
+
+// of is the name of an image's output, relative to the run's folder; nil if it is not wanted.
+func (f output) of(id string, wanted bool) *string {
+	if !wanted {
+		return nil
+	}
+	name := f.folder + "/" + dataset.OutputName(id, f.ext)
+	return &name
+}
+
 // prepare makes the folders, so that a place that cannot be written to is known before any work is done.
 func (o *outputs) prepare() error {
-	for _, f := range []struct {
-		wanted bool
-		name   string
-	}{{o.maps, "maps"}, {o.masks, "masks"}, {o.overlays, "overlays"}} {
-		if f.wanted {
-			if err := writableFolder(filepath.Join(o.dir, f.name)); err != nil {
+	for i, wanted := range []bool{o.maps, o.masks, o.overlays} {
+		if wanted {
+			if err := artifact.WritableFolder(filepath.Join(o.dir, outputFiles[i].folder)); err != nil {
 				return err
 			}
 		}
@@ -42,15 +58,33 @@ func (o *outputs) prepare() error {
 	return nil
 }
 
-// write writes an image's files, each atomically, and returns its line. On an error it leaves none of them.
-func (o *outputs) write(r *engine.Result) (scored, error) {
-	line := scored{
-		imageName: nameImage(r.Item.Path), fingerprint: fingerprintOf(r.File),
+// size is how many bytes a result takes until its files are written.
+func (o *outputs) size(r *engine.Result) int64 {
+	m := r.Maps[o.kind]
+	if m == nil {
+		return 0
+	}
+	pixels := int64(nd.Size(m.Shape()...))
+	size := pixels * (4 + 1 + 1) // the map, its mask, and that as a picture
+	if o.overlays {
+		size += int64(nd.Size(r.Image.Pix.Shape()...))*4 + pixels*4 // the image, and the overlay
+	}
+	return size
+}
+
+// write writes an image's files, each atomically, and returns its line. On an error it leaves none of them. It uses r up. It is
+// safe for concurrent use with images of different names.
+func (o *outputs) write(r *engine.Result) (Line, error) {
+	line := Line{
+		Name: nameOf(r.Item.Path), Content: contentOf(r.File),
 		ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refined: r.Refined, Device: r.Device,
 		Seconds: r.Seconds[refine.Base],
 	}
 	if o.kind == "" {
 		return line, nil
+	}
+	if !o.overlays {
+		r.Image = nil // its pixels are not kept while its files are written
 	}
 	m, threshold := r.Maps[o.kind], r.PixelThreshold[o.kind]
 	line.PixelThreshold, line.Seconds = &threshold, r.Seconds[o.kind]
@@ -62,16 +96,10 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 		marked = engine.Marked(m, threshold, r.Inspected, o.regions)
 		line.Regions = region.Find(marked, nd.Data(m), h, w)
 	}
-	name := func(wanted bool, folder, ext string) *string {
-		if !wanted {
-			return nil
-		}
-		name := folder + "/" + dataset.OutputName(r.Item.ID, ext)
-		return &name
-	}
-	line.Map, line.Mask, line.Overlay = name(o.maps, "maps", ".tiff"), name(o.masks, "masks", ".png"), name(o.overlays, "overlays", ".png")
+	id := r.Item.ID
+	line.Map, line.Mask, line.Overlay = mapFiles.of(id, o.maps), maskFiles.of(id, o.masks), overlayFiles.of(id, o.overlays)
 	if o.claim != nil && (o.maps || o.masks || o.overlays) {
-		err := o.claim(r.Item.Path, dataset.OutputName(r.Item.ID, ""), claim{Map: line.Map, Mask: line.Mask, Overlay: line.Overlay})
+		err := o.claim(r.Item.Path, dataset.OutputName(id, ""), claim{Map: line.Map, Mask: line.Mask, Overlay: line.Overlay})
 		if err != nil {
 			return line, err
 		}
@@ -92,17 +120,17 @@ func (o *outputs) write(r *engine.Result) (scored, error) {
 	file(line.Mask, func(path string) error { return imageio.WriteMarks(path, marked, h, w) })
 	file(line.Overlay, func(path string) error {
 		r.Image.Dim(r.Inspected)
-		over := imageio.OverlayMarks(r.Image, m, marked, heatLimit*threshold)
+		over := imageio.OverlayMarks(r.Image, m, marked, imageio.HeatLimit*threshold)
 		if o.labels {
 			imageio.Label(over, verdict(r))
 		}
-		return imageio.WritePNG(path, over)
+		return imageio.WriteOverlay(path, over)
 	})
 	if err != nil {
 		for _, path := range written[:len(written)-1] {
 			os.Remove(path)
 		}
-		err = outputError{r.Item.Path, wordy(err)}
+		err = outputError{r.Item.Path, artifact.Worded(err)}
 	}
 	return line, err
 }

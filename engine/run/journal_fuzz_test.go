@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"encoding/json"
@@ -37,11 +37,11 @@ func FuzzJournal(f *testing.F) {
 		require.NoError(t, os.WriteFile("out/masks/b.png", []byte("in/b.png"), 0o666))
 		require.NoError(t, os.WriteFile("beside.png", []byte("beside"), 0o666))
 	}
-	line := func(t testing.TB, name string) scored {
+	line := func(t testing.TB, name string) Line {
 		p, err := engine.TakeFingerprint(name)
 		require.NoError(t, err)
 		mask := "masks/" + filepath.Base(name)
-		return scored{imageName: nameImage(name), fingerprint: fingerprintOf(p), Mask: &mask}
+		return Line{Name: nameOf(name), Content: contentOf(p), Mask: &mask}
 	}
 	reset(f)
 	run, err := json.Marshal(wanted)
@@ -65,7 +65,7 @@ func FuzzJournal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind byte, results, old, run string) {
 		t.Chdir(root)
 		reset(t)
-		for name, data := range map[string]string{[]string{resultsFile, partFile, "none"}[kind%3]: results, oldFile: old, runFile: run} {
+		for name, data := range map[string]string{[]string{ResultsFile, PartFile, "none"}[kind%3]: results, OldFile: old, RunFile: run} {
 			if data != "" {
 				require.NoError(t, os.WriteFile(filepath.Join("out", name), []byte(data), 0o666))
 			}
@@ -96,16 +96,16 @@ func FuzzJournal(f *testing.F) {
 			require.Error(t, err, "what is refused is refused again")
 		} else {
 			at := 0
-			for text := range strings.Lines(content(t, "out", resultsFile)) {
+			for text := range strings.Lines(content(t, "out", ResultsFile)) {
 				l, ok := parseLine([]byte(text))
 				require.True(t, ok, text)
-				require.Equal(t, inputs[at], l.path())
+				require.Equal(t, inputs[at], l.Path())
 				require.Equal(t, []string{"masks/" + filepath.Base(inputs[at])}, l.outputs())
 				require.Equal(t, inputs[at], content(t, "out", l.Mask))
 				at++
 			}
 			require.Equal(t, len(inputs), at)
-			require.NoFileExists(t, "out/"+partFile)
+			require.NoFileExists(t, "out/"+PartFile)
 			kept, err := work()
 			require.NoError(t, err)
 			require.Equal(t, len(inputs), kept)
@@ -114,6 +114,6 @@ func FuzzJournal(f *testing.F) {
 		for _, name := range inputs {
 			require.Equal(t, name, content(t, ".", name))
 		}
-		require.NoFileExists(t, "out/"+lockFile)
+		require.NoFileExists(t, "out/"+LockFile)
 	})
 }

@@ -1,0 +1,98 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"f2pad/engine/artifact"
+)
+
+// finish says that the inputs are at their end: the results are complete. Lines of images that are gone are dropped, with
+// their outputs. Images that are still there but are no inputs any more are an error: the run may have been given too
+// few. Where inputs failed, what is known of them and of such images stays in OldFile for a run that has more luck.
+func (j *journal) finish() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	left, err := j.left(j.named)
+	if err != nil {
+		return err
+	}
+	if len(left.there) > 0 && !j.partial {
+		return other{fmt.Errorf("%s holds results of more inputs (%s, for one, which is still there)", j.dir, left.there[0].Path())}
+	}
+	if n := len(left.gone); n > 0 {
+		j.warn(fmt.Sprintf("%s of an earlier run: gone, and dropped from the results (%s)", counted(n, "image"), some(left.gone)))
+	}
+	if j.part == nil && (j.name != ResultsFile || j.main == nil || j.size > j.at) {
+		if err := j.startAdding(); err != nil {
+			return err
+		}
+	}
+	dropped, stay := append(left.gone, left.moved...), []finished(nil)
+	if j.partial {
+		dropped, stay = left.gone, append(left.there, left.moved...)
+	}
+	for _, l := range dropped {
+		if err := j.discard(l); err != nil {
+			return err
+		}
+	}
+	if len(stay) > 0 {
+		if err := j.writeOld(stay); err != nil {
+			return err
+		}
+	}
+	if j.part != nil {
+		if err := j.part.Sync(); err != nil {
+			return err
+		}
+		if err := closeAll(&j.part, &j.main); err != nil {
+			return err
+		}
+		if err := os.Rename(j.path(PartFile), j.path(ResultsFile)); err != nil {
+			return err
+		}
+	}
+	j.complete = true
+	closeAll(&j.old)
+	if len(stay) > 0 {
+		return nil
+	}
+	if err := os.Remove(j.path(OldFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// writeOld leaves only these lines in OldFile, which would otherwise grow with every run.
+func (j *journal) writeOld(lines []finished) error {
+	closeAll(&j.old)
+	return artifact.WriteFileAtomic(j.path(OldFile), func(w io.Writer) error {
+		for _, l := range lines {
+			if _, err := w.Write(l.raw); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// discard removes the outputs of a line that is dropped, unless the present run has written them anew.
+func (j *journal) discard(l finished) error {
+	stem := hash(strings.ToLower(l.stem()))
+	if j.written[stem] || j.stems[stem] != key(l.Path(), l.stem()) {
+		return nil
+	}
+	for _, name := range l.outputs() {
+		if err := os.Remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		os.Remove(filepath.Dir(j.path(name))) // which fails as long as there is anything in it
+	}
+	return nil
+}

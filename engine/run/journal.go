@@ -1,0 +1,156 @@
+package run
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"f2pad/engine/artifact"
+	"f2pad/engine/run/lock"
+)
+
+// known is a line of an earlier run.
+type known struct {
+	at    int64
+	old   bool   // it is in OldFile; otherwise where the earlier run's results are
+	image uint64 // hash of the image's path
+	used  bool   // the present run has come to it
+}
+
+// journal holds a run's results, one line for each input, in the order of the inputs. They gather in PartFile, which is
+// renamed to ResultsFile when all are there. A run that was ended, in whatever way, is continued: lines are kept that were
+// made of the same content as the inputs have now and whose outputs are there. They stay where they are as long as they
+// are those of the first inputs; the first input without such a line moves all that follow to OldFile, from where they
+// are copied back when their turn comes.
+//
+// It is safe for one goroutine that finds lines (keep), one that adds them (copy, add), and any number that write outputs (claim): a
+// claim stands before any file is touched that an older line may name, and a line is added when its files stand, so in whatever order
+// images in hand are written, no line is ever there that is not true.
+type journal struct {
+	dir  string
+	made bool // dir was made for this run
+	held *lock.Lock
+	run  Info
+	warn func(string)
+
+	mu    sync.Mutex
+	main  *os.File // the lines of the run before; nil if there are none
+	name  string   // of that file: PartFile, or ResultsFile if that run was complete
+	lines *bufio.Reader
+	at    int64 // end of the lines that are kept where they are
+	good  int64 // end of the whole lines
+	size  int64
+	old   *os.File // nil: none is needed
+	oldAt int64    // its end
+	part  *os.File // where lines go; nil while they are kept where they are
+	known map[uint64]*known
+	stems map[uint64]uint64 // output name -> key in known of the line that it belongs to
+
+	named    map[uint64]bool // images of the present run, if an earlier one left lines,
+	written  map[uint64]bool // and the names of its outputs
+	partial  bool            // some inputs failed or could not be listed: what is known of them stays known
+	complete bool
+	closed   bool // by a run that ended while its inputs were still read
+	synced   time.Time
+}
+
+// openJournal starts or continues the run in the folder dir and locks it. With force, the results of earlier runs are
+// thrown away. warn is told what had to be mended.
+func openJournal(dir string, run Info, force bool, warn func(string)) (_ *journal, err error) {
+	j := &journal{
+		dir: dir, run: run, warn: warn, name: PartFile, known: map[uint64]*known{}, stems: map[uint64]uint64{},
+		named: map[uint64]bool{}, written: map[uint64]bool{},
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		j.made = true
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, artifact.Worded(err)
+	}
+	if j.held, err = lock.Take(j.path(LockFile)); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, artifact.Worded(err))
+	}
+	defer func() {
+		if err != nil {
+			j.close()
+		}
+	}()
+	if force {
+		for _, name := range []string{ResultsFile, PartFile, OldFile, RunFile} {
+			if err := os.Remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, artifact.Worded(err)
+			}
+		}
+	}
+	if _, err := os.Stat(j.path(ResultsFile)); err == nil {
+		j.name = ResultsFile
+	}
+	if j.main, err = reopen(j.path(j.name)); err != nil {
+		return nil, artifact.Worded(err)
+	}
+	if j.old, err = reopen(j.path(OldFile)); err != nil {
+		return nil, artifact.Worded(err)
+	}
+	if j.main == nil && j.old == nil {
+		return j, nil
+	}
+	if err := j.checkRun(run); err != nil {
+		return nil, err
+	}
+	return j, j.scan()
+}
+
+// reopen opens a file that may not be there.
+func reopen(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return f, err
+}
+
+// key is under which an image's line is known: the same image may be scored twice, into two outputs.
+func key(image, stem string) uint64 { return hash(image + "\x00" + stem) }
+
+// hash is FNV-1a. Lines found by it are compared with what was looked for.
+func hash(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return h
+}
+
+func (j *journal) path(name string) string { return filepath.Join(j.dir, filepath.FromSlash(name)) }
+
+// close leaves the run as it is, to be continued, and gives the folder free. A folder that was made for a run that wrote
+// nothing is removed.
+func (j *journal) close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	wrote := j.part != nil || j.complete
+	j.closed = true
+	err := errors.Join(closeAll(&j.main, &j.old, &j.part), j.held.Release())
+	j.held = nil
+	if j.made && !wrote {
+		os.Remove(j.dir)
+	}
+	return err
+}
+
+// closeAll closes files that are open.
+func closeAll(files ...**os.File) error {
+	var errs []error
+	for _, f := range files {
+		if *f != nil {
+			errs = append(errs, (*f).Close())
+			*f = nil
+		}
+	}
+	return errors.Join(errs...)
+}

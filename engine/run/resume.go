@@ -1,0 +1,230 @@
+package run
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"f2pad/engine"
+	"f2pad/engine/dataset"
+)
+
+// kept is a line of an earlier run that stands.
+type kept struct {
+	anomalous bool
+	line      []byte // to be added in its turn; nil: it is where it belongs, or at known
+	from      *known
+}
+
+// errClosed keeps what reads inputs from starting a run anew that has ended.
+var errClosed = errors.New("the run has ended")
+
+// keep returns the line of an earlier run for the next input if it still holds. After the first false, lines are added, in
+// the order of the inputs: those that were kept by copy.
+func (j *journal) keep(it dataset.Item) (kept, bool, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return kept{}, false, errClosed
+	}
+	stem := ""
+	if it.ID != "" && (j.run.Maps || j.run.Masks || j.run.Overlays) {
+		stem = dataset.OutputName(it.ID, "")
+	}
+	image := hash(it.Path)
+	if len(j.known) > 0 {
+		j.named[image] = true
+		if stem != "" {
+			j.written[hash(strings.ToLower(stem))] = true
+		}
+	}
+	k := j.known[key(it.Path, stem)]
+	if j.part == nil && it.ID != "" {
+		if l, n, ok, err := j.next(it, stem); err != nil {
+			return kept{}, false, err
+		} else if ok {
+			j.at += int64(n)
+			if k != nil {
+				k.used = true
+			}
+			return kept{anomalous: l.Anomalous}, true, nil
+		}
+	}
+	if j.part == nil {
+		if err := j.startAdding(); err != nil {
+			return kept{}, false, err
+		}
+	}
+	if k == nil || it.ID == "" {
+		return kept{}, false, nil
+	}
+	l, err := j.readLine(k)
+	if err != nil {
+		return kept{}, false, err
+	}
+	if l.Path() != it.Path || l.stem() != stem {
+		return kept{}, false, nil // two names of one hash
+	}
+	modified, ok := j.holds(l, it)
+	if !ok {
+		return kept{}, false, nil
+	}
+	k.used = true
+	r := kept{from: k, anomalous: l.Anomalous}
+	if modified != l.Modified {
+		r.line, err = touched(l, modified)
+	}
+	return r, err == nil, err
+}
+
+// touched is a line with another time of its file, which was touched but not changed.
+func touched(l finished, modified string) ([]byte, error) {
+	var s Line
+	if err := json.Unmarshal(l.raw, &s); err != nil {
+		return nil, err
+	}
+	s.Modified = modified
+	line, err := json.Marshal(s)
+	return append(line, '\n'), err
+}
+
+// next reads the next of the lines that are kept where they are, if it is that of the image.
+func (j *journal) next(it dataset.Item, stem string) (finished, int, bool, error) {
+	if j.lines == nil {
+		return finished{}, 0, false, nil
+	}
+	line, err := j.lines.ReadBytes('\n')
+	if err == io.EOF {
+		return finished{}, 0, false, nil
+	}
+	if err != nil {
+		return finished{}, 0, false, err
+	}
+	l, ok := parseLine(line)
+	if !ok || l.Path() != it.Path || l.stem() != stem {
+		return l, 0, false, nil
+	}
+	modified, ok := j.holds(l, it)
+	return l, len(line), ok && modified == l.Modified, nil
+}
+
+// holds reports whether a line still tells the truth of an input: that has the content that was scored, and its outputs are
+// there. It returns the time at which the input was last modified.
+func (j *journal) holds(l finished, it dataset.Item) (modified string, ok bool) {
+	if l.SHA256 == "" || l.Score == nil {
+		return "", false
+	}
+	wanted := 0
+	for _, w := range []bool{j.run.Maps, j.run.Masks, j.run.Overlays} {
+		if w {
+			wanted++
+		}
+	}
+	outputs := l.outputs()
+	if len(outputs) != wanted {
+		return "", false
+	}
+	for _, name := range outputs {
+		if info, err := os.Stat(j.path(name)); err != nil || !info.Mode().IsRegular() {
+			return "", false
+		}
+	}
+	info, err := it.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() != l.Bytes {
+		return "", false
+	}
+	if modified = timeOf(info.ModTime()); modified == l.Modified {
+		return modified, true
+	}
+	p, err := engine.FingerprintOf(it)
+	return timeOf(p.Modified), err == nil && p.SHA256 == l.SHA256
+}
+
+// startAdding opens PartFile behind the lines that are kept where they are. Those that follow go to OldFile before they
+// are cut off: whenever the process ends, every line is in one of the two.
+func (j *journal) startAdding() error {
+	if j.main == nil { // run.json stands before the first line
+		if err := j.writeRun(j.run); err != nil {
+			return err
+		}
+	}
+	if j.good > j.at {
+		if err := j.moveRest(); err != nil {
+			return err
+		}
+	}
+	if j.main != nil && j.name == ResultsFile { // it is not complete for these inputs
+		if err := closeAll(&j.main); err != nil { // not every system renames a file that is open
+			return err
+		}
+		if err := os.Rename(j.path(ResultsFile), j.path(PartFile)); err != nil {
+			return err
+		}
+		j.name = PartFile
+		var err error
+		if j.main, err = reopen(j.path(PartFile)); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(j.path(PartFile), os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(j.at); err != nil {
+		f.Close()
+		return err
+	}
+	if _, err := f.Seek(j.at, io.SeekStart); err != nil {
+		f.Close()
+		return err
+	}
+	j.part, j.synced = f, time.Now()
+	return nil
+}
+
+func (j *journal) moveRest() error {
+	if j.old == nil {
+		f, err := os.OpenFile(j.path(OldFile), os.O_RDWR|os.O_CREATE, 0o666)
+		if err != nil {
+			return err
+		}
+		j.old = f
+	}
+	n, err := io.Copy(io.NewOffsetWriter(j.old, j.oldAt), io.NewSectionReader(j.main, j.at, j.good-j.at))
+	if err != nil {
+		return err
+	}
+	if err := j.old.Sync(); err != nil {
+		return err
+	}
+	for _, k := range j.known {
+		if !k.old && k.at >= j.at {
+			k.at, k.old = k.at-j.at+j.oldAt, true
+		}
+	}
+	j.oldAt += n
+	return nil
+}
+
+// readLine reads a line that is known.
+func (j *journal) readLine(k *known) (finished, error) {
+	f := j.main
+	if k.old {
+		f = j.old
+	}
+	line, err := bufio.NewReader(io.NewSectionReader(f, k.at, math.MaxInt64-k.at)).ReadBytes('\n')
+	if err != nil {
+		return finished{}, err
+	}
+	l, ok := parseLine(line)
+	if !ok {
+		return l, fmt.Errorf("%s: changed while it was read", f.Name())
+	}
+	return l, nil
+}
