@@ -12,16 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scatter sets each of n cells with probability share.
-func scatter(n int, share float64, seed uint64) []bool {
-	rng := rand.New(rand.NewPCG(seed, 0))
-	m := make([]bool, n)
-	for i := range m {
-		m[i] = rng.Float64() < share
-	}
-	return m
-}
-
 func square(i int) int { return i * i }
 
 // slowDistance looks at every pixel of the set; -1 if it is empty.
