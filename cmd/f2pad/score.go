@@ -26,7 +26,7 @@ type scoreOptions struct {
 	image, pixel          *float64 // thresholds in place of the model's
 	regions               region.Options
 	batch                 int
-	force                 bool
+	force, profile        bool
 	roi                   regionFile
 }
 
@@ -47,6 +47,7 @@ it was when the same command is run again; so does one whose inputs have changed
 DIR itself are no inputs. docs/scripting.md describes the files.`,
 		Example: `  f2pad score --model leather.f2pad --out results photos/
   f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png
+  f2pad score --model leather.f2pad --out results --masks --profile photos/
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
 		Args: cobra.MinimumNArgs(1),
 		PreRunE: func(*cobra.Command, []string) error {
@@ -77,6 +78,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	o.roi.flag(f, "score in this region of interest only, and in the model's if it has one")
 	f.Var(number{&o.batch, 1, 1024}, "batch", "images in work at once; results do not depend on it")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
+	f.BoolVar(&o.profile, "profile", false, "say in the end where the time went, stage by stage")
 	required(cmd, "model", "out")
 	return cmd
 }
@@ -148,6 +150,10 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if kind != "" {
 		opts.Maps = []refine.Kind{kind}
 	}
+	var spent profile
+	if o.profile {
+		opts.Timer = spent.add
+	}
 	e, err := engine.New(m, opts)
 	if err != nil {
 		return err
@@ -160,7 +166,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	var passed passedOver
 	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add}
 	sum, err := run.Run(ctx, e, run.Options{
-		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: waiting(opts.Memory),
+		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: waiting(opts.Memory), Timer: opts.Timer,
 		Info: run.Info{
 			Version: version(), Model: m.SHA256(), Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
 			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256,
@@ -178,6 +184,11 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	}
 	p.passedOver(passed)
 	sum.Seconds = time.Since(began).Seconds()
+	if o.profile {
+		if err := p.ui.Show(spent.table(sum.Images-sum.Kept, sum.Seconds)); err != nil {
+			return err
+		}
+	}
 	return p.ui.Show(scoreSummary{sum})
 }
 

@@ -12,6 +12,7 @@ import (
 	"f2pad/engine/artifact"
 	"f2pad/engine/dataset"
 	"f2pad/engine/imageio"
+	"f2pad/engine/internal/stage"
 	"f2pad/engine/nd"
 	"f2pad/engine/refine"
 	"f2pad/engine/region"
@@ -25,6 +26,7 @@ type outputs struct {
 	labels                bool // of the overlays
 	regions               region.Options
 	claim                 func(image, stem string, c claim) error // told before an image's files are written; may be nil
+	timer                 engine.Timer
 }
 
 // The folders of outputs.
@@ -83,6 +85,8 @@ func (o *outputs) write(r *engine.Result) (Line, error) {
 	if o.kind == "" {
 		return line, nil
 	}
+	lap := o.timer.Start(1)
+	defer func() { lap(stage.Write) }()
 	if !o.overlays {
 		r.Image = nil // its pixels are not kept while its files are written
 	}

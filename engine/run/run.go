@@ -45,6 +45,8 @@ type Options struct {
 	// Waiting is how many bytes of results may wait to be written while the engine goes on; default 128 MiB. A larger result is
 	// written before it does.
 	Waiting int64
+	// Timer is told how long the writing of each image's files took; it is called from several goroutines. May be nil.
+	Timer engine.Timer
 	// Tell is told what happens, one event at a time; an error of it ends the run. It must not wait for the run. May be nil.
 	Tell func(Event) error
 }
@@ -90,7 +92,7 @@ func Run(ctx context.Context, e Engine, o Options, in Inputs) (Summary, error) {
 	}
 	s.out = outputs{
 		dir: o.Dir, kind: o.Kind, maps: info.Maps, masks: info.Masks, overlays: info.Overlays, labels: info.Labels, regions: info.Regions,
-		claim: s.journal.claim,
+		claim: s.journal.claim, timer: o.Timer,
 	}
 	if err := s.out.prepare(); err != nil {
 		return s.sum, err
