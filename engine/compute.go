@@ -55,9 +55,7 @@ func (c *compute) maps(s []float32, n, h, w, H, W int, dst []float32) error {
 	if c.device != nil {
 		return c.device.Maps(s, n, h, w, H, W, c.method.Map(), dst)
 	}
-	for i := range n {
-		method.BaseMap(s[i*h*w:(i+1)*h*w], h, w, H, W, c.method.Map(), dst[i*H*W:(i+1)*H*W])
-	}
+	method.BaseMaps(s, n, h, w, H, W, c.method.Map(), dst)
 	return nil
 }
 

@@ -25,9 +25,7 @@ func firstIterations(ctx context.Context, f *fitted, e executor, y []*tensor.Den
 	s := &sight.Scorer{
 		Net: net, Method: f.method, Scale: sight.Scale{Q50: c.Q50, Q995: c.Q995}, Rank: sight.Scale{Q50: c.MapQ50, Q995: c.MapQ995},
 		Maps: func(s []float32, n, h, w, H, W int, dst []float32) error {
-			for i := range n {
-				method.BaseMap(s[i*h*w:(i+1)*h*w], h, w, H, W, f.method.Map(), dst[i*H*W:(i+1)*H*W])
-			}
+			method.BaseMaps(s, n, h, w, H, W, f.method.Map(), dst)
 			return nil
 		},
 	}

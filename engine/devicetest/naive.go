@@ -142,9 +142,7 @@ func (b *bank) Close() error { return nil }
 
 // Maps implements method.Device.
 func (d *Naive) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, dst []float32) error {
-	for i := range n {
-		method.BaseMap(s[i*h*w:(i+1)*h*w], h, w, H, W, o, dst[i*H*W:(i+1)*H*W])
-	}
+	method.BaseMaps(s, n, h, w, H, W, o, dst)
 	return d.fault("maps", n)
 }
 

@@ -12,9 +12,14 @@ import (
 // It equals torch.nn.functional.interpolate followed by scipy.ndimage.gaussian_filter, or by a convolution with
 // PyTorch's reflect padding if o.Reflect101.
 func BaseMap(s []float32, h, w, H, W int, o MapOptions, dst []float32) {
+	BaseMaps(s, 1, h, w, H, W, o, dst)
+}
+
+// BaseMaps is BaseMap of each of a batch: s [n,h,w] to dst [n,H,W].
+func BaseMaps(s []float32, n, h, w, H, W int, o MapOptions, dst []float32) {
 	rows, cols := o.axis(h, H), o.axis(w, W)
-	wide := make([]float32, h*W)
-	par.Range(h, 16, func(lo, hi int) {
+	wide := make([]float32, n*h*W)
+	par.Range(n*h, 16, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			in, out := s[i*w:(i+1)*w], wide[i*W:(i+1)*W]
 			for j, t := range cols {
@@ -26,12 +31,12 @@ func BaseMap(s []float32, h, w, H, W int, o MapOptions, dst []float32) {
 			}
 		}
 	})
-	par.Range(H, 16, func(lo, hi int) {
+	par.Range(n*H, 16, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			out := dst[i*W : (i+1)*W]
+			out, row, image := dst[i*W:(i+1)*W], rows[i%H], wide[i/H*h*W:]
 			clear(out)
-			for k, wt := range rows[i].W {
-				for j, v := range wide[(rows[i].Lo+k)*W:][:W] {
+			for k, wt := range row.W {
+				for j, v := range image[(row.Lo+k)*W:][:W] {
 					out[j] += wt * v
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"f2pad/engine/internal/index"
+	"f2pad/engine/internal/vec"
 )
 
 // Gaussian is a sampled, normalised Gaussian: taps[k] is the weight of the pixels at distance k, for k up to
@@ -57,29 +58,21 @@ func (g Gaussian) Blur(plane []float32, h, w int, scratch []float32) {
 		dst := rows[i*w : (i+1)*w]
 		g.start(dst, line[r:])
 		for k := 1; k <= r; k++ {
-			addScaled(dst, line[r-k:], line[r+k:], g.taps[k])
+			vec.AddPair(dst, line[r-k:], line[r+k:], g.taps[k])
 		}
 	}
 	for i := range h {
 		dst := plane[i*w : (i+1)*w]
 		g.start(dst, rows[i*w:])
 		for k := 1; k <= r; k++ {
-			addScaled(dst, rows[index.Mirror(i-k, h)*w:], rows[index.Mirror(i+k, h)*w:], g.taps[k])
+			vec.AddPair(dst, rows[index.Mirror(i-k, h)*w:], rows[index.Mirror(i+k, h)*w:], g.taps[k])
 		}
 	}
 }
 
+// start sets dst to the kernel's middle times src.
 func (g Gaussian) start(dst, src []float32) {
-	src = src[:len(dst)]
-	for j := range dst {
-		dst[j] = g.taps[0] * src[j]
-	}
+	vec.ShiftRows(dst, src, len(dst), unmoved, g.taps[0], float32(math.Inf(-1)))
 }
 
-// addScaled adds t (a + b) to dst.
-func addScaled(dst, a, b []float32, t float32) {
-	a, b = a[:len(dst)], b[:len(dst)]
-	for j := range dst {
-		dst[j] += t * (a[j] + b[j])
-	}
-}
+var unmoved = []float32{0}

@@ -15,6 +15,7 @@ func addAVX2(_, _, _ []float32)                                      {}
 func subAVX2(_, _, _ []float32)                                      {}
 func mulAVX2(_, _, _ []float32)                                      {}
 func shiftRowsAVX2(_, _ []float32, _ int, _ []float32, _, _ float32) {}
+func addPairAVX2(_, _, _ []float32, _ float32)                       {}
 func accumulateAVX2(_ []float64, _ []float32)                        {}
 func largerAVX2(_, _, _ []float32)                                   {}
 func expAVX2(_, _ []float32)                                         {}

@@ -67,6 +67,11 @@ func accumulateAVX2(sum []float64, x []float32)
 //go:noescape
 func shiftRowsAVX2(y []float32, x []float32, cols int, by []float32, times float32, lo float32)
 
+// addPairAVX2 is addPairGo for whole vectors.
+//
+//go:noescape
+func addPairAVX2(y []float32, a []float32, b []float32, t float32)
+
 // leastAVX2 sets each of to to the least of itself and every eighth of x.
 //
 //go:noescape

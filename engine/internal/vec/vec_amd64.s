@@ -646,6 +646,30 @@ vector:
 	VZEROUPPER
 	RET
 
+// func addPairAVX2(y []float32, a []float32, b []float32, t float32)
+// Requires: AVX
+TEXT ·addPairAVX2(SB), NOSPLIT, $0-76
+	MOVQ         y_base+0(FP), AX
+	MOVQ         a_base+24(FP), CX
+	MOVQ         b_base+48(FP), DX
+	MOVQ         y_len+8(FP), BX
+	VBROADCASTSS t+72(FP), Y0
+	SHRQ         $0x03, BX
+
+loop:
+	VMOVUPS (CX), Y1
+	VADDPS  (DX), Y1, Y1
+	VMULPS  Y0, Y1, Y1
+	VADDPS  (AX), Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    $0x20, AX
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	DECQ    BX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
 // func leastAVX2(x []float32, to *[8]float32)
 // Requires: AVX
 TEXT ·leastAVX2(SB), NOSPLIT, $0-32
