@@ -46,6 +46,7 @@ type Options struct {
 	Batch     int                        // images in work at once; default 8. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
 	Memory    int64                      // bytes that the engine plans to stay within; see Memory. Default: no plan
+	Shrink    bool                       // for Memory's sake windows may be smaller than MaxPixels, too, which moves maps by rounding
 	MaxPixels int                        // pixels of the largest window that the network runs on at once; default 1<<19
 	MaxSide   int                        // that a model may make every image as high and wide as, however small; default DefaultMaxSide, at most 8192
 	Context   int                        // pixels of context around what the optimisation looks at; default: all that scores there depend on, or 24 if the receptive field reaches further than 32

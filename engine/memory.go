@@ -9,7 +9,7 @@ import (
 )
 
 // Memory is how an engine shares out what it may take (Options.Memory). Results do not depend on it, but for rounding where windows
-// are smaller.
+// may be smaller (Options.Shrink).
 type Memory struct {
 	Ceiling int64 `json:"ceiling"` // bytes; 0: none was given
 	Model   int64 `json:"model"`   // bytes of its file, which stay
@@ -25,6 +25,8 @@ type Memory struct {
 const (
 	programBytes = 128 << 20
 	frameBytes   = 300
+	leastWindow  = 1 << 16
+	widest       = 1 << 10 // px: margin of a window that may be smaller than an image
 )
 
 // share plans within o.Memory: a third for the network's gradients, which keep every value of a window, a third for batches, and a
@@ -44,9 +46,16 @@ func (o Options) share(m *Model) (Memory, error) {
 	forward := frameBytes + float*values/2
 	room := float64(max(0, o.Memory-s.Model-programBytes))
 	s.Pixels = min(s.Pixels, max(1, int(room/3/forward)))
-	if !m.Info.Size.Native() { // smaller windows than an image would take in most of it each, again and again
-		s.Window = min(s.Window, max(h*w, int(room/3/gradient)))
+	least := s.Window
+	if !m.Info.Size.Native() {
+		least = h * w
 		s.Batch = min(s.Batch, max(1, s.Pixels/(h*w)))
+	}
+	if margin := m.backbone.Margin(); margin < widest { // else windows take in most of an image each, again and again
+		least = min(least, max(leastWindow, 16*margin*margin))
+	}
+	if o.Shrink {
+		s.Window = min(s.Window, max(least, int(room/3/gradient)))
 	}
 	s.Decode = min(s.Decode, max(1<<20, int64(room/6)))
 	return s, nil

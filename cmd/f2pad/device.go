@@ -82,7 +82,7 @@ func (p *program) computing() (engine.Options, error) {
 		Limits: imageio.Limits{MaxBytes: int64(p.imageMemory) << 20},
 		Unlike: p.unlike(),
 	}
-	o.Memory = p.ceiling()
+	o.Memory, o.Shrink = p.ceiling(), p.memory > 0 // what nobody asked for must not tell machines apart
 	if p.verbose {
 		o.Planned = func(m engine.Memory) { p.ui.Note(planned{m}) }
 	}
