@@ -194,7 +194,7 @@ func (p *program) fail(input string, err error) {
 	p.ui.Failed(input, err)
 }
 
-// passedOver are the files in folders of images that do not have an image's name: how many, and the first few.
+// passedOver are the files in folders and archives of images that do not have an image's name: how many, and the first few.
 type passedOver struct {
 	n     int
 	first []string

@@ -35,7 +35,8 @@ func (p *program) score() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "score --model MODEL --out DIR INPUT...",
 		Short: "Score images and, on request, write their maps, masks and overlays",
-		Long: `Score images. INPUT is files, folders, globs, or - for a list of files on standard input, one per line. DIR gets
+		Long: `Score images. INPUT is files, folders, globs, or - for a list of files on standard input, one per line. A file called .tar,
+.tar.gz, .tgz or .zip is an archive, whose images are scored without being unpacked to disk; WebDataset's shards are such. DIR gets
 results.jsonl, one line for each input in their order, and on request maps/NAME.tiff (float32), masks/NAME.png and
 overlays/NAME.png at the images' own size. Where a map is made, the line of an anomalous image lists the regions of its mask.
 
@@ -47,6 +48,7 @@ it was when the same command is run again; so does one whose inputs have changed
 DIR itself are no inputs. docs/scripting.md describes the files.`,
 		Example: `  f2pad score --model leather.f2pad --out results photos/
   f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png
+  f2pad score --model leather.f2pad --out results shards/*.tar
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
 		Args: cobra.MinimumNArgs(1),
 		PreRunE: func(*cobra.Command, []string) error {
@@ -158,7 +160,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		}
 	}()
 	var passed passedOver
-	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add}
+	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add, MaxBytes: opts.Limits.MaxBytes, Done: ctx.Done()}
 	sum, err := run.Run(ctx, e, run.Options{
 		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: waiting(opts.Memory),
 		Info: run.Info{

@@ -70,11 +70,14 @@ func (s ids) unique(id string) string {
 	}
 }
 
-// key is the FNV-1a hash of an ID's output name, whatever its case.
-func key(id string) uint64 {
+// key is the hash of an ID's output name, whatever its case.
+func key(id string) uint64 { return fnv(strings.ToLower(OutputName(id, ""))) }
+
+// fnv is the FNV-1a hash.
+func fnv(s string) uint64 {
 	h := uint64(14695981039346656037)
-	for _, b := range []byte(strings.ToLower(OutputName(id, ""))) {
-		h = (h ^ uint64(b)) * 1099511628211
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
 	}
 	return h
 }

@@ -20,7 +20,11 @@ var errStop = errors.New("stop")
 
 // Inputs yields the images that the arguments name, as they are found: a file; a folder, searched as Folder does; a glob
 // pattern, for shells that do not expand them; or "-", a list of files on stdin, one per line, read as images are taken. A
-// byte order mark before it is no part of it. What cannot be found or listed is yielded as an error "path: reason" with an
+// byte order mark before it is no part of it. A file whose name ends in .tar, .tar.gz, .tgz or .zip is an archive: its members
+// that have an image's name follow in its order, each with a Source and the Path ARCHIVE/MEMBER. They are not unpacked, hidden
+// ones are skipped, and what is no file, or has a name that leads out of the archive, is an error. So is, once all members before
+// it have been yielded, what is wrong with the archive itself; that has the archive's Path. Members of compressed tar archives are in memory
+// until Item.Release, at most MaxBytes of them (or one) at once. What cannot be found or listed is yielded as an error "path: reason" with an
 // Item that has its Path only, and the rest goes on; the error is ErrNamed if that is one of the arguments or of the list. A
 // line of more than 64 KiB goes by its number.
 //
@@ -55,16 +59,19 @@ func Inputs(args []string, stdin io.Reader, ignored func(path string)) iter.Seq2
 
 type inputs struct {
 	*walker
-	yield func(Item, error) bool
-	seen  ids
-	root  string // the one argument, "" if there are several
+	yield   func(Item, error) bool
+	seen    ids
+	passing held   // members in memory
+	root    string // the one argument, "" if there are several
 }
 
 // emit yields the image at path, or why there is none.
-func (in *inputs) emit(path string, err error) error {
-	item := Item{Path: path}
+func (in *inputs) emit(path string, err error) error { return in.emitItem(Item{Path: path}, err) }
+
+// emitItem yields an item that has no ID yet.
+func (in *inputs) emitItem(item Item, err error) error {
 	if err == nil {
-		item.ID = in.seen.unique(valid(in.id(path)))
+		item.ID = in.seen.unique(valid(in.id(item.Path)))
 	}
 	if !in.yield(item, err) {
 		return errStop
@@ -121,6 +128,8 @@ func (in *inputs) file(path string, folders bool) error {
 		return in.walk(path)
 	case in.forbidden(path):
 		return in.emit(path, named{fmt.Errorf("%s: is where results go", path)})
+	case archiveKind(path) != "":
+		return in.archive(path)
 	}
 	return in.emit(path, nil)
 }

@@ -37,9 +37,8 @@ func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 	if it.ID != "" && (j.run.Maps || j.run.Masks || j.run.Overlays) {
 		stem = dataset.OutputName(it.ID, "")
 	}
-	image := hash(it.Path)
 	if len(j.known) > 0 {
-		j.named[image] = true
+		j.named.add(it)
 		if stem != "" {
 			j.written[hash(strings.ToLower(stem))] = true
 		}

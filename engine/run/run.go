@@ -84,7 +84,7 @@ func Run(ctx context.Context, e Engine, o Options, in Inputs) (Summary, error) {
 	defer s.journal.close()
 	s.sum.Results = s.journal.path(ResultsFile)
 	if in.Survey.known {
-		if err := s.journal.others(in.Survey.images, in.Survey.unlisted); err != nil {
+		if err := s.journal.others(in.Survey.are, in.Survey.unlisted); err != nil {
 			return s.sum, err
 		}
 	}

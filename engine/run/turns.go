@@ -42,7 +42,7 @@ type scoring struct {
 
 // turn is an input on its way: its line is written when those before it are.
 type turn struct {
-	item dataset.Item
+	path string
 	// err is why it is no image. Such inputs go through the engine, which fails on them: so their lines keep their place.
 	err  error
 	kept *kept // its line of an earlier run; nil: it is being scored
@@ -127,7 +127,7 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 			s.mu.Lock()
 			s.any = true
 			if s.err = err; err == nil {
-				t := &turn{item: in.item, err: in.err}
+				t := &turn{path: in.item.Path, err: in.err}
 				if ok {
 					t.kept = &k
 					s.found++
@@ -138,6 +138,9 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 				s.changed.Broadcast()
 			}
 			s.mu.Unlock()
+			if err != nil || ok {
+				in.item.Release()
+			}
 			if err != nil || !ok && !yield(in.item) {
 				return
 			}
@@ -159,7 +162,7 @@ func (s *scoring) left(done int) int {
 func (s *scoring) emit(r *engine.Result) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.scored) == 0 || s.scored[0].item.Path != r.Item.Path {
+	if len(s.scored) == 0 || s.scored[0].path != r.Item.Path {
 		return fmt.Errorf("%s: its result came out of turn, which is a bug in f2pad", r.Item.Path)
 	}
 	t := s.scored[0]
@@ -187,12 +190,12 @@ func (s *scoring) commit() error {
 			}
 			s.sum.Kept++
 			s.count(t.kept.anomalous)
-			if err := s.tell.event(Kept{t.item.Path, t.kept.anomalous}); err != nil {
+			if err := s.tell.event(Kept{t.path, t.kept.anomalous}); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := s.line(t.item.Path, t.work); err != nil {
+		if err := s.line(t.path, t.work); err != nil {
 			return err
 		}
 	}
