@@ -28,6 +28,7 @@ type scoreOptions struct {
 	batch                 int
 	force                 bool
 	roi                   regionFile
+	shard                 *run.Shard
 }
 
 func (p *program) score() *cobra.Command {
@@ -41,6 +42,8 @@ results.jsonl, one line for each input in their order, and on request maps/NAME.
 overlays/NAME.png at the images' own size. Where a map is made, the line of an anomalous image lists the regions of its mask.
 
 --threshold and --pixel-threshold decide in place of the model's thresholds ('f2pad eval' takes the same and says what they do);
+With --shard I/N this is one of N runs, each into its own DIR, here or on another machine; all are given the same inputs.
+
 --close, --fill and --min-area change the masks, in this order. All of these make another run.
 
 Inputs that cannot be scored are reported, and the rest goes on (exit code 3). A run that was interrupted goes on where
@@ -49,6 +52,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 		Example: `  f2pad score --model leather.f2pad --out results photos/
   f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png
   f2pad score --model leather.f2pad --out results shards/*.tar
+  f2pad score --model leather.f2pad --out part1 --shard 1/2 shards/*.tar
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
 		Args: cobra.MinimumNArgs(1),
 		PreRunE: func(*cobra.Command, []string) error {
@@ -78,6 +82,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	regionFlags(f, &o.regions)
 	o.roi.flag(f, "score in this region of interest only, and in the model's if it has one")
 	f.Var(number{&o.batch, 1, 1024}, "batch", "images in work at once; results do not depend on it")
+	f.Var(shardFlag{&o.shard}, "shard", "score every N-th of the inputs only, beginning with the I-th; 'f2pad merge' makes one run of all N")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
 	required(cmd, "model", "out")
 	return cmd
@@ -126,7 +131,7 @@ func (s scored) Text(w io.Writer) error {
 
 func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string) error {
 	began := time.Now()
-	survey, err := run.Look(args, o.out)
+	survey, err := run.Look(args, o.out, o.shard)
 	if err != nil {
 		return err
 	}
@@ -165,7 +170,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: waiting(opts.Memory),
 		Info: run.Info{
 			Version: version(), Model: m.SHA256(), Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
-			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256,
+			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256, Shard: o.shard,
 		},
 	}, run.Inputs{Items: where.Inputs(args, p.in), Survey: survey})
 	switch {

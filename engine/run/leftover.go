@@ -22,7 +22,7 @@ func (j *journal) others(in listed, unlisted bool) error {
 	}
 	shared := false
 	for _, k := range j.known {
-		shared = shared || in.images[k.image]
+		shared = shared || in.images[k.image] || in.elsewhere[k.image]
 	}
 	left, err := j.left(in)
 	if err != nil {
@@ -39,14 +39,22 @@ func (j *journal) others(in listed, unlisted bool) error {
 
 // listed is what the inputs of a run are: hashes of the images' paths, and the archives that some are members of.
 type listed struct {
-	images   map[uint64]bool
-	archives map[string]bool
+	images    map[uint64]bool
+	elsewhere map[uint64]bool // those of other shards
+	archives  map[string]bool
 }
 
-func newListed() listed { return listed{map[uint64]bool{}, map[string]bool{}} }
+func newListed() listed {
+	return listed{map[uint64]bool{}, map[uint64]bool{}, map[string]bool{}}
+}
 
-func (in listed) add(it dataset.Item) {
-	in.images[hash(it.Path)] = true
+// add adds an input, of this shard or of another one.
+func (in listed) add(it dataset.Item, here bool) {
+	if here {
+		in.images[hash(it.Path)] = true
+	} else {
+		in.elsewhere[hash(it.Path)] = true
+	}
 	if a := it.Archive(); a != "" {
 		in.archives[a] = true
 	}
@@ -55,7 +63,7 @@ func (in listed) add(it dataset.Item) {
 // leftover is what earlier runs scored and the present one does not name.
 type leftover struct {
 	there []finished // the image is still there
-	gone  []finished // it is not
+	gone  []finished // it is not, or is another shard's
 	moved []finished // the image is named, but failed, or its outputs have other names
 }
 
@@ -84,7 +92,7 @@ func (j *journal) left(in listed) (leftover, error) {
 		}
 		if in.images[k.image] {
 			left.moved = append(left.moved, l)
-		} else if in.gone(l.Path()) {
+		} else if in.elsewhere[k.image] || in.gone(l.Path()) {
 			left.gone = append(left.gone, l)
 		} else {
 			left.there = append(left.there, l)
@@ -103,7 +111,7 @@ func (in listed) gone(image string) bool {
 		}
 	}
 	if archive != "" {
-		return !in.images[hash(archive)]
+		return !in.images[hash(archive)] && !in.elsewhere[hash(archive)]
 	}
 	if _, err := os.Lstat(image); !errors.Is(err, fs.ErrNotExist) {
 		return false

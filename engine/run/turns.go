@@ -34,6 +34,7 @@ type scoring struct {
 	ended   bool           // there will be no more results
 	any     bool           // there was an input
 	found   int            // inputs with a line of an earlier run
+	inputs  summer         // of all shards
 	err     error          // ended the reading of inputs
 	failure error          // ended the run
 	panic   *par.Panic     // of a goroutine of the run
@@ -119,6 +120,9 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 			if in.err != nil {
 				in.item = dataset.Item{Path: in.item.Path} // it has no outputs
 			}
+			if s.elsewhere(in) {
+				continue
+			}
 			k, ok, err := s.journal.keep(in.item)
 			if err == nil && !ok && !began {
 				began = true
@@ -146,6 +150,25 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 			}
 		}
 	}
+}
+
+// elsewhere counts an input, and reports whether it is another shard's.
+func (s *scoring) elsewhere(in input) bool {
+	shard := s.sum.Shard
+	if shard == nil {
+		return false
+	}
+	s.mu.Lock()
+	here := shard.has(s.inputs.count)
+	s.inputs.add(in.item.Path)
+	s.any = true
+	s.mu.Unlock()
+	if here {
+		return false
+	}
+	s.journal.pass(in.item, in.err != nil)
+	in.item.Release()
+	return true
 }
 
 // left is how many inputs there are to be scored when so many have been, 0 if that is not known.
