@@ -400,17 +400,28 @@ func (repeated) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // TestMembersThatPassAreBounded: those in memory are waited for, as long as anybody wants more.
 func TestMembersThatPassAreBounded(t *testing.T) {
 	t.Chdir(t.TempDir())
-	var members []packedMember
+	var members, zipped []packedMember
 	for i := range 50 {
 		members = append(members, packedMember{name: fmt.Sprintf("%02d.png", i), content: strings.Repeat("x", 40)})
 	}
 	members[7].content = strings.Repeat("x", 100) // alone
+	for i := range members {                      // of zip those in between are not compressed
+		zipped = append(zipped, packedMember{name: fmt.Sprintf("%02d.txt", i)}, members[i])
+	}
 	write(t, "a.tgz", gzipOf(t, tarOf(t, members...)))
+	write(t, "a.zip", zipOf(t, zipped...))
+	for _, name := range []string{"a.tgz", "a.zip"} {
+		requirePassing(t, name)
+	}
+}
+
+// requirePassing takes the members of the test above.
+func requirePassing(t *testing.T, name string) {
 	done := make(chan struct{})
 	items := make(chan Item)
 	go func() {
 		defer close(items)
-		for it, err := range (Search{MaxBytes: 100, Done: done}).Inputs([]string{"a.tgz"}, nil) {
+		for it, err := range (Search{MaxBytes: 100, Done: done}).Inputs([]string{name}, nil) {
 			if err == nil {
 				items <- it
 			}

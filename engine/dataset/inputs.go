@@ -23,8 +23,8 @@ var errStop = errors.New("stop")
 // byte order mark before it is no part of it. A file whose name ends in .tar, .tar.gz, .tgz or .zip is an archive: its members
 // that have an image's name follow in its order, each with a Source and the Path ARCHIVE/MEMBER. They are not unpacked, hidden
 // ones are skipped, and what is no file, or has a name that leads out of the archive, is an error. So is, once all members before
-// it have been yielded, what is wrong with the archive itself; that has the archive's Path. Members of compressed tar archives are in memory
-// until Item.Release, at most MaxBytes of them (or one) at once. What cannot be found or listed is yielded as an error "path: reason" with an
+// it have been yielded, what is wrong with the archive itself; that has the archive's Path. Members that are compressed are, or may be, in memory
+// until Item.Release: at most MaxBytes of them (or one) at once. What cannot be found or listed is yielded as an error "path: reason" with an
 // Item that has its Path only, and the rest goes on; the error is ErrNamed if that is one of the arguments or of the list. A
 // line of more than 64 KiB goes by its number.
 //

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"sync"
 )
 
 // mostDirectory bounds a zip archive's directory, which is in memory while the archive is listed: some 600,000 members.
@@ -49,12 +50,16 @@ func (a *archive) zip(f *os.File) error {
 		if !ok {
 			continue
 		}
-		if s, err := a.unpacked(member, size); err != nil {
+		s, err := a.unpacked(member, size)
+		switch {
+		case err != nil:
 			err = a.fails(name, err)
-			if err != nil {
-				return err
-			}
-		} else if err := a.emit(name, s); err != nil {
+		case s.flate && !a.in.passing.take(size, a.most, a.in.Done):
+			err = errStop
+		default:
+			err = a.emit(name, s)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -76,15 +81,26 @@ func (a *archive) unpacked(m *zip.File, size int64) (*packed, error) {
 	if err != nil {
 		return nil, fault(err)
 	}
-	return &packed{section{a.container, at, size}, int64(m.CompressedSize64), m.Method == zip.Deflate, m.CRC32}, nil
+	return &packed{
+		section: section{a.container, at, size}, packed: int64(m.CompressedSize64), flate: m.Method == zip.Deflate, crc: m.CRC32, of: &a.in.passing,
+	}, nil
 }
 
 // packed is a member of a zip archive.
 type packed struct {
 	section
 	packed int64 // its bytes in the archive
-	flate  bool
+	flate  bool  // it is compressed: whoever decodes it has it in memory, which counts in of
 	crc    uint32
+	of     *held
+	once   sync.Once
+}
+
+// Release gives back what the member may take in memory.
+func (p *packed) Release() {
+	if p.flate {
+		p.once.Do(func() { p.of.give(p.size) })
+	}
 }
 
 func (p *packed) Open() (fs.File, error) {

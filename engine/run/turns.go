@@ -191,6 +191,7 @@ func (s *scoring) emit(r *engine.Result) error {
 	t := s.scored[0]
 	s.scored[0] = nil
 	s.scored = s.scored[1:]
+	r.Item.Release() // an engine need not do so
 	if t.err != nil {
 		r.Err = t.err
 	}
