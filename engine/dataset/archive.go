@@ -120,7 +120,10 @@ type archive struct {
 	in    *inputs
 	most  int64           // bytes of a member
 	names map[uint64]bool // hashes of the members' names
-	found bool
+	seen  ids             // of the members in folder
+	// folder is where their IDs are, that of no other input; "" if the archive is the only one.
+	folder string
+	found  bool
 }
 
 // archive emits the members of an archive that have an image's name, and then what is wrong with it, if anything is.
@@ -133,6 +136,9 @@ func (in *inputs) archive(name string) error {
 	a := &archive{container: &container{name, info.Size(), info.ModTime()}, in: in, most: in.MaxBytes, names: map[uint64]bool{}}
 	if a.most == 0 {
 		a.most = imageio.DefaultMaxBytes
+	}
+	if in.root != name {
+		a.seen, a.folder = ids{}, in.folders.claim(valid(in.id(name)))
 	}
 	switch archiveKind(name) {
 	case tarArchive:
@@ -205,7 +211,11 @@ func (a *archive) fails(name string, why error) error {
 
 // emit emits a member that can be opened.
 func (a *archive) emit(name string, s Source) error {
-	return a.in.emitItem(Item{Path: a.path + "/" + name, Source: s}, nil)
+	it := Item{Path: a.path + "/" + name, Source: s}
+	if a.folder != "" {
+		it.ID = a.folder + "/" + a.seen.unique(valid(filepath.ToSlash(name)))
+	}
+	return a.in.emitItem(it, nil)
 }
 
 // fault words what is wrong with an archive.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -452,6 +453,70 @@ func requirePassing(t *testing.T, name string) {
 	close(done)
 	_, more := <-items
 	require.False(t, more)
+}
+
+// TestMembersHaveNamesOfTheirOwn: whatever archives, folders and other members are called, and in whatever order they come.
+func TestMembersHaveNamesOfTheirOwn(t *testing.T) {
+	root := t.TempDir()
+	put := func(name string, members ...string) {
+		name = filepath.Join(root, filepath.FromSlash(name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
+		if len(members) == 0 {
+			write(t, name, nil)
+		} else {
+			write(t, name, tarOf(t, membersOf(members...)...))
+		}
+	}
+	put("a.tar", "b.tar/x.png", "b.tar/X.jpg", "y.png", "y.jpg")
+	put("v/w/a.tar/b.tar", "x.png") // in a folder that is called like the archive above
+	put("v/w/a.tar/y.png")
+	put("v/w/a.tar/c/z.zip.png")
+	put("v/w/A~2.tar/y.png")
+	put("v/A.TAR", "y.png")
+	t.Chdir(filepath.Join(root, "v", "w"))
+	const above, upper, inner = "../../a.tar", "../A.TAR", "a.tar/b.tar"
+	args := []string{inner, above, above, upper, "a.tar", "A~2.tar"}
+	for turn := range len(args) * 2 {
+		list := slices.Concat(args[turn%len(args):], args[:turn%len(args)])
+		if turn >= len(args) {
+			slices.Reverse(list)
+		}
+		seen, all := map[string]bool{}, idsIn(t, list...)
+		require.Len(t, all, 1+4+4+1+2+1)
+		for _, id := range all {
+			out := strings.ToLower(OutputName(id, ""))
+			require.False(t, seen[out], "%s in %v", id, list)
+			require.True(t, filepath.IsLocal(filepath.FromSlash(out)))
+			seen[out] = true
+		}
+	}
+	require.Equal(t, []string{"a.tar/b.tar/x.png", "a.tar/b.tar/X~2.jpg", "a.tar/y.png", "a.tar/y~2.jpg", "a~2.tar/b.tar/x.png"},
+		idsIn(t, above, above)[:5])
+	require.Equal(t, []string{"a.tar/c/z.zip.png", "a.tar/y.png", "a~2.tar/b.tar/x.png"}, idsIn(t, "a.tar", above)[:3])
+	require.Equal(t, []string{"a~2.tar/c/z.zip.png", "a~2.tar/y.png"}, idsIn(t, above, "a.tar")[4:])
+
+	for _, name := range []string{"a.tar", "b/A.TAR.GZ", "a.tgz", "a.zip"} {
+		f := archiveFolders{}
+		require.Equal(t, name, f.claim(name))
+		other := f.claim(name)
+		require.Equal(t, archiveKind(name), archiveKind(other))
+		require.NotEqual(t, other, f.claim(name))
+		require.NotContains(t, []string{name + "/x", other + "/x"}, f.beside(other+"/x"))
+	}
+	f := archiveFolders{} // of folders that are called otherwise nothing is remembered
+	for i := range 1000 {
+		f.beside(fmt.Sprintf("folder/%d.png", i))
+	}
+	require.Empty(t, f)
+}
+
+func idsIn(t *testing.T, args ...string) (all []string) {
+	t.Helper()
+	for it, err := range Inputs(args, nil, nil) {
+		require.NoError(t, err)
+		all = append(all, it.ID)
+	}
+	return all
 }
 
 func TestArchivesAreNoFolders(t *testing.T) {

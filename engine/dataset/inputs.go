@@ -30,10 +30,10 @@ var errStop = errors.New("stop")
 //
 // An ID is the path as it was named, without volume, leading slash and leading ".."; if the one argument is a folder, the
 // path within it. It is valid UTF-8: a byte that is not stands there as "~" and two hexadecimal digits. Where two IDs would
-// give results of one name, the later gets "~2" before its extension. The sequence can be run once if it reads stdin.
+// give results of one name, the later gets "~2" before its extension; of members of archives whose paths would be the same, the archive does. The sequence can be run once if it reads stdin.
 func (s Search) Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		in := &inputs{yield: yield, seen: ids{}}
+		in := &inputs{yield: yield, seen: ids{}, folders: archiveFolders{}}
 		in.walker = s.walker(in.emit)
 		if len(args) == 1 {
 			in.root = args[0]
@@ -61,6 +61,7 @@ type inputs struct {
 	*walker
 	yield   func(Item, error) bool
 	seen    ids
+	folders archiveFolders
 	passing held   // members in memory
 	root    string // the one argument, "" if there are several
 }
@@ -70,8 +71,8 @@ func (in *inputs) emit(path string, err error) error { return in.emitItem(Item{P
 
 // emitItem yields an item that has no ID yet.
 func (in *inputs) emitItem(item Item, err error) error {
-	if err == nil {
-		item.ID = in.seen.unique(valid(in.id(item.Path)))
+	if err == nil && item.ID == "" {
+		item.ID = in.seen.unique(in.folders.beside(valid(in.id(item.Path))))
 	}
 	if !in.yield(item, err) {
 		return errStop
