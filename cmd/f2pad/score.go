@@ -42,9 +42,9 @@ results.jsonl, one line for each input in their order, and on request maps/NAME.
 overlays/NAME.png at the images' own size. Where a map is made, the line of an anomalous image lists the regions of its mask.
 
 --threshold and --pixel-threshold decide in place of the model's thresholds ('f2pad eval' takes the same and says what they do);
-With --shard I/N this is one of N runs, each into its own DIR, here or on another machine; all are given the same inputs.
-
 --close, --fill and --min-area change the masks, in this order. All of these make another run.
+
+With --shard I/N this is one of N runs, each into its own DIR, here or on another machine, of the same inputs in the same order.
 
 Inputs that cannot be scored are reported, and the rest goes on (exit code 3). A run that was interrupted goes on where
 it was when the same command is run again; so does one whose inputs have changed. Folders that hold results (run.json) and
