@@ -18,7 +18,7 @@ import (
 func (j *journal) finish(inputs *inputsSum) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	left, err := j.left(j.named)
+	left, err := j.left(j.named, true)
 	if err != nil {
 		return err
 	}

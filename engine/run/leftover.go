@@ -24,7 +24,7 @@ func (j *journal) others(in listed, unlisted bool) error {
 	for _, k := range j.known {
 		shared = shared || in.images[k.image] || in.elsewhere[k.image]
 	}
-	left, err := j.left(in)
+	left, err := j.left(in, false)
 	if err != nil {
 		return err
 	}
@@ -67,11 +67,12 @@ type leftover struct {
 	moved []finished // the image is named, but failed, or its outputs have other names
 }
 
-// left sorts the lines that the present run has not come to, in their order.
-func (j *journal) left(in listed) (leftover, error) {
+// left sorts the lines that the present run has not come to, in their order; those of images that are named only if moved, since before
+// a run these are all.
+func (j *journal) left(in listed, moved bool) (leftover, error) {
 	var ks []*known
 	for _, k := range j.known {
-		if !k.used {
+		if !k.used && (moved || !in.images[k.image]) {
 			ks = append(ks, k)
 		}
 	}
