@@ -107,7 +107,7 @@ bench:
 bench-memory: build
 	$(GO) run ./bench/memory $(BIN)
 
-# A hundred kills of score, fit and synth at random moments, resumed and compared with uninterrupted runs; ten minutes at most.
+# A hundred kills of score (folders, archives, shards), merge, fit and synth at random moments, resumed and compared with uninterrupted runs; ten minutes at most.
 torture: build
 	$(GO) run ./bench/torture $(BIN)
 

@@ -239,6 +239,7 @@ type decoded struct {
 // decode reads an image and makes its frame. reserve is asked for the memory that it takes.
 func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 	r := &Result{Item: it}
+	defer it.Release()
 	lap := e.opts.Timer.Start(1)
 	size, multiple, least := e.model.Info.Size, e.model.backbone.Multiple(), e.model.backbone.MinSide()
 	im, err := e.read(r, reserving(reserve, size, multiple, least))
@@ -280,7 +281,7 @@ func (e *Engine) read(r *Result, reserve func(imageio.Need) error) (*imageio.Ima
 // emitted with Err set, and the rest goes on. At most two batches are in memory. Images that are decoded ahead share 1 GiB
 // (256 MiB for each core where there are more than four); a larger one is decoded alone. A batch waits for no item that is not
 // there: where items gives none for a moment, what is there is scored. When ctx ends, the batch in hand is
-// finished and emitted, and Score returns ctx's error; an error of emit ends the run.
+// finished and emitted, and Score returns ctx's error; an error of emit ends the run. Items are released when they are decoded.
 func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*Result) error) error {
 	batch := make([]decoded, 0, e.opts.Batch)
 	pixels, values := 0, 0

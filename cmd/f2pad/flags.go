@@ -77,6 +77,26 @@ func (n number) String() string {
 
 func (n number) Type() string { return "N" }
 
+// shardFlag is a flag that takes a part of the inputs.
+type shardFlag struct{ value **run.Shard }
+
+func (s shardFlag) Set(text string) error {
+	shard, err := run.ParseShard(text)
+	if err == nil {
+		*s.value = &shard
+	}
+	return err
+}
+
+func (s shardFlag) String() string {
+	if s.value == nil || *s.value == nil {
+		return ""
+	}
+	return (*s.value).String()
+}
+
+func (s shardFlag) Type() string { return "I/N" }
+
 // decimal is a flag that takes a finite number and has no default.
 type decimal struct{ value **float64 }
 

@@ -28,6 +28,7 @@ type scoreOptions struct {
 	batch                 int
 	force, profile        bool
 	roi                   regionFile
+	shard                 *run.Shard
 }
 
 func (p *program) score() *cobra.Command {
@@ -35,12 +36,15 @@ func (p *program) score() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "score --model MODEL --out DIR INPUT...",
 		Short: "Score images and, on request, write their maps, masks and overlays",
-		Long: `Score images. INPUT is files, folders, globs, or - for a list of files on standard input, one per line. DIR gets
+		Long: `Score images. INPUT is files, folders, globs, or - for a list of files on standard input, one per line. A file called .tar,
+.tar.gz, .tgz or .zip is an archive, whose images are scored without being unpacked to disk; WebDataset's shards are such. DIR gets
 results.jsonl, one line for each input in their order, and on request maps/NAME.tiff (float32), masks/NAME.png and
 overlays/NAME.png at the images' own size. Where a map is made, the line of an anomalous image lists the regions of its mask.
 
 --threshold and --pixel-threshold decide in place of the model's thresholds ('f2pad eval' takes the same and says what they do);
 --close, --fill and --min-area change the masks, in this order. All of these make another run.
+
+With --shard I/N this is one of N runs, each into its own DIR, here or on another machine, of the same inputs in the same order.
 
 Inputs that cannot be scored are reported, and the rest goes on (exit code 3). A run that was interrupted goes on where
 it was when the same command is run again; so does one whose inputs have changed. Folders that hold results (run.json) and
@@ -48,6 +52,8 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 		Example: `  f2pad score --model leather.f2pad --out results photos/
   f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png
   f2pad score --model leather.f2pad --out results --masks --profile photos/
+  f2pad score --model leather.f2pad --out results shards/*.tar
+  f2pad score --model leather.f2pad --out part1 --shard 1/2 shards/*.tar
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
 		Args: cobra.MinimumNArgs(1),
 		PreRunE: func(*cobra.Command, []string) error {
@@ -77,6 +83,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	regionFlags(f, &o.regions)
 	o.roi.flag(f, "score in this region of interest only, and in the model's if it has one")
 	f.Var(number{&o.batch, 1, 1024}, "batch", "images in work at once; results do not depend on it")
+	f.Var(shardFlag{&o.shard}, "shard", "score every N-th of the inputs only, beginning with the I-th; 'f2pad merge' makes one run of all N")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
 	f.BoolVar(&o.profile, "profile", false, "say in the end where the time went, stage by stage")
 	required(cmd, "model", "out")
@@ -126,7 +133,7 @@ func (s scored) Text(w io.Writer) error {
 
 func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string) error {
 	began := time.Now()
-	survey, err := run.Look(args, o.out)
+	survey, err := run.Look(args, o.out, o.shard)
 	if err != nil {
 		return err
 	}
@@ -164,12 +171,12 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		}
 	}()
 	var passed passedOver
-	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add}
+	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add, MaxBytes: opts.Limits.MaxBytes, Done: ctx.Done()}
 	sum, err := run.Run(ctx, e, run.Options{
 		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: waiting(opts.Memory), Timer: opts.Timer,
 		Info: run.Info{
 			Version: version(), Model: m.SHA256(), Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
-			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256,
+			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256, Shard: o.shard,
 		},
 	}, run.Inputs{Items: where.Inputs(args, p.in), Survey: survey})
 	switch {

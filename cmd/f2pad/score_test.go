@@ -156,7 +156,7 @@ func TestScoreJSONIsTheContract(t *testing.T) {
 	last := all[len(all)-1]
 	require.ElementsMatch(t, []string{
 		"message_type", "images", "anomalous", "failed", "kept", "results", "seconds",
-		"version", "model_sha256", "refine", "maps", "masks", "overlays", "labels", "threshold", "pixel_threshold", "regions", "roi", "executor", "device",
+		"version", "model_sha256", "refine", "maps", "masks", "overlays", "labels", "threshold", "pixel_threshold", "regions", "roi", "executor", "device", "shard",
 	}, keys(last))
 	require.EqualValues(t, 6, last["images"])
 	require.EqualValues(t, 1, last["failed"])

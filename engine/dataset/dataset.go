@@ -70,11 +70,53 @@ func (s ids) unique(id string) string {
 	}
 }
 
-// key is the FNV-1a hash of an ID's output name, whatever its case.
-func key(id string) uint64 {
+// archiveFolders are the folders in IDs that are called like archives, by the hashes of their paths: true where an archive's members are in
+// them, and nothing else. So what those are called can be forgotten when the archive is at its end.
+type archiveFolders map[uint64]bool
+
+// beside is an ID that is not in an archive's folder: id, or one with "~2" before the extension of such a folder in it.
+func (f archiveFolders) beside(id string) string {
+	for at := 0; ; {
+		n := strings.IndexByte(id[at:], '/')
+		if n < 0 {
+			return id
+		}
+		folder, rest := id[:at+n], id[at+n:]
+		if archiveKind(folder[at:]) != "" {
+			folder = f.free(folder, func(hash uint64) bool { return f[hash] })
+			f[fnv(strings.ToLower(folder))] = false
+		}
+		id, at = folder+rest, len(folder)+1
+	}
+}
+
+// claim is a folder of its own for an archive.
+func (f archiveFolders) claim(id string) string {
+	id = f.free(f.beside(id), func(hash uint64) bool { _, taken := f[hash]; return taken })
+	f[fnv(strings.ToLower(id))] = true
+	return id
+}
+
+// free is the folder, or where that is taken, the first with "~2", "~3", ... before its extension that is not.
+func (f archiveFolders) free(folder string, taken func(hash uint64) bool) string {
+	name, stem := folder, len(folder)-len(path.Ext(folder))
+	if archiveKind(folder) == gzippedArchive && strings.EqualFold(path.Ext(folder[:stem]), tarArchive) {
+		stem -= len(tarArchive)
+	}
+	for n := 2; taken(fnv(strings.ToLower(name))); n++ {
+		name = fmt.Sprintf("%s~%d%s", folder[:stem], n, folder[stem:])
+	}
+	return name
+}
+
+// key is the hash of an ID's output name, whatever its case.
+func key(id string) uint64 { return fnv(strings.ToLower(OutputName(id, ""))) }
+
+// fnv is the FNV-1a hash.
+func fnv(s string) uint64 {
 	h := uint64(14695981039346656037)
-	for _, b := range []byte(strings.ToLower(OutputName(id, ""))) {
-		h = (h ^ uint64(b)) * 1099511628211
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
 	}
 	return h
 }

@@ -231,7 +231,7 @@ func TestInputs(t *testing.T) {
 }
 
 func TestInputIDsStayInside(t *testing.T) {
-	in := &inputs{seen: ids{}}
+	in := &inputs{seen: ids{}, folders: archiveFolders{}}
 	for path, want := range map[string]string{
 		"/data/x.png": "data/x.png", "../x.png": "x.png", "../../a/../b/x.png": "b/x.png", "/../x.png": "x.png",
 		"./x.png": "x.png", "..x/y.png": "..x/y.png",
@@ -425,7 +425,7 @@ func FuzzOutputNames(f *testing.F) {
 	f.Add(".png", "..", "a/..")
 	f.Add("a~2", "a", "a~2~2.png")
 	f.Fuzz(func(t *testing.T, a, b, c string) {
-		in := &inputs{seen: ids{}}
+		in := &inputs{seen: ids{}, folders: archiveFolders{}}
 		seen := map[string]string{}
 		for _, path := range []string{a, b, c, a, b} {
 			if path == "" || strings.Contains(path, "\x00") {

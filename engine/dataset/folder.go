@@ -25,8 +25,15 @@ type Search struct {
 	Out string
 	// Left, if not nil, is told of every folder that is left out, and why: "path: reason".
 	Left func(why string)
-	// Ignored, if not nil, is told of every file in a folder that does not have an image's name.
+	// Ignored, if not nil, is told of every file in a folder or an archive that does not have an image's name. In a folder that
+	// includes archives.
 	Ignored func(path string)
+	// MaxBytes is how large a member of an archive may be; default imageio.DefaultMaxBytes.
+	MaxBytes int64
+	// Unlisted, if not nil, is told of archives whose members are only known by reading all of them, which is then not done.
+	Unlisted func(path string)
+	// Done, if not nil, ends the waiting for members to be released when it is closed.
+	Done <-chan struct{}
 }
 
 // Folder lists the images below root in byte order of their paths, folder by folder, by the extensions that imageio
@@ -39,6 +46,9 @@ func Folder(root string, ignored func(path string)) ([]Item, error) {
 
 // folder lists the images below root; enter, if not nil, is asked about every folder, and its error ends the search.
 func (s Search) folder(root string, enter func(dir string) error) ([]Item, error) {
+	if err := notArchive(root); err != nil {
+		return nil, err
+	}
 	var items []Item
 	seen := ids{}
 	w := s.walker(func(p string, err error) error {

@@ -20,16 +20,20 @@ var errStop = errors.New("stop")
 
 // Inputs yields the images that the arguments name, as they are found: a file; a folder, searched as Folder does; a glob
 // pattern, for shells that do not expand them; or "-", a list of files on stdin, one per line, read as images are taken. A
-// byte order mark before it is no part of it. What cannot be found or listed is yielded as an error "path: reason" with an
+// byte order mark before it is no part of it. A file whose name ends in .tar, .tar.gz, .tgz or .zip is an archive: its members
+// that have an image's name follow in its order, each with a Source and the Path ARCHIVE/MEMBER. They are not unpacked, hidden
+// ones are skipped, and what is no file, or has a name that leads out of the archive, is an error. So is, once all members before
+// it have been yielded, what is wrong with the archive itself; that has the archive's Path. Members that are compressed are, or may be, in memory
+// until Item.Release: at most MaxBytes of them (or one) at once. What cannot be found or listed is yielded as an error "path: reason" with an
 // Item that has its Path only, and the rest goes on; the error is ErrNamed if that is one of the arguments or of the list. A
 // line of more than 64 KiB goes by its number.
 //
 // An ID is the path as it was named, without volume, leading slash and leading ".."; if the one argument is a folder, the
 // path within it. It is valid UTF-8: a byte that is not stands there as "~" and two hexadecimal digits. Where two IDs would
-// give results of one name, the later gets "~2" before its extension. The sequence can be run once if it reads stdin.
+// give results of one name, the later gets "~2" before its extension; of members of archives whose paths would be the same, the archive does. The sequence can be run once if it reads stdin.
 func (s Search) Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		in := &inputs{yield: yield, seen: ids{}}
+		in := &inputs{yield: yield, seen: ids{}, folders: archiveFolders{}}
 		in.walker = s.walker(in.emit)
 		if len(args) == 1 {
 			in.root = args[0]
@@ -55,16 +59,20 @@ func Inputs(args []string, stdin io.Reader, ignored func(path string)) iter.Seq2
 
 type inputs struct {
 	*walker
-	yield func(Item, error) bool
-	seen  ids
-	root  string // the one argument, "" if there are several
+	yield   func(Item, error) bool
+	seen    ids
+	folders archiveFolders
+	passing held   // members in memory
+	root    string // the one argument, "" if there are several
 }
 
 // emit yields the image at path, or why there is none.
-func (in *inputs) emit(path string, err error) error {
-	item := Item{Path: path}
-	if err == nil {
-		item.ID = in.seen.unique(valid(in.id(path)))
+func (in *inputs) emit(path string, err error) error { return in.emitItem(Item{Path: path}, err) }
+
+// emitItem yields an item that has no ID yet.
+func (in *inputs) emitItem(item Item, err error) error {
+	if err == nil && item.ID == "" {
+		item.ID = in.seen.unique(in.folders.beside(valid(in.id(item.Path))))
 	}
 	if !in.yield(item, err) {
 		return errStop
@@ -121,6 +129,8 @@ func (in *inputs) file(path string, folders bool) error {
 		return in.walk(path)
 	case in.forbidden(path):
 		return in.emit(path, named{fmt.Errorf("%s: is where results go", path)})
+	case archiveKind(path) != "":
+		return in.archive(path)
 	}
 	return in.emit(path, nil)
 }

@@ -31,6 +31,9 @@ type Dataset struct {
 // reads. Items are in byte order of their IDs. A folder without test images is fit for training, and one that has nothing else for
 // an evaluation (see Learn). A defective image without mask has none (see WithoutMask). A TYPE called All is an error.
 func MVTec(root string) (*Dataset, error) {
+	if err := notArchive(root); err != nil {
+		return nil, err
+	}
 	d := &Dataset{Root: root}
 	ignored := func(path string) { d.Ignored = append(d.Ignored, path) }
 	train, test, truth := child(root, "train"), child(root, "test"), child(root, "ground_truth")

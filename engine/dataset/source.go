@@ -40,6 +40,22 @@ func (it Item) Open() (fs.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
+// Release says that the image is not opened any more, so that a Source may free what it holds (with a method Release). Who takes items
+// of Search.Inputs calls it for each, in whatever way it is done with; engine.Engine.Score does.
+func (it Item) Release() {
+	if r, ok := it.Source.(interface{ Release() }); ok {
+		r.Release()
+	}
+}
+
+// Archive is the path of the archive that the image is a member of, "" if it is none.
+func (it Item) Archive() string {
+	if in, ok := it.Source.(interface{ Archive() string }); ok {
+		return in.Archive()
+	}
+	return ""
+}
+
 // Stat says how the image's bytes are found at the moment. What Open would refuse need not be an error.
 func (it Item) Stat() (fs.FileInfo, error) {
 	if it.Source == nil {

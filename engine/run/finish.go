@@ -14,11 +14,11 @@ import (
 
 // finish says that the inputs are at their end: the results are complete. Lines of images that are gone are dropped, with
 // their outputs. Images that are still there but are no inputs any more are an error: the run may have been given too
-// few. Where inputs failed, what is known of them and of such images stays in OldFile for a run that has more luck.
-func (j *journal) finish() error {
+// few. inputs are those of all shards, nil if there are none. Where inputs failed, what is known of them and of such images stays in OldFile for a run that has more luck.
+func (j *journal) finish(inputs *inputsSum) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	left, err := j.left(j.named)
+	left, err := j.left(j.named, true)
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,11 @@ func (j *journal) finish() error {
 		return other{fmt.Errorf("%s holds results of more inputs (%s, for one, which is still there)", j.dir, left.there[0].Path())}
 	}
 	if n := len(left.gone); n > 0 {
-		j.warn(fmt.Sprintf("%s of an earlier run: gone, and dropped from the results (%s)", counted(n, "image"), some(left.gone)))
+		where := "gone"
+		if j.run.Shard != nil {
+			where = "gone, or another shard's"
+		}
+		j.warn(fmt.Sprintf("%s of an earlier run: %s, and dropped from the results (%s)", counted(n, "image"), where, some(left.gone)))
 	}
 	if j.part == nil && (j.name != ResultsFile || j.main == nil || j.size > j.at) {
 		if err := j.startAdding(); err != nil {
@@ -44,6 +48,11 @@ func (j *journal) finish() error {
 	}
 	if len(stay) > 0 {
 		if err := j.writeOld(stay); err != nil {
+			return err
+		}
+	}
+	if inputs != nil {
+		if err := j.writeRun(manifest{j.run, inputs}); err != nil {
 			return err
 		}
 	}

@@ -24,19 +24,19 @@ type Inputs struct {
 type Survey struct {
 	Total int // 0: not known
 
-	known    bool            // all inputs were seen
-	images   map[uint64]bool // hashes of their paths, if there are earlier results
-	unlisted bool            // some folder could not be listed
+	known    bool   // all inputs were seen
+	are      listed // if there are earlier results
+	unlisted bool   // some folder could not be listed
 }
 
 // list is the argument that stands for a list on standard input.
 const list = "-"
 
 // Look goes through the inputs that arguments name, as dataset.Search takes them, as far as they can be known beforehand: of a list
-// on standard input, nothing is. One that is not there or holds nothing is an error (dataset.ErrNamed): it is more likely mistyped
-// than meant. dir is where the results will go.
-func Look(args []string, dir string) (Survey, error) {
-	s := Survey{images: map[uint64]bool{}, known: !slices.Contains(args, list)}
+// on standard input, or where an archive would have to be read through, nothing is. One that is not there or holds nothing is an error (dataset.ErrNamed): it is more likely mistyped
+// than meant. dir is where the results will go; of a shard, only its inputs count.
+func Look(args []string, dir string, shard *Shard) (Survey, error) {
+	s := Survey{are: newListed(), known: !slices.Contains(args, list)}
 	results := false
 	for _, name := range []string{ResultsFile, PartFile, OldFile} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
@@ -44,14 +44,20 @@ func Look(args []string, dir string) (Survey, error) {
 		}
 	}
 	named := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == list })
-	for item, err := range (dataset.Search{Out: dir}).Inputs(named, nil) {
+	where := dataset.Search{Out: dir, Unlisted: func(string) { s.known = false }}
+	n := 0
+	for item, err := range where.Inputs(named, nil) {
 		if errors.Is(err, dataset.ErrNamed) {
 			return s, err
 		}
-		s.Total++
+		has := shard.has(n)
+		n++
+		if has {
+			s.Total++
+		}
 		s.unlisted = s.unlisted || err != nil
 		if results {
-			s.images[hash(item.Path)] = true
+			s.are.add(item, has)
 		}
 	}
 	if !s.known {

@@ -51,7 +51,7 @@ type journal struct {
 	known map[uint64]*known
 	stems map[uint64]uint64 // output name -> key in known of the line that it belongs to
 
-	named    map[uint64]bool // images of the present run, if an earlier one left lines,
+	named    listed          // images of the present run, if an earlier one left lines,
 	written  map[uint64]bool // and the names of its outputs
 	partial  bool            // some inputs failed or could not be listed: what is known of them stays known
 	complete bool
@@ -64,7 +64,7 @@ type journal struct {
 func openJournal(dir string, run Info, force bool, warn func(string)) (_ *journal, err error) {
 	j := &journal{
 		dir: dir, run: run, warn: warn, name: PartFile, known: map[uint64]*known{}, stems: map[uint64]uint64{},
-		named: map[uint64]bool{}, written: map[uint64]bool{},
+		named: newListed(), written: map[uint64]bool{},
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		j.made = true

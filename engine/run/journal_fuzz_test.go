@@ -89,7 +89,7 @@ func FuzzJournal(f *testing.F) {
 				require.NoError(t, os.WriteFile(filepath.Join("out", *l.Mask), []byte(name), 0o666))
 				require.NoError(t, j.add(l))
 			}
-			return kept, j.finish()
+			return kept, j.finish(nil)
 		}
 		if _, err := work(); err != nil {
 			_, err = work()

@@ -83,7 +83,7 @@ func (f *folder) work(inputs []string, end int) (kept []string) {
 		f.score(j, name)
 	}
 	if end == len(inputs) {
-		require.NoError(f.t, j.finish())
+		require.NoError(f.t, j.finish(nil))
 	}
 	return kept
 }
@@ -319,17 +319,17 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		before := f.state()
 		j, err := f.open()
 		require.NoError(t, err)
-		require.NoError(t, j.others(map[uint64]bool{hash(f.path("a.png")): true, hash(f.path("c.png")): true, hash(f.path("d.png")): true}, false))
-		require.ErrorContains(t, j.others(map[uint64]bool{hash(f.path("a.png")): true}, false), "other inputs ("+f.path("c.png"))
-		require.NoError(t, j.others(map[uint64]bool{hash(f.path("a.png")): true}, true), "a folder could not be listed")
-		require.ErrorContains(t, j.finish(), "more inputs ("+f.path("a.png"))
+		require.NoError(t, j.others(listed{images: map[uint64]bool{hash(f.path("a.png")): true, hash(f.path("c.png")): true, hash(f.path("d.png")): true}}, false))
+		require.ErrorContains(t, j.others(listed{images: map[uint64]bool{hash(f.path("a.png")): true}}, false), "other inputs ("+f.path("c.png"))
+		require.NoError(t, j.others(listed{images: map[uint64]bool{hash(f.path("a.png")): true}}, true), "a folder could not be listed")
+		require.ErrorContains(t, j.finish(nil), "more inputs ("+f.path("a.png"))
 		require.NoError(t, j.close())
 		require.Equal(t, before, f.state())
 
 		require.NoError(t, os.RemoveAll(f.in))
 		j, err = f.open()
 		require.NoError(t, err)
-		require.ErrorContains(t, j.others(map[uint64]bool{hash("x.png"): true}, false), "which is no longer there")
+		require.ErrorContains(t, j.others(listed{images: map[uint64]bool{hash("x.png"): true}}, false), "which is no longer there")
 		require.NoError(t, j.close())
 
 		require.NoError(t, os.Remove(filepath.Join(f.out, RunFile)))
@@ -349,7 +349,7 @@ func TestWhatIsKnownOfUnlistedImagesStaysKnown(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.NoError(t, j.add(unscored{nameOf(f.in), "permission denied"}))
-	require.NoError(t, j.finish())
+	require.NoError(t, j.finish(nil))
 	require.NoError(t, j.close())
 	require.Equal(t, 1, strings.Count(content(t, f.out, ResultsFile), "\n"))
 
@@ -410,7 +410,7 @@ func TestPathsThatAreNotUTF8AreRecorded(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(f.out, "masks"), 0o777))
 	require.NoError(t, os.WriteFile(filepath.Join(f.out, mask), nil, 0o666))
 	require.NoError(t, j.add(Line{Name: nameOf(f.path(name)), Content: contentOf(p), Mask: &mask}))
-	require.NoError(t, j.finish())
+	require.NoError(t, j.finish(nil))
 	require.NoError(t, j.close())
 	var l struct {
 		Image  string
@@ -449,7 +449,7 @@ func TestForceThrowsOldResultsAway(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, ok)
 		require.NoError(t, j.add(Line{Name: nameOf(f.path("x.png"))}))
-		require.NoError(t, j.finish())
+		require.NoError(t, j.finish(nil))
 		require.NoError(t, j.close())
 		require.Equal(t, 1, strings.Count(content(t, f.out, ResultsFile), "\n"))
 		require.Contains(t, content(t, f.out, RunFile), `"refine": "residual"`)
@@ -608,7 +608,7 @@ func (f *folder) mix(r *rand.Rand, items []dataset.Item, steps int) {
 		}
 	}
 	if steps > 0 {
-		require.NoError(f.t, j.finish())
+		require.NoError(f.t, j.finish(nil))
 	}
 }
 

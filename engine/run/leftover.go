@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"f2pad/engine/dataset"
 )
 
 // others refuses inputs that are not those of the earlier runs: none of which was theirs, or, unless some could not be
-// listed, that leave out images that are still there. images are the hashes of their paths.
-func (j *journal) others(images map[uint64]bool, unlisted bool) error {
+// listed, that leave out images that are still there. in is what they are.
+func (j *journal) others(in listed, unlisted bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.known) == 0 {
@@ -19,9 +22,9 @@ func (j *journal) others(images map[uint64]bool, unlisted bool) error {
 	}
 	shared := false
 	for _, k := range j.known {
-		shared = shared || images[k.image]
+		shared = shared || in.images[k.image] || in.elsewhere[k.image]
 	}
-	left, err := j.left(images)
+	left, err := j.left(in, false)
 	if err != nil {
 		return err
 	}
@@ -34,18 +37,42 @@ func (j *journal) others(images map[uint64]bool, unlisted bool) error {
 	return nil
 }
 
+// listed is what the inputs of a run are: hashes of the images' paths, and the archives that some are members of.
+type listed struct {
+	images    map[uint64]bool
+	elsewhere map[uint64]bool // those of other shards
+	archives  map[string]bool
+}
+
+func newListed() listed {
+	return listed{map[uint64]bool{}, map[uint64]bool{}, map[string]bool{}}
+}
+
+// add adds an input, of this shard or of another one.
+func (in listed) add(it dataset.Item, here bool) {
+	if here {
+		in.images[hash(it.Path)] = true
+	} else {
+		in.elsewhere[hash(it.Path)] = true
+	}
+	if a := it.Archive(); a != "" {
+		in.archives[a] = true
+	}
+}
+
 // leftover is what earlier runs scored and the present one does not name.
 type leftover struct {
 	there []finished // the image is still there
-	gone  []finished // it is not
+	gone  []finished // it is not, or is another shard's
 	moved []finished // the image is named, but failed, or its outputs have other names
 }
 
-// left sorts the lines that the present run has not come to, in their order.
-func (j *journal) left(images map[uint64]bool) (leftover, error) {
+// left sorts the lines that the present run has not come to, in their order; those of images that are named only if moved, since before
+// a run these are all.
+func (j *journal) left(in listed, moved bool) (leftover, error) {
 	var ks []*known
 	for _, k := range j.known {
-		if !k.used {
+		if !k.used && (moved || !in.images[k.image]) {
 			ks = append(ks, k)
 		}
 	}
@@ -64,15 +91,39 @@ func (j *journal) left(images map[uint64]bool) (leftover, error) {
 		if err != nil {
 			return left, err
 		}
-		if images[k.image] {
+		if in.images[k.image] {
 			left.moved = append(left.moved, l)
-		} else if _, err := os.Lstat(l.Path()); errors.Is(err, fs.ErrNotExist) {
+		} else if in.elsewhere[k.image] || in.gone(l.Path()) {
 			left.gone = append(left.gone, l)
 		} else {
 			left.there = append(left.there, l)
 		}
 	}
 	return left, nil
+}
+
+// gone reports whether an image that is no input is not there any more. A member of an archive is gone if the archive is, or if it is
+// an input that was listed to its end: an archive with a fault is an image that failed itself.
+func (in listed) gone(image string) bool {
+	archive := ""
+	for i, c := range image {
+		if c == '/' && in.archives[image[:i]] {
+			archive = image[:i]
+		}
+	}
+	if archive != "" {
+		return !in.images[hash(archive)] && !in.elsewhere[hash(archive)]
+	}
+	if _, err := os.Lstat(image); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	for dir := filepath.Dir(image); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		// An archive's member is not there on systems that have no error of its own for it.
+		if info, err := os.Stat(dir); err == nil {
+			return info.IsDir()
+		}
+	}
+	return true
 }
 
 // some names the first images.

@@ -42,6 +42,14 @@ type Info struct {
 	ROI            *string        `json:"roi"` // SHA-256 of its file; null: the model's
 	Executor       exec.Info      `json:"executor"`
 	Device         device.Info    `json:"device"` // that the run began with
+	Shard          *Shard         `json:"shard"`  // null: all inputs
+}
+
+// manifest is what RunFile holds.
+type manifest struct {
+	Info
+	// Inputs are those of all shards, in a shard that is complete; Merge compares them.
+	Inputs *inputsSum `json:"inputs,omitempty"`
 }
 
 // RefineName is Info.Refine of a map, or of none ("").
@@ -52,11 +60,13 @@ func RefineName(kind refine.Kind) string {
 	return string(kind)
 }
 
-func (j *journal) writeRun(run Info) error {
-	return artifact.WriteFileAtomic(j.path(RunFile), func(w io.Writer) error {
+func (j *journal) writeRun(m manifest) error { return m.write(j.path(RunFile)) }
+
+func (m manifest) write(path string) error {
+	return artifact.WriteFileAtomic(path, func(w io.Writer) error {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		return enc.Encode(run)
+		return enc.Encode(m)
 	})
 }
 

@@ -82,7 +82,7 @@ func BenchmarkRun(b *testing.B) {
 					dir: o.Dir, kind: o.Kind, maps: true, masks: true, overlays: true, claim: j.claim,
 				}}
 				require.NoError(b, s.score(b.Context(), e, feedOf(items).Items))
-				require.NoError(b, j.finish())
+				require.NoError(b, j.finish(nil))
 				require.NoError(b, j.close())
 				b.StopTimer()
 				got := filesBelow(b, o.Dir)

@@ -37,9 +37,8 @@ func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 	if it.ID != "" && (j.run.Maps || j.run.Masks || j.run.Overlays) {
 		stem = dataset.OutputName(it.ID, "")
 	}
-	image := hash(it.Path)
 	if len(j.known) > 0 {
-		j.named[image] = true
+		j.named.add(it, true)
 		if stem != "" {
 			j.written[hash(strings.ToLower(stem))] = true
 		}
@@ -81,6 +80,16 @@ func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 		r.line, err = touched(l, modified)
 	}
 	return r, err == nil, err
+}
+
+// pass is keep for an input of another shard.
+func (j *journal) pass(it dataset.Item, failed bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.partial = j.partial || failed
+	if len(j.known) > 0 {
+		j.named.add(it, false)
+	}
 }
 
 // touched is a line with another time of its file, which was touched but not changed.
@@ -150,7 +159,7 @@ func (j *journal) holds(l finished, it dataset.Item) (modified string, ok bool) 
 // are cut off: whenever the process ends, every line is in one of the two.
 func (j *journal) startAdding() error {
 	if j.main == nil { // run.json stands before the first line
-		if err := j.writeRun(j.run); err != nil {
+		if err := j.writeRun(manifest{Info: j.run}); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@
 //	journal.go   the results' files: lines.go (what a line is), manifest.go (run.json), scan.go (what earlier runs left),
 //	             resume.go (what is kept of it), append.go (how lines are added), leftover.go (what is no input any more),
 //	             finish.go (how a run is completed)
+//	shard.go     a part of the inputs; merge.go (how the results of all parts become those of one run)
 //	lock         one program at a time in a folder
 //
 // docs/scripting.md describes the files.
@@ -86,7 +87,7 @@ func Run(ctx context.Context, e Engine, o Options, in Inputs) (Summary, error) {
 	defer s.journal.close()
 	s.sum.Results = s.journal.path(ResultsFile)
 	if in.Survey.known {
-		if err := s.journal.others(in.Survey.images, in.Survey.unlisted); err != nil {
+		if err := s.journal.others(in.Survey.are, in.Survey.unlisted); err != nil {
 			return s.sum, err
 		}
 	}
@@ -98,7 +99,7 @@ func Run(ctx context.Context, e Engine, o Options, in Inputs) (Summary, error) {
 		return s.sum, err
 	}
 	if err = s.score(ctx, e, in.Items); err == nil {
-		err = s.journal.finish()
+		err = s.journal.finish(s.all())
 	}
 	s.sum.Seconds = time.Since(began).Seconds()
 	return s.sum, err

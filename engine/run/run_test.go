@@ -302,7 +302,7 @@ func TestWritingOverlapsAndLinesStayInOrder(t *testing.T) {
 		}
 	}}
 	require.NoError(t, s.score(t.Context(), e, feedOf(items).Items))
-	require.NoError(t, s.journal.finish())
+	require.NoError(t, s.journal.finish(nil))
 	require.Equal(t, paths(items), said.of("scored"))
 	require.LessOrEqual(t, peak.Load(), int64(most))
 	require.Zero(t, s.inWork)
@@ -510,19 +510,19 @@ func TestLookKnowsInputsBeforehand(t *testing.T) {
 	for _, name := range []string{"a.png", "b.png", "c.txt"} {
 		require.NoError(t, os.WriteFile(filepath.Join(in, name), nil, 0o600))
 	}
-	s, err := Look([]string{in}, out)
+	s, err := Look([]string{in}, out, nil)
 	require.NoError(t, err)
-	require.Equal(t, Survey{Total: 2, known: true, images: map[uint64]bool{}}, s)
+	require.Equal(t, Survey{Total: 2, known: true, are: newListed()}, s)
 	require.NoError(t, os.Mkdir(out, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(out, PartFile), nil, 0o600))
-	s, err = Look([]string{in}, out)
+	s, err = Look([]string{in}, out, nil)
 	require.NoError(t, err)
-	require.Len(t, s.images, 2)
-	s, err = Look([]string{in, "-"}, out)
+	require.Len(t, s.are.images, 2)
+	s, err = Look([]string{in, "-"}, out, nil)
 	require.NoError(t, err)
 	require.Zero(t, s.Total)
 	require.False(t, s.known)
-	_, err = Look([]string{filepath.Join(dir, "absent")}, out)
+	_, err = Look([]string{filepath.Join(dir, "absent")}, out, nil)
 	require.ErrorIs(t, err, dataset.ErrNamed)
 }
 

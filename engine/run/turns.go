@@ -34,6 +34,7 @@ type scoring struct {
 	ended   bool           // there will be no more results
 	any     bool           // there was an input
 	found   int            // inputs with a line of an earlier run
+	inputs  summer         // of all shards
 	err     error          // ended the reading of inputs
 	failure error          // ended the run
 	panic   *par.Panic     // of a goroutine of the run
@@ -42,7 +43,7 @@ type scoring struct {
 
 // turn is an input on its way: its line is written when those before it are.
 type turn struct {
-	item dataset.Item
+	path string
 	// err is why it is no image. Such inputs go through the engine, which fails on them: so their lines keep their place.
 	err  error
 	kept *kept // its line of an earlier run; nil: it is being scored
@@ -119,6 +120,9 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 			if in.err != nil {
 				in.item = dataset.Item{Path: in.item.Path} // it has no outputs
 			}
+			if s.elsewhere(in) {
+				continue
+			}
 			k, ok, err := s.journal.keep(in.item)
 			if err == nil && !ok && !began {
 				began = true
@@ -127,7 +131,7 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 			s.mu.Lock()
 			s.any = true
 			if s.err = err; err == nil {
-				t := &turn{item: in.item, err: in.err}
+				t := &turn{path: in.item.Path, err: in.err}
 				if ok {
 					t.kept = &k
 					s.found++
@@ -138,11 +142,33 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 				s.changed.Broadcast()
 			}
 			s.mu.Unlock()
+			if err != nil || ok {
+				in.item.Release()
+			}
 			if err != nil || !ok && !yield(in.item) {
 				return
 			}
 		}
 	}
+}
+
+// elsewhere counts an input, and reports whether it is another shard's.
+func (s *scoring) elsewhere(in input) bool {
+	shard := s.sum.Shard
+	if shard == nil {
+		return false
+	}
+	s.mu.Lock()
+	here := shard.has(s.inputs.count)
+	s.inputs.add(in.item.Path)
+	s.any = true
+	s.mu.Unlock()
+	if here {
+		return false
+	}
+	s.journal.pass(in.item, in.err != nil)
+	in.item.Release()
+	return true
 }
 
 // left is how many inputs there are to be scored when so many have been, 0 if that is not known.
@@ -159,12 +185,13 @@ func (s *scoring) left(done int) int {
 func (s *scoring) emit(r *engine.Result) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.scored) == 0 || s.scored[0].item.Path != r.Item.Path {
+	if len(s.scored) == 0 || s.scored[0].path != r.Item.Path {
 		return fmt.Errorf("%s: its result came out of turn, which is a bug in f2pad", r.Item.Path)
 	}
 	t := s.scored[0]
 	s.scored[0] = nil
 	s.scored = s.scored[1:]
+	r.Item.Release() // an engine need not do so
 	if t.err != nil {
 		r.Err = t.err
 	}
@@ -187,12 +214,12 @@ func (s *scoring) commit() error {
 			}
 			s.sum.Kept++
 			s.count(t.kept.anomalous)
-			if err := s.tell.event(Kept{t.item.Path, t.kept.anomalous}); err != nil {
+			if err := s.tell.event(Kept{t.path, t.kept.anomalous}); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := s.line(t.item.Path, t.work); err != nil {
+		if err := s.line(t.path, t.work); err != nil {
 			return err
 		}
 	}
