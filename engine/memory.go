@@ -29,8 +29,8 @@ const (
 	widest       = 1 << 10 // px: margin of a window that may be smaller than an image
 )
 
-// share plans within o.Memory: a third for the network's gradients, which keep every value of a window, a third for batches, and a
-// sixth for images that are decoded ahead.
+// share plans within o.Memory: a third for the network's gradients, which keep every value of a window, a third for batches, a
+// sixth for images that are decoded ahead; a sixth is left.
 func (o Options) share(m *Model) (Memory, error) {
 	s := Memory{Ceiling: o.Memory, Model: m.bytes, Batch: o.Batch, Pixels: batchPixels, Window: o.MaxPixels, Decode: decodeRoom()}
 	if o.Memory == 0 {
@@ -64,6 +64,10 @@ func (o Options) share(m *Model) (Memory, error) {
 // decodeRoom and featureRoom are what a fit gives to images that it looks at, and to the features that it keeps.
 func (o Options) decodeRoom() int64  { return o.atMost(decodeRoom(), 6) }
 func (o Options) featureRoom() int64 { return o.atMost(featureRoom, 4) }
+
+// WriteRoom is how many bytes of results may wait to be written beside an engine: half of what it leaves of Memory, and 128 MiB at
+// most.
+func (o Options) WriteRoom() int64 { return o.atMost(1<<27, 12) }
 
 func (o Options) atMost(bytes, share int64) int64 {
 	if o.Memory == 0 {

@@ -173,7 +173,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	var passed passedOver
 	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add, MaxBytes: opts.Limits.MaxBytes, Done: ctx.Done()}
 	sum, err := run.Run(ctx, e, run.Options{
-		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: waiting(opts.Memory), Timer: opts.Timer,
+		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: opts.WriteRoom(), Timer: opts.Timer,
 		Info: run.Info{
 			Version: version(), Model: m.SHA256(), Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
 			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256, Shard: o.shard,
@@ -197,15 +197,6 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		}
 	}
 	return p.ui.Show(scoreSummary{sum})
-}
-
-// waiting is how much of a ceiling may go into results that wait to be written: less than the sixth that an engine leaves.
-func waiting(ceiling int64) int64 {
-	const most, share = 1 << 27, 12
-	if ceiling == 0 {
-		return most
-	}
-	return min(most, ceiling/share)
 }
 
 // tellRun passes on what a run tells.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"f2pad/engine/imageio"
+	"f2pad/engine/internal/fnv"
 	"f2pad/engine/internal/openfile"
 )
 
@@ -175,7 +176,7 @@ func (a *archive) wants(name, what string, size int64) (clean string, ok bool, e
 	}
 	a.found = true
 	clean = path.Clean(name)
-	hash := fnv(clean)
+	hash := fnv.Of(clean)
 	switch {
 	case !safe(name):
 		return "", false, a.fails(name, errors.New("a name that leads out of the archive"))

@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 	"unicode/utf8"
+
+	"f2pad/engine/internal/fnv"
 )
 
 // Item is one image of a data set.
@@ -84,7 +86,7 @@ func (f archiveFolders) beside(id string) string {
 		folder, rest := id[:at+n], id[at+n:]
 		if archiveKind(folder[at:]) != "" {
 			folder = f.free(folder, func(hash uint64) bool { return f[hash] })
-			f[fnv(strings.ToLower(folder))] = false
+			f[fnv.Of(strings.ToLower(folder))] = false
 		}
 		id, at = folder+rest, len(folder)+1
 	}
@@ -93,7 +95,7 @@ func (f archiveFolders) beside(id string) string {
 // claim is a folder of its own for an archive.
 func (f archiveFolders) claim(id string) string {
 	id = f.free(f.beside(id), func(hash uint64) bool { _, taken := f[hash]; return taken })
-	f[fnv(strings.ToLower(id))] = true
+	f[fnv.Of(strings.ToLower(id))] = true
 	return id
 }
 
@@ -103,20 +105,11 @@ func (f archiveFolders) free(folder string, taken func(hash uint64) bool) string
 	if archiveKind(folder) == gzippedArchive && strings.EqualFold(path.Ext(folder[:stem]), tarArchive) {
 		stem -= len(tarArchive)
 	}
-	for n := 2; taken(fnv(strings.ToLower(name))); n++ {
+	for n := 2; taken(fnv.Of(strings.ToLower(name))); n++ {
 		name = fmt.Sprintf("%s~%d%s", folder[:stem], n, folder[stem:])
 	}
 	return name
 }
 
 // key is the hash of an ID's output name, whatever its case.
-func key(id string) uint64 { return fnv(strings.ToLower(OutputName(id, ""))) }
-
-// fnv is the FNV-1a hash.
-func fnv(s string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * 1099511628211
-	}
-	return h
-}
+func key(id string) uint64 { return fnv.Of(strings.ToLower(OutputName(id, ""))) }

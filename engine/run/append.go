@@ -4,13 +4,15 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+
+	"f2pad/engine/internal/fnv"
 )
 
 // claim says that the outputs of an image are about to be written, where a line of an earlier run may name them.
 func (j *journal) claim(image, stem string, c claim) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if _, ok := j.stems[hash(strings.ToLower(stem))]; !ok || j.old == nil {
+	if _, ok := j.stems[fnv.Of(strings.ToLower(stem))]; !ok || j.old == nil {
 		return nil
 	}
 	c.Name, c.Claim = nameOf(image), true

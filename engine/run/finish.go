@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/internal/fnv"
 )
 
 // finish says that the inputs are at their end: the results are complete. Lines of images that are gone are dropped, with
@@ -93,7 +94,7 @@ func (j *journal) writeOld(lines []finished) error {
 
 // discard removes the outputs of a line that is dropped, unless the present run has written them anew.
 func (j *journal) discard(l finished) error {
-	stem := hash(strings.ToLower(l.stem()))
+	stem := fnv.Of(strings.ToLower(l.stem()))
 	if j.written[stem] || j.stems[stem] != key(l.Path(), l.stem()) {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"f2pad/engine/artifact"
+	"f2pad/engine/internal/fnv"
 	"f2pad/engine/run/lock"
 )
 
@@ -114,17 +115,9 @@ func reopen(path string) (*os.File, error) {
 	return f, err
 }
 
-// key is under which an image's line is known: the same image may be scored twice, into two outputs.
-func key(image, stem string) uint64 { return hash(image + "\x00" + stem) }
-
-// hash is FNV-1a. Lines found by it are compared with what was looked for.
-func hash(s string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * 1099511628211
-	}
-	return h
-}
+// key is under which an image's line is known: the same image may be scored twice, into two outputs. Lines found by a hash are
+// compared with what was looked for.
+func key(image, stem string) uint64 { return fnv.Of(image + "\x00" + stem) }
 
 func (j *journal) path(name string) string { return filepath.Join(j.dir, filepath.FromSlash(name)) }
 

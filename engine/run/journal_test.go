@@ -16,6 +16,7 @@ import (
 
 	"f2pad/engine"
 	"f2pad/engine/dataset"
+	"f2pad/engine/internal/fnv"
 	"f2pad/engine/run/lock"
 
 	"github.com/stretchr/testify/require"
@@ -319,9 +320,9 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		before := f.state()
 		j, err := f.open()
 		require.NoError(t, err)
-		require.NoError(t, j.others(listed{images: map[uint64]bool{hash(f.path("a.png")): true, hash(f.path("c.png")): true, hash(f.path("d.png")): true}}, false))
-		require.ErrorContains(t, j.others(listed{images: map[uint64]bool{hash(f.path("a.png")): true}}, false), "other inputs ("+f.path("c.png"))
-		require.NoError(t, j.others(listed{images: map[uint64]bool{hash(f.path("a.png")): true}}, true), "a folder could not be listed")
+		require.NoError(t, j.others(listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true, fnv.Of(f.path("c.png")): true, fnv.Of(f.path("d.png")): true}}, false))
+		require.ErrorContains(t, j.others(listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true}}, false), "other inputs ("+f.path("c.png"))
+		require.NoError(t, j.others(listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true}}, true), "a folder could not be listed")
 		require.ErrorContains(t, j.finish(nil), "more inputs ("+f.path("a.png"))
 		require.NoError(t, j.close())
 		require.Equal(t, before, f.state())
@@ -329,7 +330,7 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		require.NoError(t, os.RemoveAll(f.in))
 		j, err = f.open()
 		require.NoError(t, err)
-		require.ErrorContains(t, j.others(listed{images: map[uint64]bool{hash("x.png"): true}}, false), "which is no longer there")
+		require.ErrorContains(t, j.others(listed{images: map[uint64]bool{fnv.Of("x.png"): true}}, false), "which is no longer there")
 		require.NoError(t, j.close())
 
 		require.NoError(t, os.Remove(filepath.Join(f.out, RunFile)))

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"f2pad/engine/dataset"
+	"f2pad/engine/internal/fnv"
 )
 
 // others refuses inputs that are not those of the earlier runs: none of which was theirs, or, unless some could not be
@@ -51,9 +52,9 @@ func newListed() listed {
 // add adds an input, of this shard or of another one.
 func (in listed) add(it dataset.Item, here bool) {
 	if here {
-		in.images[hash(it.Path)] = true
+		in.images[fnv.Of(it.Path)] = true
 	} else {
-		in.elsewhere[hash(it.Path)] = true
+		in.elsewhere[fnv.Of(it.Path)] = true
 	}
 	if a := it.Archive(); a != "" {
 		in.archives[a] = true
@@ -112,7 +113,7 @@ func (in listed) gone(image string) bool {
 		}
 	}
 	if archive != "" {
-		return !in.images[hash(archive)] && !in.elsewhere[hash(archive)]
+		return !in.images[fnv.Of(archive)] && !in.elsewhere[fnv.Of(archive)]
 	}
 	if _, err := os.Lstat(image); !errors.Is(err, fs.ErrNotExist) {
 		return false

@@ -13,6 +13,7 @@ import (
 
 	"f2pad/engine"
 	"f2pad/engine/dataset"
+	"f2pad/engine/internal/fnv"
 )
 
 // kept is a line of an earlier run that stands.
@@ -40,7 +41,7 @@ func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 	if len(j.known) > 0 {
 		j.named.add(it, true)
 		if stem != "" {
-			j.written[hash(strings.ToLower(stem))] = true
+			j.written[fnv.Of(strings.ToLower(stem))] = true
 		}
 	}
 	k := j.known[key(it.Path, stem)]

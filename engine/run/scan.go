@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"strings"
+
+	"f2pad/engine/internal/fnv"
 )
 
 // scan learns which lines earlier runs left.
@@ -85,7 +87,7 @@ func eachLine(f *os.File, visit func(l finished, ok bool, at int64) bool) (int64
 func (j *journal) note(l finished, at int64, old bool) {
 	k, stem := key(l.Path(), l.stem()), l.stem()
 	if stem != "" {
-		s := hash(strings.ToLower(stem))
+		s := fnv.Of(strings.ToLower(stem))
 		if owner, ok := j.stems[s]; ok {
 			delete(j.known, owner)
 		}
@@ -94,5 +96,5 @@ func (j *journal) note(l finished, at int64, old bool) {
 	if l.Error != "" || l.Claim {
 		return
 	}
-	j.known[k] = &known{at: at, old: old, image: hash(l.Path())}
+	j.known[k] = &known{at: at, old: old, image: fnv.Of(l.Path())}
 }
