@@ -35,6 +35,7 @@ func TestMemoryIsSharedOut(t *testing.T) {
 		last = s
 	}
 	require.Equal(t, 1, last.Batch)
+	require.EqualValues(t, 1<<20, last.Decode)
 	require.NotContains(t, last.String(), "no ceiling")
 	require.Equal(t, "no ceiling", Memory{}.String())
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -78,4 +80,21 @@ func TestMemoryCeiling(t *testing.T) {
 	require.NotContains(t, r.err+r.out, "memory:")
 	r = f2pad(t, "score", "--memory", "-5", "--model", model(), "--out", t.TempDir(), path)
 	require.Equal(t, exitUsage, r.code)
+}
+
+// Machines of other sizes give the same bytes, unless a ceiling is asked for: only then may windows be smaller.
+func TestDefaultCeilingShrinksNoWindow(t *testing.T) {
+	was := debug.SetMemoryLimit(-1)
+	t.Cleanup(func() { debug.SetMemoryLimit(was) })
+	for _, mib := range []int{0, 4096} {
+		p := &program{out: io.Discard, err: io.Discard, device: cpuDevice, executorName: "go", memory: mib}
+		p.ui = p.newUI()
+		o, err := p.computing()
+		require.NoError(t, err)
+		require.Equal(t, mib > 0, o.Shrink)
+		require.Positive(t, o.Memory)
+		if mib > 0 {
+			require.EqualValues(t, mib<<20, o.Memory)
+		}
+	}
 }

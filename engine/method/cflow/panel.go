@@ -78,8 +78,7 @@ func (p *packed) density(ctx context.Context, fill func(v *panel, lo, hi int), q
 		v := pool.Get().(*panel)
 		defer pool.Put(v)
 		lo, hi := i*width, min((i+1)*width, len(q))
-		v.clear(p, hi-lo)
-		fill(v, lo, hi)
+		fill(v, lo, hi) // behind them stands whatever was there
 		p.forward(v)
 		copy(q[lo:hi], v.q[:])
 		if unit != nil {
@@ -99,14 +98,6 @@ var (
 )
 
 var ones = [width]float32(slices.Repeat([]float32{1}, width))
-
-// clear sets a panel to 0 that will not be full: what is left of others might be no numbers.
-func (v *panel) clear(p *packed, n int) {
-	if n < width {
-		clear(v.x)
-		clear(v.encodings(p.c))
-	}
-}
 
 // forward fills v.q from x and the encodings; x is lost.
 func (p *packed) forward(v *panel) {

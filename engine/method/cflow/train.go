@@ -273,7 +273,6 @@ func (s *step) gradient() float64 {
 	s.load(t.theta)
 	par.For(len(s.panels), func(i int) {
 		v, lo, hi := s.panels[i], i*width, min((i+1)*width, len(s.at))
-		v.clear(s.packed, hi-lo)
 		t.fill(v, &t.sample.train, s.at[lo:hi])
 		s.forward(v)
 		for j, q := range v.q[:hi-lo] {
