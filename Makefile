@@ -92,7 +92,7 @@ portable:
 layers:
 	@for p in $(PLATFORMS); do \
 		deps=$$(CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) list -deps ./engine/...) || exit 1; \
-		up=$$(echo "$$deps" | grep -E '^f2pad/(cgo|kernels|bench|cmd)(/|$$)|^gorgonia.org/cu(/|$$)'); \
+		up=$$(echo "$$deps" | grep -E '^f2pad\.example/(cgo|kernels|bench|cmd)(/|$$)|^gorgonia.org/cu(/|$$)'); \
 		test -z "$$up" || { echo "engine must not import (on $$p):"; echo "$$up"; exit 1; }; \
 	done
 	$(GO) test ./engine/internal/floors

@@ -1,4 +1,4 @@
-module f2pad
+module f2pad.example
 
 go 1.26.0
 

@@ -14,9 +14,9 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
 
 	"gorgonia.org/tensor"
 )

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/engine/device"
-	"f2pad/engine/method"
-	"f2pad/engine/refine"
-	"f2pad/engine/sight"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/sight"
 )
 
 // Device computes the heavy parts of methods and of the refinement in the CPU's place. It is safe for concurrent use, and

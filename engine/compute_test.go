@@ -9,14 +9,14 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"f2pad/engine"
-	"f2pad/engine/compare"
-	"f2pad/engine/dataset"
-	"f2pad/engine/device"
-	"f2pad/engine/devicetest"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
-	"f2pad/engine/synth"
+	"f2pad.example/engine"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/devicetest"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
 )

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
 
 	"gorgonia.org/tensor"
 )

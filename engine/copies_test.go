@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

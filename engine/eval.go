@@ -9,14 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/metric"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
-	"f2pad/engine/region"
-	"f2pad/engine/sight"
-	"f2pad/engine/truth"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/metric"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/region"
+	"f2pad.example/engine/sight"
+	"f2pad.example/engine/truth"
 
 	"gorgonia.org/tensor"
 )

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/metric"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
-	"f2pad/engine/region"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/metric"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/region"
 
 	"github.com/stretchr/testify/require"
 )

@@ -12,13 +12,13 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/compare"
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
 
 	"github.com/stretchr/testify/require"
 )

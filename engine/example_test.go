@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/refine"
-	"f2pad/engine/synth"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/synth"
 )
 
 func Example() {

@@ -3,10 +3,10 @@ package engine
 import (
 	"slices"
 
-	"f2pad/engine/method"
-	"f2pad/engine/method/cflow"
-	"f2pad/engine/method/padim"
-	"f2pad/engine/method/patchcore"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/cflow"
+	"f2pad.example/engine/method/padim"
+	"f2pad.example/engine/method/patchcore"
 )
 
 // families lists the detectors: what a method is called and which profiles it has is said in its package, and nowhere else.

@@ -5,12 +5,12 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/device"
-	"f2pad/engine/devicetest"
-	"f2pad/engine/method"
-	"f2pad/engine/synth"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/devicetest"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
 )

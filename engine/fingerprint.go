@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"time"
 
-	"f2pad/engine/dataset"
+	"f2pad.example/engine/dataset"
 )
 
 // Fingerprint tells an image's content apart from what was, or will be, at its path at another time.

@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/refine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/refine"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,7 +3,7 @@ package engine
 import (
 	"fmt"
 
-	"f2pad/engine/imageio"
+	"f2pad.example/engine/imageio"
 )
 
 // Inputs is what the images are like that a model was made of, those to calibrate on among them: their own sizes, as files, and how many are grey or have colour

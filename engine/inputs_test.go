@@ -3,8 +3,8 @@ package engine
 import (
 	"testing"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

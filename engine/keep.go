@@ -8,8 +8,8 @@ import (
 	"os"
 	"slices"
 
-	"f2pad/engine/method"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -9,12 +9,12 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"f2pad/engine/exec"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/graph"
-	"f2pad/engine/method"
-	"f2pad/engine/method/methodtest"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/methodtest"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

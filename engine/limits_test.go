@@ -10,9 +10,9 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/refine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/refine"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"runtime"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/nd"
 )
 
 // Memory is how an engine shares out what it may take (Options.Memory). Results do not depend on it, but for rounding where windows

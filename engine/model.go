@@ -10,16 +10,16 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/backbone"
-	"f2pad/engine/device"
-	"f2pad/engine/exec"
-	"f2pad/engine/imageio"
-	"f2pad/engine/method"
-	"f2pad/engine/metric"
-	"f2pad/engine/refine"
-	"f2pad/engine/roi"
-	"f2pad/engine/sight"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/metric"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/roi"
+	"f2pad.example/engine/sight"
 )
 
 // Size says what a model does with an image's size.

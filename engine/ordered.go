@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"time"
 
-	"f2pad/engine/internal/par"
+	"f2pad.example/engine/internal/par"
 )
 
 // idleAfter is how long items have to be waited for until that is told: longer than a file system takes to list the next

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/internal/par"
+	"f2pad.example/engine/internal/par"
 
 	"github.com/stretchr/testify/require"
 )

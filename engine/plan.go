@@ -9,13 +9,13 @@ import (
 	"sync"
 	"time"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/dataset"
-	"f2pad/engine/device"
-	"f2pad/engine/method"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
-	"f2pad/engine/sight"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/sight"
 )
 
 // Estimate is what a fit will take, as far as a few of its images say. Seconds and Bytes may be off by a factor of two.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/roi"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/roi"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,9 +3,9 @@ package engine
 import (
 	"fmt"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/imageio"
-	"f2pad/engine/roi"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/roi"
 )
 
 // ROI is what a model records of its region of interest: how large the image is that it was made for, and how many of its pixels

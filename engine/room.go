@@ -5,8 +5,8 @@ import (
 	"runtime"
 	"sync"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/sight"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/sight"
 )
 
 // decodeRoom is how many bytes images may take that are decoded and wait: 1 GiB, and a photograph's for each core.

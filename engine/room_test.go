@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,8 +3,8 @@ package engine
 import (
 	"fmt"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
 )
 
 // LeastWhite is the lowest white level: 8 bits in 16.

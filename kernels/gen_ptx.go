@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 )
 
 func main() {

@@ -5,9 +5,9 @@ import (
 	"sync"
 	"testing"
 
-	"f2pad/kernels"
-	"f2pad/kernels/emu"
-	"f2pad/kernels/kerneltest"
+	"f2pad.example/kernels"
+	"f2pad.example/kernels/emu"
+	"f2pad.example/kernels/kerneltest"
 
 	"github.com/stretchr/testify/require"
 )

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 
 	"github.com/stretchr/testify/require"
 )

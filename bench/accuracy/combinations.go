@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"strings"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/synth"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/synth"
 )
 
 // backbone is a network and what fit takes for it.

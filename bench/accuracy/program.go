@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/engine/device"
-	engineexec "f2pad/engine/exec"
-	"f2pad/engine/metric"
+	"f2pad.example/engine/device"
+	engineexec "f2pad.example/engine/exec"
+	"f2pad.example/engine/metric"
 )
 
 // program is the built program.

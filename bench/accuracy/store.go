@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"f2pad/engine/artifact"
+	"f2pad.example/engine/artifact"
 )
 
 // path is where the result of a combination is stored. The key is in the name, so that the results of another program or of

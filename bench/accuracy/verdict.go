@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 )
 
 // The bounds that a refined map must keep against the base map, in every row.

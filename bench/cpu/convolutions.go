@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 )
 
 // convolutions are the large ones of a ResNet-18 on images of 256 pixels: what a network's time is made of.

@@ -8,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"f2pad/cgo/ort"
-	"f2pad/engine/exec"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
-	"f2pad/engine/onnx"
+	"f2pad.example/cgo/ort"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/onnx"
 
 	"gorgonia.org/tensor"
 )

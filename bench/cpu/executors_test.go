@@ -3,9 +3,9 @@ package main
 import (
 	"testing"
 
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/method"
-	"f2pad/engine/method/cflow"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/cflow"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -5,8 +5,8 @@ import (
 	"math"
 	"time"
 
-	"f2pad/bench/internal/stats"
-	"f2pad/engine/peak"
+	"f2pad.example/bench/internal/stats"
+	"f2pad.example/engine/peak"
 )
 
 // effort is how often the ways of a row are run, in turn: until runs and seconds are both reached, but no more than most

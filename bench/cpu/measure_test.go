@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/bench/internal/stats"
-	"f2pad/engine/peak"
+	"f2pad.example/bench/internal/stats"
+	"f2pad.example/engine/peak"
 
 	"github.com/stretchr/testify/require"
 )

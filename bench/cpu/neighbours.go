@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"f2pad/engine/method/patchcore"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/method/patchcore"
+	"f2pad.example/engine/nd"
 
 	"golang.org/x/sys/cpu"
 )

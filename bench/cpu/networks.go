@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

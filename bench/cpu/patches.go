@@ -7,14 +7,14 @@ import (
 	"path/filepath"
 	"slices"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/backbone/pretrained"
-	"f2pad/engine/dataset"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/imageio"
-	"f2pad/engine/method"
-	"f2pad/engine/method/patchcore"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/backbone/pretrained"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/patchcore"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"f2pad/bench/internal/peer"
+	"f2pad.example/bench/internal/peer"
 )
 
 // question is what cpu.py is asked.

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strconv"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
 
 	"gorgonia.org/tensor"
 )

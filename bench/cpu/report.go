@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/bench/internal/stats"
-	"f2pad/bench/internal/table"
-	"f2pad/engine/peak"
+	"f2pad.example/bench/internal/stats"
+	"f2pad.example/bench/internal/table"
+	"f2pad.example/engine/peak"
 )
 
 // report is all that was measured.

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"f2pad/engine"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
+	"f2pad.example/engine"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
 )
 
 // compared are the methods that the peers' scripts know, too.

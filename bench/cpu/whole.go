@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/method"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
-	"f2pad/engine/sight"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/sight"
 
 	"gorgonia.org/tensor"
 )

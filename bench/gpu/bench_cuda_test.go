@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/cgo/fakecuda"
-	"f2pad/kernels"
-	"f2pad/kernels/kerneltest"
+	"f2pad.example/cgo/fakecuda"
+	"f2pad.example/kernels"
+	"f2pad.example/kernels/kerneltest"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 
-	"f2pad/cgo/gpu"
-	"f2pad/kernels"
+	"f2pad.example/cgo/gpu"
+	"f2pad.example/kernels"
 )
 
 // card is what is measured. All its work is in order.

@@ -3,8 +3,8 @@ package main
 import (
 	"math"
 
-	"f2pad/kernels"
-	"f2pad/kernels/kerneltest"
+	"f2pad.example/kernels"
+	"f2pad.example/kernels/kerneltest"
 )
 
 // probe is a way to drive one unit of a card as hard as it goes.

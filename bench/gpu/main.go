@@ -20,15 +20,15 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/bench/internal/peer"
-	"f2pad/bench/internal/stats"
-	"f2pad/bench/internal/table"
-	"f2pad/cgo/driver"
-	"f2pad/cgo/gpu"
-	"f2pad/engine/artifact"
-	"f2pad/engine/device"
-	"f2pad/kernels"
-	"f2pad/kernels/kerneltest"
+	"f2pad.example/bench/internal/peer"
+	"f2pad.example/bench/internal/stats"
+	"f2pad.example/bench/internal/table"
+	"f2pad.example/cgo/driver"
+	"f2pad.example/cgo/gpu"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
+	"f2pad.example/kernels/kerneltest"
 )
 
 type options struct {

@@ -6,9 +6,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"f2pad/bench/internal/stats"
-	"f2pad/kernels"
-	"f2pad/kernels/kerneltest"
+	"f2pad.example/bench/internal/stats"
+	"f2pad.example/kernels"
+	"f2pad.example/kernels/kerneltest"
 )
 
 // effort is how often something is measured: until both are reached, but no more than most times.

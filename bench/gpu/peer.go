@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"f2pad/bench/internal/peer"
+	"f2pad.example/bench/internal/peer"
 )
 
 // gpuPeer is the process that does the same with PyTorch (gpu_torch.py), on the same card, when it is asked to. It checks

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/bench/internal/peer"
-	"f2pad/kernels/kerneltest"
+	"f2pad.example/bench/internal/peer"
+	"f2pad.example/kernels/kerneltest"
 
 	"github.com/stretchr/testify/require"
 )

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/bench/internal/stats"
-	"f2pad/bench/internal/table"
-	"f2pad/cgo/gpu"
-	"f2pad/kernels"
+	"f2pad.example/bench/internal/stats"
+	"f2pad.example/bench/internal/table"
+	"f2pad.example/cgo/gpu"
+	"f2pad.example/kernels"
 )
 
 // report is all that was measured.

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/bench/internal/stats"
-	"f2pad/cgo/gpu"
+	"f2pad.example/bench/internal/stats"
+	"f2pad.example/cgo/gpu"
 
 	"github.com/stretchr/testify/require"
 )

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

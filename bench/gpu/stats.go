@@ -1,6 +1,6 @@
 package main
 
-import "f2pad/kernels"
+import "f2pad.example/kernels"
 
 // The units of a card whose ceilings are measured.
 const (

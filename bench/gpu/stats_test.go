@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -23,7 +23,7 @@ import (
 	"strings"
 	"syscall"
 
-	"f2pad/engine/imageio"
+	"f2pad.example/engine/imageio"
 )
 
 const (

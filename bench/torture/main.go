@@ -27,8 +27,8 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/run"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/run"
 )
 
 const (

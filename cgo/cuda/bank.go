@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/engine/device"
-	"f2pad/engine/method"
-	"f2pad/kernels"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/method"
+	"f2pad.example/kernels"
 )
 
 // products is how many bfloat16 products bound a distance. The answer does not depend on it; see kernels.KNNBank.

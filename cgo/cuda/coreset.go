@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 )
 
 // centresAtOnce is how many centres are chosen before the host looks how far the search is.

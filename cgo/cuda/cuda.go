@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/cgo/driver"
-	"f2pad/cgo/gpu"
-	"f2pad/engine"
-	"f2pad/engine/device"
-	"f2pad/kernels"
+	"f2pad.example/cgo/driver"
+	"f2pad.example/cgo/gpu"
+	"f2pad.example/engine"
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
 )
 
 // Status says what GPUs there are.

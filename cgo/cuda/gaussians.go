@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/method"
-	"f2pad/kernels"
+	"f2pad.example/engine/method"
+	"f2pad.example/kernels"
 )
 
 // gaussians are on the device.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
-	"f2pad/engine/refine"
-	"f2pad/kernels"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/refine"
+	"f2pad.example/kernels"
 
 	"gorgonia.org/tensor"
 )

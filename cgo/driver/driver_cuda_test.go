@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/cu"
 
-	"f2pad/cgo/driver"
+	"f2pad.example/cgo/driver"
 )
 
 // A process opens the driver once, so each test asks a process of its own: this very binary, which imports cu and would not

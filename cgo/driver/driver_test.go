@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"f2pad/cgo/driver"
+	"f2pad.example/cgo/driver"
 )
 
 // With the tag and without: a reason if and only if there is no driver, and it survives JSON.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"f2pad/cgo/driver"
+	"f2pad.example/cgo/driver"
 )
 
 // toolkit returns the include folder of an installed toolkit. The Python packages nvidia-cuda-runtime-cu12 and

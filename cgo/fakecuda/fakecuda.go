@@ -43,8 +43,8 @@ import (
 	"path"
 	"testing"
 
-	"f2pad/cgo/driver"
-	"f2pad/kernels/emu"
+	"f2pad.example/cgo/driver"
+	"f2pad.example/kernels/emu"
 )
 
 //go:embed src

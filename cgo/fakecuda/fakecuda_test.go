@@ -15,8 +15,8 @@ import (
 	"testing"
 	"unsafe"
 
-	"f2pad/cgo/fakecuda"
-	"f2pad/kernels"
+	"f2pad.example/cgo/fakecuda"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"f2pad/engine/artifact"
+	"f2pad.example/engine/artifact"
 )
 
 // cubins is a folder of compiled kernels, each in a file named after what it was made from and for. A file begins with a

@@ -13,9 +13,9 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"f2pad/cgo/driver"
-	"f2pad/engine/device"
-	"f2pad/kernels"
+	"f2pad.example/cgo/driver"
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
 
 	"gorgonia.org/cu"
 )

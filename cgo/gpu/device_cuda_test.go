@@ -12,9 +12,9 @@ import (
 	"sync"
 	"testing"
 
-	"f2pad/engine/device"
-	"f2pad/kernels"
-	"f2pad/kernels/kerneltest"
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
+	"f2pad.example/kernels/kerneltest"
 
 	"github.com/stretchr/testify/require"
 )

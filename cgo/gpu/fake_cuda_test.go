@@ -13,9 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/cgo/fakecuda"
-	"f2pad/engine/device"
-	"f2pad/kernels"
+	"f2pad.example/cgo/fakecuda"
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

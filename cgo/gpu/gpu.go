@@ -13,8 +13,8 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/engine/device"
-	"f2pad/kernels"
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
 )
 
 // ErrNotBuilt is the error of everything in a program without CUDA.

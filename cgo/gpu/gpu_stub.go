@@ -2,7 +2,7 @@
 
 package gpu
 
-import "f2pad/kernels"
+import "f2pad.example/kernels"
 
 // Devices returns ErrNotBuilt.
 func Devices() ([]Info, error) { return nil, ErrNotBuilt }

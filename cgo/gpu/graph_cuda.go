@@ -6,7 +6,7 @@ import (
 	"errors"
 	"sync"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 
 	"gorgonia.org/cu"
 )

@@ -8,8 +8,8 @@ import (
 	"os"
 	"testing"
 
-	"f2pad/cgo/fakecuda"
-	"f2pad/kernels"
+	"f2pad.example/cgo/fakecuda"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

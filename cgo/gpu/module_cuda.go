@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 
 	"gorgonia.org/cu"
 )

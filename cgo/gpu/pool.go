@@ -9,8 +9,8 @@ import (
 	"strings"
 	"sync"
 
-	"f2pad/engine/device"
-	"f2pad/kernels"
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
 )
 
 // pool hands out device memory in blocks of size classes and keeps what is freed for the next.
@@ -307,7 +307,7 @@ func site() string {
 	frames := runtime.CallersFrames(pc[:runtime.Callers(2, pc[:])])
 	for {
 		f, more := frames.Next()
-		if !strings.Contains(f.Function, "f2pad/cgo/gpu.(*") {
+		if !strings.Contains(f.Function, "f2pad.example/cgo/gpu.(*") {
 			return fmt.Sprintf("%s:%d", f.File[strings.LastIndexByte(f.File, '/')+1:], f.Line)
 		}
 		if !more {

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/device"
-	"f2pad/kernels"
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 
 	"gorgonia.org/cu"
 )

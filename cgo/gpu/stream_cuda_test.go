@@ -10,7 +10,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -8,8 +8,8 @@ import (
 	"os"
 	"strconv"
 
-	"f2pad/engine/exec"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/graph"
 
 	ort "github.com/yalue/onnxruntime_go"
 )

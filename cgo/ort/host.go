@@ -5,7 +5,7 @@ package ort
 import (
 	"math"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // host is a node that Go runs, on planes of its own: the planes lo <= c < hi of out are computed from those of in. scratch

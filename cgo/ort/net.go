@@ -10,8 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"f2pad/engine/exec"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/nd"
 
 	ort "github.com/yalue/onnxruntime_go"
 	"gorgonia.org/tensor"

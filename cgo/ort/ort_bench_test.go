@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/exec"
-	"f2pad/engine/exec/exectest"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/exec/exectest"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,8 +3,8 @@
 package ort
 
 import (
-	"f2pad/engine/exec"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/graph"
 )
 
 // Look says that the program was built without cgo.

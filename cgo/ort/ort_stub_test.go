@@ -5,8 +5,8 @@ package ort
 import (
 	"testing"
 
-	"f2pad/engine/exec"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/graph"
 
 	"github.com/stretchr/testify/require"
 )

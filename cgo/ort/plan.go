@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/autodiff"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/autodiff"
+	"f2pad.example/engine/graph"
 
 	"gorgonia.org/tensor"
 )

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"sync"
 
-	"f2pad/engine/onnx"
+	"f2pad.example/engine/onnx"
 
 	ort "github.com/yalue/onnxruntime_go"
 )

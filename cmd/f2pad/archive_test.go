@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/run"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/run"
 
 	"github.com/stretchr/testify/require"
 )

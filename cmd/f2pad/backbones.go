@@ -10,11 +10,11 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
-	"f2pad/engine/artifact"
-	"f2pad/engine/backbone"
-	"f2pad/engine/backbone/pretrained"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/backbone/pretrained"
 
 	"github.com/spf13/cobra"
 )

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/backbone/pretrained"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
-	"f2pad/engine/onnx"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/backbone/pretrained"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/onnx"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
 
 	"github.com/spf13/cobra"
 )

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/cgo/fakecuda"
-	"f2pad/kernels/emu"
+	"f2pad.example/cgo/fakecuda"
+	"f2pad.example/kernels/emu"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,9 +4,9 @@ import (
 	"context"
 	"path/filepath"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/synth"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/synth"
 
 	"github.com/spf13/cobra"
 )

@@ -9,13 +9,13 @@ import (
 	"strconv"
 	"strings"
 
-	"f2pad/cgo/cuda"
-	"f2pad/cgo/ort"
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/device"
-	"f2pad/engine/imageio"
+	"f2pad.example/cgo/cuda"
+	"f2pad.example/cgo/ort"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/imageio"
 
 	"github.com/spf13/cobra"
 )

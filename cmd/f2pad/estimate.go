@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
-	"f2pad/engine/dataset"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
 )
 
 // What a fit must be for its estimate to be said before it: to look at a few images costs it little then, and it is worth knowing.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine"
+	"f2pad.example/engine"
 
 	"github.com/stretchr/testify/require"
 )

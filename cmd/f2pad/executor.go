@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"io"
 
-	"f2pad/cgo/ort"
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine/exec"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/exec/mixed"
+	"f2pad.example/cgo/ort"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/exec/mixed"
 )
 
 // The values of --executor.

@@ -11,13 +11,13 @@ import (
 	"slices"
 	"time"
 
-	"f2pad/engine"
-	"f2pad/engine/artifact"
-	"f2pad/engine/backbone"
-	"f2pad/engine/backbone/pretrained"
-	"f2pad/engine/dataset"
-	"f2pad/engine/method"
-	"f2pad/engine/roi"
+	"f2pad.example/engine"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/backbone/pretrained"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/roi"
 
 	"github.com/spf13/cobra"
 )

@@ -8,12 +8,12 @@ import (
 	"strconv"
 	"strings"
 
-	"f2pad/engine"
-	"f2pad/engine/imageio"
-	"f2pad/engine/refine"
-	"f2pad/engine/region"
-	"f2pad/engine/roi"
-	"f2pad/engine/run"
+	"f2pad.example/engine"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/region"
+	"f2pad.example/engine/roi"
+	"f2pad.example/engine/run"
 
 	"github.com/spf13/pflag"
 )

@@ -5,12 +5,12 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine"
-	"f2pad/engine/imageio"
-	"f2pad/engine/metric"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
-	"f2pad/engine/report"
+	"f2pad.example/engine"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/metric"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/report"
 
 	"gorgonia.org/tensor"
 )

@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
-	"f2pad/engine/artifact"
-	"f2pad/engine/metric"
-	"f2pad/engine/refine"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/metric"
+	"f2pad.example/engine/refine"
 
 	"github.com/spf13/cobra"
 )

@@ -3,9 +3,9 @@ package main
 import (
 	"testing"
 
-	"f2pad/engine"
-	"f2pad/engine/metric"
-	"f2pad/engine/refine"
+	"f2pad.example/engine"
+	"f2pad.example/engine/metric"
+	"f2pad.example/engine/refine"
 
 	"github.com/stretchr/testify/require"
 )

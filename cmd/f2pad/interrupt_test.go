@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/run"
+	"f2pad.example/engine/run"
 
 	"github.com/stretchr/testify/require"
 )

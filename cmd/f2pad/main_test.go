@@ -13,9 +13,9 @@ import (
 	"sync"
 	"testing"
 
-	"f2pad/cgo/ort"
-	"f2pad/engine/imageio"
-	"f2pad/engine/synth"
+	"f2pad.example/cgo/ort"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,8 +4,8 @@ import (
 	"io"
 	"runtime/debug"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
-	"f2pad/engine/run"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
+	"f2pad.example/engine/run"
 
 	"github.com/spf13/cobra"
 )

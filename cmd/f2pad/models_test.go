@@ -4,9 +4,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/engine"
-	"f2pad/engine/refine"
-	"f2pad/engine/run"
+	"f2pad.example/engine"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/run"
 
 	"github.com/stretchr/testify/require"
 )

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine/onnx"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine/onnx"
 )
 
 // freeSide is the side of the images that a network which takes any is looked at with.

@@ -5,11 +5,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/cgo/ort"
-	"f2pad/engine/backbone/backbonetest"
-	"f2pad/engine/compare"
-	"f2pad/engine/imageio"
-	"f2pad/engine/nd"
+	"f2pad.example/cgo/ort"
+	"f2pad.example/engine/backbone/backbonetest"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

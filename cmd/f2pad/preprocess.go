@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"f2pad/engine/backbone"
+	"f2pad.example/engine/backbone"
 
 	"github.com/spf13/pflag"
 )

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
 )
 
 // profile adds up how long the stages of the work on images take.

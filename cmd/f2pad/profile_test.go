@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine"
+	"f2pad.example/engine"
 
 	"github.com/stretchr/testify/require"
 )

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/run"
+	"f2pad.example/engine/run"
 
 	"github.com/stretchr/testify/require"
 )

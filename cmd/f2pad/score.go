@@ -7,12 +7,12 @@ import (
 	"io"
 	"time"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/refine"
-	"f2pad/engine/region"
-	"f2pad/engine/run"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/region"
+	"f2pad.example/engine/run"
 
 	"github.com/spf13/cobra"
 )

@@ -12,10 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/nd"
-	"f2pad/engine/region"
-	"f2pad/engine/run"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/region"
+	"f2pad.example/engine/run"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,9 +4,9 @@ import (
 	"context"
 	"io"
 
-	"f2pad/cmd/f2pad/ui"
-	"f2pad/engine"
-	"f2pad/engine/synth"
+	"f2pad.example/cmd/f2pad/ui"
+	"f2pad.example/engine"
+	"f2pad.example/engine/synth"
 
 	"github.com/spf13/cobra"
 )

@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"f2pad/cmd/f2pad/ui"
+	"f2pad.example/cmd/f2pad/ui"
 
 	"github.com/spf13/cobra"
 )

@@ -14,7 +14,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/internal/openfile"
+	"f2pad.example/engine/internal/openfile"
 )
 
 // File is a verified artifact, wholly in memory. It is safe for concurrent use.

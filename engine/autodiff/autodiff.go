@@ -8,7 +8,7 @@ import (
 	"maps"
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // Reverse is the gradient of a graph g.

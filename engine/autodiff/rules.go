@@ -5,8 +5,8 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 )
 
 // rule emits the gradients w.r.t. a node's inputs, given dy, that of its output. A name is "" where there is none; names

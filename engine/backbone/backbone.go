@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/exec"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/graph"
 
 	"gorgonia.org/tensor"
 )

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 
-	"f2pad/engine/exec"
-	"f2pad/engine/exec/naive"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/exec/naive"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"slices"
 
-	"f2pad/engine/exec"
+	"f2pad.example/engine/exec"
 )
 
 // netCache keeps the networks compiled for the image sizes seen last. Data sets mostly have one size; some have one per

@@ -8,11 +8,11 @@ import (
 	"slices"
 	"sync"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/openfile"
-	"f2pad/engine/nd"
-	"f2pad/engine/onnx"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/openfile"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/onnx"
 
 	"gorgonia.org/tensor"
 )

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/backbone/backbonetest"
-	"f2pad/engine/compare"
-	"f2pad/engine/exec/naive"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/backbone/backbonetest"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/naive"
+	"f2pad.example/engine/graph"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

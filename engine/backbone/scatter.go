@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/exec"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

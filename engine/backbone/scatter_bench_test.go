@@ -4,8 +4,8 @@ import (
 	"context"
 	"testing"
 
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -5,9 +5,9 @@ import (
 	"runtime"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

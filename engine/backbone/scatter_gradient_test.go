@@ -4,9 +4,9 @@ import (
 	"math"
 	"testing"
 
-	"f2pad/engine/autodiff"
-	"f2pad/engine/compare"
-	"f2pad/engine/exec/naive"
+	"f2pad.example/engine/autodiff"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/naive"
 
 	"github.com/stretchr/testify/require"
 )

@@ -9,10 +9,10 @@ import (
 	"os"
 	"testing"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/compare"
-	"f2pad/engine/exec/naive"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/naive"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

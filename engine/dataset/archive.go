@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/internal/fnv"
-	"f2pad/engine/internal/openfile"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/internal/fnv"
+	"f2pad.example/engine/internal/openfile"
 )
 
 // What an archive is, by its name.

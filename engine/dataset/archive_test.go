@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/imageio"
+	"f2pad.example/engine/imageio"
 
 	"github.com/stretchr/testify/require"
 )

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"f2pad/engine/internal/fnv"
+	"f2pad.example/engine/internal/fnv"
 )
 
 // Item is one image of a data set.

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/imageio"
+	"f2pad.example/engine/imageio"
 )
 
 // runFile in a folder says that score wrote it: what lies below are maps, masks and overlays, not images to be judged.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/imageio"
+	"f2pad.example/engine/imageio"
 )
 
 // Dataset is one object of a data set: normal images to learn from, and images with ground truth to be judged by.

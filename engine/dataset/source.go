@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"f2pad/engine/internal/openfile"
+	"f2pad.example/engine/internal/openfile"
 )
 
 // Source is where the bytes of an image are that is no file of its own: a member of an archive, or memory. It is a pointer,

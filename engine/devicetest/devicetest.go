@@ -9,12 +9,12 @@ import (
 	"sync"
 	"testing"
 
-	"f2pad/engine"
-	"f2pad/engine/compare"
-	"f2pad/engine/method"
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
-	"f2pad/engine/refine"
+	"f2pad.example/engine"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/refine"
 
 	"github.com/stretchr/testify/require"
 )

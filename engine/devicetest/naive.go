@@ -7,11 +7,11 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/device"
-	"f2pad/engine/method"
-	"f2pad/engine/method/patchcore"
-	"f2pad/engine/pixel"
-	"f2pad/engine/refine"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/patchcore"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/refine"
 )
 
 // Naive is a device that computes on the CPU by definition, in float64 where it can. Fault, if set, is asked before each

@@ -3,8 +3,8 @@ package exec
 import (
 	"fmt"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -5,7 +5,7 @@ package exec
 import (
 	"context"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 
 	"gorgonia.org/tensor"
 )

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -3,8 +3,8 @@ package graph_test
 import (
 	"testing"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

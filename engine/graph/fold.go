@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 )
 
 // Fold removes every BatchNormalization: y = x*a + b with a = scale/sqrt(var+epsilon), b = B - mean*a. Where x is the

@@ -4,10 +4,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/exec/naive"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/naive"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

@@ -5,9 +5,9 @@ import (
 	"math"
 	"testing"
 
-	"f2pad/engine/autodiff"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/autodiff"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

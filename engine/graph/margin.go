@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/internal/index"
+	"f2pad.example/engine/internal/index"
 )
 
 // Margin is the radius of the outputs' receptive fields in pixels of the inputs. A cell with index o on an axis where

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/exec/naive"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/exec/naive"
+	"f2pad.example/engine/graph"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,7 +3,7 @@ package graph
 import (
 	"fmt"
 
-	"f2pad/engine/internal/index"
+	"f2pad.example/engine/internal/index"
 )
 
 // maxParameter bounds kernels, strides, dilations and pads, so that arithmetic on them cannot overflow.

@@ -3,7 +3,7 @@ package graph_test
 import (
 	"testing"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 
 	"github.com/stretchr/testify/require"
 )

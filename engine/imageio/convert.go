@@ -5,7 +5,7 @@ import (
 	"image/color"
 	"slices"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 )
 
 // FromImage converts a standard image as Decode does: samples scaled to [0,1], alpha ignored.

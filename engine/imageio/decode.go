@@ -14,8 +14,8 @@ import (
 	"runtime"
 	"slices"
 
-	"f2pad/engine/internal/openfile"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/internal/openfile"
+	"f2pad.example/engine/nd"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"

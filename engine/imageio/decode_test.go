@@ -23,8 +23,8 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/image/bmp"

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

@@ -2,7 +2,7 @@
 package imageio
 
 import (
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

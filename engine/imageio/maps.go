@@ -9,9 +9,9 @@ import (
 	"io"
 	"math"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/internal/openfile"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/internal/openfile"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

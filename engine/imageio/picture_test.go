@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

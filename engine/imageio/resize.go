@@ -3,8 +3,8 @@ package imageio
 import (
 	"math"
 
-	"f2pad/engine/internal/index"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/internal/index"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

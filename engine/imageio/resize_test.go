@@ -7,8 +7,8 @@ import (
 	"runtime"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

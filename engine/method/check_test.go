@@ -3,8 +3,8 @@ package method_test
 import (
 	"testing"
 
-	"f2pad/engine/method"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

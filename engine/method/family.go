@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"f2pad/engine/artifact"
+	"f2pad.example/engine/artifact"
 )
 
 // Family is a kind of detector: how it is fitted and loaded.

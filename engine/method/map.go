@@ -1,8 +1,8 @@
 package method
 
 import (
-	"f2pad/engine/internal/par"
-	"f2pad/engine/method/internal/axis"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/method/internal/axis"
 )
 
 // BaseMap turns the scores s [h,w] of one image into its map dst [H,W]: resized to the input's size as o says, then

@@ -5,7 +5,7 @@ package method
 import (
 	"context"
 
-	"f2pad/engine/artifact"
+	"f2pad.example/engine/artifact"
 
 	"gorgonia.org/tensor"
 )

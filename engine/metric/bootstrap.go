@@ -8,7 +8,7 @@ import (
 	"runtime"
 	"slices"
 
-	"f2pad/engine/internal/par"
+	"f2pad.example/engine/internal/par"
 
 	"gorgonia.org/tensor"
 )

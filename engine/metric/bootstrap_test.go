@@ -9,8 +9,8 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -1,6 +1,6 @@
 package metric
 
-import "f2pad/engine/region"
+import "f2pad.example/engine/region"
 
 // areas finds the 8-connected components of an [H,W] mask (pixels that are not 0). It returns for each pixel the area of
 // its component, 0 outside, and the number of components.

@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

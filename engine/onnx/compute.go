@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // maps is input 0, which must be [N,C,H,W], in this order.

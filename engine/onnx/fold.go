@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 )
 
 // maxInteger bounds the integers that are computed from shapes, so that arithmetic on them cannot overflow.

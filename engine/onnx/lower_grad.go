@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // lowerSliceGrad: steps are undone by zeros behind each element, the cut by zeros around the whole.

@@ -3,8 +3,8 @@ package onnx
 import (
 	"slices"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 )
 
 func readIdentity(_ *importer, _ *node, in []*value) []*value { return in[:1] }

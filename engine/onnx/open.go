@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strconv"
 
-	"f2pad/engine/internal/openfile"
+	"f2pad.example/engine/internal/openfile"
 )
 
 // maxExternal bounds the bytes of external data in all.

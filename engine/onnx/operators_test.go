@@ -5,8 +5,8 @@ import (
 	"os"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/exec/naive"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/naive"
 
 	"github.com/stretchr/testify/require"
 )

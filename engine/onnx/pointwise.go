@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // unary are the operators of one number that graph has, too, with the attributes they take.

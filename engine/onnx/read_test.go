@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/exec/naive"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/exec/naive"
+	"f2pad.example/engine/graph"
 
 	"github.com/stretchr/testify/require"
 )

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // atom is a factor of a tensor's extent in a Reshape: it comes from an axis of the graph and goes to an axis of the new

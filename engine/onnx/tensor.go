@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )

@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )

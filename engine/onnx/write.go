@@ -8,8 +8,8 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )

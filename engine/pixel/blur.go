@@ -4,8 +4,8 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/internal/index"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/internal/index"
+	"f2pad.example/engine/internal/vec"
 )
 
 // Gaussian is a sampled, normalised Gaussian: taps[k] is the weight of the pixels at distance k, for k up to

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/compare"
+	"f2pad.example/engine/compare"
 
 	"github.com/stretchr/testify/require"
 )

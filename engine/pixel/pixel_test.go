@@ -5,7 +5,7 @@ import (
 	"math"
 	"testing"
 
-	"f2pad/engine/compare"
+	"f2pad.example/engine/compare"
 
 	"github.com/stretchr/testify/require"
 )

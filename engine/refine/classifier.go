@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/pixel"
 
 	"gonum.org/v1/gonum/mat"
 )

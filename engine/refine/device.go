@@ -1,9 +1,9 @@
 package refine
 
 import (
-	"f2pad/engine/internal/par"
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 
 	"gorgonia.org/tensor"
 )

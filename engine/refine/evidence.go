@@ -3,9 +3,9 @@ package refine
 import (
 	"context"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/stage"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/stage"
+	"f2pad.example/engine/pixel"
 )
 
 // evidence is one way to tell which pixels of the suspicious regions are the defect's.

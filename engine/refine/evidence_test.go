@@ -3,7 +3,7 @@ package refine
 import (
 	"testing"
 
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/pixel"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,8 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/nd"
 )
 
 // explain asks the detector what it finds once the suspicious regions are filled, and keeps for each region the share of its

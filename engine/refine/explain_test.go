@@ -5,8 +5,8 @@ import (
 	"math"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

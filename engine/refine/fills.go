@@ -6,9 +6,9 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"f2pad/engine/internal/morph"
-	"f2pad/engine/internal/par"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/internal/morph"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/pixel"
 )
 
 // Scene is an image and its suspicious region, as a source of fills sees them. Pixels are indices y*W+x.

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/internal/morph"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/internal/morph"
+	"f2pad.example/engine/pixel"
 
 	"github.com/stretchr/testify/require"
 )

@@ -6,8 +6,8 @@ import (
 	"os"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/pixel"
 )
 
 // join makes the map of the evidence e [h,w] (step 6): S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v)

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

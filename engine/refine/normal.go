@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 
 	"gorgonia.org/tensor"
 )

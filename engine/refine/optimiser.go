@@ -6,9 +6,9 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/internal/morph"
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/internal/morph"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 )
 
 // Diary is what happened while an image was refined.

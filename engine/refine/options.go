@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/artifact"
+	"f2pad.example/engine/artifact"
 )
 
 // A model records the revision of the refinement that its thresholds were measured with. Whoever changes Options, or makes

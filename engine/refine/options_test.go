@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/artifact"
+	"f2pad.example/engine/artifact"
 
 	"github.com/stretchr/testify/require"
 )

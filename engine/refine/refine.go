@@ -30,10 +30,10 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/stage"
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/stage"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 
 	"gorgonia.org/tensor"
 )

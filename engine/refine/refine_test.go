@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/internal/morph"
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/internal/morph"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

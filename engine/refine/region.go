@@ -3,7 +3,7 @@ package refine
 import (
 	"slices"
 
-	"f2pad/engine/internal/morph"
+	"f2pad.example/engine/internal/morph"
 )
 
 // suspicious returns Omega (step 1), or nil if no pixel is suspicious: the 8-connected components of pixels that stand out

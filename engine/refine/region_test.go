@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/internal/morph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/internal/morph"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

@@ -5,10 +5,10 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/internal/morph"
-	"f2pad/engine/internal/par"
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/internal/morph"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 )
 
 // scene is one image on its way through the steps.

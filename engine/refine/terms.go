@@ -3,7 +3,7 @@ package refine
 import (
 	"math"
 
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/pixel"
 )
 
 // Energy is the data term of one grid cell as a function of its score.

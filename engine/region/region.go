@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/internal/morph"
+	"f2pad.example/engine/internal/morph"
 )
 
 // Region is an 8-connected part of a mask and what its scores are like. Places and sizes are in pixels.

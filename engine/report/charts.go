@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 )
 
 // Measures of the charts in units of their view box, which are pixels where there is room.

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 )
 
 // Why says why an image is in the gallery.

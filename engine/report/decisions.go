@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 )
 
 // Decisions is what a model's thresholds decide, as a page shows it.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 
 	"github.com/stretchr/testify/require"
 )

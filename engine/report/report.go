@@ -14,7 +14,7 @@ import (
 	"io"
 	"slices"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 )
 
 // Report is what a page shows. All text may come from strangers: file names are escaped.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 
 	"github.com/stretchr/testify/require"
 )

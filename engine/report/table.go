@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 )
 
 // The maps that differences are taken between.

@@ -3,7 +3,7 @@ package report
 import (
 	"testing"
 
-	"f2pad/engine/metric"
+	"f2pad.example/engine/metric"
 
 	"github.com/stretchr/testify/require"
 )

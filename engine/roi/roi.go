@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/internal/openfile"
-	"f2pad/engine/nd"
-	"f2pad/engine/truth"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/internal/openfile"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/truth"
 )
 
 // What a file of polygons may hold.

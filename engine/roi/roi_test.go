@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/imageio"
+	"f2pad.example/engine/imageio"
 
 	"github.com/stretchr/testify/require"
 )

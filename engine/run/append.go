@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/engine/internal/fnv"
+	"f2pad.example/engine/internal/fnv"
 )
 
 // claim says that the outputs of an image are about to be written, where a line of an earlier run may name them.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine/dataset"
+	"f2pad.example/engine/dataset"
 
 	"github.com/stretchr/testify/require"
 )

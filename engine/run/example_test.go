@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/refine"
-	"f2pad/engine/run"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/run"
 )
 
 // Images that are no files, here bytes in memory, are scored into a folder; run again, nothing is left to do.

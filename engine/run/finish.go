@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/internal/fnv"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/internal/fnv"
 )
 
 // finish says that the inputs are at their end: the results are complete. Lines of images that are gone are dropped, with

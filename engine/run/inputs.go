@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"f2pad/engine/dataset"
+	"f2pad.example/engine/dataset"
 )
 
 // Inputs are what a run scores.

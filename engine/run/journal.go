@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/internal/fnv"
-	"f2pad/engine/run/lock"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/internal/fnv"
+	"f2pad.example/engine/run/lock"
 )
 
 // known is a line of an earlier run.

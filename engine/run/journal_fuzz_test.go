@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
 
 	"github.com/stretchr/testify/require"
 )

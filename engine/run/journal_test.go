@@ -14,10 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/internal/fnv"
-	"f2pad/engine/run/lock"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/internal/fnv"
+	"f2pad.example/engine/run/lock"
 
 	"github.com/stretchr/testify/require"
 )

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/internal/fnv"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/internal/fnv"
 )
 
 // others refuses inputs that are not those of the earlier runs: none of which was theirs, or, unless some could not be

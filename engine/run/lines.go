@@ -9,8 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"f2pad/engine"
-	"f2pad/engine/region"
+	"f2pad.example/engine"
+	"f2pad.example/engine/region"
 )
 
 // Name is an image's path in a line. JSON holds no bytes that are not UTF-8: of a path with such bytes Image is what

@@ -10,11 +10,11 @@ import (
 	"reflect"
 	"slices"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/device"
-	"f2pad/engine/exec"
-	"f2pad/engine/refine"
-	"f2pad/engine/region"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/region"
 )
 
 // The files of a run in its folder.

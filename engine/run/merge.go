@@ -17,9 +17,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/internal/openfile"
-	"f2pad/engine/run/lock"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/internal/openfile"
+	"f2pad.example/engine/run/lock"
 )
 
 // Merged is what came of a Merge.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/run/lock"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/run/lock"
 
 	"github.com/stretchr/testify/require"
 )

@@ -8,14 +8,14 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"f2pad/engine"
-	"f2pad/engine/artifact"
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/internal/stage"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
-	"f2pad/engine/region"
+	"f2pad.example/engine"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/internal/stage"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/region"
 )
 
 // outputs writes what was found in images to files below dir.

@@ -5,11 +5,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/internal/fnv"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/internal/fnv"
 )
 
 // kept is a line of an earlier run that stands.

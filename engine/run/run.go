@@ -22,11 +22,11 @@ import (
 	"iter"
 	"time"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/device"
-	"f2pad/engine/exec"
-	"f2pad/engine/refine"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/refine"
 )
 
 // Engine scores the inputs: an *engine.Engine that takes fingerprints (engine.Options.Fingerprints).

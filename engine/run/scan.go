@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"f2pad/engine/internal/fnv"
+	"f2pad.example/engine/internal/fnv"
 )
 
 // scan learns which lines earlier runs left.

@@ -8,9 +8,9 @@ import (
 	"runtime"
 	"sync"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
-	"f2pad/engine/internal/par"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/internal/par"
 )
 
 // scoring is one Run at work. Three parts of it go on beside each other: the engine takes inputs from todo and gives results to

@@ -3,8 +3,8 @@ package run
 import (
 	"strings"
 
-	"f2pad/engine"
-	"f2pad/engine/dataset"
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
 )
 
 const (

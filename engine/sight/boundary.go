@@ -3,7 +3,7 @@ package sight
 import (
 	"context"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

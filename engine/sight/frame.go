@@ -5,10 +5,10 @@ import (
 	"hash/fnv"
 	"math"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/internal/index"
-	"f2pad/engine/nd"
-	"f2pad/engine/pixel"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/internal/index"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 
 	"gorgonia.org/tensor"
 )

@@ -4,9 +4,9 @@ import (
 	"runtime"
 	"testing"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/internal/index"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/internal/index"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"sync"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/nd"
-	"f2pad/engine/roi"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/roi"
 
 	"gorgonia.org/tensor"
 )

@@ -3,9 +3,9 @@ package sight
 import (
 	"testing"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/nd"
-	"f2pad/engine/roi"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/roi"
 
 	"github.com/stretchr/testify/require"
 )

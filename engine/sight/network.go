@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"sync"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/exec"
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/index"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/index"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/internal/stage"
-	"f2pad/engine/method"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/internal/stage"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
 
 	"gorgonia.org/tensor"
 )

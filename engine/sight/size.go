@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/internal/index"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/internal/index"
 )
 
 // Size says what a model does with an image's size.

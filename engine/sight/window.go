@@ -3,8 +3,8 @@ package sight
 import (
 	"slices"
 
-	"f2pad/engine/internal/index"
-	"f2pad/engine/internal/morph"
+	"f2pad.example/engine/internal/index"
+	"f2pad.example/engine/internal/morph"
 )
 
 // rect is a half-open rectangle of rows [y0,y1) and columns [x0,x1), in pixels or in grid cells.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"f2pad/engine/compare"
+	"f2pad.example/engine/compare"
 
 	"github.com/stretchr/testify/require"
 )

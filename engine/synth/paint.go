@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/internal/index"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/internal/index"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

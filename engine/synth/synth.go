@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

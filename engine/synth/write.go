@@ -14,9 +14,9 @@ import (
 	"slices"
 	"sync"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/internal/par"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/nd"
 )
 
 // Options say which data set to write.

@@ -26,14 +26,14 @@ import (
 	"path/filepath"
 	"slices"
 
-	"f2pad/engine"
-	"f2pad/engine/artifact"
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/nd"
-	"f2pad/engine/refine"
-	"f2pad/engine/synth"
+	"f2pad.example/engine"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/synth"
 )
 
 // sizes are the models: PaDiM's is small where one Gaussian serves all locations.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 
-	"f2pad/engine/dataset"
-	"f2pad/engine/imageio"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

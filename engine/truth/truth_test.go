@@ -16,8 +16,8 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/imageio"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/image/bmp"

@@ -23,7 +23,7 @@ import (
 	"sync"
 	"time"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 )
 
 // ErrNoCompiler says that there is no C++ compiler.

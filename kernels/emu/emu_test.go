@@ -9,9 +9,9 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/kernels"
-	"f2pad/kernels/emu"
+	"f2pad.example/engine/compare"
+	"f2pad.example/kernels"
+	"f2pad.example/kernels/emu"
 
 	"github.com/stretchr/testify/require"
 )

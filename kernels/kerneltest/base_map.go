@@ -4,9 +4,9 @@ import (
 	"math"
 	"testing"
 
-	"f2pad/engine/method"
-	"f2pad/engine/pixel"
-	"f2pad/kernels"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

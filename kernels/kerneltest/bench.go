@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 )
 
 // Bench is a kernel at a size worth measuring.

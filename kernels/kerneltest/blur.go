@@ -5,10 +5,10 @@ import (
 	"math"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/method"
-	"f2pad/engine/pixel"
-	"f2pad/kernels"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

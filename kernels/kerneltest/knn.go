@@ -9,8 +9,8 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/kernels"
+	"f2pad.example/engine/compare"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/pixel"
-	"f2pad/kernels"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/kernels"
+	"f2pad.example/kernels"
 )
 
 // Suite tests one kernel on a machine; seed chooses the random data.

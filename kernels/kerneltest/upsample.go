@@ -3,9 +3,9 @@ package kerneltest
 import (
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/pixel"
-	"f2pad/kernels"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
-	"f2pad/engine/onnx"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/onnx"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

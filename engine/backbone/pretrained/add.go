@@ -13,11 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/internal/openfile"
-	"f2pad/engine/nd"
-	"f2pad/engine/onnx"
-	"f2pad/engine/statedict"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/internal/openfile"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/onnx"
+	"f2pad.example/engine/statedict"
 
 	"gorgonia.org/tensor"
 )

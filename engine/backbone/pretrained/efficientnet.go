@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 )
 
 // lite is what the EfficientNet-Lites were trained with: (255 v - 127)/128.

@@ -15,9 +15,9 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/openfile"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/openfile"
 
 	"gorgonia.org/tensor"
 )

@@ -10,11 +10,11 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/backbone"
-	"f2pad/engine/compare"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/nd"
-	"f2pad/engine/onnx"
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/onnx"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

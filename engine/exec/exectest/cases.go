@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 type (

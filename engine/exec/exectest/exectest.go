@@ -11,12 +11,12 @@ import (
 	"runtime"
 	"testing"
 
-	"f2pad/engine/autodiff"
-	"f2pad/engine/compare"
-	"f2pad/engine/exec"
-	"f2pad/engine/exec/naive"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/autodiff"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/exec/naive"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

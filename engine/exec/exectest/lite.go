@@ -4,8 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 )
 
 // Lite is EfficientNet-Lite0 (Tan and Le, "EfficientNet", 2019, without squeeze-and-excitation) as far as block 10, for

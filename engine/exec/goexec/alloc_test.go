@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"testing"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -3,10 +3,10 @@ package goexec
 import (
 	"slices"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/index"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/index"
+	"f2pad.example/engine/internal/vec"
 )
 
 // conv computes Conv and ConvTranspose. Both are sums over taps: output (row + i*spread, col + j*spread) of a phase is

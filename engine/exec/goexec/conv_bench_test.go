@@ -3,8 +3,8 @@ package goexec
 import (
 	"testing"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/gemm"
 
 	"github.com/stretchr/testify/require"
 )

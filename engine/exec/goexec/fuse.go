@@ -3,9 +3,9 @@ package goexec
 import (
 	"math"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/vec"
 )
 
 // after is an element-wise operator that a convolution applies to what it has just written.

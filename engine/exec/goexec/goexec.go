@@ -11,10 +11,10 @@ package goexec
 import (
 	"fmt"
 
-	"f2pad/engine/autodiff"
-	"f2pad/engine/exec"
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm"
+	"f2pad.example/engine/autodiff"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/gemm"
 )
 
 // Executor compiles graphs for the CPU.

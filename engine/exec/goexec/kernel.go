@@ -1,8 +1,8 @@
 package goexec
 
 import (
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/gemm"
 )
 
 // kernel computes one image's part of a node's output.

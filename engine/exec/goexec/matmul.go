@@ -3,8 +3,8 @@ package goexec
 import (
 	"slices"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/gemm"
 )
 
 // product is a batch of matrix products [m,k] * [k,n] of one image, cut into blocks of columns.

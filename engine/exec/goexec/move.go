@@ -3,7 +3,7 @@ package goexec
 import (
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 func lowerConcat(o *operation) (kernel, error) {

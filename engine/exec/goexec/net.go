@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"runtime"
 
-	"f2pad/engine/exec"
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/par"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/par"
 
 	"gorgonia.org/tensor"
 )

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/autodiff"
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/autodiff"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/nd"
 )
 
 // operand is what a step reads or writes: a constant, or a buffer of the arena.

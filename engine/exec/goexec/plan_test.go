@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,8 +3,8 @@ package goexec
 import (
 	"math"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/vec"
 )
 
 // chunk is the number of elements in a unit of element-wise work: small enough to stay in the first-level cache.

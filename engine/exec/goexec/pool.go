@@ -3,8 +3,8 @@ package goexec
 import (
 	"math"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/vec"
 )
 
 // pool is the geometry of a pooling of planes x [H,W] to y [OH,OW].

@@ -3,7 +3,7 @@ package goexec
 import (
 	"math"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // lowerReduce sums over axes, for ReduceMean and GlobalAveragePool divided by the number of elements. The sums run in

@@ -1,6 +1,6 @@
 package goexec
 
-import "f2pad/engine/graph"
+import "f2pad.example/engine/graph"
 
 func lowerResize(o *operation) (kernel, error) {
 	x, y := o.in[0], o.out

@@ -6,9 +6,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
-	"f2pad/engine/peak"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/peak"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

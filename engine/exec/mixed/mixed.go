@@ -4,8 +4,8 @@ package mixed
 import (
 	"slices"
 
-	"f2pad/engine/exec"
-	"f2pad/engine/graph"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/graph"
 )
 
 // Executor runs networks on Main, but for the gradient of those with depthwise convolutions: they go to Depthwise. A Net that

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/exec"
-	"f2pad/engine/exec/exectest"
-	"f2pad/engine/exec/goexec"
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/exec/exectest"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

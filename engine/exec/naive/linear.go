@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // matMul: y[...,i,j] = sum over k of a[...,i,k] b[...,k,j]; the leading axes broadcast.

@@ -3,7 +3,7 @@ package naive
 import (
 	"slices"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 func concat(n *graph.Node, in []*Array, y *Array) {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"slices"
 
-	"f2pad/engine/graph"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 )
 
 // Array is a row-major float64 array.

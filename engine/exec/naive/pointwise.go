@@ -3,7 +3,7 @@ package naive
 import (
 	"math"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // each applies a function of one number, and of the node's attributes, to every element.

@@ -3,7 +3,7 @@ package naive
 import (
 	"math"
 
-	"f2pad/engine/graph"
+	"f2pad.example/engine/graph"
 )
 
 // window panics on what Infer has ruled out.

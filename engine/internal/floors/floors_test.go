@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const module = "f2pad/"
+const module = "f2pad.example/"
 
 // floors are from the ground up: a package may import those of its own floor and of the floors that it stands on. The last line
 // that a path matches is its own.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"f2pad/engine/peak"
+	"f2pad.example/engine/peak"
 )
 
 // The sizes are a 3x3 convolution of 64 channels at 112x112, one of 256 at 28x28, and a PatchCore query of 784 patches

@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/internal/index"
+	"f2pad.example/engine/internal/index"
 )
 
 // Flood adds to queue, whose pixels are already in reached, every pixel of mask connected to one of them: over 8

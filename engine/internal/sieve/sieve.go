@@ -14,7 +14,7 @@ import (
 	"slices"
 	"unsafe"
 
-	"f2pad/engine/internal/par"
+	"f2pad.example/engine/internal/par"
 )
 
 // Sieve holds the bytes of members. It is immutable.

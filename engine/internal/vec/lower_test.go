@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/internal/gemm"
+	"f2pad.example/engine/internal/gemm"
 
 	"github.com/stretchr/testify/require"
 )

@@ -23,11 +23,11 @@ import (
 	"math"
 	"sync"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/vec"
-	"f2pad/engine/method"
-	"f2pad/engine/method/internal/axis"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/vec"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/internal/axis"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

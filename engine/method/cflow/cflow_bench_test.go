@@ -3,9 +3,9 @@ package cflow
 import (
 	"testing"
 
-	"f2pad/engine/method"
-	"f2pad/engine/method/methodtest"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/methodtest"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,10 +3,10 @@ package cflow
 import (
 	"testing"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/compare"
-	"f2pad/engine/method"
-	"f2pad/engine/method/methodtest"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/methodtest"
 
 	"github.com/stretchr/testify/require"
 )

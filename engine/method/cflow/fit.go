@@ -8,11 +8,11 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/internal/par"
-	"f2pad/engine/method"
-	"f2pad/engine/method/internal/cholesky"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/internal/cholesky"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -5,7 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"f2pad/engine/nd"
+	"f2pad.example/engine/nd"
 )
 
 // flow is the conditional normalizing flow of one layer: z = f(x; c) for features x [D] and the encoding c [C] of their

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/engine/autodiff"
-	"f2pad/engine/compare"
-	"f2pad/engine/exec/naive"
-	"f2pad/engine/graph"
-	"f2pad/engine/internal/gemm"
+	"f2pad.example/engine/autodiff"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/naive"
+	"f2pad.example/engine/graph"
+	"f2pad.example/engine/internal/gemm"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,9 +4,9 @@ import (
 	"math"
 	"runtime"
 
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/vec"
 )
 
 // gradient sums the gradients of the parameters over panels. It has two matrices a block, each a product of two traces over all

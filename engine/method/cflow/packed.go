@@ -4,8 +4,8 @@ import (
 	"math"
 	"sync"
 
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/par"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/par"
 )
 
 // packed is a flow ready to run: its parameters as the products read them. While nobody loads it is safe for concurrent use.

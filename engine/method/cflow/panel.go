@@ -5,8 +5,8 @@ import (
 	"math"
 	"slices"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/vec"
 )
 
 // width is how many vectors go through a flow side by side: as many as the widest kernel's tile takes, and a multiple of what

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/nd"
 )
 
 // revision is that of the section "method/info" and its Options. A field that comes, goes or means something else makes it

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"testing"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/method/methodtest"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/method/methodtest"
 
 	"github.com/stretchr/testify/require"
 )

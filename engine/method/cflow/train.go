@@ -13,10 +13,10 @@ import (
 	"slices"
 	"time"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/par"
-	"f2pad/engine/method"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/method"
 )
 
 // Adam's constants.

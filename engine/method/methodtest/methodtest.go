@@ -14,10 +14,10 @@ import (
 	"sync"
 	"testing"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/compare"
-	"f2pad/engine/method"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -8,9 +8,9 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/method"
-	"f2pad/engine/method/internal/cholesky"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/internal/cholesky"
 
 	"gorgonia.org/tensor"
 )

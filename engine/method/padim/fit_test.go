@@ -10,12 +10,12 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/compare"
-	"f2pad/engine/method"
-	"f2pad/engine/method/internal/cholesky"
-	"f2pad/engine/method/methodtest"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/internal/cholesky"
+	"f2pad.example/engine/method/methodtest"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -4,9 +4,9 @@ import (
 	"context"
 	"math"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/vec"
-	"f2pad/engine/method/internal/cholesky"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/vec"
+	"f2pad.example/engine/method/internal/cholesky"
 )
 
 // gaussians computes Mahalanobis distances on the CPU.

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/method"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/method"
 )
 
 // KeepPublished keeps as many channels as were published: 100 (ResNet-18's layers, D = 448) where D < 1792, else 550

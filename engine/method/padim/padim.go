@@ -16,10 +16,10 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/engine/internal/par"
-	"f2pad/engine/method"
-	"f2pad/engine/method/internal/cholesky"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/internal/cholesky"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"testing"
 
-	"f2pad/engine/method"
-	"f2pad/engine/method/methodtest"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/methodtest"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

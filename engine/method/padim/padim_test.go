@@ -3,9 +3,9 @@ package padim
 import (
 	"testing"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/method"
-	"f2pad/engine/method/methodtest"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/methodtest"
 
 	"github.com/stretchr/testify/require"
 )

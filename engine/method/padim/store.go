@@ -3,8 +3,8 @@ package padim
 import (
 	"fmt"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/method/internal/cholesky"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/method/internal/cholesky"
 )
 
 // revision is that of the section "method/info" and its Options. A field that comes, goes or means something else makes it

@@ -3,7 +3,7 @@ package patchcore
 import (
 	"fmt"
 
-	"f2pad/engine/method"
+	"f2pad.example/engine/method"
 )
 
 // NewBank returns the bank that a Model searches on the CPU, of the vectors rows [M,D], which it keeps: what

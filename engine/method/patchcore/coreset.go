@@ -6,9 +6,9 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/vec"
 )
 
 // cover is the state of a greedy k-centre search: how far every point is from the centres chosen so far, or at most: a point

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/compare"
-	"f2pad/engine/internal/vec"
-	"f2pad/engine/method"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/internal/vec"
+	"f2pad.example/engine/method"
 
 	"github.com/stretchr/testify/require"
 )

@@ -3,9 +3,9 @@ package patchcore
 import (
 	"slices"
 
-	"f2pad/engine/method"
-	"f2pad/engine/method/internal/axis"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/internal/axis"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/method"
-	"f2pad/engine/nd"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"

@@ -7,7 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"f2pad/engine/method"
+	"f2pad.example/engine/method"
 
 	"gorgonia.org/tensor"
 )

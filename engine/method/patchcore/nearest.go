@@ -5,10 +5,10 @@ import (
 	"math"
 	"runtime"
 
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/par"
-	"f2pad/engine/internal/sieve"
-	"f2pad/engine/internal/vec"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/sieve"
+	"f2pad.example/engine/internal/vec"
 )
 
 // bank holds vectors and finds, for any query, the nearest of them in Euclidean distance, exactly.

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/internal/sieve"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/internal/sieve"
 
 	"github.com/stretchr/testify/require"
 )

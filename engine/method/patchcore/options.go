@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"f2pad/engine/artifact"
-	"f2pad/engine/method"
+	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/method"
 )
 
 // Projections of the patches before the coreset is chosen. One that would not make them shorter is skipped.

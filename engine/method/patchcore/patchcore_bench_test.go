@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"f2pad/engine/internal/gemm"
-	"f2pad/engine/peak"
+	"f2pad.example/engine/internal/gemm"
+	"f2pad.example/engine/peak"
 
 	"github.com/stretchr/testify/require"
 )

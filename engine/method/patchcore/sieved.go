@@ -5,7 +5,7 @@ import (
 	"math/bits"
 	"slices"
 
-	"f2pad/engine/internal/sieve"
+	"f2pad.example/engine/internal/sieve"
 )
 
 // newSieved is a bank with a sieve, nil where there can be none.

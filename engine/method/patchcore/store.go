@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"f2pad/engine/artifact"
+	"f2pad.example/engine/artifact"
 )
 
 // revision is that of the section "method/info" and its Options. A field that comes, goes or means something else makes it

@@ -3,7 +3,7 @@
 // Collects messages.json, seeds of FuzzMessage, from what the fuzzer has kept; run it in this folder:
 //
 //	go test -run '^$' -fuzz '^FuzzMessage$' -fuzztime 5m ..
-//	go run gen_messages.go "$(go env GOCACHE)/fuzz/f2pad/engine/onnx/FuzzMessage"
+//	go run gen_messages.go "$(go env GOCACHE)/fuzz/f2pad.example/engine/onnx/FuzzMessage"
 package main
 
 import (

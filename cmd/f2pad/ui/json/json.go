@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"f2pad/cmd/f2pad/ui"
+	"f2pad.example/cmd/f2pad/ui"
 )
 
 // every is the least time between two progress messages of a phase.

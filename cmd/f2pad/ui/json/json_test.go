@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"f2pad/cmd/f2pad/ui"
+	"f2pad.example/cmd/f2pad/ui"
 
 	"github.com/stretchr/testify/require"
 )

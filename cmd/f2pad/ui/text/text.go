@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"f2pad/cmd/f2pad/ui"
+	"f2pad.example/cmd/f2pad/ui"
 
 	"github.com/schollz/progressbar/v3"
 )

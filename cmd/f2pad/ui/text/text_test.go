@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad/cmd/f2pad/ui"
+	"f2pad.example/cmd/f2pad/ui"
 
 	"github.com/stretchr/testify/require"
 )

@@ -1,4 +1,4 @@
-module f2pad/engine/internal/gemm/avo
+module f2pad.example/engine/internal/gemm/avo
 
 go 1.26.0
 

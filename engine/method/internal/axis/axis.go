@@ -5,7 +5,7 @@ package axis
 import (
 	"math"
 
-	"f2pad/engine/internal/index"
+	"f2pad.example/engine/internal/index"
 )
 
 // Map is a matrix of few non-zeros in every row, one row per output.

@@ -3,7 +3,7 @@ package axis
 import (
 	"testing"
 
-	"f2pad/engine/compare"
+	"f2pad.example/engine/compare"
 
 	"github.com/stretchr/testify/require"
 )
