@@ -435,7 +435,7 @@ func (f *fitter) each(ctx context.Context, m *Model, kinds []refine.Kind, all []
 			return nil
 		}
 		return visit(s)
-	}, nil)
+	}, between{})
 	if err == nil && len(f.unusable) > 0 {
 		return errUnusable
 	}

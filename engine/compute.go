@@ -79,7 +79,7 @@ func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error
 	for len(frames) > 0 {
 		c, most := e.current()
 		part := frames[:min(len(frames), most)]
-		out, err := e.runOn(ctx, c, part)
+		out, err := e.runBeside(ctx, c, part)
 		if err == nil {
 			all, frames = append(all, out...), frames[len(part):]
 			continue
@@ -109,6 +109,18 @@ func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error
 		}
 	}
 	return all, nil
+}
+
+// runBeside is runOn beside other batches, but for one frame on a device: that there is no room for it then says that there never is.
+func (e *Engine) runBeside(ctx context.Context, c *compute, frames []*sight.Frame) ([]found, error) {
+	if c.device != nil && len(frames) == 1 {
+		e.sole.Lock()
+		defer e.sole.Unlock()
+	} else {
+		e.sole.RLock()
+		defer e.sole.RUnlock()
+	}
+	return e.runOn(ctx, c, frames)
 }
 
 // without runs the frames that are not to blame.

@@ -43,7 +43,7 @@ type Options struct {
 	Fallback  bool                       // the CPU takes over from a Device that is lost or too small
 	Notice    func(string)               // told when batches are halved, the CPU takes over, or images are left out as copies, one call at a time; must not call the engine; may be nil
 	Warn      func(dataset.Item, string) // told what is odd about an image that is used all the same (its Notes), in the images' order; may be nil
-	Batch     int                        // images in work at once; default 8. Results do not depend on it
+	Batch     int                        // images in work at once, half of them in each of two batches; default 8. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
 	Memory    int64                      // bytes that the engine plans to stay within; see Memory. Default: no plan
 	Shrink    bool                       // for Memory's sake windows may be smaller than MaxPixels, too, which moves maps by rounding
@@ -65,6 +65,8 @@ type Options struct {
 	Timer Timer
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
 	Fingerprints bool
+
+	alone bool // one batch at a time, so that what it takes can be told from what others do
 }
 
 const (
@@ -118,7 +120,7 @@ func (o Options) forMethod(kind method.Family) Options {
 }
 
 // Stage is a part of the work on images, and Timer is told how long it took for so many of them. The stages of a batch follow one
-// another; those of images that are decoded, and of batches of other sizes, run beside.
+// another; those of images that are decoded, and of other batches, run beside.
 type (
 	Stage = stage.Stage
 	Timer = stage.Timer
@@ -137,6 +139,8 @@ type Engine struct {
 	stride     int
 	inspect    *sight.Inspection
 	memory     Memory
+
+	sole sync.RWMutex // held by who must have a device to himself
 
 	mu      sync.Mutex
 	compute *compute
@@ -227,7 +231,9 @@ type Result struct {
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
 	Inspected      []bool                        // [H,W]: the pixels in the region of interest, outside of which maps are 0; nil: all
 	PixelThreshold map[refine.Kind]float64       // of Model.Kinds, label-free unless Options give another
-	Seconds        map[refine.Kind]float64       // wall time from features to that map; Base: scores alone. Decoding left out
+	// Seconds is the wall time from features to that map, that of a batch divided by its images; Base: scores alone. Decoding is left
+	// out. Another batch may be in work beside, which makes it longer.
+	Seconds map[refine.Kind]float64
 }
 
 // decoded is an image on its way to a batch.
@@ -278,52 +284,25 @@ func (e *Engine) read(r *Result, reserve func(imageio.Need) error) (*imageio.Ima
 }
 
 // Score streams items through the model in batches and calls emit for each, in their order. An image that fails is
-// emitted with Err set, and the rest goes on. At most two batches are in memory. Images that are decoded ahead share 1 GiB
-// (256 MiB for each core where there are more than four); a larger one is decoded alone. A batch waits for no item that is not
-// there: where items gives none for a moment, what is there is scored. When ctx ends, the batch in hand is
+// emitted with Err set, and the rest goes on. Two batches are in work side by side, and another one waits. Images that are decoded
+// ahead share 1 GiB (256 MiB for each core where there are more than four); a larger one is decoded alone. A batch waits for no item
+// that is not there: where items gives none for a moment, what is there is scored. When ctx ends, what is in work is
 // finished and emitted, and Score returns ctx's error; an error of emit ends the run. Items are released when they are decoded.
 func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*Result) error) error {
-	batch := make([]decoded, 0, e.opts.Batch)
-	pixels, values := 0, 0
-	flush := func() error {
-		// The batch in hand is finished even when ctx has ended: nobody is left with half of it.
-		if err := e.scoreBatch(context.WithoutCancel(ctx), batch); err != nil {
+	l := e.lanes(ctx, emit)
+	defer l.wait()
+	// What waits in a batch has given its room back: it is bounded by the batch, which an image too large for that closes.
+	err := orderedWithin(ctx, newRoom(e.memory.Decode), items, runtime.GOMAXPROCS(0), e.decode, l.add,
+		between{idle: l.finish, ready: l.ready, landed: l.land})
+	if err == nil {
+		return l.finish()
+	}
+	if ctx.Err() != nil { // nobody is left with half of what is in work
+		if err := l.landAll(); err != nil {
 			return err
 		}
-		for i, d := range batch {
-			batch[i] = decoded{}
-			if d.res.Err == nil {
-				e.opts.warn(d.res.Item, d.res.Image.Notes)
-				e.opts.unlike(d.res.Item, e.model.Unlike(d.res.Image))
-			}
-			if err := emit(d.res); err != nil {
-				return err
-			}
-		}
-		batch, pixels, values = batch[:0], 0, 0
-		return nil
 	}
-	// What waits in a batch has given its room back: it is bounded by the batch, which an image too large for that closes.
-	err := orderedWithin(ctx, newRoom(e.memory.Decode), items, runtime.GOMAXPROCS(0), e.decode, func(d decoded) error {
-		batch = append(batch, d)
-		if d.frame != nil {
-			pixels += nd.Size(d.frame.Y.Shape()[1:]...)
-			values += nd.Size(d.res.Image.Pix.Shape()...)
-		}
-		if len(batch) < e.opts.Batch && pixels < e.memory.Pixels && values < batchValues {
-			return nil
-		}
-		return flush()
-	}, func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		return flush()
-	})
-	if err != nil {
-		return err
-	}
-	return flush()
+	return err
 }
 
 // scoreBatch scores the images of a batch: those of one size together, different sizes at the same time.

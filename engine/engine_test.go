@@ -149,6 +149,8 @@ func TestSameImageSameBytes(t *testing.T) {
 	for _, name := range names() {
 		t.Run(name, func(t *testing.T) {
 			m := p.model(t, name)
+			one := runtime.GOMAXPROCS(1)
+			defer runtime.GOMAXPROCS(one)
 			want := scored(t, m, Options{Maps: Kinds(), Batch: 1}, p.few)
 			refined := 0
 			for _, r := range want {
@@ -160,8 +162,9 @@ func TestSameImageSameBytes(t *testing.T) {
 			shuffled := slices.Clone(p.few)
 			rand.New(rand.NewPCG(1, 1)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 			requireSame(t, want, scored(t, m, Options{Maps: Kinds(), Batch: 7}, shuffled))
-			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-			requireSame(t, want, scored(t, m, Options{Maps: Kinds(), Batch: 3}, p.few))
+			runtime.GOMAXPROCS(2)
+			requireSame(t, want, scored(t, m, Options{Maps: Kinds(), Batch: 7}, p.few))
+			requireSame(t, want, scored(t, m, Options{Maps: Kinds(), Batch: 32}, shuffled))
 		})
 	}
 }
@@ -450,8 +453,9 @@ func TestFitReportsWhatItLeavesOut(t *testing.T) {
 
 func TestCancelledScoreEmitsWholeBatches(t *testing.T) {
 	p := fixture(t)
-	e, err := New(p.model(t, "padim 128"), Options{Batch: 2})
+	e, err := New(p.model(t, "padim 128"), Options{Batch: 4})
 	require.NoError(t, err)
+	defer e.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
 	err = e.Score(ctx, slices.Values(p.data.Test), func(r *Result) error {
@@ -461,7 +465,7 @@ func TestCancelledScoreEmitsWholeBatches(t *testing.T) {
 		return nil
 	})
 	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, 2, n)
+	require.Contains(t, []int{2, 4}, n, "the batch of the first image, and the one beside it if that had begun")
 }
 
 func TestEvalMeasuresTheGain(t *testing.T) {

@@ -151,6 +151,7 @@ func Evaluate(ctx context.Context, m *Model, test []dataset.Item, o EvalOptions)
 	ev := newEvaluation(m, test, o, tmp)
 	defer ev.close()
 
+	o.Options.alone = true // the report says how long each map took
 	e, err := New(m, o.Options)
 	if err != nil {
 		return nil, err

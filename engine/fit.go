@@ -361,7 +361,7 @@ func (f *fitter) check(ctx context.Context, items []dataset.Item, skip func(data
 		f.o.unlike(c.item, f.known.unlike(c.look, f.white))
 		usable = append(usable, c.intake)
 		return nil
-	}, nil)
+	}, between{})
 	return distinct(usable, f.o.Notice), err
 }
 
@@ -459,7 +459,7 @@ func stream[V any](ctx context.Context, f *fitter, phase string, items []dataset
 			return nil
 		}
 		return m.err
-	}, nil)
+	}, between{})
 	if err == nil && len(f.unusable) > 0 {
 		return errUnusable
 	}

@@ -29,15 +29,23 @@ func (m *made[V]) of(produce func() V) {
 	m.v = produce()
 }
 
+// between is what a consumer does between values, where an error ends it, too. Its functions may be nil.
+type between struct {
+	// idle is called when everything that was there has been consumed and items has given no more for idleAfter.
+	idle func() error
+	// ready returns a channel that is closed when landed is to be called, nil if it is not.
+	ready  func() <-chan struct{}
+	landed func() error
+}
+
 // orderedWithin makes values in parallel and consumes them in the order of items, at most ahead of them waiting or in work. It
 // ends with the first error of consume or when ctx does, and panics where produce does; what is then in work is dropped,
 // and items is not read on. Memory is bounded: produce may ask once for so many bytes of r, and has them until its value has
 // been consumed. It is given them in the order of items, so that none waits for those behind it; once nobody wants its value
-// any more it gets an error in their place. idle, if it is not nil, is called when everything that was there has been consumed
-// and items has given no more for idleAfter; its error ends it, too.
+// any more it gets an error in their place.
 func orderedWithin[T, V any](
 	ctx context.Context, r *room, items iter.Seq[T], ahead int, produce func(it T, reserve func(bytes int64) error) V, consume func(V) error,
-	idle func() error,
+	between between,
 ) error {
 	pending := make(chan chan made[V], max(ahead, 1))
 	workers := make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -90,27 +98,36 @@ func orderedWithin[T, V any](
 	timer := time.NewTimer(idleAfter)
 	defer timer.Stop()
 	var waited <-chan time.Time // nil once idle has been told
+	var out chan made[V]        // of the value that is next; nil: not known yet
 	for {
-		var out chan made[V]
-		var more bool
+		var first chan made[V]
+		var next <-chan chan made[V]
+		if first = out; first == nil {
+			next = pending
+		}
+		var ready <-chan struct{}
+		if between.ready != nil {
+			ready = between.ready()
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case out, more = <-pending:
-		case <-waited:
-			waited = nil
-			if err := idle(); err != nil {
+		case <-ready:
+			if err := between.landed(); err != nil {
 				return err
 			}
-			continue
-		}
-		if !more {
-			return ctx.Err()
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case m := <-out:
+		case <-waited:
+			waited = nil
+			if err := between.idle(); err != nil {
+				return err
+			}
+		case o, more := <-next:
+			if !more {
+				return ctx.Err()
+			}
+			out, waited = o, nil
+		case m := <-first:
+			out = nil
 			if m.panic != nil {
 				panic(m.panic)
 			}
@@ -122,10 +139,10 @@ func orderedWithin[T, V any](
 			if err != nil {
 				return err
 			}
-		}
-		if idle != nil {
-			timer.Reset(idleAfter)
-			waited = timer.C
+			if between.idle != nil {
+				timer.Reset(idleAfter)
+				waited = timer.C
+			}
 		}
 	}
 }

@@ -26,7 +26,7 @@ func count(n int) iter.Seq[int] {
 
 // ordered is orderedWithin for values that take no memory to speak of.
 func ordered[T, V any](ctx context.Context, items iter.Seq[T], ahead int, produce func(T) V, consume func(V) error) error {
-	return orderedWithin(ctx, newRoom(0), items, ahead, func(it T, _ func(int64) error) V { return produce(it) }, consume, nil)
+	return orderedWithin(ctx, newRoom(0), items, ahead, func(it T, _ func(int64) error) V { return produce(it) }, consume, between{})
 }
 
 func TestOrderedKeepsTheOrder(t *testing.T) {
@@ -93,7 +93,7 @@ func TestOrderedTellsWhenItemsRunDry(t *testing.T) {
 	go func() {
 		done <- orderedWithin(t.Context(), newRoom(0), items, 2, func(i int, _ func(int64) error) int { time.Sleep(2 * idleAfter); return i },
 			func(v int) error { got = append(got, v); return nil },
-			func() error { dry <- len(got); return nil })
+			between{idle: func() error { dry <- len(got); return nil }})
 	}()
 	for want := range 3 {
 		feed <- want
@@ -110,7 +110,45 @@ func TestOrderedTellsWhenItemsRunDry(t *testing.T) {
 	feed <- 1
 	defer close(feed)
 	require.ErrorIs(t, orderedWithin(t.Context(), newRoom(0), items, 2, func(i int, _ func(int64) error) int { return i }, func(int) error { return nil },
-		func() error { return boom }), boom)
+		between{idle: func() error { return boom }}), boom)
+}
+
+// What a consumer began is done when it is ready, whether the next value is late or there is none.
+func TestOrderedTellsWhatIsReady(t *testing.T) {
+	begun, landed := make(chan struct{}), []chan struct{}{make(chan struct{}), make(chan struct{})}
+	var ready chan struct{}
+	items := func(yield func(int) bool) {
+		_ = yield(0) && yield(1)
+		<-landed[1]
+	}
+	var got []int
+	boom := errors.New("boom")
+	err := orderedWithin(t.Context(), newRoom(0), items, 2, func(i int, _ func(int64) error) int {
+		if i == 1 {
+			close(begun)
+			<-landed[0]
+		}
+		return i
+	}, func(i int) error {
+		got = append(got, i)
+		if ready = begun; i == 1 {
+			ready = make(chan struct{})
+			close(ready)
+		}
+		return nil
+	}, between{
+		ready: func() <-chan struct{} { return ready },
+		landed: func() error {
+			ready = nil
+			close(landed[len(got)-1])
+			if len(got) == 2 {
+				return boom
+			}
+			return nil
+		},
+	})
+	require.ErrorIs(t, err, boom)
+	require.Equal(t, []int{0, 1}, got)
 }
 
 func TestOrderedPanicsWhereItsCallerSeesIt(t *testing.T) {

@@ -70,7 +70,7 @@ func TestRoomIsNeverExceeded(t *testing.T) {
 			out.Add(-sizes[i])
 		}
 		return nil
-	}, nil)
+	}, between{})
 	require.NoError(t, err)
 	require.Equal(t, len(sizes), seen)
 	require.Greater(t, len(order), 15)
@@ -95,7 +95,7 @@ func TestRoomIsNotWaitedForInVain(t *testing.T) {
 		time.Sleep(10 * time.Millisecond) // the second waits for the first's
 		cancel()
 		return errors.New("over")
-	}, nil)
+	}, between{})
 	require.ErrorContains(t, err, "over")
 	for range 1 {
 		select {

@@ -109,6 +109,8 @@ func (s *Scorer) windowGradient(ctx context.Context, x *tensor.Dense, j *job, wh
 	st := s.Stride()
 	h, w := x.Shape()[2]/st, x.Shape()[3]/st
 	ih, iw := j.ps[0].win.in.h(), j.ps[0].win.in.w()
+	s.Net.turns <- struct{}{}
+	defer func() { <-s.Net.turns }()
 	c, err := s.Net.take(ih*st, iw*st, true)
 	if err != nil {
 		return fmt.Errorf("engine: %s: %w", s.Net.bb.Name(), err)

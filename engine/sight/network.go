@@ -3,6 +3,7 @@ package sight
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"f2pad.example/engine/backbone"
@@ -26,6 +27,8 @@ type Network struct {
 	lattice int  // cells that the sides of windows snap to
 
 	coarsest int // cells of the finest layer per cell of the coarsest
+
+	turns chan struct{} // held by those that run forward and backward, which keeps every value of their windows
 
 	mu   sync.Mutex
 	idle []*compiled // least recently used first
@@ -64,7 +67,7 @@ const (
 // at: there the optimisation's windows take in context pixels only (0: enough), and scorer makes up for what is cut off.
 func NewNetwork(bb backbone.Backbone, ex exec.Executor, limit, context int) *Network {
 	s := bb.Stride()
-	n := &Network{bb: bb, ex: ex, limit: limit, margin: (bb.Margin() + s - 1) / s, coarsest: bb.Multiple() / s}
+	n := &Network{bb: bb, ex: ex, turns: make(chan struct{}, runtime.GOMAXPROCS(0)), limit: limit, margin: (bb.Margin() + s - 1) / s, coarsest: bb.Multiple() / s}
 	n.lattice = index.RoundUp(max(latticePixels/s, 1), n.coarsest) // in phase with the strides of all layers
 	all := n.margin + n.embedding()
 	switch {

@@ -3,7 +3,8 @@ package stage
 
 import "time"
 
-// Stage is a part of the work on images. Those of a batch follow one another, but for Decode and Write, which run beside.
+// Stage is a part of the work on images. Those of a batch follow one another, but for Decode and Write, which run beside, as
+// another batch does.
 type Stage string
 
 // The stages in the order of an image's way.

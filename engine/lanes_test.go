@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/sight"
+
+	"github.com/stretchr/testify/require"
+)
+
+// yard is where lanes are tested: work on a batch, named by its images, begins when begun says so and ends when it is let go.
+type yard struct {
+	begun   chan string
+	let     map[string]chan error
+	emitted chan string
+}
+
+func newYard(t *testing.T, most, images int) (*yard, *lanes) {
+	y := &yard{begun: make(chan string, 10), let: map[string]chan error{}, emitted: make(chan string, 20)}
+	for i := range 10 {
+		for n := range 3 {
+			y.let[named(i, n+1)] = make(chan error, 1)
+		}
+	}
+	return y, &lanes{
+		ctx: t.Context(), most: most, images: images, pixels: 100,
+		work: func(b []decoded) error {
+			var all []string
+			for _, d := range b {
+				all = append(all, d.res.Item.ID)
+			}
+			name := strings.Join(all, "")
+			y.begun <- name
+			return <-y.let[name]
+		},
+		emit: func(r *Result) error { y.emitted <- r.Item.ID; return nil },
+	}
+}
+
+// named is the batch of n images from i on.
+func named(i, n int) string {
+	s := ""
+	for k := range n {
+		s += fmt.Sprint(i + k)
+	}
+	return s
+}
+
+// framed is image i with a frame of so many pixels.
+func framed(i, pixels int) decoded {
+	return decoded{
+		res:   &Result{Item: dataset.Item{ID: fmt.Sprint(i)}, Image: &imageio.Image{Pix: nd.New(3, 1, 1)}},
+		frame: &sight.Frame{Y: nd.New(3, 1, pixels)},
+	}
+}
+
+func (y *yard) out() string {
+	s := ""
+	for len(y.emitted) > 0 {
+		s += <-y.emitted
+	}
+	return s
+}
+
+func TestLanesWorkSideBySideAndEmitInOrder(t *testing.T) {
+	y, l := newYard(t, 2, 2)
+	for i := range 4 {
+		require.NoError(t, l.add(framed(i, 1)))
+	}
+	require.ElementsMatch(t, []string{"01", "23"}, []string{<-y.begun, <-y.begun}, "neither has ended")
+	require.NoError(t, l.add(framed(4, 1)))
+	y.let["23"] <- nil
+	added := make(chan error)
+	go func() { added <- l.add(framed(5, 1)) }()
+	y.let["01"] <- nil // the third batch begins when the first has ended, though the second ended before
+	require.NoError(t, <-added)
+	require.Equal(t, "45", <-y.begun)
+	require.Equal(t, "01", y.out())
+	<-l.ready()
+	require.NoError(t, l.land())
+	require.Equal(t, "23", y.out())
+	y.let["45"] <- nil
+	require.NoError(t, l.add(framed(6, 1)))
+	y.let["6"] <- nil
+	require.NoError(t, l.finish())
+	require.Equal(t, "456", y.out())
+	require.Nil(t, l.ready())
+	require.NoError(t, l.finish(), "of nothing")
+}
+
+// What is in work never has more pixels than there is room for, but for one that is larger than that.
+func TestLanesHaveRoomForSoManyPixels(t *testing.T) {
+	y, l := newYard(t, 2, 2)
+	require.NoError(t, l.add(framed(0, 60)))
+	require.Equal(t, "0", <-y.begun, "half of the room closes a batch")
+	added := make(chan error)
+	go func() { added <- l.add(framed(1, 50)) }()
+	y.let["0"] <- nil
+	require.NoError(t, <-added)
+	require.Equal(t, "0", y.out(), "both would have been too large together")
+	require.Equal(t, "1", <-y.begun)
+	require.NoError(t, l.add(framed(2, 10)))
+	require.NoError(t, l.add(framed(3, 10)))
+	require.Equal(t, "23", <-y.begun, "beside the other")
+	y.let["1"] <- nil
+	y.let["23"] <- nil
+	require.NoError(t, l.add(framed(4, 1000)))
+	require.Equal(t, "123", y.out())
+	require.Equal(t, "4", <-y.begun)
+	y.let["4"] <- nil
+	require.NoError(t, l.finish())
+}
+
+func TestLanesEndWithAnError(t *testing.T) {
+	boom := errors.New("boom")
+	y, l := newYard(t, 2, 1)
+	require.NoError(t, l.add(framed(0, 1)))
+	require.NoError(t, l.add(framed(1, 1)))
+	y.let["0"] <- boom
+	y.let["1"] <- nil
+	require.ErrorIs(t, l.add(framed(2, 1)), boom)
+	require.ErrorIs(t, l.landAll(), boom)
+	require.ErrorIs(t, l.finish(), boom)
+	require.Empty(t, y.out(), "what follows the one that failed is not told")
+	l.wait()
+	require.Empty(t, l.flying)
+
+	y, l = newYard(t, 1, 2)
+	emitted := 0
+	l.emit = func(*Result) error { emitted++; return boom }
+	require.NoError(t, l.add(framed(0, 1)))
+	require.NoError(t, l.add(framed(1, 1)))
+	y.let["01"] <- nil
+	require.ErrorIs(t, l.finish(), boom)
+	require.Equal(t, 1, emitted)
+
+	_, l = newYard(t, 1, 1)
+	l.work = func([]decoded) error { panic("a bug") }
+	require.NoError(t, l.add(framed(0, 1)))
+	defer func() { require.Equal(t, "a bug", recover().(*par.Panic).Value) }()
+	_ = l.finish()
+}
+
+func TestLanesBeginNothingWhenTheirContextHasEnded(t *testing.T) {
+	y, l := newYard(t, 2, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	l.ctx = ctx
+	emit := l.emit
+	l.emit = func(r *Result) error { cancel(); return emit(r) }
+	require.NoError(t, l.add(framed(0, 1)))
+	require.NoError(t, l.add(framed(1, 1)))
+	y.let["0"] <- nil
+	require.ErrorIs(t, l.add(framed(2, 1)), context.Canceled)
+	y.let["1"] <- nil
+	require.NoError(t, l.landAll())
+	require.Equal(t, "01", y.out(), "what had begun is finished")
+}
