@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"f2pad.example/engine"
 	"f2pad.example/engine/compare"
@@ -37,6 +39,7 @@ func TestDevice(t *testing.T) {
 	t.Run("fits", b.fits)
 	t.Run("out of memory halves the batch", b.halves)
 	t.Run("no room for one image", b.oneImage)
+	t.Run("one image has the device to itself", b.sole)
 	t.Run("lost", b.lost)
 	t.Run("no room for the model", b.noModel)
 	t.Run("other errors", b.otherErrors)
@@ -150,6 +153,33 @@ func (b *bench) oneImage(t *testing.T) {
 		require.NoError(t, r.Err)
 		require.Equal(t, "cpu", r.Device)
 	}
+}
+
+// That one image does not fit says something of the device only if no other batch is there.
+func (b *bench) sole(t *testing.T) {
+	var mu sync.Mutex
+	var ops []string
+	another := make(chan struct{}, len(b.Test))
+	dev := &devicetest.Naive{Fault: func(op string, _ int) error {
+		if op != "distances" && op != "maps" {
+			return nil
+		}
+		mu.Lock()
+		ops = append(ops, op)
+		mu.Unlock()
+		if op == "distances" {
+			another <- struct{}{}
+			for deadline := time.Now().Add(20 * time.Millisecond); len(another) < 2 && time.Now().Before(deadline); {
+				runtime.Gosched() // there is time for another batch to come in between
+			}
+		} else {
+			<-another
+		}
+		return nil
+	}}
+	_, err := score(t, b.padim, engine.Options{Batch: 2, Device: dev}, b.Test)
+	require.NoError(t, err)
+	require.Equal(t, slices.Repeat([]string{"distances", "maps"}, len(b.Test)), ops)
 }
 
 // When a device is lost in the middle, the CPU takes over the images that remain, and says so; or the run ends.
