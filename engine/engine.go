@@ -43,7 +43,7 @@ type Options struct {
 	Fallback  bool                       // the CPU takes over from a Device that is lost or too small
 	Notice    func(string)               // told when batches are halved, the CPU takes over, or images are left out as copies, one call at a time; must not call the engine; may be nil
 	Warn      func(dataset.Item, string) // told what is odd about an image that is used all the same (its Notes), in the images' order; may be nil
-	Batch     int                        // images in work at once, half of them in each of two batches; default 8. Results do not depend on it
+	Batch     int                        // images in work at once, half of them in each of two batches; default 8, and more of small ones. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
 	Memory    int64                      // bytes that the engine plans to stay within; see Memory. Default: no plan
 	Shrink    bool                       // for Memory's sake windows may be smaller than MaxPixels, too, which moves maps by rounding
@@ -70,7 +70,9 @@ type Options struct {
 }
 
 const (
-	defaultBatch     = 8
+	defaultBatch     = 8       // or as many small images as have defaultPixels,
+	defaultPixels    = 1 << 19 // up to
+	defaultMost      = 64
 	defaultMaxPixels = 1 << 19
 	batchPixels      = 1 << 23 // a batch of large frames is closed early: they wait in memory as float32 planes
 	batchValues      = 1 << 27 // and so is one of large images: half a GiB of their own pixels
@@ -79,9 +81,6 @@ const (
 func (o Options) withDefaults() Options {
 	if o.Executor == nil {
 		o.Executor = goexec.New()
-	}
-	if o.Batch == 0 {
-		o.Batch = defaultBatch
 	}
 	if o.MaxSide == 0 {
 		o.MaxSide = DefaultMaxSide
@@ -164,7 +163,7 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 		return nil, err
 	}
 	o = o.forMethod(kind)
-	if o.Batch < 1 {
+	if o.Batch < 0 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
 	}
 	if h, w := m.Info.Size.Padded(m.backbone); max(h, w) > o.MaxSide {

@@ -33,10 +33,16 @@ const (
 // sixth for images that are decoded ahead; a sixth is left.
 func (o Options) share(m *Model) (Memory, error) {
 	s := Memory{Ceiling: o.Memory, Model: m.bytes, Batch: o.Batch, Pixels: batchPixels, Window: o.MaxPixels, Decode: decodeRoom()}
+	h, w := m.Info.Size.Padded(m.backbone)
+	if s.Batch == 0 {
+		s.Batch = defaultBatch
+		if !m.Info.Size.Native() {
+			s.Batch = min(max(s.Batch, defaultPixels/(h*w)), defaultMost)
+		}
+	}
 	if o.Memory == 0 {
 		return s, nil
 	}
-	h, w := m.Info.Size.Padded(m.backbone)
 	values, err := valuesPerPixel(m.backbone, h, w)
 	if err != nil {
 		return s, err

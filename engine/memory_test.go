@@ -22,7 +22,7 @@ func TestMemoryIsSharedOut(t *testing.T) {
 		require.GreaterOrEqual(t, min(s.Batch, s.Pixels), 1)
 		require.Positive(t, s.Decode)
 		if i < 2 {
-			require.Equal(t, defaultBatch, s.Batch)
+			require.Equal(t, 32, s.Batch, "as many as have the pixels of 8 images of 256 px")
 			require.Equal(t, decodeRoom(), s.Decode)
 		} else {
 			require.LessOrEqual(t, s.Batch, last.Batch)
@@ -38,4 +38,22 @@ func TestMemoryIsSharedOut(t *testing.T) {
 	require.EqualValues(t, 1<<20, last.Decode)
 	require.NotContains(t, last.String(), "no ceiling")
 	require.Equal(t, "no ceiling", Memory{}.String())
+}
+
+// Small images are taken many at a time, large ones and those of any size as before.
+func TestBatchesAreByTheImagesSize(t *testing.T) {
+	p := fixture(t)
+	m := *p.model(t, "padim 128")
+	for px, want := range map[int]int{32: 64, 128: 32, 200: 13, 256: 8, 512: 8} {
+		m.Info.Size.Px = px
+		s, err := Options{MaxPixels: defaultMaxPixels}.share(&m)
+		require.NoError(t, err)
+		require.Equal(t, want, s.Batch, "%d px", px)
+	}
+	s, err := Options{}.share(p.model(t, "padim native"))
+	require.NoError(t, err)
+	require.Equal(t, defaultBatch, s.Batch)
+	s, err = Options{Batch: 3}.share(&m)
+	require.NoError(t, err)
+	require.Equal(t, 3, s.Batch)
 }

@@ -196,7 +196,7 @@ func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		"score --model m --out d":                                         `requires at least 1 arg`,
 		"score --out d x.png":                                             `required flag(s) "model" not set`,
 		"score --model m --out d --refine base x.png":                     `"--refine" flag: must be none, residual or f2pad`,
-		"score --model m --out d --batch 0 x.png":                         `"--batch" flag: must be a whole number from 1 to 1024`,
+		"score --model m --out d --batch -1 x.png":                        `"--batch" flag: must be a whole number from 0 to 1024`,
 		"score --model m --out d --device cuda x.png":                     `"--device" flag: must be auto, cpu or cuda:N`,
 		"eval --model m --data d --refine f2pad,base":                     `"--refine" flag: must be a comma-separated list of none, residual, f2pad`,
 		"eval --model m --data d --limit -3":                              `"--limit" flag`,

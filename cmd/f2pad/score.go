@@ -32,7 +32,7 @@ type scoreOptions struct {
 }
 
 func (p *program) score() *cobra.Command {
-	o := scoreOptions{batch: 8}
+	o := scoreOptions{}
 	cmd := &cobra.Command{
 		Use:   "score --model MODEL --out DIR INPUT...",
 		Short: "Score images and, on request, write their maps, masks and overlays",
@@ -82,7 +82,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	thresholdFlags(f, &o.image, &o.pixel)
 	regionFlags(f, &o.regions)
 	o.roi.flag(f, "score in this region of interest only, and in the model's if it has one")
-	f.Var(number{&o.batch, 1, 1024}, "batch", "images in work at once; results do not depend on it")
+	f.Var(number{&o.batch, 0, 1024}, "batch", "images in work at once; 0: 8, or more where they are small. Results do not depend on it")
 	f.Var(shardFlag{&o.shard}, "shard", "score every N-th of the inputs only, beginning with the I-th; 'f2pad merge' makes one run of all N")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
 	f.BoolVar(&o.profile, "profile", false, "say in the end where the time went, stage by stage")
