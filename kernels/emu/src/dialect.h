@@ -38,9 +38,9 @@ DEVICE uint32_t shflDown(uint32_t v, int by, EMU_LINE) {
     int own = threadX() & 31, lane = own + (by & 31);
     return emu::exchange("shflDown", line, &v, 1)[lane < 32 ? lane : own];
 }
-DEVICE uint32_t ballot(bool p, EMU_LINE) {
+DEVICE uint32_t ballotOf(bool p, EMU_LINE) {
     uint32_t v = p, r = 0;
-    const uint32_t* all = emu::exchange("ballot", line, &v, 1);
+    const uint32_t* all = emu::exchange("ballotOf", line, &v, 1);
     for (int i = 0; i < 32; i++) r |= all[i] << i;
     return r;
 }
