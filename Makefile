@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build test test-gpu race race-gpu ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build test test-gpu race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -48,6 +48,10 @@ race:
 
 race-gpu:
 	$(CUDA_ENV) $(GO) test -race -short -tags cuda ./cgo/...
+
+# The kernels' own races: their suites in an emulation that watches for them.
+race-kernels:
+	F2PAD_RACES=1 $(GO) test -timeout 30m -run 'TestKernels|TestRaces' ./kernels
 
 # The kernels' PTX, by clang, which needs no CUDA toolkit, or with PTX_COMPILER="-nvcc nvcc".
 PTX_COMPILER ?= clang++-19
