@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/cu"
 )
 
 // kinds of what Close must leave nothing of.
@@ -174,6 +176,36 @@ func TestFakeOnce(t *testing.T) {
 	require.NoError(t, tour(t.TempDir()))
 	require.Equal(t, 1, f.Calls("cuFuncSetAttribute"))
 	require.Equal(t, 1, f.Calls("cuLinkComplete"))
+}
+
+// Waiting takes no core from the network: neither for the context's streams nor for events. A context that others have is taken
+// as it is.
+func TestFakeWaitsBlock(t *testing.T) {
+	f := fake(t)
+	require.NoError(t, tour(t.TempDir()))
+	events := 0
+	for _, line := range f.Log() {
+		if call, flags, _ := strings.Cut(line, " "); call == "cuEventCreate" {
+			n, err := strconv.ParseUint(flags, 10, 32)
+			require.NoError(t, err)
+			require.NotZero(t, n&1, line)
+			events++
+		}
+	}
+	require.Positive(t, events)
+	d, err := Open(0, Options{NoCache: true})
+	require.NoError(t, err)
+	flags, active, err := d.dev.PrimaryCtxState()
+	require.NoError(t, err)
+	require.Equal(t, []any{cu.SchedBlockingSync, 1}, []any{flags, active})
+	f.Fail("cuDevicePrimaryCtxSetFlags_v2", 1, 708)
+	again, err := Open(0, Options{NoCache: true})
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
+	f.Fail("cuDevicePrimaryCtxSetFlags_v2", 1, 999)
+	_, err = Open(0, Options{NoCache: true})
+	require.ErrorContains(t, err, "cuDevicePrimaryCtxSetFlags: CUDA_ERROR_UNKNOWN")
+	require.NoError(t, d.Close())
 }
 
 // Memory that a stream's work may still use goes to nobody else.
