@@ -94,6 +94,13 @@ func allowShared(fn cu.Function, bytes int) error {
 	return result("cuFuncSetAttribute", r)
 }
 
+// preferShared asks for so many percent of a multiprocessor's memory to be shared memory, not cache, while it runs a function.
+func preferShared(fn cu.Function, percent int) error {
+	f := *(*C.CUfunction)(unsafe.Pointer(&fn))
+	r := C.cuFuncSetAttribute(f, C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, C.int(percent))
+	return result("cuFuncSetAttribute", r)
+}
+
 // compilePTX compiles for the current context's device.
 func compilePTX(ptx []byte) (cubin []byte, err error) {
 	text := C.CBytes(append(ptx[:len(ptx):len(ptx)], 0))
