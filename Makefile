@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build test test-gpu race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -49,17 +49,37 @@ race:
 race-gpu:
 	$(CUDA_ENV) $(GO) test -race -short -tags cuda ./cgo/...
 
+# The kernels' own races: their suites in an emulation that watches for them.
+race-kernels:
+	F2PAD_RACES=1 $(GO) test -timeout 30m -run 'TestKernels|TestRaces' ./kernels
+
 # The kernels' PTX, by clang, which needs no CUDA toolkit, or with PTX_COMPILER="-nvcc nvcc".
 PTX_COMPILER ?= clang++-19
 ptx:
 	cd kernels && $(GO) run gen_ptx.go $(PTX_COMPILER)
 
-# What the assembler says of the PTX: registers, spills, shared memory. ptxas is part of a CUDA toolkit.
+# What the assembler makes of the PTX: registers, stack, shared memory. Spilled registers are a failure. ptxas is part of a CUDA
+# toolkit; make nvcc fetches one, too.
 PTXAS ?= ptxas
 ptx-check:
 	@for arch in sm_80 sm_90; do for f in kernels/ptx/*.ptx; do \
-		echo "$$f for $$arch"; $(PTXAS) -v -arch=$$arch -o /dev/null $$f 2>&1 | grep -E 'Compiling|Used|spill|rror' || exit 1; \
+		echo "$$f for $$arch"; \
+		said=$$($(PTXAS) -v -arch=$$arch -o /dev/null $$f 2>&1) || { echo "$$said"; exit 1; }; \
+		echo "$$said" | awk '/Compiling entry/ { name = $$7 } / spill stores/ { stack = $$0; spills = $$5 + $$9 } \
+			/Used/ { sub(/.*Used/, ""); print "  " name ":" $$0; if (spills) { print "  SPILLS:" stack; bad = 1 } } \
+			END { exit bad }' || exit 1; \
 	done; done
+
+# NVIDIA's compiler and assembler, in the user's cache: nobody needs them but nvcc-check.
+nvcc:
+	@kernels/nvcc.sh
+
+# That nvcc takes the kernels, too, and that its assembler finds room for what is in the PTX. NVCC_HOME names a toolkit's folder.
+NVCC_HOME ?= $(shell kernels/nvcc.sh)
+nvcc-check:
+	@home="$(NVCC_HOME)"; test -n "$$home" || exit 1; \
+		(cd kernels && $(GO) run gen_ptx.go -nvcc -out ../out/nvcc "$$home/bin/nvcc") && \
+		$(MAKE) --no-print-directory ptx-check PTXAS="$$home/bin/ptxas"
 
 lint: fmt vet staticcheck portable layers asm-check
 

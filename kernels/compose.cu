@@ -43,7 +43,7 @@ KERNEL(threads) compose(const int32_t* RESTRICT tiles, int32_t N, int32_t H, int
             }
             if (packed == 4 && write) ((vec4*)(void*)out)[image + at + lane] = {v[0], v[1], v[2], 0};
             if (packed != 3) continue;
-            uint32_t written = ballot(write);
+            uint32_t written = ballotOf(write);
             UNROLL for (int32_t ch = 0; ch < 3; ch++) turn[3 * lane + ch] = v[ch];
             syncWarp();
             UNROLL for (int32_t j = 0; j < 3; j++) {

@@ -96,8 +96,8 @@ DEVICE uint32_t shflDown(uint32_t v, int by) {
     asm volatile("shfl.sync.down.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(r) : "r"(v), "r"(by));
     return r;
 }
-// ballot has the bit of each lane whose p is true.
-DEVICE uint32_t ballot(bool p) {
+// ballotOf has the bit of each lane whose p is true. (A header that nvcc reads before everything has another ballot.)
+DEVICE uint32_t ballotOf(bool p) {
     uint32_t r;
     asm volatile("{ .reg .pred q; setp.ne.u32 q, %1, 0; vote.sync.ballot.b32 %0, q, 0xffffffff; }" : "=r"(r) : "r"((uint32_t)p));
     return r;

@@ -2,6 +2,7 @@ package kernels_test
 
 import (
 	"errors"
+	"os"
 	"sync"
 	"testing"
 
@@ -16,7 +17,11 @@ import (
 // compiler.
 func emulated(t *testing.T) kernels.Machine {
 	t.Helper()
-	m, err := emu.Start()
+	start := emu.Start
+	if races {
+		start = emu.StartWatched
+	}
+	m, err := start()
 	if errors.Is(err, emu.ErrNoCompiler) {
 		t.Skip("SKIPPED: the kernels are not tested: there is no g++ to compile their emulation")
 	}
@@ -36,6 +41,9 @@ func (s *shuffled) Launch(l kernels.Launch) error {
 	defer func() { s.Seed++ }()
 	return s.Machine.Launch(l)
 }
+
+// races tells whether the emulation watches for races (make race-kernels).
+var races = os.Getenv("F2PAD_RACES") == "1"
 
 // seed is that of the random data.
 const seed = 1

@@ -146,6 +146,7 @@ KERNEL(256) knn_prepare(const float* RESTRICT vectors, int32_t count, int32_t d,
     rest = warpSumD(rest);
     low = warpSumD(low);
     bool usable = all < 1e36; // false for NaN
+    syncWarp();
     if (!usable)
         for (int32_t c = lane; c < blocks * 4; c += 32) out[(uint64_t)(c / 4) * panel * 4 + c % 4] = {0, 0, 0, 0};
     if (lane != 0) return;
@@ -342,7 +343,7 @@ KERNEL(128, 8) knn_refine(const float* RESTRICT queries, const float* RESTRICT b
     double limit = best.d;
     for (int32_t c0 = warp * 32; c0 < classes; c0 += 128) {
         int32_t c = c0 + lane, row = c < classes ? rows[c] : -1;
-        uint32_t may = ballot(row >= 0 && row != guess.row && !((double)pairs[c].x + base > limit));
+        uint32_t may = ballotOf(row >= 0 && row != guess.row && !((double)pairs[c].x + base > limit));
         for (int32_t l = 0; l < 32 && may >> l > 0; l++)
             if (may >> l & 1) measure((int32_t)shfl((uint32_t)row, l));
     }
@@ -352,7 +353,7 @@ KERNEL(128, 8) knn_refine(const float* RESTRICT queries, const float* RESTRICT b
     limit = best.d;
     for (int32_t c0 = 0; c0 < classes; c0 += 32) {
         int32_t c = c0 + lane;
-        uint32_t may = ballot(c < classes && pairs[c].y < infinity() && !((double)pairs[c].y + base > limit));
+        uint32_t may = ballotOf(c < classes && pairs[c].y < infinity() && !((double)pairs[c].y + base > limit));
         for (int32_t l = 0; l < 32 && may >> l > 0; l++) {
             int32_t split = (c0 + l) / 16;
             uint32_t tile = (uint32_t)((uint64_t)tiles * split / splits);
@@ -380,7 +381,7 @@ EMULATE(knn_refine)
 
 // A list of up to 32 rows in order is one Near a lane. insert puts one where it belongs and drops the last.
 DEVICE void insert(Near& mine, Near e, int32_t lane) {
-    uint32_t ahead = ballot(before(mine, e)) << 1 | 1; // bit i: what precedes place i comes before e
+    uint32_t ahead = ballotOf(before(mine, e)) << 1 | 1; // bit i: what precedes place i comes before e
     Near moved = nearOf(mine, lane > 0 ? lane - 1 : 0);
     if (!(ahead >> 1 >> lane & 1) && !before(mine, e)) mine = ahead >> lane & 1 ? e : moved;
 }
@@ -433,7 +434,8 @@ KERNEL(256, 2) knn_topk(const float* RESTRICT queries, const float* RESTRICT ban
             int32_t row = r0 + 2 * h + lane / 16, query = lane % 16;
             bool sure = d32 > 1e-30f && d32 < infinity(); // neither underflow nor overflow nor NaN
             bool out = sure && (double)d32 * share > myDists[query * k + k - 1];
-            uint32_t may = ballot(row < end && query < have && !out);
+            uint32_t may = ballotOf(row < end && query < have && !out);
+            syncWarp();
             for (int32_t l = 0; l < 32 && may >> l > 0; l++) {
                 if (!(may >> l & 1)) continue;
                 int32_t at = l % 16 * k + lane, theirs = r0 + 2 * h + l / 16;
@@ -475,7 +477,7 @@ KERNEL(32) knn_merge(const double* RESTRICT listD, const int32_t* RESTRICT listR
         int32_t s = s0 + lane;
         Near head = none(), last = nearOf(mine, k - 1);
         if (s < splits && r[s * k] != none().row) head = {d[s * k], r[s * k] + first};
-        uint32_t may = ballot(before(head, last));
+        uint32_t may = ballotOf(before(head, last));
         for (int32_t l = 0; l < 32 && may >> l > 0; l++) {
             if (!(may >> l & 1)) continue;
             int32_t from = (s0 + l) * k + lane;

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -114,14 +115,13 @@ func TestBenchWithoutPeer(t *testing.T) {
 	require.Contains(t, text, `NO PEER: nothing is compared with PyTorch: it runs on another device, "another"`)
 }
 
-// Times of a fake are not written where they could be taken for real ones.
+// Times of a fake make no page that could be taken for a GPU's, and their figures say what they are.
 func TestBenchRefuses(t *testing.T) {
 	fakecuda.Open(t)
-	for _, o := range []options{{json: filepath.Join(t.TempDir(), "x")}, {markdown: filepath.Join(t.TempDir(), "x")}} {
-		_, err := measured(t, o, all[:1])
-		require.ErrorContains(t, err, "mean nothing")
-		require.NoFileExists(t, o.json+o.markdown)
-	}
+	page := filepath.Join(t.TempDir(), "x")
+	_, err := measured(t, options{markdown: page}, all[:1])
+	require.ErrorContains(t, err, "mean nothing")
+	require.NoFileExists(t, page)
 	text, err := measured(t, options{run: regexp.MustCompile("^nothing$")}, all[:2])
 	require.ErrorContains(t, err, "finds none")
 	require.Contains(t, text, "good 16 KiB\nmany 16 KiB\n")
@@ -142,4 +142,49 @@ func TestBenchOnALostDevice(t *testing.T) {
 	require.ErrorContains(t, err, "2 failed: losing x; after 16 KiB")
 	require.Contains(t, text, "CUDA_ERROR_ILLEGAL_ADDRESS")
 	require.Contains(t, text[strings.LastIndex(text, "kernel "):], "good")
+}
+
+// saved is what is in a JSON file.
+func saved(t *testing.T, file string) (r report) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &r))
+	return r
+}
+
+// Figures are in the file as soon as they are known, and it says whether there is more to come.
+func TestBenchSavesCaseByCase(t *testing.T) {
+	fakecuda.Open(t)
+	file := filepath.Join(t.TempDir(), "x.json")
+	var during report
+	last := failing("last", func(*kerneltest.Bed, kernels.Ptr) error {
+		during = saved(t, file)
+		return errors.New("boom")
+	})
+	_, err := measured(t, options{json: file}, []kerneltest.Bench{all[0], last})
+	require.ErrorContains(t, err, "1 failed: last x")
+	require.True(t, during.NotAGPU)
+	require.False(t, during.Complete)
+	require.NotEmpty(t, during.Probes)
+	require.Len(t, during.Cases, 1)
+	require.Equal(t, "good", during.Cases[0].Kernel)
+	after := saved(t, file)
+	require.True(t, after.NotAGPU)
+	require.True(t, after.Complete)
+	require.Len(t, after.Cases, 2)
+	require.Equal(t, "boom", after.Cases[1].Error)
+}
+
+// What there is no time for is said, and is no failure.
+func TestBenchLeavesOutWhatIsTooLate(t *testing.T) {
+	fakecuda.Open(t)
+	file := filepath.Join(t.TempDir(), "x.json")
+	text, err := measured(t, options{json: file, limit: 1}, all[:1])
+	require.NoError(t, err)
+	require.Contains(t, text, "OUT OF TIME, left out: good 16 KiB")
+	require.Regexp(t, `good +16 KiB +out of time`, text)
+	r := saved(t, file)
+	require.True(t, r.Complete)
+	require.True(t, r.Cases[0].OutOfTime)
 }

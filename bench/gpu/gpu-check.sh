@@ -6,10 +6,11 @@
 #   ./gpu-check.sh               the tests; none may be skipped, and those named below must be among them
 #   ./gpu-check.sh --sanitize    the kernels once more under compute-sanitizer, for bad accesses and for races
 #
-# The folder that OUT names (the current one, if nothing) receives the tests' output. No setting of the card is changed.
+# The folder that OUT names (the current one, if nothing) receives the tests' output. LIMIT is how many seconds all of it may take,
+# 540 if nothing: what it stops, or leaves no time for, has failed. No setting of the card is changed.
 set -uo pipefail
 out=$(cd "${OUT:-.}" && pwd) && cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
-sanitize=0
+sanitize=0 limit=${LIMIT-540}
 case "${1-}" in
 '') ;;
 --sanitize) sanitize=1 ;;
@@ -49,7 +50,8 @@ fail() {
 check() {
 	local name=$1 log="$out/$1.log" start=$SECONDS code=0
 	shift
-	F2PAD_GPU=1 "./$name.test" -test.v -test.skip "$leave_out" -test.timeout 20m >"$log" 2>&1 || code=$?
+	[ $((limit - start)) -gt 0 ] || { fail "$name.test: no time is left of $limit s"; return; }
+	F2PAD_GPU=1 "./$name.test" -test.v -test.skip "$leave_out" -test.timeout $((limit - start))s >"$log" 2>&1 || code=$?
 	echo "$name.test: exit code $code after $((SECONDS - start)) s, $(grep -cE '^ *--- PASS: ' "$log") passed; all output: $log"
 	grep -E '^on a GPU' "$log"
 	if [ "$code" != 0 ]; then
@@ -85,9 +87,10 @@ if [ $sanitize = 1 ]; then
 		fail "there is no compute-sanitizer here"
 	else
 		for tool in memcheck racecheck; do
-			log="$out/$tool.log"
-			F2PAD_GPU=1 compute-sanitizer --tool $tool --error-exitcode 9 \
-				./gpu.test -test.v -test.run '^TestKernels$' -test.timeout 60m >"$log" 2>&1 || fail "$tool: exit code $?"
+			log="$out/$tool.log" left=$((limit - SECONDS))
+			[ $left -gt 0 ] || { fail "$tool: no time is left of $limit s"; continue; }
+			F2PAD_GPU=1 timeout -k 5 $left compute-sanitizer --tool $tool --error-exitcode 9 \
+				./gpu.test -test.v -test.run '^TestKernels$' >"$log" 2>&1 || fail "$tool: exit code $?"
 			for t in $required_gpu; do
 				case $t in TestKernels*) grep -qE "^ *--- PASS: $t \(" "$log" || fail "$tool: $t has not run and passed" ;; esac
 			done

@@ -5,7 +5,8 @@
 //	go run -tags cuda ./bench/gpu [-device N] [-run REGEXP] [-json FILE] [-markdown FILE] [-peer PYTHON] [-quick]
 //
 // The second needs the environment $(CUDA_ENV) of cgo/driver/cuda.mk. A case that fails does not keep the others from running;
-// the exit code is then 1. A case that does not fit into the card's memory is reported and left out.
+// the exit code is then 1. A case that does not fit into the card's memory, or that -limit leaves no time for, is reported and left
+// out. What -json names is written anew after every case: whatever ends the program, what was measured is there.
 package main
 
 import (
@@ -37,6 +38,7 @@ type options struct {
 	json, markdown string
 	python, script string
 	quick          bool
+	limit          time.Duration // 0: none
 }
 
 func main() {
@@ -58,11 +60,12 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	f.SetOutput(out)
 	f.IntVar(&o.device, "device", 0, "number of the GPU")
 	run := f.String("run", "", "only cases whose \"kernel size\" this regular expression finds")
-	f.StringVar(&o.json, "json", "", "file to write all figures to")
+	f.StringVar(&o.json, "json", "", "file to write all figures to, those so far after every case")
 	f.StringVar(&o.markdown, "markdown", "", "file to write a page to, as in bench/results")
 	f.StringVar(&o.python, "peer", "python3", "the Python that has PyTorch; \"\" leaves the peer out")
 	f.StringVar(&o.script, "peer-script", peerScript(), "what it runs")
 	f.BoolVar(&o.quick, "quick", false, "few runs: to see that it works, not to report")
+	f.DurationVar(&o.limit, "limit", 0, "begin no case after so long, such as 60s; 0: no limit")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -112,14 +115,17 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 		Program: version(), Date: time.Now(), NotAGPU: fake(info.Name), Device: info, CUDA: driver.Status().Version,
 		SMI: smi(info.UUID), Flush: max(2*info.L2, 64<<20), Ceilings: ceilings{},
 	}
-	m := &meter{report: r, out: out, effort: thorough}
+	m := &meter{report: r, out: out, effort: thorough, json: o.json}
+	if o.limit > 0 {
+		m.until = r.Date.Add(o.limit)
+	}
 	bytes, blocks, rounds := int(min(1<<30, info.MemoryFree/8)), 2*info.SMs, 1<<14
 	if o.quick {
 		m.effort = quick
 	}
 	if r.NotAGPU {
-		if o.json != "" || o.markdown != "" {
-			return fmt.Errorf("%s: times on it mean nothing, and are not written to files", info.Name)
+		if o.markdown != "" {
+			return fmt.Errorf("%s: times on it mean nothing, and are not written to a page", info.Name)
 		}
 		m.prefix, m.effort = "NOT A GPU: ", effort{runs: 2}
 		r.Flush, bytes, blocks, rounds = 1, 1<<18, 1, 2
@@ -151,14 +157,13 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 	if r.SMIAfter = smi(info.UUID); r.SMIAfter != "" {
 		m.printf("nvidia-smi: %s", r.SMIAfter)
 	}
-	for _, f := range []struct {
-		name  string
-		write func(io.Writer) error
-	}{{o.json, r.writeJSON}, {o.markdown, r.writeMarkdown}} {
-		if f.name != "" {
-			if err := artifact.WriteFileAtomic(f.name, f.write); err != nil {
-				return err
-			}
+	r.Complete = true
+	if err := m.save(); err != nil {
+		return err
+	}
+	if o.markdown != "" {
+		if err := artifact.WriteFileAtomic(o.markdown, r.writeMarkdown); err != nil {
+			return err
 		}
 	}
 	return m.show()
@@ -172,6 +177,8 @@ type meter struct {
 	out    io.Writer
 	prefix string
 	effort effort
+	until  time.Time // no case begins later; zero: whenever
+	json   string    // file; "": none
 	failed []string
 }
 
@@ -223,6 +230,9 @@ func (m *meter) all(probes []probe, cases []kerneltest.Bench) error {
 			}
 		}
 		m.Probes = append(m.Probes, r)
+		if err := m.save(); err != nil {
+			return err
+		}
 	}
 	m.ceilingTable().Text(m.out, m.prefix)
 	if err := m.launches(); err != nil {
@@ -234,6 +244,9 @@ func (m *meter) all(probes []probe, cases []kerneltest.Bench) error {
 		r := m.measure(b)
 		r.Floor, r.FloorUnit = m.Ceilings.floor(r.cost())
 		m.Cases = append(m.Cases, r)
+		if err := m.save(); err != nil {
+			return err
+		}
 		if r.measured() {
 			m.printf("%d/%d %s %s: %s ms", i+1, len(cases), b.Kernel, b.Size, table.MS(r.Time.Median))
 		}
@@ -241,9 +254,22 @@ func (m *meter) all(probes []probe, cases []kerneltest.Bench) error {
 	return nil
 }
 
+// save writes what there is to the JSON file.
+func (m *meter) save() error {
+	if m.json == "" {
+		return nil
+	}
+	return artifact.WriteFileAtomic(m.json, m.writeJSON)
+}
+
 // measure times a case, before and after the peer.
 func (m *meter) measure(b kerneltest.Bench) result {
 	r := result{Kernel: b.Kernel, Size: b.Size, Params: b.Params}
+	if !m.until.IsZero() && time.Now().After(m.until) {
+		r.Error, r.OutOfTime = "no time was left", true
+		m.printf("OUT OF TIME, left out: %s %s", b.Kernel, b.Size)
+		return r
+	}
 	err := m.try(b, &r)
 	if err == nil {
 		return r

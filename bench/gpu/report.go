@@ -18,6 +18,7 @@ type report struct {
 	Program  string     `json:"program"` // its version
 	Date     time.Time  `json:"date"`
 	NotAGPU  bool       `json:"not_a_gpu,omitempty"` // a fake driver's: the times mean nothing
+	Complete bool       `json:"complete"`            // not while cases are to come
 	Device   gpu.Info   `json:"device"`
 	CUDA     string     `json:"cuda"`              // that the driver supports
 	SMI      string     `json:"nvidia_smi"`        // the driver's version and the card's state before the measurement
@@ -59,6 +60,7 @@ type result struct {
 	Peer        *peerAnswer    `json:"peer,omitempty"`
 	Error       string         `json:"error,omitempty"`
 	OutOfMemory bool           `json:"out_of_memory,omitempty"` // the error; it does not count as a failure
+	OutOfTime   bool           `json:"out_of_time,omitempty"`   // likewise
 }
 
 func (r *result) measured() bool { return r.Error == "" }
@@ -138,8 +140,11 @@ func (r *report) caseTable() *table.Table {
 		c := &r.Cases[i]
 		if !c.measured() {
 			what := "FAILED"
-			if c.OutOfMemory {
+			switch {
+			case c.OutOfMemory:
 				what = "out of memory"
+			case c.OutOfTime:
+				what = "out of time"
 			}
 			t.Add(c.Kernel, c.Size, what, "", "", "", "", "", "", "", "", "", "", "", "")
 			continue

@@ -108,6 +108,25 @@ func TestGPUCheck(t *testing.T) {
 	require.Equal(t, 2, code)
 }
 
+// All of it has one limit, so that a card on loan is not lost in the middle of a test.
+func TestGPUCheckKeepsItsLimit(t *testing.T) {
+	programs := map[string]string{"gpu.test": `echo "$@"; exit 1`, "cuda.test": "exit 1", "compute-sanitizer": "exit 1"}
+	text, _ := run(t, "gpu-check.sh", programs)
+	require.Regexp(t, `-test\.timeout 5(40|39|38)s`, text)
+	t.Setenv("LIMIT", "0")
+	text, code := run(t, "gpu-check.sh", programs, "--sanitize")
+	require.Equal(t, 1, code)
+	for _, what := range []string{"gpu.test", "cuda.test", "memcheck", "racecheck"} {
+		require.Contains(t, text, "FAILED: "+what+": no time is left of 0 s")
+	}
+	t.Setenv("LIMIT", "2")
+	programs["gpu.test"], programs["cuda.test"] = passes(list(t, "required_gpu")), passes(list(t, "required_cuda"))
+	programs["compute-sanitizer"] = "exec sleep 60"
+	text, code = run(t, "gpu-check.sh", programs, "--sanitize")
+	require.Equal(t, 1, code)
+	require.Regexp(t, `memcheck: (exit code 124|no time is left)`, text)
+}
+
 func TestGPUCheckSanitizes(t *testing.T) {
 	programs := map[string]string{"gpu.test": passes(list(t, "required_gpu")), "cuda.test": passes(list(t, "required_cuda"))}
 	for summary, want := range map[string]int{"ERROR SUMMARY: 0 errors": 0, "ERROR SUMMARY: 3 errors": 1, "nothing": 1} {

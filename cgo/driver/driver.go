@@ -1,7 +1,8 @@
 // Package driver lets a program use the NVIDIA driver without being linked to it. Built with the tag cuda and with cgo, it
 // defines the functions of the driver API that gorgonia.org/cu and package gpu link to, and forwards them to libcuda.so.1,
-// which it opens when the first of them is called: so the program starts anywhere. The environment variable F2PAD_LIBCUDA
-// names another library to open in its place.
+// which it opens when the first of them is called: so the program starts anywhere. Where the linker finds none it looks where
+// containers and Windows put it: /usr/local/nvidia/lib64, /usr/lib/wsl/lib. The environment variable F2PAD_LIBCUDA names another
+// library to open in its place.
 //
 // Whoever imports cu must import this package, too, and be built with the flags of cuda.mk. No CUDA toolkit is needed, and an
 // installed one is not looked at: include/cuda.h is the project's own.

@@ -173,7 +173,8 @@ func TestErrorTexts(t *testing.T) {
 		cmd.Env = append(os.Environ(), "F2PAD_LIBCUDA="+lib)
 		out, err := cmd.Output()
 		require.NoError(t, err)
-		return string(out)
+		codes, _, _ := strings.Cut(string(out), "driver ")
+		return codes
 	}
 	const known = "0: 0 CUDA_SUCCESS, 0 no error\n" +
 		"2: 0 CUDA_ERROR_OUT_OF_MEMORY, 0 out of memory\n" +
@@ -183,6 +184,33 @@ func TestErrorTexts(t *testing.T) {
 		"cuMemAlloc: 100 0, cuTensorMapEncodeTiled: 100\n", say("/no/such/file"))
 	require.Equal(t, known+"999: 0 CUDA_ERROR_UNKNOWN, 0 the fake has no idea\n4242: 1 -, 0 the fake is newer than the header\n"+
 		"cuMemAlloc: 0 42, cuTensorMapEncodeTiled: 500\n", say(fake(t)))
+}
+
+// Where the linker finds no driver, other folders may have one; of one that cannot be opened the reason is given.
+func TestFoldersOfTheDriver(t *testing.T) {
+	if path := driver.Status().Path; path != "" {
+		t.Skip("SKIPPED: the driver's other folders are not tested: the linker finds ", path)
+	}
+	lib, err := os.ReadFile(fake(t))
+	require.NoError(t, err)
+	empty, broken, good := t.TempDir(), t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(broken, "libcuda.so.1"), []byte("no library"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(good, "libcuda.so.1"), lib, 0o755))
+	say := func(folders ...string) string {
+		probe := compile(t, "probe", fmt.Sprintf(`-DF2PAD_DRIVER_FOLDERS="%s"`, strings.Join(folders, `", "`)),
+			"testdata/probe.c", "shim.c", "-ldl", "-pthread")
+		cmd := exec.Command(probe)
+		cmd.Env = append(os.Environ(), "F2PAD_LIBCUDA=")
+		out, err := cmd.Output()
+		require.NoError(t, err)
+		return string(out)
+	}
+	opened := "libcuda.so.1, loaded 1: \n"
+	require.Contains(t, say(empty, broken, good), "\ndriver "+filepath.Join(good, opened))
+	require.Contains(t, say(good, broken), "\ndriver "+filepath.Join(good, opened))
+	said := say(empty, broken)
+	require.Contains(t, said, "\ndriver , loaded 0: the NVIDIA driver's library cannot be opened: "+broken)
+	require.Contains(t, say(empty), "\ndriver , loaded 0: the NVIDIA driver's library cannot be opened: libcuda.so.1: ")
 }
 
 // Nothing has to be found before main, toolkit installed or not.

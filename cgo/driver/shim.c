@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // Hidden: the driver and other libraries of the process must not find these in the place of their own.
 #pragma GCC visibility push(hidden)
@@ -68,6 +69,12 @@ static const char *textOf(CUresult error) {
 
 #define BECAUSE(...) snprintf(driver.reason, sizeof driver.reason, __VA_ARGS__)
 
+// Where containers and Windows put the driver without the linker knowing.
+#ifndef F2PAD_DRIVER_FOLDERS
+#define F2PAD_DRIVER_FOLDERS "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"
+#endif
+static const char *const folders[] = {F2PAD_DRIVER_FOLDERS};
+
 static void *openDriver(void) {
     const char *path = getenv("F2PAD_LIBCUDA");
     if (path && *path) {
@@ -78,6 +85,13 @@ static void *openDriver(void) {
     void *lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (lib) return lib;
     BECAUSE("the NVIDIA driver's library cannot be opened: %s", dlerror());
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        char file[1024];
+        snprintf(file, sizeof file, "%s/libcuda.so.1", folders[i]);
+        if (access(file, F_OK)) continue;
+        if ((lib = dlopen(file, RTLD_NOW | RTLD_LOCAL))) return lib;
+        BECAUSE("the NVIDIA driver's library cannot be opened: %s", dlerror());
+    }
     return dlopen("libcuda.so", RTLD_NOW | RTLD_LOCAL);
 }
 

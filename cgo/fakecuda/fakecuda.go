@@ -14,6 +14,7 @@
 //   - Calls that a stream's capture forbids fail and invalidate it.
 //   - PTX must be text that ends in a 0, of a version and target that the device takes; its entries must have the parameters
 //     that the emulated kernels of the same names have. A cubin is a header and the PTX.
+//   - What cuLinkCreate was given must be in place, unchanged, when cuLinkDestroy is called.
 //
 // It lacks arrays, textures, two-dimensional copies, managed memory, peers, graphs that are built node by node, and clusters:
 // those calls answer CUDA_ERROR_NOT_SUPPORTED.

@@ -87,6 +87,9 @@ func info(ordinal int) (Info, error) {
 	return i, nil
 }
 
+// active is CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE: drivers before CUDA 11 do not change a context that is in use.
+const active = 708
+
 // Device is an open GPU. As a kernels.Machine it works on a stream of its own.
 type Device struct {
 	dev     cu.Device
@@ -141,6 +144,10 @@ func Open(ordinal int, o Options) (*Device, error) {
 	}
 	if d.dev, err = cu.GetDevice(ordinal); err != nil {
 		return nil, wrap("open", said("cuDeviceGet", err))
+	}
+	// Waiting is left to the kernel, not done in a loop: the network needs the cores. Who has the context already keeps their way.
+	if e := (*Error)(nil); errors.As(said("cuDevicePrimaryCtxSetFlags", d.dev.SetPrimaryCtxFlags(cu.SchedBlockingSync)), &e) && e.Code != active {
+		return nil, fmt.Errorf("gpu: device %d (%s): %w", ordinal, d.info.Name, e)
 	}
 	if d.ctx, err = d.dev.RetainPrimaryCtx(); err != nil {
 		return nil, fmt.Errorf("gpu: device %d (%s): %w", ordinal, d.info.Name, said("cuDevicePrimaryCtxRetain", err))

@@ -6,23 +6,31 @@ package gpu
 #include <stdlib.h>
 #include <cuda.h>
 
-// compile turns PTX, which ends in a 0, into a cubin that belongs to *state. The log and the options stay in place
-// until the state is destroyed: the driver keeps their addresses.
-static CUresult compile(const char *ptx, size_t n, char *log, unsigned int logSize, CUlinkState *state, void **cubin,
-                        size_t *size, const char **call) {
-	CUjit_option names[2] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
-	void *values[2] = {log, (void *)(size_t)logSize};
+// compilation is what the driver keeps addresses of, and reads and writes, until its state is destroyed.
+typedef struct {
+	CUlinkState state;
+	CUjit_option names[2];
+	void *values[2];
+	char log[1 << 14];
+} compilation;
+
+// compile turns PTX, which ends in a 0, into a cubin that belongs to c->state.
+static CUresult compile(compilation *c, const char *ptx, size_t n, void **cubin, size_t *size, const char **call) {
+	c->names[0] = CU_JIT_ERROR_LOG_BUFFER;
+	c->values[0] = c->log;
+	c->names[1] = CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES;
+	c->values[1] = (void *)(size_t)sizeof c->log;
 	*call = "cuLinkCreate";
-	CUresult r = cuLinkCreate(2, names, values, state);
+	CUresult r = cuLinkCreate(2, c->names, c->values, &c->state);
 	if (r != CUDA_SUCCESS) {
-		*state = NULL;
+		c->state = NULL;
 		return r;
 	}
 	*call = "cuLinkAddData";
-	r = cuLinkAddData(*state, CU_JIT_INPUT_PTX, (void *)ptx, n, "kernel", 0, NULL, NULL);
+	r = cuLinkAddData(c->state, CU_JIT_INPUT_PTX, (void *)ptx, n, "kernel", 0, NULL, NULL);
 	if (r != CUDA_SUCCESS) return r;
 	*call = "cuLinkComplete";
-	return cuLinkComplete(*state, cubin, size);
+	return cuLinkComplete(c->state, cubin, size);
 }
 */
 import "C"
@@ -86,23 +94,28 @@ func allowShared(fn cu.Function, bytes int) error {
 	return result("cuFuncSetAttribute", r)
 }
 
+// preferShared asks for so many percent of a multiprocessor's memory to be shared memory, not cache, while it runs a function.
+func preferShared(fn cu.Function, percent int) error {
+	f := *(*C.CUfunction)(unsafe.Pointer(&fn))
+	r := C.cuFuncSetAttribute(f, C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, C.int(percent))
+	return result("cuFuncSetAttribute", r)
+}
+
 // compilePTX compiles for the current context's device.
 func compilePTX(ptx []byte) (cubin []byte, err error) {
-	const logSize = 1 << 14
 	text := C.CBytes(append(ptx[:len(ptx):len(ptx)], 0))
 	defer C.free(text)
-	log := (*C.char)(C.calloc(1, logSize))
-	defer C.free(unsafe.Pointer(log))
-	var state C.CUlinkState
+	c := (*C.compilation)(C.calloc(1, C.sizeof_compilation))
+	defer C.free(unsafe.Pointer(c))
 	var image unsafe.Pointer
 	var n C.size_t
 	var call *C.char
-	r := C.compile((*C.char)(text), C.size_t(len(ptx)+1), log, logSize, &state, &image, &n, &call)
-	if state != nil {
-		defer func() { err = errors.Join(err, result("cuLinkDestroy", C.cuLinkDestroy(state))) }()
+	r := C.compile(c, (*C.char)(text), C.size_t(len(ptx)+1), &image, &n, &call)
+	if c.state != nil {
+		defer func() { err = errors.Join(err, result("cuLinkDestroy", C.cuLinkDestroy(c.state))) }()
 	}
 	if err := result(C.GoString(call), r); err != nil {
-		err.(*Error).Log = strings.TrimSpace(C.GoString(log))
+		err.(*Error).Log = strings.TrimSpace(C.GoString(&c.log[0]))
 		return nil, err
 	}
 	return C.GoBytes(image, C.int(n)), nil

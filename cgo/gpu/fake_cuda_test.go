@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/cu"
 )
 
 // kinds of what Close must leave nothing of.
@@ -172,8 +174,69 @@ func TestFakeCloseLeavesNothing(t *testing.T) {
 func TestFakeOnce(t *testing.T) {
 	f := fake(t)
 	require.NoError(t, tour(t.TempDir()))
-	require.Equal(t, 1, f.Calls("cuFuncSetAttribute"))
+	attributes := map[string]int{}
+	for _, line := range f.Log() {
+		if call, what, _ := strings.Cut(line, " "); call == "cuFuncSetAttribute" {
+			attribute, _, _ := strings.Cut(what, " ")
+			attributes[attribute]++
+		}
+	}
+	require.Equal(t, map[string]int{"8": 1, "9": 1}, attributes, "shared memory that is allowed, and preferred")
 	require.Equal(t, 1, f.Calls("cuLinkComplete"))
+}
+
+// A function gets the share of shared memory that its blocks can use: asked for when one has more than any before.
+func TestFakeCarvesSharedMemory(t *testing.T) {
+	f := fake(t)
+	d := open(t, Options{NoCache: true})
+	in, out := alloc(t, d, 4), alloc(t, d, spreadBytes)
+	require.NoError(t, d.Write(in, make([]byte, 4)))
+	var l kernels.Launch
+	require.NoError(t, spread(queue(func(x kernels.Launch) error { l = x; return nil }), in, out))
+	for _, shared := range []int{0, 1 << 10, 100, 64 << 10, 64 << 10, 200 << 10} {
+		l.Shared = shared
+		require.NoError(t, d.Launch(l))
+	}
+	require.NoError(t, d.Stream().Sync())
+	free(t, d, in, out)
+	var asked []string
+	for _, line := range f.Log() {
+		if percent, found := strings.CutPrefix(line, "cuFuncSetAttribute 9 = "); found {
+			asked = append(asked, percent)
+		}
+	}
+	// Of 228 KiB: 16 blocks of 128 threads with 2 KiB each, 3 with 65, 1 with 201.
+	require.Equal(t, []string{"15", "86", "89"}, asked)
+}
+
+// Waiting takes no core from the network: neither for the context's streams nor for events. A context that others have is taken
+// as it is.
+func TestFakeWaitsBlock(t *testing.T) {
+	f := fake(t)
+	require.NoError(t, tour(t.TempDir()))
+	events := 0
+	for _, line := range f.Log() {
+		if call, flags, _ := strings.Cut(line, " "); call == "cuEventCreate" {
+			n, err := strconv.ParseUint(flags, 10, 32)
+			require.NoError(t, err)
+			require.NotZero(t, n&1, line)
+			events++
+		}
+	}
+	require.Positive(t, events)
+	d, err := Open(0, Options{NoCache: true})
+	require.NoError(t, err)
+	flags, active, err := d.dev.PrimaryCtxState()
+	require.NoError(t, err)
+	require.Equal(t, []any{cu.SchedBlockingSync, 1}, []any{flags, active})
+	f.Fail("cuDevicePrimaryCtxSetFlags_v2", 1, 708)
+	again, err := Open(0, Options{NoCache: true})
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
+	f.Fail("cuDevicePrimaryCtxSetFlags_v2", 1, 999)
+	_, err = Open(0, Options{NoCache: true})
+	require.ErrorContains(t, err, "cuDevicePrimaryCtxSetFlags: CUDA_ERROR_UNKNOWN")
+	require.NoError(t, d.Close())
 }
 
 // Memory that a stream's work may still use goes to nobody else.

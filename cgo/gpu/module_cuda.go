@@ -26,6 +26,7 @@ type function struct {
 	fn     cu.Function
 	static int          // bytes of shared memory besides the dynamic
 	shared atomic.Int64 // dynamic, that it is allowed
+	carved atomic.Int64 // dynamic, that carve was last called for
 }
 
 // module returns a module, which it loads first if need be.
@@ -150,6 +151,24 @@ func (d *Device) launch(l kernels.Launch) (func(cu.Stream) error, error) {
 			}
 			f.shared.Store(int64(most))
 		}
+		if int64(l.Shared) > f.carved.Load() {
+			if err := d.carve(f, l.Block, l.Shared); err != nil {
+				return err
+			}
+			f.carved.Store(int64(l.Shared))
+		}
 		return said("cuLaunchKernel", f.fn.Launch(g[0], g[1], g[2], l.Block, 1, 1, l.Shared, s, params))
 	}, nil
+}
+
+// carve asks for shared memory for as many blocks as a multiprocessor can otherwise hold: left to itself the driver may divide its
+// memory so that fewer fit. It is a hint.
+func (d *Device) carve(f *function, block, shared int) error {
+	blocks, err := f.fn.MaxActiveBlocksPerMultiProcessor(block, int64(shared))
+	if err != nil {
+		return said("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)
+	}
+	const reserved = 1 << 10 // bytes that CUDA takes for each block
+	need := blocks * (f.static + shared + reserved)
+	return preferShared(f.fn, min(100, (100*need+d.info.SharedPerSM-1)/d.info.SharedPerSM))
 }

@@ -34,7 +34,7 @@ func (s *staging) ready(d *Device) error {
 		if s.mem != nil {
 			return said("cuEventSynchronize", s.event.Synchronize())
 		}
-		event, err := cu.MakeEvent(cu.DisableTiming)
+		event, err := cu.MakeEvent(cu.DisableTiming | cu.BlockingSyncEvent)
 		if err != nil {
 			return said("cuEventCreate", err)
 		}

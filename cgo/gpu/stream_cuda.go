@@ -340,7 +340,7 @@ type Event struct {
 func (d *Device) NewEvent() (*Event, error) {
 	e := &Event{d: d}
 	err := d.do(func() (err error) {
-		if e.e, err = cu.MakeEvent(cu.DefaultEvent); err != nil {
+		if e.e, err = cu.MakeEvent(cu.BlockingSyncEvent); err != nil {
 			return said("cuEventCreate", err)
 		}
 		d.own(e, func() error { return said("cuEventDestroy", cu.DestroyEvent(&e.e)) })

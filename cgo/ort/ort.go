@@ -29,7 +29,8 @@ type Options struct {
 	// Threads is the number of cores to use, 0 for GOMAXPROCS at each run.
 	Threads int
 	// Provider is CPU (also where it is empty), CUDA or TensorRT; Ordinal says which GPU. The latter two need a library
-	// that was built with them.
+	// that was built with them. They take one image at a time, out of host memory, and what Forward keeps for Backward
+	// goes to the host and back: onnxruntime_go has no values in a GPU's memory.
 	Provider string
 	Ordinal  int
 }

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"sync"
 
 	"f2pad.example/cgo/ort"
 	"f2pad.example/cmd/f2pad/ui"
 	"f2pad.example/engine/exec"
 	"f2pad.example/engine/exec/goexec"
 	"f2pad.example/engine/exec/mixed"
+	"f2pad.example/engine/graph"
 )
 
 // The values of --executor.
@@ -60,6 +62,9 @@ func (p *program) network() (exec.Executor, error) {
 		opened, err := ort.Open(o)
 		if err == nil {
 			p.executor = opened
+			if p.ortProvider != ort.CPU {
+				p.executor = tellingGradients(opened, p.ortProvider, p.ui.Warn)
+			}
 			if p.executorName == autoExecutor && p.ortProvider == ort.CPU {
 				p.executor = mixed.Executor{Main: opened, Depthwise: goexec.New()}
 			}
@@ -80,4 +85,26 @@ func (p *program) network() (exec.Executor, error) {
 	}
 	p.ui.Note(note)
 	return ex, nil
+}
+
+// telling is an executor that calls tell when a gradient is compiled.
+type telling struct {
+	exec.Executor
+	tell func()
+}
+
+func (t telling) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
+	if gradient {
+		t.tell()
+	}
+	return t.Executor.Compile(g, gradient)
+}
+
+// tellingGradients warns, once, of what gradients cost with a provider that is a GPU: the binding to ONNX Runtime has no values
+// in the GPU's memory.
+func tellingGradients(e exec.Executor, provider string, warn func(string)) exec.Executor {
+	return telling{e, sync.OnceFunc(func() {
+		warn(fmt.Sprintf("--ort-provider %s takes the network's gradients image by image, and what it keeps for them crosses the bus "+
+			"twice in each iteration: compare the time with --ort-provider %s", provider, ort.CPU))
+	})}
 }

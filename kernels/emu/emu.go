@@ -38,9 +38,12 @@ var (
 		"-ftrivial-auto-var-init=pattern"}
 )
 
+// watched is the flag for a program that finds races.
+const watched = "-DF2PAD_RACES"
+
 // Build compiles the kernels, the emulation and the given C++ sources (by name: .cu are kernels, .cc the rest, others are only
-// included) into name, a program or, with "-shared" among the flags, a library, and returns its path. What was built before
-// from the same text is found again in the user's cache folder.
+// included) into name, a program or, with "-shared" among the flags, a library, and returns its path. A source that has the name
+// of a kernel's takes its place. What was built before from the same text is found again in the user's cache folder.
 func Build(name string, sources map[string][]byte, flags ...string) (string, error) {
 	compiler, err := exec.LookPath("g++")
 	if err != nil {
@@ -65,7 +68,8 @@ func Build(name string, sources map[string][]byte, flags ...string) (string, err
 	}
 	err = fs.WalkDir(kernels.Files(), ".", func(path string, d fs.DirEntry, err error) error {
 		isSource := strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cuh") || strings.HasSuffix(path, ".h")
-		if err == nil && (isSource || path == "emu/src/emu.cc") {
+		isOurs := path == "emu/src/emu.cc" || path == "emu/src/races.cc" && slices.Contains(flags, watched)
+		if _, given := text[path]; err == nil && !given && (isSource || isOurs) {
 			text[path], err = fs.ReadFile(kernels.Files(), path)
 		}
 		return err
@@ -106,6 +110,9 @@ func Build(name string, sources map[string][]byte, flags ...string) (string, err
 		args := slices.Concat(common, flags)
 		if strings.HasSuffix(unit, ".cu") {
 			args = append(args, checked...)
+			if slices.Contains(flags, watched) {
+				args = append(args, "-fsanitize=thread")
+			}
 		}
 		objects[i] = filepath.Join(cache, key(prefix, args, unit, text[unit])+".o")
 		wg.Go(func() {
@@ -184,7 +191,14 @@ var _ kernels.Machine = (*Machine)(nil)
 
 // Start builds the emulation if need be and starts it. Its kernels are all of package kernels and those of the given
 // sources, .cu files by name.
-func Start(sources ...map[string][]byte) (*Machine, error) {
+func Start(sources ...map[string][]byte) (*Machine, error) { return start(sources) }
+
+// StartWatched is Start with a watch on memory, which makes kernels some ten times slower: a launch fails in which two threads
+// touch a byte, one of them to write it, in no order, whether or not that does harm. What orders them is sync(), within a warp
+// syncWarp(), and, for what is copied, cpWait().
+func StartWatched(sources ...map[string][]byte) (*Machine, error) { return start(sources, watched) }
+
+func start(sources []map[string][]byte, flags ...string) (*Machine, error) {
 	server, err := fs.ReadFile(kernels.Files(), "emu/src/server.cc")
 	if err != nil {
 		return nil, fmt.Errorf("emu: %w", err)
@@ -193,7 +207,7 @@ func Start(sources ...map[string][]byte) (*Machine, error) {
 	for _, more := range sources {
 		maps.Copy(all, more)
 	}
-	program, err := Build("emu", all)
+	program, err := Build("emu", all, flags...)
 	if err != nil {
 		return nil, err
 	}
@@ -274,17 +288,19 @@ func (m *Machine) answer() error {
 
 var code = regexp.MustCompile(`code \+(0x[0-9a-f]+)`)
 
-// locate puts the line of the source where a message has an address in the program.
+// locate puts lines of the kernel's source where a message has addresses in the program.
 func (m *Machine) locate(said string) string {
-	at := code.FindStringSubmatch(said)
-	if at == nil {
-		return said
-	}
-	line, err := exec.Command("addr2line", "-s", "-e", m.program, at[1]).Output()
-	if err != nil || bytes.HasPrefix(line, []byte("??")) {
-		return said
-	}
-	return strings.Replace(said, at[0], strings.TrimSpace(string(line)), 1)
+	return code.ReplaceAllStringFunc(said, func(at string) string {
+		out, err := exec.Command("addr2line", "-s", "-i", "-e", m.program, code.FindStringSubmatch(at)[1]).Output()
+		if err != nil || bytes.HasPrefix(out, []byte("??")) {
+			return at
+		}
+		// The innermost call first; what the dialect's words do inside is of no interest.
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		inKernel := func(l string) bool { return strings.Contains(l, ".cu:") }
+		line, _, _ := strings.Cut(lines[max(0, slices.IndexFunc(lines, inKernel))], " ")
+		return line
+	})
 }
 
 // receive reads what follows a good status.

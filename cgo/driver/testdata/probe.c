@@ -1,4 +1,6 @@
-// Prints what the shim says of result codes, and what it answers to a call that all drivers have and to one that few have.
+// Prints what the shim says of result codes, what it answers to a call that all drivers have and to one that few have, and
+// which driver it has opened.
+#include "../shim.h"
 #include <cuda.h>
 #include <stdio.h>
 
@@ -12,4 +14,6 @@ int main(void) {
     CUdeviceptr p = 0;
     int allocated = cuMemAlloc(&p, 41), encoded = cuTensorMapEncodeTiled(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     printf("cuMemAlloc: %d %d, cuTensorMapEncodeTiled: %d\n", allocated, (int)p, encoded);
+    const Driver *d = f2pad_driver();
+    printf("driver %s, loaded %d: %s\n", d->path, d->loaded, d->reason);
 }

@@ -106,6 +106,11 @@ struct Link {
     std::string ptx, cubin;
     char* log = nullptr;
     size_t logSize = 0;
+    // The caller's options, which must stay as they are.
+    CUjit_option* options = nullptr;
+    void** values = nullptr;
+    std::vector<CUjit_option> optionsThen;
+    std::vector<void*> valuesThen;
 };
 
 enum class Kind { device, pinned, registered };

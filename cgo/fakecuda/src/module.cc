@@ -289,6 +289,8 @@ CUresult cuLinkCreate(unsigned int n, CUjit_option* options, void** values, CUli
     CURRENT;
     Link* l = state.links.add({here()});
     errorLog(n, options, values, &l->log, &l->logSize);
+    l->options = options, l->values = values;
+    l->optionsThen.assign(options, options + n), l->valuesThen.assign(values, values + n);
     *link = (CUlinkState)l;
     return CUDA_SUCCESS;
 }
@@ -325,6 +327,9 @@ CUresult cuLinkDestroy(CUlinkState link) {
     if (!l) return refuse(CUDA_ERROR_INVALID_HANDLE, "not a linker");
     std::fill(l->cubin.begin(), l->cubin.end(), 0); // the caller should have copied it
     state.links.live.erase(l);
+    if (!std::equal(l->optionsThen.begin(), l->optionsThen.end(), l->options) ||
+        !std::equal(l->valuesThen.begin(), l->valuesThen.end(), l->values))
+        return refuse(CUDA_ERROR_INVALID_VALUE, "the options that cuLinkCreate was given are not there any more");
     return CUDA_SUCCESS;
 }
 }

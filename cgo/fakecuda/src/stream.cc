@@ -276,6 +276,7 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int) {
 
 CUresult cuEventCreate(CUevent* event, unsigned int flags) {
     CURRENT;
+    note("%u", flags);
     if (flags & ~3u) return refuse(CUDA_ERROR_INVALID_VALUE, "flags");
     *event = (CUevent)state.events.add({here(), flags});
     return CUDA_SUCCESS;

@@ -25,9 +25,13 @@ template <class T> T* shared() { return (T*)(void*)emu::self->shared; }
 #define EMU_LINE int line = __builtin_LINE()
 
 DEVICE void sync(EMU_LINE) { emu::barrier(line); }
-DEVICE void syncWarp(EMU_LINE) {
+DEVICE void emuMeet(const char* what, int line) {
     uint32_t none = 0;
-    emu::exchange("syncWarp", line, &none, 1);
+    emu::exchange(what, line, &none, 1);
+}
+DEVICE void syncWarp(EMU_LINE) {
+    emuMeet("syncWarp", line);
+    emu::passedSyncWarp();
 }
 
 DEVICE uint32_t shfl(uint32_t v, int lane, EMU_LINE) { return emu::exchange("shfl", line, &v, 1)[lane & 31]; }
@@ -38,9 +42,9 @@ DEVICE uint32_t shflDown(uint32_t v, int by, EMU_LINE) {
     int own = threadX() & 31, lane = own + (by & 31);
     return emu::exchange("shflDown", line, &v, 1)[lane < 32 ? lane : own];
 }
-DEVICE uint32_t ballot(bool p, EMU_LINE) {
+DEVICE uint32_t ballotOf(bool p, EMU_LINE) {
     uint32_t v = p, r = 0;
-    const uint32_t* all = emu::exchange("ballot", line, &v, 1);
+    const uint32_t* all = emu::exchange("ballotOf", line, &v, 1);
     for (int i = 0; i < 32; i++) r |= all[i] << i;
     return r;
 }
@@ -106,7 +110,7 @@ DEVICE void emuLdMatrix(uint32_t (&r)[4], const void* row, bool transposed, int 
         int rr = lane / 4, cc = lane % 4 * 2;
         r[i] = transposed ? value(cc, rr) | value(cc + 1, rr) << 16 : value(rr, cc) | value(rr, cc + 1) << 16;
     }
-    syncWarp(line); // nobody overwrites the rows before all have read them
+    emuMeet("ldMatrix", line); // nobody overwrites the rows before all have read them
 }
 DEVICE void ldMatrix(uint32_t (&r)[4], const void* row, EMU_LINE) { emuLdMatrix(r, row, false, line); }
 DEVICE void ldMatrixT(uint32_t (&r)[4], const void* row, EMU_LINE) { emuLdMatrix(r, row, true, line); }

@@ -16,6 +16,8 @@
 #include <numeric>
 #include <vector>
 
+#include "races.h"
+
 namespace emu {
 
 Thread* self;
@@ -117,6 +119,7 @@ struct Copy {
     const void* src;
     int bytes;
     bool ok;
+    uint64_t began; // for races.h
 };
 
 struct Fibre : Thread {
@@ -167,7 +170,9 @@ void fail(const std::string& why) { fail(Trouble::wrong, why); }
 void barrier(int line) {
     current().line = line;
     yield(atBarrier);
+    races::passedSync();
 }
+void passedSyncWarp() { races::passedSyncWarp(); }
 
 const uint32_t* exchange(const char* what, int line, const uint32_t* words, int n) {
     Fibre& f = current();
@@ -206,7 +211,7 @@ void copyLater(void* dst, const void* src, int bytes, bool ok) {
         (void)*(const volatile uint8_t*)src; // if it cannot be read, that shows here and not at the wait
     }
     std::memset(dst, 0xff, bytes);
-    current().groups.back().push_back({dst, src, bytes, ok});
+    current().groups.back().push_back({dst, src, bytes, ok, races::beginCopy(dst, src, bytes, ok, __builtin_return_address(0))});
 }
 void commitCopies() { current().groups.emplace_back(); }
 void waitCopies(int pending) {
@@ -214,6 +219,7 @@ void waitCopies(int pending) {
     auto& groups = current().groups;
     while ((int)groups.size() - 1 > pending) {
         for (const Copy& c : groups.front()) {
+            races::endCopy(c.dst, c.src, c.bytes, c.ok, __builtin_return_address(0), c.began);
             if (c.ok)
                 std::memcpy(c.dst, c.src, c.bytes);
             else
@@ -412,8 +418,10 @@ Outcome launch(const Kernel& k, const int64_t grid[3], int64_t threads, int64_t 
         do stride = 1 + random.below(blocks - 1);
         while (std::gcd(stride, blocks) != 1);
     }
+    races::beginLaunch((int)threads, sharedMemory, sharedBytes);
     for (uint64_t i = 0; i < blocks && failure.trouble == Trouble::none; i++) {
         std::memset(area, 0xff, room);
+        races::beginBlock();
         for (int t = 0; t < threads; t++) {
             Thread& th = fibres[t];
             th = Thread{t, {(int)(b % grid[0]), (int)(b / grid[0] % grid[1]), (int)(b / grid[0] / grid[1])}, (int)threads,
@@ -452,6 +460,7 @@ void* allocate(uint64_t bytes, uint64_t align) {
     std::memset(area, 0xff, room);
     std::lock_guard<std::mutex> lock(memory);
     allocations[area + room - padded] = {bytes, area, room};
+    races::watch(area + room - padded, bytes);
     return area + room - padded;
 }
 
@@ -461,6 +470,7 @@ std::string release(void* p) {
     if (it == allocations.end()) return "an address that was not allocated";
     Allocation a = it->second;
     allocations.erase(it);
+    races::forget(p);
     std::string wrong;
     if (!untouched(a.area, (uint8_t*)p))
         wrong = "written before the start of an allocation of " + std::to_string(a.bytes) + " bytes";

@@ -4,7 +4,7 @@
 // allocations end at a guard page, and a barrier that some thread never reaches is an error. Speed is no aim.
 //
 // It is kinder than a GPU in one thing: the lanes of a warp see each other's writes after every warp-wide function, not
-// only after syncWarp.
+// only after syncWarp. With the watch of races.cc, which is slow, that is an error, too, and so is whatever else nothing orders.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -24,6 +24,7 @@ struct Thread {
 extern Thread* self;
 
 void barrier(int line);
+void passedSyncWarp();
 // exchange gives way until all lanes of the warp have handed in their n words, and returns those of the 32 lanes, lane by
 // lane. All lanes must be in the same function (what) called from the same line.
 const uint32_t* exchange(const char* what, int line, const uint32_t* words, int n);

@@ -184,7 +184,7 @@ KERNEL(64) skipShuffle(int32_t who, float* p) {
 EMULATE(skipShuffle)
 
 KERNEL(32) twoFunctions(float* p) {
-    uint32_t v = threadX() < 16 ? shfl(1, 0) : ballot(true);
+    uint32_t v = threadX() < 16 ? shfl(1, 0) : ballotOf(true);
     p[0] = (float)v;
 }
 EMULATE(twoFunctions)
@@ -223,7 +223,7 @@ KERNEL(64) exchanges(const uint32_t* in, int32_t by, uint32_t* out) {
     out[4 * i] = shfl(v, by);
     out[4 * i + 1] = shflXor(v, by);
     out[4 * i + 2] = shflDown(v, by);
-    out[4 * i + 3] = ballot(v % (uint32_t)(by + 1) == 0);
+    out[4 * i + 3] = ballotOf(v % (uint32_t)(by + 1) == 0);
 }
 EMULATE(exchanges)
 
