@@ -282,12 +282,21 @@ func (p *program) measure(ctx context.Context, o benchOptions) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	p.device = o.devices[0]
-	m, path, err := p.benched(ctx, &o, dir)
+	opened, err := p.open(o.devices)
+	defer func() {
+		for _, d := range opened {
+			p.gpu = d.gpu
+			p.closeGPU()
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	images, err := p.benchImages(ctx, o.images, m)
+	m, path, err := p.benched(ctx, &o, opened[0].opts, dir)
+	if err != nil {
+		return err
+	}
+	images, err := p.benchImages(ctx, o.images, m, opened[0].opts)
 	if err != nil {
 		return err
 	}
@@ -301,16 +310,43 @@ func (p *program) measure(ctx context.Context, o benchOptions) (err error) {
 	if len(o.maps) == 0 {
 		return errors.New("the model makes none of the maps of --refine")
 	}
-	places, gpus, err := p.places(m, o.devices)
-	defer func() {
-		for _, g := range gpus {
-			p.gpu = g
-			p.closeGPU()
-		}
-	}()
+	r, err := p.newReport(o, m, images, opened)
 	if err != nil {
 		return err
 	}
+	var places []bench.Place
+	for _, d := range opened {
+		places = append(places, d.place(m))
+	}
+	r.Machine.ClocksBefore, r.Machine.GPUsBefore = machine.ReadClocks(), states(opened)
+	r.Rates.Before = peak.Ceilings(r.Machine.MaxProcs)
+	run := bench.Options{
+		Scenarios: o.scenarios, Batches: o.batches, Maps: o.maps, Rule: benchRule(o.seconds), Rate: o.rate, Seed: o.images.seed,
+		Bound: time.Duration(o.bound * float64(time.Millisecond)), Progress: p.progress,
+		Tell: func(row *bench.Row) { p.ui.Note(rowMessage{row}) },
+	}
+	if e := machine.OpenEnergy(); e != nil {
+		run.Energy = e.Joules
+	}
+	var stopped error
+	if r.Rows, stopped = bench.Run(ctx, places, images.items, run); r.Rows == nil {
+		r.Rows = []*bench.Row{}
+	}
+	r.Machine.ClocksAfter, r.Machine.GPUsAfter, r.Machine.LoadAfter = machine.ReadClocks(), states(opened), machine.Load()
+	r.Rates.After = peak.Ceilings(r.Machine.MaxProcs)
+	r.Share()
+	if stopped == nil {
+		r.Cold, stopped = p.coldStarts(ctx, o, path, filepath.Join(dir, "image"), images, r.Devices)
+	}
+	r.Complete = stopped == nil
+	if stopped != nil && !errors.Is(stopped, context.Canceled) {
+		return stopped
+	}
+	return cmp.Or(p.report(r, o), p.judge(r, stopped))
+}
+
+// newReport is a report without rows.
+func (p *program) newReport(o benchOptions, m *engine.Model, images *heldImages, all []opened) (*bench.Report, error) {
 	r := &bench.Report{
 		Revision: bench.Revision, Program: version(), Go: runtime.Version(), Date: time.Now().UTC().Truncate(time.Second),
 		Model: bench.Model{
@@ -327,40 +363,17 @@ func (p *program) measure(ctx context.Context, o benchOptions) (err error) {
 		},
 		Cold: []*bench.Cold{},
 	}
-	for _, place := range places {
-		r.Devices = append(r.Devices, place.Info)
+	for _, d := range all {
+		r.Devices = append(r.Devices, deviceOf(d.opts))
 	}
 	if r.Executor.Device == device.CPU.Device {
 		work, err := m.Work(r.Images.Height, r.Images.Width)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		r.Work = &work
 	}
-	r.Machine.ClocksBefore, r.Machine.GPUsBefore = machine.ReadClocks(), states(gpus)
-	r.Rates.Before = peak.Ceilings(r.Machine.MaxProcs)
-	run := bench.Options{
-		Scenarios: o.scenarios, Batches: o.batches, Maps: o.maps, Rule: benchRule(o.seconds), Rate: o.rate, Seed: o.images.seed,
-		Bound: time.Duration(o.bound * float64(time.Millisecond)), Work: r.Work, Rates: r.Rates.Before, Progress: p.progress,
-		Tell: func(row *bench.Row) { p.ui.Note(rowMessage{row}) },
-	}
-	if e := machine.OpenEnergy(); e != nil {
-		run.Energy = e.Joules
-	}
-	var stopped error
-	if r.Rows, stopped = bench.Run(ctx, places, images.items, run); r.Rows == nil {
-		r.Rows = []*bench.Row{}
-	}
-	r.Machine.ClocksAfter, r.Machine.GPUsAfter, r.Machine.LoadAfter = machine.ReadClocks(), states(gpus), machine.Load()
-	r.Rates.After = peak.Ceilings(r.Machine.MaxProcs)
-	if stopped == nil {
-		r.Cold, stopped = p.coldStarts(ctx, o, path, filepath.Join(dir, "image"), images, r.Devices)
-	}
-	r.Complete = stopped == nil
-	if stopped != nil && !errors.Is(stopped, context.Canceled) {
-		return stopped
-	}
-	return cmp.Or(p.report(r, o), p.judge(r, stopped))
+	return r, nil
 }
 
 // report shows the results, and writes them to the files that were asked for.
@@ -401,39 +414,49 @@ func (p *program) judge(r *bench.Report, stopped error) error {
 	return nil
 }
 
-// places opens what to measure on. The GPUs are the caller's to close, also after an error.
-func (p *program) places(m *engine.Model, devices []string) (places []bench.Place, gpus []*cuda.Device, err error) {
+// opened is a device to measure on.
+type opened struct {
+	opts engine.Options
+	gpu  *cuda.Device // nil: the CPU
+}
+
+// open opens devices. They are the caller's to close, also after an error.
+func (p *program) open(devices []string) (all []opened, err error) {
 	for _, name := range devices {
 		p.device, p.gpu = name, nil
 		opts, err := p.computing()
-		gpu := p.gpu
-		if p.gpu = nil; gpu != nil {
-			gpus = append(gpus, gpu)
-		}
+		all = append(all, opened{opts, p.gpu})
+		p.gpu = nil
 		if err != nil {
-			return nil, gpus, err
+			return all, err
 		}
-		// What is said of images has been said, and a row is of its device or fails.
-		opts.Warn, opts.Unlike, opts.Fallback, opts.Planned = nil, nil, false, nil
-		place := bench.Place{Info: deviceOf(opts), Open: func(kind refine.Kind, batch int, t engine.Timer) (bench.Scorer, error) {
-			o := opts
-			o.Maps, o.Batch, o.Timer = []refine.Kind{kind}, batch, t
-			return engine.New(m, o)
-		}}
-		if gpu != nil {
-			gpu.Measure(true)
-			place.Counters = gpu.Counters
-		}
-		places = append(places, place)
 	}
-	return places, gpus, nil
+	return all, nil
+}
+
+// place is where bench measures a model. What is said of images has been said before, and a row is of its device or fails.
+func (d opened) place(m *engine.Model) bench.Place {
+	opts := d.opts
+	opts.Warn, opts.Unlike, opts.Planned, opts.Fallback = nil, nil, nil, false
+	place := bench.Place{Info: deviceOf(opts), Open: func(kind refine.Kind, batch int, t engine.Timer) (bench.Scorer, error) {
+		o := opts
+		o.Maps, o.Batch, o.Timer = []refine.Kind{kind}, batch, t
+		return engine.New(m, o)
+	}}
+	if d.gpu != nil {
+		d.gpu.Measure(true)
+		place.Counters = d.gpu.Counters
+	}
+	return place
 }
 
 // states is what the driver's tool says of GPUs.
-func states(gpus []*cuda.Device) map[string]string {
+func states(all []opened) map[string]string {
 	said := map[string]string{}
-	for _, g := range gpus {
-		said[g.Info().Device] = g.State()
+	for _, d := range all {
+		if d.gpu != nil {
+			said[d.gpu.Info().Device] = d.gpu.State()
+		}
 	}
 	return said
 }
@@ -446,17 +469,17 @@ const (
 )
 
 // benched returns the model to measure, and the path of its file. One that is fitted for the run lies in dir.
-func (p *program) benched(ctx context.Context, o *benchOptions, dir string) (*engine.Model, string, error) {
+func (p *program) benched(ctx context.Context, o *benchOptions, opts engine.Options, dir string) (*engine.Model, string, error) {
 	if o.model != "" {
 		m, err := p.load(o.model, o.backbone)
 		return m, o.model, err
 	}
 	fit := engine.FitOptions{
 		Method: o.method, Backbone: cmp.Or(o.backbone, engine.Backbones()[0]), Size: engine.Size{Px: o.images.size}, Seed: o.images.seed,
-		Program: version(), Paintings: benchPaintings,
+		Program: version(), Paintings: benchPaintings, Options: opts,
 	}
 	o.backbone = ""
-	if err := p.prepare(&fit, nil); err != nil {
+	if err := p.resolve(&fit); err != nil {
 		return nil, "", err
 	}
 	normal, err := rendered(ctx, synth.Good, benchNormal, o.images.size, o.images.seed, 0)
@@ -468,7 +491,6 @@ func (p *program) benched(ctx context.Context, o *benchOptions, dir string) (*en
 	if err != nil {
 		return nil, "", err
 	}
-	p.closeGPU()
 	path := filepath.Join(dir, "model.f2pad")
 	_, err = m.Save(path)
 	return m, path, err

@@ -29,7 +29,7 @@ A row is slower if it takes longer by more than --threshold percent and the 95 %
 are compared with themselves where both have the same ones; of other rows the medians of the rounds are. What else differs between
 the two, processor, model or what the machine could do at all, is said, and is the reader's to judge: compare runs of one machine.
 
-The exit code is 4 if a row is slower, 1 if a file cannot be read or no row is in both.`,
+The exit code is 4 if a row is slower, or has no result in NEW any more, 1 if a file cannot be read or no row is in both.`,
 		Example: `  f2pad bench --out old.json
   f2pad bench --out new.json
   f2pad bench compare old.json new.json --threshold 5`,
@@ -48,10 +48,12 @@ The exit code is 4 if a row is slower, 1 if a file cannot be read or no row is i
 				return err
 			}
 			switch {
-			case len(c.Rows) == 0:
-				return fmt.Errorf("%s and %s have no row in common that was measured", args[0], args[1])
+			case len(c.Lost) > 0:
+				return fmt.Errorf("%w: %s no result any more, %s more than %g %% longer", errSlower, have(len(c.Lost), "row"), take(c.Slower, "row"), threshold)
 			case c.Slower > 0:
 				return fmt.Errorf("%w: %s more than %g %% longer", errSlower, take(c.Slower, "row"), threshold)
+			case len(c.Rows) == 0:
+				return fmt.Errorf("%s and %s have no row in common that was measured", args[0], args[1])
 			}
 			return nil
 		}),
@@ -60,12 +62,15 @@ The exit code is 4 if a row is slower, 1 if a file cannot be read or no row is i
 	return cmd
 }
 
-// take is "1 row takes", "2 rows take".
-func take(n int, what string) string {
+// take is "1 row takes", "2 rows take", and have "1 row has", "2 rows have".
+func take(n int, what string) string { return counted(n, what) + verb(n, " takes", " take") }
+func have(n int, what string) string { return counted(n, what) + verb(n, " has", " have") }
+
+func verb(n int, one, more string) string {
 	if n == 1 {
-		return "1 " + what + " takes"
+		return one
 	}
-	return fmt.Sprintf("%d %ss take", n, what)
+	return more
 }
 
 // comparison is the result of bench compare.
@@ -101,9 +106,9 @@ func (c comparison) Text(w io.Writer) error {
 	for _, side := range []struct {
 		where string
 		rows  []string
-	}{{"old", c.Old}, {"new", c.New}} {
+	}{{"without a result any more", c.Lost}, {"only in the old one", c.Old}, {"only in the new one", c.New}} {
 		for _, row := range side.rows {
-			ui.Fprintf(&b, "only in the %s one: %s\n", side.where, row)
+			ui.Fprintf(&b, "%s: %s\n", side.where, row)
 		}
 	}
 	_, err := io.WriteString(w, b.String())

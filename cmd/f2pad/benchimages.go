@@ -46,7 +46,7 @@ type heldImages struct {
 }
 
 // benchImages returns the images that the model can score; the others are told, and left out.
-func (p *program) benchImages(ctx context.Context, o benchImages, m *engine.Model) (*heldImages, error) {
+func (p *program) benchImages(ctx context.Context, o benchImages, m *engine.Model, opts engine.Options) (*heldImages, error) {
 	all := &heldImages{Images: bench.Images{From: o.folder, Defective: -1}}
 	var err error
 	if o.folder != "" {
@@ -58,11 +58,6 @@ func (p *program) benchImages(ctx context.Context, o benchImages, m *engine.Mode
 	if err != nil {
 		return nil, err
 	}
-	opts, err := p.computing()
-	if err != nil {
-		return nil, err
-	}
-	defer p.closeGPU()
 	e, err := engine.New(m, opts)
 	if err != nil {
 		return nil, err
@@ -83,7 +78,7 @@ func (p *program) benchImages(ctx context.Context, o benchImages, m *engine.Mode
 		return nil, err
 	}
 	if len(sound) == 0 {
-		return nil, fmt.Errorf("none of the %s can be scored", counted(len(all.items), "image"))
+		return nil, errors.New("no image can be scored")
 	}
 	all.items, all.Count = sound, len(sound)
 	hash := sha256.New()

@@ -122,7 +122,9 @@ func rowTable(r *bench.Report) *tables.Table {
 			t.Add(cells...)
 			continue
 		}
-		set("images/s", tables.Digits(row.ImagesPerSecond))
+		if set("images/s", "none"); row.ImagesPerSecond > 0 {
+			set("images/s", tables.Digits(row.ImagesPerSecond))
+		}
 		if row.Round != nil {
 			set("ms/image", tables.MS(row.Round.Median/float64(r.Images.Count)))
 			set("rounds", fmt.Sprint(len(row.Samples)))
@@ -138,7 +140,7 @@ func rowTable(r *bench.Report) *tables.Table {
 			set("p99", ms(l.P99))
 			set("max", ms(&l.Max))
 		}
-		if s := row.Server; s != nil {
+		if s := row.Server; s != nil && s.Rate > 0 {
 			set("late", fmt.Sprintf("%d of %d", s.Late, s.Asked))
 		}
 		if row.Refined > 0 {

@@ -19,7 +19,6 @@ import (
 	"f2pad.example/engine"
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/device"
-	"f2pad.example/engine/peak"
 	"f2pad.example/engine/perf"
 	"f2pad.example/engine/perf/stats"
 	"f2pad.example/engine/refine"
@@ -61,9 +60,6 @@ type Options struct {
 	Rate      float64       // of Server, arrivals a second; 0: the highest that is held is looked for
 	Bound     time.Duration // of Server: 99 of 100 images have their result within it
 	Seed      uint64        // of arrivals
-
-	Work  *engine.Work // of the network on an image; nil: not known, or the network is not on this machine's processor
-	Rates peak.Rates   // the processor's ceilings
 
 	Clock    perf.Clock
 	Energy   func() (joules float64, ok bool) // of the processor since some moment
@@ -329,7 +325,11 @@ func (l *lane) serve(ctx context.Context, k kind) error {
 	o := &l.b.Options
 	var last perf.Served
 	load := func(rate float64, seed uint64, late int) (held bool, err error) {
-		n := max(1, int(math.Ceil(rate*o.Rule.Seconds)))
+		count := math.Ceil(rate * o.Rule.Seconds)
+		if count > mostArrivals {
+			return false, fmt.Errorf("%g images a second for %g s are more than %d", rate, o.Rule.Seconds, mostArrivals)
+		}
+		n := int(count)
 		load := perf.Load{
 			Rate: rate, Count: n, Seed: seed, Batch: k.batch, Bound: o.Bound, Late: late,
 			Limit: time.Duration(serverPatience * o.Rule.Seconds * float64(time.Second)),
@@ -387,6 +387,7 @@ func (l *lane) serve(ctx context.Context, k kind) error {
 const (
 	lateOf         = 100 // one image in so many may be late
 	serverPatience = 3   // times what arrivals take: then Server waits for no more results
+	mostArrivals   = 10_000_000
 )
 
 // timed runs what counts, on so many images.
@@ -433,8 +434,5 @@ func (l *lane) sum() {
 			Launches: float64(l.used.Launches) / n, Uploaded: float64(l.used.Uploaded) / n, Downloaded: float64(l.used.Downloaded) / n,
 			Enqueue: l.used.Enqueue.Seconds() / n, Wait: l.used.Wait.Seconds() / n, Busy: l.used.Busy.Seconds() / n,
 		}
-	}
-	if l.b.Work != nil {
-		r.Network = shareOf(*l.b.Work, l.b.Rates, r.Batch, r.Stages)
 	}
 }

@@ -14,7 +14,8 @@ type Comparison struct {
 	Slower      int      `json:"slower"`      // rows that take longer than that
 	Differences []string `json:"differences"` // of what the two were measured with
 	Rows        []Change `json:"rows"`
-	Old         []string `json:"only_old"` // rows without a partner, or whose partner was not measured
+	Lost        []string `json:"lost"`     // rows that the new report has, too, without a result: they failed, or no rate was held
+	Old         []string `json:"only_old"` // other rows without a partner
 	New         []string `json:"only_new"`
 }
 
@@ -36,26 +37,28 @@ type Change struct {
 // Rounds of two runs are no pairs: there the interval is that of the quotient of any two values in those of the medians, which is
 // wider than need be.
 func Compare(before, after *Report, threshold float64) *Comparison {
-	c := &Comparison{Threshold: threshold, Differences: differences(before, after), Rows: []Change{}, Old: []string{}, New: []string{}}
+	c := &Comparison{
+		Threshold: threshold, Differences: differences(before, after), Rows: []Change{}, Lost: []string{}, Old: []string{}, New: []string{},
+	}
 	same := before.Images.SHA256 == after.Images.SHA256 && before.Images.SHA256 != ""
-	found := map[string]bool{}
+	both := map[string]bool{}
 	for _, a := range before.Rows {
+		s, ok := a.Seconds()
+		if !ok {
+			continue
+		}
 		i := slices.IndexFunc(after.Rows, func(b *Row) bool { return b.Name() == a.Name() })
 		if i < 0 {
 			c.Old = append(c.Old, a.Name())
 			continue
 		}
 		b := after.Rows[i]
-		s, measured := a.Seconds()
-		t, again := b.Seconds()
-		found[b.Name()] = measured && again
-		if !measured || !again {
-			if measured {
-				c.Old = append(c.Old, a.Name())
-			}
-			found[b.Name()] = !again
+		t, ok := b.Seconds()
+		if !ok {
+			c.Lost = append(c.Lost, a.Name())
 			continue
 		}
+		both[a.Name()] = true
 		d := Change{Row: a.Name(), Old: s, New: t}
 		if same && len(a.ImageSeconds) > 0 && len(a.ImageSeconds) == len(b.ImageSeconds) {
 			d.pair(a.ImageSeconds, b.ImageSeconds)
@@ -74,7 +77,7 @@ func Compare(before, after *Report, threshold float64) *Comparison {
 		c.Rows = append(c.Rows, d)
 	}
 	for _, b := range after.Rows {
-		if _, ok := b.Seconds(); ok && !found[b.Name()] {
+		if _, ok := b.Seconds(); ok && !both[b.Name()] {
 			c.New = append(c.New, b.Name())
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"f2pad.example/engine"
+	"f2pad.example/engine/device"
 	"f2pad.example/engine/internal/stage"
 	"f2pad.example/engine/peak"
 	"f2pad.example/engine/perf"
@@ -75,6 +76,19 @@ type Share struct {
 	OfFlops *float64 `json:"of_flops"`    // of multiply-adds in registers
 	OfCopy  float64  `json:"of_copy"`     // of a copy in memory
 	Ceiling string   `json:"ceiling"`     // the nearer one: "compute" or "memory"
+}
+
+// Share gives each row its Network, where the network's work is known and runs on this machine's processor. The ceilings are the
+// higher of those before and after.
+func (r *Report) Share() {
+	if r.Work == nil || r.Executor.Device != device.CPU.Device {
+		return
+	}
+	most := r.Rates.Before
+	most.Flops, most.Copy = max(most.Flops, r.Rates.After.Flops), max(most.Copy, r.Rates.After.Copy)
+	for _, row := range r.Rows {
+		row.Network = shareOf(*r.Work, most, row.Batch, row.Stages)
+	}
 }
 
 // shareOf is nil where no time was measured.

@@ -38,3 +38,49 @@ func TestRatiosArePaired(t *testing.T) {
 	require.Equal(t, r, Ratios(append(a, 1e9), b), "a sample without a partner")
 	require.True(t, math.IsNaN(Ratios(nil, b).Median))
 }
+
+func upTo(n int) (samples []float64) {
+	for i := range n {
+		samples = append(samples, float64(i+1))
+	}
+	return samples
+}
+
+// The ranks of the tables in the literature: of n sorted samples the k-th from either end hold the median with 95 %.
+func TestMedianInterval(t *testing.T) {
+	for n, k := range map[int]int{6: 1, 8: 1, 9: 2, 11: 2, 12: 3, 15: 4, 20: 6, 30: 10, 50: 18, 100: 40, 2000: 956} {
+		got, known := MedianInterval(upTo(n))
+		require.True(t, known)
+		require.Equal(t, Interval{float64(k), float64(n + 1 - k)}, got, "%d samples", n)
+	}
+	got, known := MedianInterval(upTo(5))
+	require.False(t, known, "2/2^5 is more than .05")
+	require.Equal(t, Interval{1, 5}, got)
+	got, known = MedianInterval(nil)
+	require.False(t, known)
+	require.True(t, math.IsNaN(got.Low))
+}
+
+func TestSpread(t *testing.T) {
+	s, known := Spread([]float64{2, 1, 3, 2, 2, 2, 2, 2.5})
+	require.True(t, known)
+	require.InDelta(t, 0.5, s, 1e-12) // the extremes, of eight
+	s, known = Spread([]float64{1, 1.1})
+	require.False(t, known)
+	require.InDelta(t, 0.05/1.05, s, 1e-12)
+}
+
+// A hundredth of less than a hundred samples is not known.
+func TestLatencies(t *testing.T) {
+	l := Latencies(upTo(101))
+	require.Equal(t, 51.0, l.P50)
+	require.InDelta(t, 91, *l.P90, 1e-9)
+	require.InDelta(t, 100, *l.P99, 1e-9)
+	require.Equal(t, 101.0, l.Max)
+	require.Equal(t, 101, l.Count)
+	l = Latencies(upTo(99))
+	require.NotNil(t, l.P90)
+	require.Nil(t, l.P99)
+	l = Latencies([]float64{3, 1, 2})
+	require.Equal(t, Latency{P50: 2, Max: 3, Count: 3}, l)
+}
