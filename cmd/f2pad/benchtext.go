@@ -23,7 +23,11 @@ func (m measured) Text(w io.Writer) error {
 		model = r.Model.Path
 	}
 	ui.Fprintf(&b, "f2pad %s, %s\n", r.Program, r.Date.Format("2 January 2006 15:04 MST"))
-	ui.Fprintf(&b, "model      %s on %s, %s px; %s, sha256 %.12s\n", r.Model.Method, r.Model.Backbone, r.Model.Size.String(), model, r.Model.SHA256)
+	side := r.Model.Size.String()
+	if !r.Model.Size.Native() {
+		side += " px"
+	}
+	ui.Fprintf(&b, "model      %s on %s, %s; %s, sha256 %.12s\n", r.Model.Method, r.Model.Backbone, side, model, r.Model.SHA256)
 	ui.Fprintf(&b, "network    %s %s on %s, %s\n", r.Executor.Executor, r.Executor.Version, r.Executor.Device, r.Executor.Precision)
 	ui.Fprintf(&b, "processor  %s, %d cores, %d used by Go\n", r.Machine.Processor, r.Machine.Cores, r.Machine.MaxProcs)
 	ui.Fprintf(&b, "           load %s before, %s after; clocks %s before, %s after\n",
@@ -215,8 +219,11 @@ func remarks(r *bench.Report) (lines []string) {
 		if row.Note != "" {
 			add("%s: %s.", row.Name(), row.Note)
 		}
-		if row.Apart != nil {
-			add("%s: image scores differ by %.1e at most from those on %s.", row.Name(), *row.Apart, r.Rows[0].Device)
+		switch a := row.Apart; {
+		case a != nil && *a == 0:
+			add("%s: image scores are those on %s.", row.Name(), r.Rows[0].Device)
+		case a != nil:
+			add("%s: image scores differ by %.1e at most from those on %s.", row.Name(), *a, r.Rows[0].Device)
 		}
 	}
 	return lines
