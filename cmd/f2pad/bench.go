@@ -272,6 +272,7 @@ func (r rowMessage) Text(w io.Writer) error {
 
 // measure does what bench is asked for.
 func (p *program) measure(ctx context.Context, o benchOptions) (err error) {
+	load := p.busy()
 	for _, file := range []string{o.out, o.benchfmt} {
 		if err := writable(file); err != nil {
 			return err
@@ -310,7 +311,7 @@ func (p *program) measure(ctx context.Context, o benchOptions) (err error) {
 	if len(o.maps) == 0 {
 		return errors.New("the model makes none of the maps of --refine")
 	}
-	r, err := p.newReport(o, m, images, opened)
+	r, err := p.newReport(o, m, images, opened, load)
 	if err != nil {
 		return err
 	}
@@ -345,8 +346,17 @@ func (p *program) measure(ctx context.Context, o benchOptions) (err error) {
 	return cmp.Or(p.report(r, o), p.judge(r, stopped))
 }
 
-// newReport is a report without rows.
-func (p *program) newReport(o benchOptions, m *engine.Model, images *heldImages, all []opened) (*bench.Report, error) {
+// busy is the load average of the last minute, and warns of one that others must have made.
+func (p *program) busy() string {
+	load := machine.Load()
+	if v, err := strconv.ParseFloat(load, 64); err == nil && v > float64(runtime.NumCPU())/2 {
+		p.ui.Warn(fmt.Sprintf("the load average is %s on %s: what else runs here is in the figures", load, counted(runtime.NumCPU(), "core")))
+	}
+	return load
+}
+
+// newReport is a report without rows; load is what the machine was busy with.
+func (p *program) newReport(o benchOptions, m *engine.Model, images *heldImages, all []opened, load string) (*bench.Report, error) {
 	r := &bench.Report{
 		Revision: bench.Revision, Program: version(), Go: runtime.Version(), Date: time.Now().UTC().Truncate(time.Second),
 		Model: bench.Model{
@@ -355,7 +365,7 @@ func (p *program) newReport(o benchOptions, m *engine.Model, images *heldImages,
 		Executor: p.executor.Info(), Images: images.Images,
 		Machine: bench.Machine{
 			Processor: machine.Processor(), Cores: runtime.NumCPU(), MaxProcs: runtime.GOMAXPROCS(0), OS: runtime.GOOS, Arch: runtime.GOARCH,
-			LoadBefore: machine.Load(),
+			LoadBefore: load,
 		},
 		Asked: bench.Asked{
 			Scenarios: o.scenarios, Batches: o.batches, Maps: o.maps, Seconds: o.seconds, Within: benchRule(0).Within, Rate: o.rate,

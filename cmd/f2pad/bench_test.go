@@ -95,7 +95,7 @@ func TestBench(t *testing.T) {
 	r = f2pad(t, "bench", "compare", out, out)
 	require.Equal(t, exitOK, r.code, r.err)
 	require.NotContains(t, r.out, "differs")
-	require.Equal(t, 8, strings.Count(r.out, " 1.000"))
+	require.Len(t, regexp.MustCompile(`(?m)^\S+/batch=\d +\S+ +\S+ +1\.000( |$)`).FindAllString(r.out, -1), 8)
 }
 
 // A model, images of the user's own, and lines of JSON, which compare reads, too.
@@ -105,7 +105,11 @@ func TestBenchOfAModel(t *testing.T) {
 	r := f2pad(t, "bench", "--json", "--device", "cpu", "--model", model(), "--data", in, "--refine", "none", "--batch", "4", "--seconds", "0.01", "--cold", "0")
 	require.Equal(t, exitPartial, r.code, r.out)
 	all := messages(t, r.out)
-	require.Equal(t, []string{"executor", "device", "warning", "error", "bench_row", "bench_row", "bench"}, types(all))
+	said := types(all)
+	if text, _ := all[0]["warning"].(string); strings.HasPrefix(text, "the load average is ") {
+		said = said[1:] // of a machine that is busy with other tests
+	}
+	require.Equal(t, []string{"executor", "device", "warning", "error", "bench_row", "bench_row", "bench"}, said)
 	last := all[len(all)-1]
 	require.Equal(t, model(), last["model"].(map[string]any)["path"])
 	require.Equal(t, in, last["images"].(map[string]any)["from"])

@@ -427,6 +427,28 @@ func TestServerFindsTheRate(t *testing.T) {
 	require.False(t, ok)
 }
 
+// What was held by luck is tried again under other arrivals.
+func TestServerTriesOtherArrivals(t *testing.T) {
+	w := &world{}
+	o := w.options(Server)
+	o.Bound = time.Hour
+	rows, err := Run(context.Background(), []Place{w.place("cpu", 8*milli, 2*milli)}, numbered(8), o)
+	require.NoError(t, err)
+	s := rows[0].Server
+	require.Len(t, s.Trials, 2)
+	require.Equal(t, s.Trials[0], s.Trials[1])
+	var tries [2][]string
+	images := 0
+	for _, batch := range w.log[4:] { // two passes before
+		tries[images/s.Asked] = append(tries[images/s.Asked], batch)
+		var n int
+		fmt.Sscanf(batch, "cpu:%d", &n)
+		images += n
+	}
+	require.Equal(t, 2*s.Asked, images)
+	require.NotEqual(t, tries[0], tries[1])
+}
+
 func TestServerAtARate(t *testing.T) {
 	for rate, held := range map[float64]bool{20: true, 2000: false} {
 		w := &world{}
@@ -443,6 +465,8 @@ func TestServerAtARate(t *testing.T) {
 		each, ok := r.Seconds()
 		require.True(t, ok)
 		require.Equal(t, *r.Latency.P99, each)
+		require.Less(t, r.Stages[0].Seconds, 0.0051, "half of 8 ms for each batch, and 2 ms for each image")
+		require.Greater(t, r.Stages[0].Seconds, 0.0019)
 		if held {
 			require.Equal(t, rate, r.ImagesPerSecond)
 			require.Equal(t, r.Server.Asked, r.Latency.Count)

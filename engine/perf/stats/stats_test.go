@@ -65,6 +65,8 @@ func TestSpread(t *testing.T) {
 	s, known := Spread([]float64{2, 1, 3, 2, 2, 2, 2, 2.5})
 	require.True(t, known)
 	require.InDelta(t, 0.5, s, 1e-12) // the extremes, of eight
+	s, _ = Spread([]float64{2, 1, 2.1, 2, 2, 2, 2, 2.1})
+	require.InDelta(t, 0.5, s, 1e-12, "the farther end")
 	s, known = Spread([]float64{1, 1.1})
 	require.False(t, known)
 	require.InDelta(t, 0.05/1.05, s, 1e-12)
