@@ -46,7 +46,7 @@ func (s steps) Text(w io.Writer) error {
 // firstResult is the verb of the processes that coldStarts starts.
 func (p *program) firstResult() *cobra.Command {
 	var model, backbone string
-	var kinds = kinds{&[]refine.Kind{}}
+	maps := kinds{&[]refine.Kind{}}
 	cmd := &cobra.Command{
 		Use: "first-result IMAGE", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: p.verb(func(ctx context.Context, args []string) error {
@@ -61,7 +61,7 @@ func (p *program) firstResult() *cobra.Command {
 				return err
 			}
 			s.Opened = time.Now().UnixNano()
-			opts.Maps, opts.Batch = *kinds.value, 1
+			opts.Maps, opts.Batch = *maps.value, 1
 			e, err := engine.New(m, opts)
 			if err != nil {
 				return err
@@ -83,7 +83,7 @@ func (p *program) firstResult() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&model, "model", "", "")
 	f.StringVar(&backbone, "backbone", "", "")
-	f.Var(kinds, "refine", "")
+	f.Var(maps, "refine", "")
 	required(cmd, "model", "refine")
 	return cmd
 }

@@ -324,18 +324,19 @@ func (l *lane) stream(ctx context.Context) (seconds float64, err error) {
 func (l *lane) serve(ctx context.Context, k kind) error {
 	o := &l.b.Options
 	var last perf.Served
-	load := func(rate float64, seed uint64, late int) (held bool, err error) {
+	// bears runs a load. Without patience it ends when too many images are late already.
+	bears := func(rate float64, seed uint64, patience bool) (held bool, err error) {
 		count := math.Ceil(rate * o.Rule.Seconds)
 		if count > mostArrivals {
 			return false, fmt.Errorf("%g images a second for %g s are more than %d", rate, o.Rule.Seconds, mostArrivals)
 		}
 		n := int(count)
 		load := perf.Load{
-			Rate: rate, Count: n, Seed: seed, Batch: k.batch, Bound: o.Bound, Late: late,
+			Rate: rate, Count: n, Seed: seed, Batch: k.batch, Bound: o.Bound, Late: n / lateOf,
 			Limit: time.Duration(serverPatience * o.Rule.Seconds * float64(time.Second)),
 		}
-		if late == 0 {
-			load.Late = n / lateOf
+		if patience {
+			load.Late = -1
 		}
 		served := 0
 		err = l.timed(0, func() (err error) {
@@ -358,13 +359,13 @@ func (l *lane) serve(ctx context.Context, k kind) error {
 	s := &ServerRow{Bound: o.Bound.Seconds(), Given: o.Rate > 0}
 	l.row.Server = s
 	if s.Given {
-		if _, err := load(o.Rate, o.Seed, -1); err != nil {
+		if _, err := bears(o.Rate, o.Seed, true); err != nil {
 			return err
 		}
 	} else {
 		most := float64(len(l.b.images)) / l.second.Seconds()
 		rate, trials, err := perf.Search(most, searchSteps, func(rate float64, n int) (bool, error) {
-			return load(rate, o.Seed+uint64(n), 0)
+			return bears(rate, o.Seed+uint64(n), false)
 		})
 		if err != nil {
 			return err

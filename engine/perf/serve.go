@@ -93,8 +93,8 @@ type Trial struct {
 }
 
 // Search looks for the highest rate up to high that a server bears, by halving what is between one that it bears and one that it
-// does not: high itself, then so many steps. try is told how often it was called before, for other arrivals each time. What was borne is tried once more from the
-// highest down, and the first that is borne again is the answer: 0 where none is.
+// does not: high itself, then so many steps. try is told how often it was called before, for other arrivals each time. What was
+// borne is tried once more from the highest down, and the first that is borne again is the answer: 0 where none is.
 func Search(high float64, steps int, try func(rate float64, n int) (held bool, err error)) (rate float64, trials []Trial, err error) {
 	ask := func(rate float64) (bool, error) {
 		held, err := try(rate, len(trials))
