@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"f2pad.example/engine/bench"
+	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
 )
@@ -247,4 +248,27 @@ func TestBenchColdStartThatFails(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(all[len(all)-1]), &said))
 	require.Equal(t, exitFailure, said.Code)
 	require.Contains(t, r.out, "none.png")
+}
+
+// As many have a defect as is said, of every kind and among the others, and none is the same as another or as one that is learned.
+func TestBenchMakesImages(t *testing.T) {
+	items, defective, err := benchImages{count: 10, size: 32, defective: 0.5}.made(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 5, defective)
+	normal, err := rendered(t.Context(), synth.Good, benchNormal, 32, 0, 0)
+	require.NoError(t, err)
+	count, seen := map[string]int{}, map[string]bool{}
+	for _, it := range append(items, normal...) {
+		data, err := readItem(it)
+		require.NoError(t, err)
+		require.False(t, seen[string(data)], it.Path)
+		seen[string(data)] = true
+	}
+	for _, it := range items {
+		count[filepath.Dir(it.Path)]++
+	}
+	require.Equal(t, map[string]int{"good": 5, "hole": 2, "scratch": 1, "stain": 1, "structural": 1}, count)
+	_, defective, err = benchImages{count: 3, size: 32}.made(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, defective)
 }
