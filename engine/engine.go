@@ -128,6 +128,12 @@ type (
 // Stages are all in the order of an image's way.
 func Stages() []Stage { return stage.Order() }
 
+// Spent adds up what a Timer is told: its Add is one. The zero value is ready, and safe for concurrent use.
+type Spent = stage.Spent
+
+// StageTime is a stage's sum.
+type StageTime = stage.Time
+
 // Engine scores images with a model. It is safe for concurrent use.
 type Engine struct {
 	model      *Model
@@ -225,6 +231,7 @@ type Result struct {
 	Threshold float64 // image threshold: the model's, or that of Options
 	Anomalous bool    // Score > Threshold
 	Refined   bool    // a suspicious region was found and refined
+	Suspect   float64 // share of the frame's pixels in that region
 	Device    string  // that computed it: "cpu", "cuda:0"
 
 	Maps           map[refine.Kind]*tensor.Dense // [H,W] at the image's own size
@@ -345,7 +352,7 @@ func (e *Engine) scoreGroup(ctx context.Context, group []decoded) error {
 		}
 		r.Score, r.Threshold = m.image, e.threshold
 		r.Anomalous = r.Score > r.Threshold
-		r.Refined, r.Device, r.Seconds = m.refined, m.device, m.seconds
+		r.Refined, r.Suspect, r.Device, r.Seconds = m.refined, m.suspect, m.device, m.seconds
 		r.Maps = make(map[refine.Kind]*tensor.Dense, len(e.opts.Maps))
 		r.PixelThreshold = e.thresholds
 		for k, t := range m.maps {
@@ -361,6 +368,7 @@ type found struct {
 	image   float64
 	s       []float32 // [h*w] scores
 	refined bool
+	suspect float64
 	device  string
 	maps    map[refine.Kind]*tensor.Dense // [H,W]
 	seconds map[refine.Kind]float64
@@ -463,6 +471,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 	}
 	for i, r := range refined {
 		out[i].refined, out[i].maps = r.Refined, r.Maps
+		out[i].suspect = float64(r.Pixels) / float64(H*W)
 		out[i].seconds = map[refine.Kind]float64{refine.Base: scored}
 		for k, t := range r.Seconds {
 			out[i].seconds[k] = scored + t

@@ -296,6 +296,43 @@ func TestTimerIsToldOfAllStages(t *testing.T) {
 	require.LessOrEqual(t, took[stage.Asked], took[stage.Explain]+took[stage.Looks])
 }
 
+// What the refinement looks at is a share of the frame; the base map looks at nothing.
+func TestSuspect(t *testing.T) {
+	p := fixture(t)
+	m := p.model(t, names()[0])
+	refined := 0
+	for _, r := range scored(t, m, Options{Maps: Kinds()}, p.few) {
+		require.Equal(t, r.Refined, r.Suspect > 0)
+		require.Less(t, r.Suspect, 0.7)
+		if r.Refined {
+			refined++
+		}
+	}
+	require.Positive(t, refined)
+	for _, r := range scored(t, m, Options{Maps: []refine.Kind{refine.Base}}, p.few) {
+		require.Zero(t, r.Suspect)
+	}
+}
+
+// The work is that of the frame, not of the file.
+func TestWork(t *testing.T) {
+	m := *fixture(t).model(t, names()[0])
+	m.Info.Size = Size{}
+	native, err := m.Work(64, 130)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, native.Width, 130)
+	require.Zero(t, native.Width%m.backbone.Multiple())
+	require.Equal(t, 64, native.Height)
+	require.Positive(t, native.Values)
+	m.Info.Size = Size{Px: 64}
+	fixed, err := m.Work(3000, 4000)
+	require.NoError(t, err)
+	require.Equal(t, [2]int{64, 64}, [2]int{fixed.Height, fixed.Width})
+	ratio := float64(native.Height*native.Width) / (64 * 64)
+	require.InEpsilon(t, ratio*float64(fixed.Flops), native.Flops, 0.05)
+	require.Equal(t, fixed.Weights, native.Weights)
+}
+
 // gradientTolerance: central differences of float32 scores with a step of 1/4096. PatchCore's nearest neighbour may change
 // within the step, where the score has a kink.
 var gradientTolerance = compare.Tolerance{Abs: 0.005, Rel: 0.005}

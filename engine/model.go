@@ -202,6 +202,31 @@ func (m *Model) DescribeBackbone() any { return m.backbone.Describe() }
 // SHA256 is the hash of the model file this model was loaded from or saved to; empty before that.
 func (m *Model) SHA256() string { return m.hash }
 
+// Work is what the network has to do for an image of h x w pixels that is seen as a whole.
+type Work struct {
+	Height  int `json:"height"` // px, to the network
+	Width   int `json:"width"`
+	Flops   int `json:"flops"`   // of convolutions and products; a multiply-add is two
+	Values  int `json:"values"`  // float32 that its operators read and write, see graph.Traffic
+	Weights int `json:"weights"` // float32, read once for all images that run together
+}
+
+// Work returns the work on an image. It costs no more than reading the network's shapes.
+func (m *Model) Work(h, w int) (k Work, err error) {
+	if _, k.Height, k.Width, err = sight.LayFrame(h, w, m.Info.Size, m.backbone.Multiple(), m.backbone.MinSide()); err != nil {
+		return k, err
+	}
+	g, err := m.backbone.Graph(k.Height, k.Width)
+	if err != nil {
+		return k, err
+	}
+	if k.Flops, err = g.FLOPs(); err != nil {
+		return k, err
+	}
+	k.Values, k.Weights, err = g.Traffic()
+	return k, err
+}
+
 // Backbones lists the built-in backbones.
 func Backbones() []string { return []string{"scatter"} }
 

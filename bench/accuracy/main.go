@@ -21,8 +21,8 @@ import (
 	"strings"
 	"time"
 
-	"f2pad.example/bench/internal/machine"
 	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/perf/machine"
 )
 
 type options struct {

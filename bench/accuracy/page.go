@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad.example/bench/internal/table"
 	"f2pad.example/engine"
 	"f2pad.example/engine/metric"
+	"f2pad.example/engine/perf/table"
 )
 
 // all is the category that pools the classes.

@@ -20,9 +20,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad.example/bench/internal/machine"
 	"f2pad.example/bench/internal/peer"
 	"f2pad.example/engine/artifact"
+	"f2pad.example/engine/perf/machine"
 )
 
 type options struct {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"time"
 
-	"f2pad.example/bench/internal/stats"
 	"f2pad.example/engine/peak"
+	"f2pad.example/engine/perf"
+	"f2pad.example/engine/perf/stats"
 )
 
 // effort is how often the ways of a row are run, in turn: until runs and seconds are both reached, but no more than most
@@ -60,8 +62,7 @@ type entry struct {
 	Ratios map[string]stats.Ratio `json:"ratios,omitempty"`
 }
 
-// race runs the ways in turn, each round in another order, and fills the row. Each round leaves the caches to the next way
-// as another left them.
+// race runs the ways in turn, each round in another order, and fills the row.
 func (m *meter) race(r *row, ways ...way) error {
 	if len(ways) == 0 {
 		return nil
@@ -69,33 +70,19 @@ func (m *meter) race(r *row, ways ...way) error {
 	if r.Work > 0 && peak.Unit() != "" {
 		ways = append(ways, way{name: "multiply-adds in registers, " + peak.Unit(), peak: true, run: m.peak})
 	}
-	samples := make([][]float64, len(ways))
-	run := func(i int) (float64, error) {
-		time.Sleep(pause)
-		s, err := ways[i].run()
-		if err == nil && !(s > 0 && !math.IsInf(s, 0)) {
-			err = fmt.Errorf("took %g s", s)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", ways[i].name, err)
-		}
-		return s, nil
-	}
-	for i := range ways { // warm-up
-		if _, err := run(i); err != nil {
-			return err
-		}
+	racers := make([]perf.Way, len(ways))
+	for i, w := range ways {
+		racers[i] = perf.Way{Name: w.name, Run: w.run}
 	}
 	e := m.effort
-	for n, start := 0, time.Now(); n < e.runs || n < e.most && time.Since(start).Seconds() < e.seconds; n++ {
-		for k := range ways {
-			i := (k + n) % len(ways)
-			s, err := run(i)
-			if err != nil {
-				return err
-			}
-			samples[i] = append(samples[i], s)
-		}
+	rule := perf.Rule{Warm: 1, Least: e.runs, Most: e.most, Seconds: e.seconds, Pause: pause}
+	results, err := perf.Race(context.Background(), perf.Wall(), rule, racers...)
+	if err != nil {
+		return err
+	}
+	samples := make([][]float64, len(ways))
+	for i, got := range results {
+		samples[i] = got.Samples
 	}
 	r.fill(ways, samples)
 	return nil

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"f2pad.example/bench/internal/stats"
 	"f2pad.example/engine/peak"
+	"f2pad.example/engine/perf/stats"
 
 	"github.com/stretchr/testify/require"
 )

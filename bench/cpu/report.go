@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad.example/bench/internal/stats"
-	"f2pad.example/bench/internal/table"
 	"f2pad.example/engine/peak"
+	"f2pad.example/engine/perf/stats"
+	"f2pad.example/engine/perf/table"
 )
 
 // report is all that was measured.

@@ -23,9 +23,7 @@ import (
 	"strings"
 	"time"
 
-	"f2pad.example/bench/internal/machine"
 	"f2pad.example/bench/internal/peer"
-	"f2pad.example/bench/internal/table"
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/backbone/pretrained"
@@ -37,6 +35,8 @@ import (
 	"f2pad.example/engine/method/cflow"
 	"f2pad.example/engine/metric"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/perf/machine"
+	"f2pad.example/engine/perf/table"
 	"f2pad.example/engine/truth"
 
 	"gorgonia.org/tensor"

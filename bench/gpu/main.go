@@ -15,19 +15,18 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"f2pad.example/bench/internal/peer"
-	"f2pad.example/bench/internal/stats"
-	"f2pad.example/bench/internal/table"
 	"f2pad.example/cgo/driver"
 	"f2pad.example/cgo/gpu"
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/device"
+	"f2pad.example/engine/perf/stats"
+	"f2pad.example/engine/perf/table"
 	"f2pad.example/kernels"
 	"f2pad.example/kernels/kerneltest"
 )
@@ -113,7 +112,7 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 	}
 	r := &report{
 		Program: version(), Date: time.Now(), NotAGPU: fake(info.Name), Device: info, CUDA: driver.Status().Version,
-		SMI: smi(info.UUID), Flush: max(2*info.L2, 64<<20), Ceilings: ceilings{},
+		SMI: gpu.SMI(info.UUID), Flush: max(2*info.L2, 64<<20), Ceilings: ceilings{},
 	}
 	m := &meter{report: r, out: out, effort: thorough, json: o.json}
 	if o.limit > 0 {
@@ -154,7 +153,7 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 	if err := m.all(probes(c, bytes, blocks, rounds), cases); err != nil {
 		return err
 	}
-	if r.SMIAfter = smi(info.UUID); r.SMIAfter != "" {
+	if r.SMIAfter = gpu.SMI(info.UUID); r.SMIAfter != "" {
 		m.printf("nvidia-smi: %s", r.SMIAfter)
 	}
 	r.Complete = true
@@ -385,16 +384,6 @@ func (m *meter) show() error {
 		return fmt.Errorf("%d failed: %s", len(m.failed), strings.Join(m.failed, "; "))
 	}
 	return nil
-}
-
-// smi is what nvidia-smi says of the card, or "".
-func smi(uuid string) string {
-	const fields = "driver_version,clocks.sm,clocks.mem,power.draw,temperature.gpu"
-	text, err := exec.Command("nvidia-smi", "--id="+uuid, "--query-gpu="+fields, "--format=csv,noheader").Output()
-	if err != nil {
-		return ""
-	}
-	return "driver " + strings.TrimSpace(string(text))
 }
 
 func version() string {

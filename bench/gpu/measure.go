@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"f2pad.example/bench/internal/stats"
+	"f2pad.example/engine/perf/stats"
 	"f2pad.example/kernels"
 	"f2pad.example/kernels/kerneltest"
 )

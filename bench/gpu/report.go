@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"f2pad.example/bench/internal/stats"
-	"f2pad.example/bench/internal/table"
 	"f2pad.example/cgo/gpu"
+	"f2pad.example/engine/perf/stats"
+	"f2pad.example/engine/perf/table"
 	"f2pad.example/kernels"
 )
 

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"f2pad.example/bench/internal/stats"
 	"f2pad.example/cgo/gpu"
+	"f2pad.example/engine/perf/stats"
 
 	"github.com/stretchr/testify/require"
 )

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"f2pad.example/cgo/driver"
 	"f2pad.example/cgo/gpu"
@@ -43,6 +44,9 @@ type Device struct {
 	info    device.Info
 	sms     int
 	streams chan *gpu.Stream // idle ones
+	uuid    string
+	timed   atomic.Bool  // the device's own time is measured
+	busy    atomic.Int64 // ns of it
 }
 
 var _ engine.Device = (*Device)(nil)
@@ -70,7 +74,7 @@ func open(ordinal int, o gpu.Options) (*Device, error) {
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
-	d.sms = i.SMs
+	d.sms, d.uuid = i.SMs, i.UUID
 	d.info = device.Info{Device: fmt.Sprintf("cuda:%d", ordinal), Name: i.Name, Driver: driver.Status().Version}
 	return d, nil
 }
@@ -100,7 +104,9 @@ func (d *Device) do(ctx context.Context, what string, f func(j *job)) error {
 	s := <-d.streams
 	defer func() { d.streams <- s }()
 	j := &job{Stream: s, d: d}
+	stop := d.timing(j)
 	f(j)
+	stop()
 	if err := s.Sync(); j.err == nil {
 		j.err = err
 	}

@@ -92,6 +92,31 @@ func TestBankInParts(t *testing.T) {
 	require.Equal(t, whole, search(parts))
 }
 
+// What a call sends, launches and fetches is counted, and its time on the device if that is asked for.
+func TestCounters(t *testing.T) {
+	d := opened(t, gpu.Options{})
+	maps := func() device.Counters {
+		before := d.Counters()
+		require.NoError(t, d.Maps(make([]float32, 2*4*4), 2, 4, 4, 32, 32, method.MapOptions{}, make([]float32, 2*32*32)))
+		return d.Counters().Sub(before)
+	}
+	c := maps()
+	require.EqualValues(t, 1, c.Launches)
+	require.EqualValues(t, 4*2*32*32, c.Downloaded)
+	require.Greater(t, c.Uploaded, int64(4*2*4*4))
+	require.Positive(t, c.Enqueue)
+	require.Positive(t, c.Wait)
+	require.Zero(t, c.Busy)
+
+	d.Measure(true)
+	timed := maps()
+	require.Positive(t, timed.Busy)
+	require.Equal(t, []int64{c.Launches, c.Uploaded, c.Downloaded}, []int64{timed.Launches, timed.Uploaded, timed.Downloaded})
+	d.Measure(false)
+	require.Zero(t, maps().Busy)
+	require.Error(t, d.Maps(nil, 2, 4, 4, 32, 32, method.MapOptions{}, nil))
+}
+
 // On a device with little memory a bank stays on the host.
 func TestBankBeyondTheMemory(t *testing.T) {
 	const width = 64

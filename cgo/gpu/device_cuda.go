@@ -102,7 +102,8 @@ type Device struct {
 	ptx     func(module string) ([]byte, error)
 
 	handle
-	lost atomic.Pointer[error]
+	lost    atomic.Pointer[error]
+	counted counters
 
 	loading sync.Mutex // one module at a time
 	modules sync.Map   // module name: *module
@@ -348,6 +349,9 @@ func (d *Device) Stats() Stats {
 	}
 	return s
 }
+
+// Counters are what the streams were given to do; Busy is not measured here. A graph counts as its launch's enqueueing alone.
+func (d *Device) Counters() device.Counters { return d.counted.read() }
 
 // Launch implements kernels.Queue on the device's own stream.
 func (d *Device) Launch(l kernels.Launch) error { return d.stream.Launch(l) }

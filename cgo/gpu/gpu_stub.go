@@ -2,7 +2,10 @@
 
 package gpu
 
-import "f2pad.example/kernels"
+import (
+	"f2pad.example/engine/device"
+	"f2pad.example/kernels"
+)
 
 // Devices returns ErrNotBuilt.
 func Devices() ([]Info, error) { return nil, ErrNotBuilt }
@@ -21,6 +24,7 @@ var (
 func (d *Device) Alloc(bytes int) (kernels.Ptr, error)    { return 0, ErrNotBuilt }
 func (d *Device) AllocPinned(bytes int) ([]byte, error)   { return nil, ErrNotBuilt }
 func (d *Device) Close() error                            { return ErrNotBuilt }
+func (d *Device) Counters() device.Counters               { return device.Counters{} }
 func (d *Device) Free(p kernels.Ptr) error                { return ErrNotBuilt }
 func (d *Device) FreePinned(b []byte) error               { return ErrNotBuilt }
 func (d *Device) Info() (Info, error)                     { return Info{}, ErrNotBuilt }

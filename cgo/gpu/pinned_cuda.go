@@ -5,6 +5,7 @@ package gpu
 import (
 	"errors"
 	"fmt"
+	"time"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -32,6 +33,7 @@ func (d *Device) ring(bytes int) chan *staging {
 func (s *staging) ready(d *Device) error {
 	return d.do(func() error {
 		if s.mem != nil {
+			defer d.counted.waited(time.Now())
 			return said("cuEventSynchronize", s.event.Synchronize())
 		}
 		event, err := cu.MakeEvent(cu.DisableTiming | cu.BlockingSyncEvent)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"f2pad.example/kernels"
@@ -108,6 +109,7 @@ func (s *Stream) run(what string, f func(cu.Stream) error) error {
 	}
 	return wrap(what, s.use("stream", func() error {
 		defer s.submitted.Add(1)
+		defer s.d.counted.enqueued(time.Now())
 		return s.d.do(func() error { return f(s.s) })
 	}))
 }
@@ -123,6 +125,7 @@ func (s *Stream) settle(f func() error) error {
 		if s.finished.Load() >= n {
 			return s.d.alive()
 		}
+		defer s.d.counted.waited(time.Now())
 		if err := s.d.do(f); err != nil {
 			return err
 		}
@@ -165,6 +168,7 @@ func (s *Stream) Launch(l kernels.Launch) error {
 	if err != nil {
 		return err
 	}
+	s.d.counted.launches.Add(1)
 	return s.run("launch of "+l.Kernel, work)
 }
 
@@ -228,6 +232,7 @@ func (s *Stream) upload(dst kernels.Ptr, src []byte) (int, error) {
 		return 0, wrap("upload", err)
 	}
 	n := copy(slot.mem, src)
+	s.d.counted.up.Add(int64(n))
 	return n, s.run("upload", func(stream cu.Stream) error {
 		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&slot.mem[0]), int64(n), stream); err != nil {
 			return said("cuMemcpyHtoDAsync", err)
@@ -290,6 +295,7 @@ func (s *Stream) download(slot *staging, n int, src kernels.Ptr) error {
 	if err := slot.ready(s.d); err != nil {
 		return wrap("download", err)
 	}
+	s.d.counted.down.Add(int64(n))
 	return s.run("download", func(stream cu.Stream) error {
 		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&slot.mem[0]), cu.DevicePtr(src), int64(n), stream); err != nil {
 			return said("cuMemcpyDtoHAsync", err)
@@ -310,6 +316,7 @@ func (s *Stream) DownloadAsync(dst []byte, src kernels.Ptr) error {
 	if len(dst) == 0 {
 		return nil
 	}
+	s.d.counted.down.Add(int64(len(dst)))
 	return s.run("download", func(stream cu.Stream) error {
 		return said("cuMemcpyDtoHAsync", cu.MemcpyDtoHAsync(unsafe.Pointer(&dst[0]), cu.DevicePtr(src), int64(len(dst)), stream))
 	})

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"f2pad.example/cgo/fakecuda"
+	"f2pad.example/engine/bench"
 	"f2pad.example/kernels/emu"
 
 	"github.com/stretchr/testify/require"
@@ -109,4 +110,62 @@ func TestCUDAFitAndEval(t *testing.T) {
 	all := messages(t, r.out)
 	require.Equal(t, "cuda:0", all[len(all)-1]["device"].(map[string]any)["device"])
 	require.NotContains(t, strings.Join(types(all), " "), "warning")
+}
+
+// CPU and GPU side by side, in turn, with what goes over the bus.
+func TestCUDABench(t *testing.T) {
+	setup(t)
+	out := filepath.Join(t.TempDir(), "b.json")
+	args := []string{
+		"bench", "--device", "cpu,cuda:0", "--model", model(), "--data", filepath.Join(data(), "test"), "--count", "2", "--refine", "none",
+		"--batch", "2", "--seconds", "0.01", "--cold", "1", "--out", out,
+	}
+	r := withFake(t, nil, args...)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Regexp(t, `(?m)^cuda:0 +Fake H200 .*, driver 12.4; unknown before; unknown after$`, r.out)
+	require.Regexp(t, `(?m)^offline/device=cuda:0/map=base/batch=2( +\d\S*){6}$`, r.out)
+	require.Regexp(t, `offline/device=cuda:0/map=base/batch=2: image scores (differ by \S+ at most from|are) those on cpu\.`, r.out)
+	report, err := bench.Read(out)
+	require.NoError(t, err)
+	require.Len(t, report.Rows, 4)
+	for i, row := range report.Rows {
+		if i%2 == 0 {
+			require.Equal(t, "cpu", row.Device)
+			require.Nil(t, row.Bus)
+			require.Nil(t, row.Against)
+			continue
+		}
+		require.Equal(t, "cuda:0", row.Device)
+		require.Equal(t, "cpu", row.Against.Device)
+		require.Positive(t, row.Against.Ratio.Median)
+		require.Less(t, *row.Apart, 1e-4)
+		require.Greater(t, row.Bus.Launches, 0.9)
+		require.Greater(t, row.Bus.Downloaded, 4.*64*64-1, "a map at least")
+		require.Positive(t, row.Bus.Uploaded)
+		require.Positive(t, row.Bus.Enqueue)
+		require.Positive(t, row.Bus.Wait)
+		require.Positive(t, row.Bus.Busy)
+	}
+	require.Len(t, report.Cold, 2)
+	require.Empty(t, report.Cold[1].Error)
+
+	// A GPU that is lost on the way: its rows fail, those of the CPU that were not measured beside it stay.
+	r = withFake(t, []string{"F2PAD_FAKE_LOST=7:719"}, append(args, "--cold", "0")...)
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.out, "FAILED: ")
+	require.Contains(t, r.err, "could not be measured")
+	require.NotContains(t, r.err, "takes over")
+
+	// What a method computes on the CPU is not said to be the GPU's.
+	r = withFake(t, nil, "bench", "--device", "cuda:0", "--method", "cflow", "--size", "32", "--count", "2", "--refine", "none",
+		"--scenario", "stream", "--seconds", "0.01", "--cold", "0")
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.out, "computed on cpu")
+
+	cmd := command("bench", "--device", "cpu,cuda:0", "--method", "padim")
+	cmd.Env = append(cmd.Env, "F2PAD_LIBCUDA=/nowhere/libcuda.so.1")
+	r = finish(t, cmd)
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.err, "f2pad: --device cuda:0: ")
+	require.NotContains(t, r.err, "calibration", "it is known before a model is fitted")
 }

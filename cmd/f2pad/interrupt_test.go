@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"f2pad.example/engine/bench"
 	"f2pad.example/engine/run"
 
 	"github.com/stretchr/testify/require"
@@ -220,4 +221,24 @@ func TestInterruptedVerbsSaySoInWords(t *testing.T) {
 	require.Equal(t, exitCancelled, cmd.ProcessState.ExitCode())
 	require.Contains(t, said.String(), "f2pad: interrupted\n")
 	require.NotContains(t, said.String(), "context canceled")
+}
+
+// The rows that were measured before an interrupt are shown and written.
+func TestBenchKeepsItsRowsWhenInterrupted(t *testing.T) {
+	setup(t)
+	out := filepath.Join(t.TempDir(), "b.json")
+	r := &running{t: t, Cmd: command("bench", "--json", "--device", "cpu", "--model", model(), "--data", filepath.Join(data(), "test"),
+		"--count", "2", "--refine", "none", "--scenario", "offline", "--batch", "1,2,3,4,5,6,7,8", "--seconds", "1", "--out", out)}
+	r.start()
+	r.await(`"message_type":"bench_row"`)
+	require.NoError(t, r.Process.Signal(os.Interrupt))
+	last, code := r.end()
+	require.Equal(t, exitCancelled, code, last)
+	require.Contains(t, last, "measured, the rest is not")
+	report, err := bench.Read(out)
+	require.NoError(t, err)
+	require.False(t, report.Complete)
+	require.NotEmpty(t, report.Rows)
+	require.Less(t, len(report.Rows), 8)
+	require.Empty(t, report.Cold)
 }

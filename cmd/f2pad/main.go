@@ -34,6 +34,7 @@ const (
 	exitFailure   = 1
 	exitUsage     = 2
 	exitPartial   = 3 // some inputs failed
+	exitSlower    = 4 // bench compare: something has become slower
 	exitCancelled = 130
 )
 
@@ -103,6 +104,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errPartial):
 		return exitPartial
+	case errors.Is(err, errSlower):
+		return exitSlower
 	case errors.Is(err, context.Canceled):
 		return exitCancelled
 	}
@@ -148,7 +151,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().Var(number{&p.memory, 0, 1 << 24}, "memory",
 		"MiB that the program plans to stay within, but for --image-memory's: smaller batches and windows, earlier garbage collection; 0: half of the machine's, by batches alone")
 	root.PersistentFlags().BoolVar(&p.verbose, "verbose", false, "say also how memory is shared out")
-	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.merge(), p.eval(), p.inspect(), p.backbones(), p.devices(), p.version())
+	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.merge(), p.eval(), p.bench(), p.inspect(), p.backbones(), p.devices(), p.version())
 	return root
 }
 

@@ -2,51 +2,16 @@ package main
 
 import (
 	"io"
-	"sync"
-	"time"
 
 	"f2pad.example/cmd/f2pad/ui"
 	"f2pad.example/engine"
 )
 
-// profile adds up how long the stages of the work on images take.
-type profile struct {
-	mu    sync.Mutex
-	spent map[engine.Stage]time.Duration
-}
-
-func (p *profile) add(s engine.Stage, _ int, d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.spent == nil {
-		p.spent = map[engine.Stage]time.Duration{}
-	}
-	p.spent[s] += d
-}
-
-// stageTime is a line of a profile.
-type stageTime struct {
-	Stage   engine.Stage `json:"stage"`
-	Part    bool         `json:"part"` // of the stages before it, which have its time, too
-	Seconds float64      `json:"seconds"`
-}
-
 // profileTable is the result of --profile.
 type profileTable struct {
-	Images  int         `json:"images"`  // that were scored
-	Seconds float64     `json:"seconds"` // of the whole run
-	Stages  []stageTime `json:"stages"`
-}
-
-// table is of a run that scored so many images.
-func (p *profile) table(images int, seconds float64) profileTable {
-	t := profileTable{Images: images, Seconds: seconds, Stages: []stageTime{}}
-	for _, s := range engine.Stages() {
-		if d := p.spent[s]; d > 0 {
-			t.Stages = append(t.Stages, stageTime{s, s.Part(), d.Seconds()})
-		}
-	}
-	return t
+	Images  int                `json:"images"`  // that were scored
+	Seconds float64            `json:"seconds"` // of the whole run
+	Stages  []engine.StageTime `json:"stages"`
 }
 
 func (profileTable) MessageType() string { return "profile" }

@@ -7,9 +7,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"testing"
-	"time"
-
-	"f2pad.example/engine"
 
 	"github.com/stretchr/testify/require"
 )
@@ -35,26 +32,6 @@ func TestProfile(t *testing.T) {
 	require.NotEmpty(t, all[at]["stages"])
 	r = f2pad(t, "score", "--maps", "--model", model(), "--out", t.TempDir(), path)
 	require.NotContains(t, r.out, "where the time went", "nobody asked")
-}
-
-func TestProfileAddsUp(t *testing.T) {
-	var p profile
-	stages := engine.Stages()
-	for i, s := range stages {
-		p.add(s, 1, time.Duration(i+1)*time.Second)
-		p.add(s, 1, time.Second)
-	}
-	table := p.table(2, 50)
-	require.Len(t, table.Stages, len(stages))
-	parts := 0
-	for i, s := range table.Stages {
-		require.Equal(t, stages[i], s.Stage)
-		require.Equal(t, float64(i+2), s.Seconds)
-		if s.Part {
-			parts++
-		}
-	}
-	require.Equal(t, 2, parts)
 }
 
 // --verbose says how --memory is shared out, and a ceiling changes no result.

@@ -157,9 +157,9 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if kind != "" {
 		opts.Maps = []refine.Kind{kind}
 	}
-	var spent profile
+	var spent engine.Spent
 	if o.profile {
-		opts.Timer = spent.add
+		opts.Timer = spent.Add
 	}
 	e, err := engine.New(m, opts)
 	if err != nil {
@@ -192,7 +192,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	p.passedOver(passed)
 	sum.Seconds = time.Since(began).Seconds()
 	if o.profile {
-		if err := p.ui.Show(spent.table(sum.Images-sum.Kept, sum.Seconds)); err != nil {
+		if err := p.ui.Show(profileTable{sum.Images - sum.Kept, sum.Seconds, spent.Times()}); err != nil {
 			return err
 		}
 	}

@@ -24,3 +24,21 @@ func TestFLOPs(t *testing.T) {
 	_, err = g.FLOPs()
 	require.ErrorContains(t, err, "gone")
 }
+
+func TestTraffic(t *testing.T) {
+	b := graph.NewBuilder("net")
+	x := b.Input("x", graph.N, 4, 8, 8)
+	y := b.Conv(x, b.Const(nd.New(6, 4, 3, 3)), "", graph.Attrs{"pads": []int{1, 1, 1, 1}, "strides": []int{2, 2}})
+	z := b.Op(graph.Relu, nil, y)                            // rides along
+	sum := b.Op(graph.Add, nil, z, b.Op(graph.Relu, nil, y)) // its second input is read
+	g, err := b.Graph(b.Op(graph.Mul, nil, sum, b.Const(nd.New(1, 6, 1, 1))))
+	require.NoError(t, err)
+	image, weights, err := g.Traffic()
+	require.NoError(t, err)
+	require.Equal(t, 4*8*8+6*4*4+6*4*4, image)
+	require.Equal(t, 6*4*3*3+6, weights)
+
+	g.Nodes[0].In[0] = "gone"
+	_, _, err = g.Traffic()
+	require.ErrorContains(t, err, "gone")
+}

@@ -75,6 +75,7 @@ type Input struct {
 type Output struct {
 	Maps    map[Kind]*tensor.Dense // [H,W] of each kind asked for; finite and not negative, but for Base
 	Refined bool                   // something was suspicious (Omega is not empty); false if only Base was asked for
+	Pixels  int                    // of Omega
 	Diary   *Diary                 // if asked for
 	// Seconds is the wall time to each kind of map, Base left out: each step's, divided among the images it worked on.
 	Seconds map[Kind]float64
@@ -143,6 +144,11 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 	refined := 0
 	for i, s := range scenes {
 		out[i].Refined, out[i].Diary = s.omega != nil, s.diary
+		for _, in := range s.omega {
+			if in {
+				out[i].Pixels++
+			}
+		}
 		if out[i].Refined {
 			refined++
 		}

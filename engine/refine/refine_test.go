@@ -364,6 +364,7 @@ func TestMapWithoutSuspicion(t *testing.T) {
 	want := ranked(r, nd.Data(ex.in.V))
 	out := run(t, r, all, ex)[0]
 	require.False(t, out.Refined)
+	require.Zero(t, out.Pixels)
 	require.Empty(t, out.Diary.Iterations)
 	require.Equal(t, want, nd.Data(out.Maps[Residual]))
 	require.Equal(t, want, nd.Data(out.Maps[F2PAD]))
@@ -373,6 +374,14 @@ func TestMapWithoutSuspicion(t *testing.T) {
 	require.True(t, out.Refined)
 	s, err := r.prepare(&ex.in)
 	require.NoError(t, err)
+	pixels := 0
+	for _, in := range s.omega {
+		if in {
+			pixels++
+		}
+	}
+	require.Equal(t, pixels, out.Pixels)
+	require.Less(t, pixels, h*w)
 	require.NoError(t, r.look(t.Context(), scorerOf(ex), []*scene{s}))
 	for k, v := range map[Kind][]float32{Residual: s.v, F2PAD: s.looked} {
 		differs := false

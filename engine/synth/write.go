@@ -1,6 +1,7 @@
 package synth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,8 @@ import (
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/internal/par"
 	"f2pad.example/engine/nd"
+
+	"gorgonia.org/tensor"
 )
 
 // Options say which data set to write.
@@ -218,6 +221,18 @@ func (j job) write(o Options) error {
 		}
 	}
 	return nil
+}
+
+// PNG encodes an image that Render drew, [3,size,size], as Write does.
+func PNG(img *tensor.Dense) ([]byte, error) {
+	var b bytes.Buffer
+	if err := nd.Check("synth: image", img, 3, -1, -1); err != nil {
+		return nil, err
+	}
+	if err := png.Encode(&b, quantise(nd.Data(img), img.Shape()[1])); err != nil {
+		return nil, fmt.Errorf("synth: %w", err)
+	}
+	return b.Bytes(), nil
 }
 
 // quantise makes an 8-bit picture, size pixels square, of one plane, or of three if they differ.

@@ -229,3 +229,20 @@ func TestImageSeedsDiffer(t *testing.T) {
 	}
 	require.Len(t, seeds, 300)
 }
+
+// An image in memory has the bytes that Write writes.
+func TestPNG(t *testing.T) {
+	for _, texture := range []string{"wood", "grain"} {
+		o := options
+		o.Texture = texture
+		dir := t.TempDir()
+		write(t, dir, o)
+		img, _, err := Render(texture, "hole", o.Size, imageSeed(o.Seed, "test/hole", 1))
+		require.NoError(t, err)
+		data, err := PNG(img)
+		require.NoError(t, err)
+		require.Equal(t, tree(t, dir)["test/hole/001.png"], string(data))
+	}
+	_, err := PNG(nil)
+	require.ErrorContains(t, err, "synth: image")
+}

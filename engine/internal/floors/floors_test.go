@@ -24,7 +24,7 @@ var floors = []struct {
 	name, packages string
 	on             []string
 }{
-	{"small", `internal/.*|nd|pixel|device|compare|peak|region`, nil},
+	{"small", `internal/.*|nd|pixel|device|compare|peak|perf|perf/.*|region`, nil},
 	{"files", `artifact|imageio|dataset|truth|roi|synth|metric|report|statedict`, []string{"small"}},
 	{"graphs", `graph|autodiff|onnx`, []string{"small"}},
 	{"exec", `exec|exec/.*`, []string{"small", "graphs"}},
@@ -34,6 +34,7 @@ var floors = []struct {
 	{"sight", `sight`, []string{"small", "files", "graphs", "exec", "backbones", "methods", "refinement"}},
 	{"engine", `|devicetest`, []string{"small", "files", "graphs", "exec", "backbones", "methods", "refinement", "sight"}},
 	{"run", `run|run/.*`, []string{"small", "files", "exec", "refinement", "engine"}},
+	{"bench", `bench`, []string{"small", "files", "exec", "refinement", "engine"}},
 }
 
 func floorOf(t *testing.T, pkg string) int {

@@ -1,7 +1,10 @@
 // Package stage names what scoring an image is made of, and times it.
 package stage
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // Stage is a part of the work on images. Those of a batch follow one another, but for Decode and Write, which run beside, as
 // another batch does.
@@ -50,4 +53,47 @@ func (t Timer) Start(images int) (lap func(Stage) time.Duration) {
 		}
 		return d
 	}
+}
+
+// Spent adds up what a Timer is told: its Add is one. The zero value is ready, and safe for concurrent use.
+type Spent struct {
+	mu  sync.Mutex
+	sum map[Stage]time.Duration
+}
+
+// Time is a stage's sum.
+type Time struct {
+	Stage   Stage   `json:"stage"`
+	Part    bool    `json:"part"` // of the stages before it, which have its time, too
+	Seconds float64 `json:"seconds"`
+}
+
+// Add is a Timer.
+func (s *Spent) Add(stage Stage, _ int, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sum == nil {
+		s.sum = map[Stage]time.Duration{}
+	}
+	s.sum[stage] += d
+}
+
+// Times are the sums of the stages that took time, in Order; an empty list is not nil.
+func (s *Spent) Times() []Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	times := []Time{}
+	for _, stage := range Order() {
+		if d := s.sum[stage]; d > 0 {
+			times = append(times, Time{stage, stage.Part(), d.Seconds()})
+		}
+	}
+	return times
+}
+
+// Reset forgets all.
+func (s *Spent) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.sum)
 }

@@ -1,4 +1,4 @@
-// Package machine says what a benchmark ran on.
+// Package machine says what a benchmark ran on, and how busy, how fast and at what cost that was.
 package machine
 
 import (
@@ -10,8 +10,11 @@ import (
 
 // Describe describes the processor in a line.
 func Describe() string {
-	return fmt.Sprintf("%s, %d cores, %s/%s, %s", processor("/proc/cpuinfo"), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return fmt.Sprintf("%s, %d cores, %s/%s, %s", Processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
+
+// Processor is the processor's name, or "processor unknown".
+func Processor() string { return processor("/proc/cpuinfo") }
 
 // processor is what the system calls it. Virtual machines say little: family and model tell more.
 func processor(cpuinfo string) string {

@@ -1,0 +1,85 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/nd"
+)
+
+// pass is what images gave.
+type pass struct {
+	paths   []string
+	digests []uint64 // of each image's result
+	scores  []float64
+	refined int
+	suspect float64 // sum of shares
+}
+
+// look scores items and keeps what tells their results apart. An image that fails, or was computed elsewhere, is an error.
+func (l *lane) look(ctx context.Context, items iter.Seq[dataset.Item]) (p pass, err error) {
+	err = l.scorer.Score(ctx, items, func(r *engine.Result) error {
+		if r.Err != nil {
+			return r.Err
+		}
+		if r.Device != l.row.Device {
+			return fmt.Errorf("%s: computed on %s", r.Item.Path, r.Device)
+		}
+		p.paths = append(p.paths, r.Item.Path)
+		p.digests = append(p.digests, digest(r))
+		p.scores = append(p.scores, r.Score)
+		if r.Refined {
+			p.refined++
+		}
+		p.suspect += r.Suspect
+		return nil
+	})
+	return p, err
+}
+
+// digest tells results apart by the bits of the score and of every pixel. It takes a ten-thousandth of what the pixels took to make.
+func digest(r *engine.Result) uint64 {
+	sum := math.Float64bits(r.Score)
+	table := crc32.MakeTable(crc32.Castagnoli) // which the processor computes
+	var buf [1 << 12]byte
+	for _, k := range slices.Sorted(maps.Keys(r.Maps)) {
+		crc := uint32(0)
+		for part := range slices.Chunk(nd.Data(r.Maps[k]), len(buf)/4) {
+			for i, v := range part {
+				bits := math.Float32bits(v)
+				buf[4*i], buf[4*i+1], buf[4*i+2], buf[4*i+3] = byte(bits), byte(bits>>8), byte(bits>>16), byte(bits>>24)
+			}
+			crc = crc32.Update(crc, table, buf[:4*len(part)])
+		}
+		sum = sum*31 + uint64(crc)
+	}
+	return sum
+}
+
+// same is an error unless the digests are those of the images from number from on, which begin anew after the last.
+func (p pass) same(digests []uint64, from int) error {
+	for i, d := range digests {
+		if k := (from + i) % len(p.digests); d != p.digests[k] {
+			return fmt.Errorf("%s: another pass gave another result, by the bits of its score or map", p.paths[k])
+		}
+	}
+	return nil
+}
+
+// apart is the largest difference of image scores, relative to the larger of the two.
+func (p pass) apart(other pass) (worst float64) {
+	for i, s := range p.scores {
+		t := other.scores[i]
+		if d := math.Abs(s - t); d > 0 {
+			worst = max(worst, d/max(math.Abs(s), math.Abs(t)))
+		}
+	}
+	return worst
+}
