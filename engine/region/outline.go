@@ -1,0 +1,139 @@
+package region
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Point is a corner of pixels: that of the pixel in column X and row Y which is nearest to the upper left one of the image.
+type Point struct{ X, Y int }
+
+// Ring is a closed line along the edges of pixels: its corners, the first in row order first, which also follows the last one. It does not
+// meet itself.
+type Ring []Point
+
+// Polygon is a part of a mask, and the rings around its holes. Outer is clockwise as the image is shown, holes are counterclockwise. Rings
+// meet each other in corners at most.
+type Polygon struct {
+	Outer Ring
+	Holes []Ring
+}
+
+// Outline returns the polygons that together cover the pixels of a mask, and nothing else, in the order of their first pixels: one for each
+// 4-connected part of it. An 8-connected region whose parts meet at corners so has several, and each is one that others take for
+// valid. Time: some 5 ns for each pixel, and 50 for each corner.
+func Outline(mask []bool, h, w int) []Polygon {
+	check("mask", len(mask), h, w)
+	in := func(x, y int) bool { return x >= 0 && x < w && y >= 0 && y < h && mask[y*w+x] }
+	seen := make([]bool, len(mask)) // pixels whose upper edge belongs to a ring that has been followed
+	var parts []Polygon
+	var holes []Ring
+	for i, on := range mask {
+		if x, y := i%w, i/w; on && !seen[i] && !in(x, y-1) {
+			for _, r := range follow(in, func(x, y int) { seen[y*w+x] = true }, Point{x, y}) {
+				r = r.turned()
+				if r.twice() > 0 {
+					parts = append(parts, Polygon{Outer: r})
+				} else {
+					holes = append(holes, r)
+				}
+			}
+		}
+	}
+	for _, r := range holes {
+		p := &parts[around(parts, r)]
+		p.Holes = append(p.Holes, r)
+	}
+	return parts
+}
+
+// follow goes along the edges of pixels from the upper left corner of one, to the right, pixels on the right hand, until it is there
+// again. Where two pixels meet at a corner it stays with its own. What it has gone around are the rings between two visits of a corner.
+func follow(in func(x, y int) bool, seen func(x, y int), from Point) (rings []Ring) {
+	var path Ring
+	at, step := from, Point{1, 0}
+	met := map[Point]int{} // corners where two pixels meet, and where they are in path
+	for {
+		if step.X == 1 {
+			seen(at.X, at.Y)
+		}
+		at.X, at.Y = at.X+step.X, at.Y+step.Y
+		// The pixels ahead, on both hands.
+		right := in(at.X+min(step.X-step.Y, 0), at.Y+min(step.Y+step.X, 0))
+		left := in(at.X+min(step.X+step.Y, 0), at.Y+min(step.Y-step.X, 0))
+		switch {
+		case !right:
+			step = Point{-step.Y, step.X}
+		case left:
+			step = Point{step.Y, -step.X}
+		default:
+			continue
+		}
+		if !right && left {
+			if k, ok := met[at]; ok {
+				rings = append(rings, slices.Clone(path[k:]))
+				for _, p := range path[k+1:] {
+					delete(met, p)
+				}
+				path = path[:k]
+			}
+			met[at] = len(path)
+		}
+		path = append(path, at)
+		if at == from && step == (Point{1, 0}) {
+			return append(rings, path)
+		}
+	}
+}
+
+// turned is a ring from its first corner in row order.
+func (r Ring) turned() Ring {
+	first := slices.Index(r, slices.MinFunc(r, func(p, q Point) int { return cmp.Or(cmp.Compare(p.Y, q.Y), cmp.Compare(p.X, q.X)) }))
+	return slices.Concat(r[first:], r[:first])
+}
+
+// twice is twice the area of a ring; negative if it is counterclockwise.
+func (r Ring) twice() (sum int) {
+	for i, p := range r {
+		q := r[(i+1)%len(r)]
+		sum += p.X*q.Y - q.X*p.Y
+	}
+	return sum
+}
+
+// around is the part that a hole is in: the smallest one that has the pixel beside one of its edges.
+func around(parts []Polygon, hole Ring) int {
+	if len(parts) == 1 {
+		return 0
+	}
+	// A counterclockwise ring goes up along the left side of a pixel of its part.
+	var beside Point
+	for i, p := range hole {
+		if q := hole[(i+1)%len(hole)]; q.Y < p.Y {
+			beside = Point{p.X, p.Y - 1}
+			break
+		}
+	}
+	found, least := 0, 0
+	for i, p := range parts {
+		if a := p.Outer.twice(); (least == 0 || a < least) && p.Outer.encloses(2*beside.X+1, 2*beside.Y+1) {
+			found, least = i, a
+		}
+	}
+	return found
+}
+
+// encloses reports whether the point (x/2, y/2), which is on none of its edges, is inside a ring.
+func (r Ring) encloses(x, y int) bool {
+	inside := false
+	for i, p := range r {
+		lo, hi := p, r[(i+1)%len(r)]
+		if lo.Y > hi.Y {
+			lo, hi = hi, lo
+		}
+		if 2*lo.Y <= y && y < 2*hi.Y && 2*lo.X*(hi.Y-lo.Y)+(hi.X-lo.X)*(y-2*lo.Y) > x*(hi.Y-lo.Y) {
+			inside = !inside
+		}
+	}
+	return inside
+}
