@@ -47,6 +47,22 @@ func Outline(mask []bool, h, w int) []Polygon {
 	return parts
 }
 
+// Single returns one ring that encloses what the polygon does, for those who know no holes: from its nearest corner a line goes to each hole
+// and back, which encloses nothing whether the ring is filled by the even-odd rule or the nonzero one.
+func (p Polygon) Single() Ring {
+	ring := p.Outer
+	for _, hole := range p.Holes {
+		near := 0
+		for i, c := range ring {
+			if squared(c, hole[0]) < squared(ring[near], hole[0]) {
+				near = i
+			}
+		}
+		ring = slices.Concat(ring[:near+1], hole, hole[:1], ring[near:])
+	}
+	return ring
+}
+
 // follow goes along the edges of pixels from the upper left corner of one, to the right, pixels on the right hand, until it is there
 // again. Where two pixels meet at a corner it stays with its own. What it has gone around are the rings between two visits of a corner.
 func follow(in func(x, y int) bool, seen func(x, y int), from Point) (rings []Ring) {

@@ -1,8 +1,10 @@
 package region
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"f2pad.example/engine/internal/morph"
@@ -126,6 +128,40 @@ func TestOutlineIsTheMask(t *testing.T) {
 	}
 }
 
+// TestSingleEnclosesTheSame, by both rules.
+func TestSingleEnclosesTheSame(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 9))
+	for range 100 {
+		h, w := 3+rng.IntN(12), 3+rng.IntN(12)
+		mask := random(rng, h, w)
+		evenOdd, winding := make([]bool, h*w), make([]int, h*w)
+		for _, p := range Outline(mask, h, w) {
+			outer := slices.Clone(p.Outer)
+			r := p.Single()
+			require.Equal(t, outer, p.Outer)
+			twice := p.Outer.twice()
+			for _, hole := range p.Holes {
+				twice += hole.twice()
+			}
+			require.Equal(t, twice, r.twice())
+			for i := range mask {
+				x, y := 2*(i%w)+1, 2*(i/w)+1
+				evenOdd[i] = evenOdd[i] != r.encloses(x, y)
+				for k, a := range r {
+					b := r[(k+1)%len(r)]
+					if (2*a.Y <= y) != (2*b.Y <= y) && (2*a.X*(b.Y-a.Y)+(b.X-a.X)*(y-2*a.Y)-x*(b.Y-a.Y))*(b.Y-a.Y) > 0 {
+						winding[i] += cmp.Compare(b.Y, a.Y)
+					}
+				}
+			}
+		}
+		require.Equal(t, mask, evenOdd)
+		for i, in := range mask {
+			require.Equal(t, in, winding[i] != 0)
+		}
+	}
+}
+
 // requireSound fails if rings meet, or lie otherwise than the full ones, as found by looking at all pairs of edges.
 func requireSound(t *testing.T, parts, full []Polygon) {
 	t.Helper()
@@ -143,7 +179,16 @@ func requireSound(t *testing.T, parts, full []Polygon) {
 	}
 	for a := range rings {
 		for b := range rings {
-			require.Equal(t, a != b && within(before[b], before[a]), a != b && within(rings[b], rings[a]), "%v of %v", rings, before)
+			if a == b {
+				continue
+			}
+			inside := within(before[b], before[a])
+			require.Equal(t, inside, within(rings[b], rings[a]), "%v of %v", rings, before)
+			for _, c := range rings[b] { // all of it, also where they have corners in common
+				if !slices.Contains(rings[a], c) && (inside || !within(before[a], before[b])) {
+					require.Equal(t, inside, rings[a].encloses(2*c.X, 2*c.Y), "%v of %v", rings, before)
+				}
+			}
 		}
 	}
 }
@@ -180,6 +225,30 @@ func TestSimplify(t *testing.T) {
 		"##########")
 	full = Outline(thin, h, w)
 	require.Equal(t, full, Simplify(full, 3))
+}
+
+// TestSimplifyLeavesHolesInside: where the rim would be drawn past a hole, it stays.
+func TestSimplifyLeavesHolesInside(t *testing.T) {
+	mask, h, w := parse(
+		"############...",
+		"############...",
+		"############...",
+		"############...",
+		"############...",
+		"###############",
+		"#############.#",
+		"###############",
+		"############...",
+		"############...",
+		"############...",
+		"############...",
+		"############...",
+		"############...")
+	full := Outline(mask, h, w)
+	got := Simplify(full, 3)
+	requireSound(t, got, full)
+	alone := Simplify([]Polygon{{Outer: full[0].Outer}}, 3)
+	require.False(t, within(full[0].Holes[0], alone[0].Outer), "which is what would be drawn without the hole")
 }
 
 // TestSimplifyKeepsToItsLimit, and what it leaves is sound.
@@ -220,6 +289,9 @@ func TestRingsThatCrossInACorner(t *testing.T) {
 		require.Equal(t, want, other.crossedAt(0, square, 1))
 	}
 	require.False(t, square.crossedAt(3, Ring{{0, 0}, {1, 2}, {2, 1}}, 0), "touches from inside")
+	told := 0
+	meet([]Ring{square, {{0, 0}, {4, 4}, {-2, 6}}}, func(a, b int) { told++; require.Equal(t, []int{0, 1}, []int{a, b}) })
+	require.Equal(t, 2, told, "in by one corner, out by another")
 }
 
 func FuzzOutline(f *testing.F) {

@@ -206,7 +206,7 @@ func each(ctx context.Context, parts []*part, visit func(p *part, l finished) er
 		}
 		p := parts[n%len(parts)]
 		l, err := p.next()
-		if err == errBroken || err == io.EOF {
+		if err == ErrBrokenLine || err == io.EOF {
 			return p.broken(n/len(parts), "is missing or broken")
 		}
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"f2pad.example/engine/artifact"
@@ -35,6 +36,9 @@ type Outcome struct {
 
 // ErrUnfinished means that a run has not been finished.
 var ErrUnfinished = errors.New("the run is not finished")
+
+// ErrBrokenLine means that what is there is no line of results.
+var ErrBrokenLine = errors.New("broken line")
 
 // OpenResults opens the results in the folder dir: those of a run of any version that is finished, or with unfinished also the lines that one
 // has written so far. A folder without results is an error that says so, a run that is not finished ErrUnfinished, and one at
@@ -67,8 +71,8 @@ func OpenResults(dir string, unfinished bool) (*Results, error) {
 // Close gives the folder free.
 func (r *Results) Close() error { return r.from.close() }
 
-// All reads the lines in the order of the inputs, once. A line that is broken is an error that names it, and the next ones follow; at the end
-// of a run that is not finished, one that is not whole is none.
+// All reads the lines in the order of the inputs. One that is broken is an error that names it, ErrBrokenLine, and the next ones follow; at the
+// end of a run that is not finished, one that is not whole is none.
 func (r *Results) All() iter.Seq2[Outcome, error] {
 	return func(yield func(Outcome, error) bool) {
 		from := r.from
@@ -77,8 +81,10 @@ func (r *Results) All() iter.Seq2[Outcome, error] {
 			var o Outcome
 			l, err := from.next()
 			if err == nil {
-				err = json.Unmarshal(l.raw, &o)
-			} else if err != errBroken {
+				if err = json.Unmarshal(l.raw, &o); err != nil {
+					err = fmt.Errorf("%w: %w", ErrBrokenLine, err)
+				}
+			} else if err != ErrBrokenLine {
 				if err != io.EOF {
 					yield(o, artifact.Worded(err))
 				}
@@ -92,6 +98,26 @@ func (r *Results) All() iter.Seq2[Outcome, error] {
 			if !yield(o, err) {
 				return
 			}
+		}
+	}
+}
+
+// Owns reports whether a path is that of one of the run's own files, or in a folder of its outputs, by whatever name.
+func (r *Results) Owns(path string) (bool, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false, err
+	}
+	own := []string{RunFile, ResultsFile, PartFile, OldFile, LockFile}
+	for _, f := range outputFiles {
+		own = append(own, f.folder)
+	}
+	for dir := filepath.Dir(path); ; path, dir = dir, filepath.Dir(dir) {
+		if same(dir, r.Dir) && slices.Contains(own, filepath.Base(path)) {
+			return true, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return false, nil
 		}
 	}
 }
@@ -145,10 +171,7 @@ func (r *results) rewind() {
 	r.lines, r.read = bufio.NewReaderSize(io.NewSectionReader(r.file, 0, 1<<62), 1<<16), 0
 }
 
-// errBroken means that what is there is no line.
-var errBroken = errors.New("broken line")
-
-// next reads a line; io.EOF is the end, errBroken what is none.
+// next reads a line; io.EOF is the end, ErrBrokenLine what is none.
 func (r *results) next() (finished, error) {
 	line, err := r.lines.ReadBytes('\n')
 	if len(line) == 0 || err != nil && err != io.EOF {
@@ -157,7 +180,7 @@ func (r *results) next() (finished, error) {
 	r.read++
 	l, ok := parseLine(line)
 	if !ok || l.Claim {
-		return finished{}, errBroken
+		return finished{}, ErrBrokenLine
 	}
 	return l, nil
 }

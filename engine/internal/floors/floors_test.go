@@ -34,6 +34,7 @@ var floors = []struct {
 	{"sight", `sight`, []string{"small", "files", "graphs", "exec", "backbones", "methods", "refinement"}},
 	{"engine", `|devicetest`, []string{"small", "files", "graphs", "exec", "backbones", "methods", "refinement", "sight"}},
 	{"run", `run|run/.*`, []string{"small", "files", "exec", "refinement", "engine"}},
+	{"export", `export`, []string{"small", "files", "run"}},
 }
 
 func floorOf(t *testing.T, pkg string) int {
