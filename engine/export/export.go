@@ -12,6 +12,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ type Options struct {
 	Object     string  // what images show, where their paths do not say it
 
 	Progress func(done, total int)           // may be nil
-	LeftOut  func(image string, cause error) // told of each image that is left out, which cause names; may be nil
+	LeftOut  func(image string, cause error) // told of each image (or line, of one that is broken) that is left out, which cause names; may be nil
 }
 
 // DefaultLabel is what a region is called.
@@ -107,8 +108,12 @@ func (x *exporting) prepare(f Format) error {
 	case x.EachRegion && info.Refine == run.RefineName("") && !info.Masks && !info.Maps && !info.Overlays:
 		return fmt.Errorf("%s: the run made no maps, so that there are no regions: score with --masks, --maps, --overlays or --refine", x.results.Dir)
 	}
-	if own, err := x.results.Owns(x.Out); err != nil || own {
-		return errors.Join(err, fmt.Errorf("%s %w", x.Out, ErrOwn))
+	own, err := x.results.Owns(x.Out)
+	if err != nil {
+		return err
+	}
+	if own {
+		return fmt.Errorf("%s %w", x.Out, ErrOwn)
 	}
 	if f.Folder {
 		return artifact.WritableFolder(x.Out)
@@ -205,7 +210,7 @@ func (x *exporting) commit(e *entry) error {
 	case errors.As(e.err, &fault{}), errors.Is(e.err, run.ErrBrokenLine):
 		x.sum.LeftOut++
 		if x.LeftOut != nil {
-			x.LeftOut(e.Path(), e.err)
+			x.LeftOut(cmp.Or(e.Path(), fmt.Sprintf("line %d", e.number)), e.err)
 		}
 	default:
 		return e.err

@@ -28,7 +28,10 @@ func exported(t *testing.T, dir string, o Options) (sum Summary, leftOut []strin
 	r, err := run.OpenResults(dir, true)
 	require.NoError(t, err)
 	defer r.Close()
-	o.LeftOut = func(_ string, cause error) { leftOut = append(leftOut, cause.Error()) }
+	o.LeftOut = func(image string, cause error) {
+		require.NotEmpty(t, image)
+		leftOut = append(leftOut, cause.Error())
+	}
 	sum, err = Export(t.Context(), r, o)
 	return sum, leftOut, err
 }
