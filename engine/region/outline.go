@@ -3,6 +3,8 @@ package region
 import (
 	"cmp"
 	"slices"
+
+	"f2pad.example/engine/internal/morph"
 )
 
 // Point is a corner of pixels: that of the pixel in column X and row Y which is nearest to the upper left one of the image.
@@ -21,7 +23,7 @@ type Polygon struct {
 
 // Outline returns the polygons that together cover the pixels of a mask, and nothing else, in the order of their first pixels: one for each
 // 4-connected part of it. An 8-connected region whose parts meet at corners so has several, and each is one that others take for
-// valid. Time: some 5 ns for each pixel, and 50 for each corner.
+// valid. Time is linear in pixels and corners.
 func Outline(mask []bool, h, w int) []Polygon {
 	check("mask", len(mask), h, w)
 	in := func(x, y int) bool { return x >= 0 && x < w && y >= 0 && y < h && mask[y*w+x] }
@@ -40,8 +42,18 @@ func Outline(mask []bool, h, w int) []Polygon {
 			}
 		}
 	}
+	if len(holes) == 0 {
+		return parts
+	}
+	part := make([]int32, len(mask)) // the number of each pixel's
+	for n, pixels := range morph.Components(mask, h, w, false) {
+		for _, i := range pixels {
+			part[i] = int32(n)
+		}
+	}
 	for _, r := range holes {
-		p := &parts[around(parts, r)]
+		at := r.beside()
+		p := &parts[part[at.Y*w+at.X]]
 		p.Holes = append(p.Holes, r)
 	}
 	return parts
@@ -117,39 +129,31 @@ func (r Ring) twice() (sum int) {
 	return sum
 }
 
-// around is the part that a hole is in: the smallest one that has the pixel beside one of its edges.
-func around(parts []Polygon, hole Ring) int {
-	if len(parts) == 1 {
-		return 0
-	}
-	// A counterclockwise ring goes up along the left side of a pixel of its part.
-	var beside Point
-	for i, p := range hole {
-		if q := hole[(i+1)%len(hole)]; q.Y < p.Y {
-			beside = Point{p.X, p.Y - 1}
-			break
+// beside is a pixel of the mask at the edge of a hole: a counterclockwise ring goes up along the left side of one.
+func (r Ring) beside() Point {
+	for i, p := range r {
+		if q := r[(i+1)%len(r)]; q.Y < p.Y {
+			return Point{p.X, p.Y - 1}
 		}
 	}
-	found, least := 0, 0
-	for i, p := range parts {
-		if a := p.Outer.twice(); (least == 0 || a < least) && p.Outer.encloses(2*beside.X+1, 2*beside.Y+1) {
-			found, least = i, a
-		}
-	}
-	return found
+	panic("region: a ring that does not close")
 }
 
 // encloses reports whether the point (x/2, y/2), which is on none of its edges, is inside a ring.
 func (r Ring) encloses(x, y int) bool {
 	inside := false
 	for i, p := range r {
-		lo, hi := p, r[(i+1)%len(r)]
-		if lo.Y > hi.Y {
-			lo, hi = hi, lo
-		}
-		if 2*lo.Y <= y && y < 2*hi.Y && 2*lo.X*(hi.Y-lo.Y)+(hi.X-lo.X)*(y-2*lo.Y) > x*(hi.Y-lo.Y) {
+		if toRight(x, y, p, r[(i+1)%len(r)]) {
 			inside = !inside
 		}
 	}
 	return inside
+}
+
+// toRight reports whether an edge crosses the row of the point (x/2, y/2) to the right of it.
+func toRight(x, y int, lo, hi Point) bool {
+	if lo.Y > hi.Y {
+		lo, hi = hi, lo
+	}
+	return 2*lo.Y <= y && y < 2*hi.Y && 2*lo.X*(hi.Y-lo.Y)+(hi.X-lo.X)*(y-2*lo.Y) > x*(hi.Y-lo.Y)
 }

@@ -193,6 +193,16 @@ func requireSound(t *testing.T, parts, full []Polygon) {
 	}
 }
 
+// within reports whether a ring is inside another one that it does not cross, by a corner that is not the other one's.
+func within(r, outer Ring) bool {
+	for _, p := range r {
+		if !slices.Contains(outer, p) {
+			return outer.encloses(2*p.X, 2*p.Y)
+		}
+	}
+	return outer.encloses(r[0].X+r[1].X, r[0].Y+r[1].Y)
+}
+
 func ringsOf(parts []Polygon) (rings []Ring) {
 	for _, p := range parts {
 		rings = append(append(rings, p.Outer), p.Holes...)
@@ -307,6 +317,19 @@ func FuzzOutline(f *testing.F) {
 		require.Equal(t, show(mask, w), show(covered(parts, h, w), w))
 		requireSound(t, Simplify(parts, float64(tenths)/10), parts)
 	})
+}
+
+// BenchmarkNoise is of a mask with thousands of parts and holes.
+func BenchmarkNoise(b *testing.B) {
+	const h, w = 256, 256
+	rng := rand.New(rand.NewPCG(1, 1))
+	mask := make([]bool, h*w)
+	for i := range mask {
+		mask[i] = rng.Float64() < 0.6
+	}
+	for b.Loop() {
+		Simplify(Outline(mask, h, w), 1)
+	}
 }
 
 func BenchmarkOutline(b *testing.B) {

@@ -115,10 +115,18 @@ func faults(rings, full []Ring) []bool {
 	for i, r := range full {
 		boxes[i] = boxOf(r)
 	}
+	same := func(i int) bool { return len(rings[i]) == len(full[i]) }
 	for a := range rings {
+		var now, before *rows
 		for b := range rings {
-			// Where the full ring's box is outside, so is all that is left of it.
-			if a != b && boxes[a].meets(boxes[b]) && within(rings[b], rings[a]) != within(full[b], full[a]) {
+			// What is left of a ring stays in its box.
+			if a == b || same(a) && same(b) || !boxes[a].meets(boxes[b]) {
+				continue
+			}
+			if now == nil {
+				now, before = rowsOf(rings[a], boxes[a]), rowsOf(full[a], boxes[a])
+			}
+			if now.enclose(rings[b]) != before.enclose(full[b]) {
 				bad[a], bad[b] = true, true
 			}
 		}
@@ -140,17 +148,37 @@ func (b box) meets(c box) bool {
 	return b.left < c.right && c.left < b.right && b.top < c.bottom && c.top < b.bottom
 }
 
-// within reports whether a ring is inside another one that it does not cross.
-func within(r, outer Ring) bool {
-	if b, o := boxOf(r), boxOf(outer); b.left < o.left || b.right > o.right || b.top < o.top || b.bottom > o.bottom {
-		return false
-	}
-	for _, p := range r {
-		if !slices.Contains(outer, p) { // which may be on an edge if neither is simplified, and then is a corner
-			return outer.encloses(2*p.X, 2*p.Y)
+// rows are the edges of a ring that each row of pixels from top on is crossed by.
+type rows struct {
+	top   int
+	edges [][][2]Point
+}
+
+func rowsOf(r Ring, b box) *rows {
+	all := &rows{b.top, make([][][2]Point, b.bottom-b.top)}
+	for i, p := range r {
+		q := r[(i+1)%len(r)]
+		for y := min(p.Y, q.Y); y < max(p.Y, q.Y); y++ {
+			all.edges[y-b.top] = append(all.edges[y-b.top], [2]Point{p, q})
 		}
 	}
-	return outer.encloses(r[0].X+r[1].X, r[0].Y+r[1].Y)
+	return all
+}
+
+// enclose reports whether a ring is inside the rows', which it does not meet but in corners: whether the middle of its first edge is.
+func (r *rows) enclose(other Ring) bool {
+	x, y := other[0].X+other[1].X, other[0].Y+other[1].Y
+	row := y>>1 - r.top
+	if row < 0 || row >= len(r.edges) {
+		return false
+	}
+	inside := false
+	for _, e := range r.edges[row] {
+		if toRight(x, y, e[0], e[1]) {
+			inside = !inside
+		}
+	}
+	return inside
 }
 
 // edge is one of a ring's.
@@ -159,37 +187,40 @@ type edge struct {
 	ring int
 }
 
-// meet tells of every two rings, or one and itself, that cross, or have more in common than corners. Edges are swept from left to right.
+// cell is the side of the squares, in pixels, by which edges that are near each other are found.
+const cell = 8
+
+// meet tells of every two rings, or one and itself, that cross, or have more in common than corners; of some more than once.
 func meet(rings []Ring, tell func(a, b int)) {
 	type visit struct{ ring, at int }
-	var edges []edge
 	visits := map[Point]visit{}
+	cells := map[Point][]edge{}
 	for n, r := range rings {
 		for i, p := range r {
-			edges = append(edges, edge{p, r[(i+1)%len(r)], n})
 			if v, ok := visits[p]; ok && (v.ring == n || rings[v.ring].crossedAt(v.at, r, i)) {
 				tell(v.ring, n)
 			}
 			visits[p] = visit{n, i}
-		}
-	}
-	slices.SortStableFunc(edges, func(a, b edge) int { return cmp.Compare(min(a.a.X, a.b.X), min(b.a.X, b.b.X)) })
-	var open []edge
-	for _, e := range edges {
-		left := min(e.a.X, e.b.X)
-		open = slices.DeleteFunc(open, func(o edge) bool { return max(o.a.X, o.b.X) < left })
-		for _, o := range open {
-			if crosses(e, o) {
-				tell(e.ring, o.ring)
+			e := edge{p, r[(i+1)%len(r)], n}
+			for y := min(e.a.Y, e.b.Y) / cell; y <= max(e.a.Y, e.b.Y)/cell; y++ {
+				for x := min(e.a.X, e.b.X) / cell; x <= max(e.a.X, e.b.X)/cell; x++ {
+					at := Point{x, y}
+					for _, o := range cells[at] {
+						if crosses(e, o) {
+							tell(o.ring, n)
+						}
+					}
+					cells[at] = append(cells[at], e)
+				}
 			}
 		}
-		open = append(open, e)
 	}
 }
 
 // crosses reports whether two edges have more in common than a corner.
 func crosses(e, o edge) bool {
-	if max(e.a.Y, e.b.Y) < min(o.a.Y, o.b.Y) || max(o.a.Y, o.b.Y) < min(e.a.Y, e.b.Y) {
+	if max(e.a.Y, e.b.Y) < min(o.a.Y, o.b.Y) || max(o.a.Y, o.b.Y) < min(e.a.Y, e.b.Y) ||
+		max(e.a.X, e.b.X) < min(o.a.X, o.b.X) || max(o.a.X, o.b.X) < min(e.a.X, e.b.X) {
 		return false
 	}
 	a, b := turn(e.a, e.b, o.a), turn(e.a, e.b, o.b)
