@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory bench-volume torture tiles fuzz clean
+.PHONY: build test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -108,6 +108,7 @@ bench-memory: build
 	$(GO) run ./bench/memory $(BIN)
 
 # A million small images, with twenty kills on the way: that all is there, the rate and the peak memory. Half an hour at 500 images a second.
+.PHONY: bench-volume
 VOLUME ?=
 bench-volume: build
 	$(GO) run ./bench/volume $(VOLUME) $(BIN)
