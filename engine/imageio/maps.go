@@ -1,13 +1,16 @@
 package imageio
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/png"
 	"io"
 	"math"
+	"os"
 
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/internal/openfile"
@@ -19,21 +22,21 @@ import (
 // mapHeader is the size of everything before a map's pixels.
 const mapHeader = 152
 
-// tiffHeader is the beginning of a TIFF file of one h x w band of float32: header and directory, padded with zeros.
-func tiffHeader(h, w int) []byte {
+// tiffHeader is the beginning of a TIFF file of one h x w band of floats of so many bits: header and directory, padded with zeros.
+func tiffHeader(h, w, bits int) []byte {
 	const short, long = 3, 4
 	le := binary.LittleEndian
 	entries := [][3]uint32{ // tag, type, value
 		{256, long, uint32(w)},
 		{257, long, uint32(h)},
-		{258, short, 32},               // bits per sample
-		{259, short, 1},                // no compression
-		{262, short, 1},                // black is zero
-		{273, long, mapHeader},         // the one strip's offset
-		{277, short, 1},                // samples per pixel
-		{278, long, uint32(h)},         // rows per strip
-		{279, long, uint32(4 * h * w)}, // the one strip's bytes
-		{339, short, 3},                // IEEE floats
+		{258, short, uint32(bits)},            // bits per sample
+		{259, short, 1},                       // no compression
+		{262, short, 1},                       // black is zero
+		{273, long, mapHeader},                // the one strip's offset
+		{277, short, 1},                       // samples per pixel
+		{278, long, uint32(h)},                // rows per strip
+		{279, long, uint32(bits / 8 * h * w)}, // the one strip's bytes
+		{339, short, 3},                       // IEEE floats
 	}
 	head := le.AppendUint32([]byte("II*\x00"), 8)
 	head = le.AppendUint16(head, uint16(len(entries)))
@@ -48,6 +51,15 @@ func tiffHeader(h, w int) []byte {
 
 // WriteMap writes m [H,W] as a float32 TIFF of one band, uncompressed, atomically. Maps of 4 GiB and more are refused.
 func WriteMap(path string, m *tensor.Dense) error {
+	return writeMap(path, m, 32, func(row []byte, v float32) []byte { return binary.LittleEndian.AppendUint32(row, math.Float32bits(v)) })
+}
+
+// WriteHalfMap is WriteMap in float16: values are rounded to 11 bits, the nearest or of two the even one, and those beyond ±65504 become that.
+func WriteHalfMap(path string, m *tensor.Dense) error {
+	return writeMap(path, m, 16, func(row []byte, v float32) []byte { return binary.LittleEndian.AppendUint16(row, half(v)) })
+}
+
+func writeMap(path string, m *tensor.Dense, bits int, add func(row []byte, v float32) []byte) error {
 	if err := nd.Check("map", m, -1, -1); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
@@ -56,14 +68,14 @@ func WriteMap(path string, m *tensor.Dense) error {
 		return fmt.Errorf("writing %s: %d x %d values do not fit into a TIFF file", path, w, h)
 	}
 	return artifact.WriteFileAtomic(path, func(out io.Writer) error {
-		if _, err := out.Write(tiffHeader(h, w)); err != nil {
+		if _, err := out.Write(tiffHeader(h, w, bits)); err != nil {
 			return err
 		}
-		row := make([]byte, 0, 4*w)
+		row := make([]byte, 0, bits/8*w)
 		for y := range h {
 			row = row[:0]
 			for _, v := range nd.Data(m)[y*w:][:w] {
-				row = binary.LittleEndian.AppendUint32(row, math.Float32bits(v))
+				row = add(row, v)
 			}
 			if _, err := out.Write(row); err != nil {
 				return err
@@ -71,6 +83,23 @@ func WriteMap(path string, m *tensor.Dense) error {
 		}
 		return nil
 	})
+}
+
+// half is a float32 as float16 (IEEE 754 binary16).
+func half(v float32) uint16 {
+	const maxHalf, leastNormal = 65504, 0x1p-14
+	bits := math.Float32bits(v)
+	sign, size := uint16(bits>>16)&0x8000, math.Abs(float64(v))
+	switch {
+	case size != size:
+		return sign | 0x7e00
+	case size > maxHalf:
+		return sign | 0x7bff
+	case size < leastNormal:
+		return sign | uint16(math.RoundToEven(size*0x1p24)) // in units of the least, up to the least normal one
+	}
+	rounded := bits&0x7fffffff + 0xfff + bits>>13&1 // which may carry into the exponent
+	return sign | uint16(rounded>>13-(127-15)<<10)
 }
 
 // ReadMap reads a map [H,W] that WriteMap wrote; other TIFF files give ErrFormat, incomplete ones ErrCorrupt.
@@ -85,7 +114,7 @@ func ReadMap(path string) (*tensor.Dense, error) {
 		return nil, err
 	}
 	w, h := int(binary.LittleEndian.Uint32(head[18:])), int(binary.LittleEndian.Uint32(head[30:]))
-	if h < 1 || w < 1 || string(head) != string(tiffHeader(h, w)) {
+	if h < 1 || w < 1 || string(head) != string(tiffHeader(h, w, 32)) {
 		return nil, fmt.Errorf("%s: %w: not a map of this program", path, ErrFormat)
 	}
 	if want := mapHeader + 4*int64(h)*int64(w); info.Size() != want {
@@ -124,6 +153,64 @@ func WriteMarks(path string, mask []bool, h, w int) error {
 		}
 	}
 	return WritePNG(path, img)
+}
+
+// ReadMarks reads a mask [h,w] that WriteMarks wrote; other images give ErrFormat, incomplete ones ErrCorrupt.
+func ReadMarks(path string) (mask []bool, h, w int, err error) {
+	err = readMarks(path, func(f *os.File) error {
+		img, err := png.Decode(bufio.NewReader(f))
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		grey, ok := img.(*image.Gray) // it may be transparent
+		if !ok {
+			return errNoMask
+		}
+		w, h = grey.Rect.Dx(), grey.Rect.Dy()
+		mask = make([]bool, h*w)
+		for y := range h {
+			for x, v := range grey.Pix[y*grey.Stride:][:w] {
+				if v != 0 && v != 255 {
+					return errNoMask
+				}
+				mask[y*w+x] = v == 255
+			}
+		}
+		return nil
+	})
+	return mask, h, w, err
+}
+
+var errNoMask = fmt.Errorf("%w: not a mask of this program", ErrFormat)
+
+// MarksSize is the height and width of a mask that WriteMarks wrote; of the file, only the beginning is read.
+func MarksSize(path string) (h, w int, err error) {
+	var c image.Config
+	err = readMarks(path, func(f *os.File) error { c, err = png.DecodeConfig(f); return err })
+	return c.Height, c.Width, err
+}
+
+// readMarks calls read with a file that begins as WriteMarks' do, from its beginning.
+func readMarks(path string, read func(f *os.File) error) error {
+	f, _, err := openfile.Regular(path)
+	if err != nil {
+		return artifact.Worded(err)
+	}
+	defer f.Close()
+	c, err := png.DecodeConfig(f)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrFormat, err)
+	} else if c.ColorModel != color.GrayModel {
+		err = errNoMask
+	} else if err = (Limits{MinSide: 1}).Check(c.Width, c.Height); err == nil {
+		if _, err = f.Seek(0, io.SeekStart); err == nil {
+			err = read(f)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 func above(m *tensor.Dense, threshold float64) []bool {

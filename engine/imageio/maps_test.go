@@ -5,6 +5,7 @@ import (
 	"errors"
 	"image"
 	"image/color"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,6 +34,76 @@ func TestMapRoundTrip(t *testing.T) {
 	require.Equal(t, hex.Dump(golden), hex.Dump(data))
 }
 
+func TestHalfMap(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.tiff")
+	require.NoError(t, WriteHalfMap(path, nd.Wrap([]float32{0, 1, -2.5, 1e-30, 3.25, 1e9}, 2, 3)))
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	golden, err := os.ReadFile("testdata/half.tiff") // see testdata/check_map.py
+	require.NoError(t, err)
+	require.Equal(t, hex.Dump(golden), hex.Dump(data))
+}
+
+// TestHalfIsTheNearest: every float16 is itself, what is between two goes to the nearer, and their middle to the even one.
+func TestHalfIsTheNearest(t *testing.T) {
+	value := func(h uint16) float64 {
+		exponent, fraction := int(h>>10&31), float64(h&1023)
+		if exponent == 0 {
+			return math.Ldexp(fraction, -24)
+		}
+		return math.Ldexp(1024+fraction, exponent-25)
+	}
+	for h := range uint16(0x7bff) {
+		low, high := value(h), value(h+1)
+		middle := float32((low + high) / 2)
+		even := h + h&1
+		for v, want := range map[float32]uint16{
+			float32(low): h, float32(high): h + 1, middle: even, math.Nextafter32(middle, 0): h, math.Nextafter32(middle, 1e9): h + 1,
+		} {
+			require.Equal(t, want, half(v), "%g", v)
+			require.Equal(t, want|0x8000, half(-v), "%g", -v)
+		}
+	}
+	require.Equal(t, uint16(0x8000), half(float32(math.Copysign(0, -1))))
+	require.Equal(t, []uint16{0x7bff, 0xfbff}, []uint16{half(65519), half(float32(math.Inf(-1)))}, "no infinities")
+	require.Equal(t, uint16(0x7e00), half(float32(math.NaN()))&0x7fff)
+}
+
+func TestMarksRoundTrip(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "mask.png")
+	want := []bool{true, false, false, true, true, false}
+	require.NoError(t, WriteMarks(path, want, 3, 2))
+	got, h, w, err := ReadMarks(path)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.Equal(t, []int{3, 2}, []int{h, w})
+	h, w, err = MarksSize(path)
+	require.NoError(t, err)
+	require.Equal(t, []int{3, 2}, []int{h, w})
+
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	grey, rgb := image.NewGray(image.Rect(0, 0, 2, 2)), image.NewRGBA(image.Rect(0, 0, 2, 2))
+	grey.Pix[3] = 1
+	for name, c := range map[string]struct {
+		make func(path string) error
+		want error
+	}{
+		"cut":   {func(path string) error { return os.WriteFile(path, whole[:len(whole)-20], 0o600) }, ErrCorrupt},
+		"text":  {func(path string) error { return os.WriteFile(path, []byte("text"), 0o600) }, ErrFormat},
+		"one":   {func(path string) error { return WritePNG(path, grey) }, ErrFormat},
+		"rgb":   {func(path string) error { return WritePNG(path, rgb) }, ErrFormat},
+		"there": {func(path string) error { return nil }, os.ErrNotExist},
+	} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, c.make(path))
+		_, _, _, err := ReadMarks(path)
+		require.ErrorIs(t, err, c.want, name)
+		require.ErrorContains(t, err, path+": ")
+	}
+}
+
 func TestReadMapRefusesWhatIsNoMap(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.tiff")
@@ -52,11 +123,11 @@ func TestReadMapRefusesWhatIsNoMap(t *testing.T) {
 		require.ErrorIs(t, err, want, "%d bytes", n)
 		require.ErrorContains(t, err, path+": ")
 	}
-	huge := tiffHeader(1<<30, 1<<30)
+	huge := tiffHeader(1<<30, 1<<30, 32)
 	require.NoError(t, os.WriteFile(path, huge, 0o600))
 	_, err = ReadMap(path)
 	require.ErrorIs(t, err, ErrCorrupt)
-	zero := tiffHeader(0, 3)
+	zero := tiffHeader(0, 3, 32)
 	require.NoError(t, os.WriteFile(path, zero, 0o600))
 	_, err = ReadMap(path)
 	require.ErrorIs(t, err, ErrFormat)
@@ -70,6 +141,7 @@ func TestWritersCheckShapes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	flat := nd.New(4)
 	require.ErrorContains(t, WriteMap(path, flat), path+": map has shape")
+	require.ErrorContains(t, WriteHalfMap(path, flat), path+": map has shape")
 	require.ErrorContains(t, WriteMask(path, flat, 0), path+": mask has shape")
 	require.ErrorContains(t, WriteMap(path, tensor.New(tensor.WithShape(2, 2), tensor.Of(tensor.Float64))), "float32")
 	_, err := os.Stat(path)

@@ -2,7 +2,6 @@ package run
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,15 +33,8 @@ type Merged struct {
 	Info
 }
 
-// part is a shard's folder, locked where it can be written to.
-type part struct {
-	dir string
-	manifest
-	raw   map[string]any // the manifest, but for what differs from shard to shard
-	held  *lock.Lock
-	file  *os.File
-	lines *bufio.Reader
-}
+// part is a shard that is finished; raw is without what differs from shard to shard.
+type part struct{ *results }
 
 // Merge makes the folder dir hold what one run of all inputs would have written, from the folders of finished shards, all of one run.
 // Lines are copied in the order of the inputs; outputs are linked (they are the shards' files under another name), or copied where
@@ -55,8 +47,7 @@ func Merge(ctx context.Context, dir string, folders []string, done func(n, of in
 	var opened []*part
 	defer func() {
 		for _, p := range opened {
-			closeAll(&p.file)
-			p.held.Release()
+			p.close()
 		}
 	}()
 	for _, folder := range folders {
@@ -106,7 +97,7 @@ func Merge(ctx context.Context, dir string, folders []string, done func(n, of in
 		w := bufio.NewWriterSize(out, 1<<16)
 		err := each(ctx, parts, func(p *part, l finished) error {
 			for _, name := range l.outputs() {
-				linked, err := place(filepath.Join(p.dir, filepath.FromSlash(name)), to.path(name))
+				linked, err := artifact.Place(filepath.Join(p.dir, filepath.FromSlash(name)), to.path(name))
 				if err != nil {
 					return err
 				}
@@ -144,40 +135,26 @@ func same(a, b string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(x, y)
 }
 
-// openPart opens a shard that is finished.
-func openPart(dir string) (_ *part, err error) {
-	p := &part{dir: dir}
-	if _, err := os.Stat(filepath.Join(dir, RunFile)); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: holds no results of score (there is no %s)", dir, RunFile)
-	}
-	if p.held, err = lock.Take(filepath.Join(dir, LockFile)); errors.Is(err, lock.ErrHeld) {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	} // one that cannot be written to is not being written to
-	defer func() {
-		if err != nil {
-			closeAll(&p.file)
-			p.held.Release()
-		}
-	}()
-	data, err := os.ReadFile(filepath.Join(dir, RunFile))
+// openPart opens a shard that is finished. What a later version says of it would be lost: it is refused.
+func openPart(dir string) (*part, error) {
+	r, err := openResults(dir, true)
 	if err != nil {
-		return nil, artifact.Worded(err)
+		return nil, err
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields() // of a later version: they would be lost
-	if err := errors.Join(dec.Decode(&p.manifest), json.Unmarshal(data, &p.raw)); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, RunFile), err)
+	p := &part{r}
+	switch {
+	case p.Shard == nil:
+		err = fmt.Errorf("%s: holds the results of a run without --shard", dir)
+	case p.file == nil || p.Inputs == nil:
+		err = fmt.Errorf("%s: shard %s is not finished: run its command again", dir, p.Shard)
+	}
+	if err != nil {
+		p.close()
+		return nil, err
 	}
 	delete(p.raw, "shard")
 	delete(p.raw, "inputs")
-	if p.Shard == nil {
-		return nil, fmt.Errorf("%s: holds the results of a run without --shard", dir)
-	}
-	p.file, err = os.Open(filepath.Join(dir, ResultsFile))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && p.Inputs == nil {
-		return nil, fmt.Errorf("%s: shard %s is not finished: run its command again", dir, p.Shard)
-	}
-	return p, artifact.Worded(err)
+	return p, nil
 }
 
 // arrange puts the shards into their order, and refuses those that do not belong together.
@@ -221,27 +198,26 @@ func arrange(parts []*part) ([]*part, error) {
 // each visits the lines of all shards in the order of the inputs.
 func each(ctx context.Context, parts []*part, visit func(p *part, l finished) error) error {
 	for _, p := range parts {
-		p.lines = bufio.NewReader(io.NewSectionReader(p.file, 0, 1<<62))
+		p.rewind()
 	}
 	for n := range parts[0].Inputs.Count {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		p := parts[n%len(parts)]
-		line, err := p.lines.ReadBytes('\n')
-		if err != nil && err != io.EOF {
-			return artifact.Worded(err)
-		}
-		l, ok := parseLine(line)
-		if !ok || l.Claim {
+		l, err := p.next()
+		if err == ErrBrokenLine || err == io.EOF {
 			return p.broken(n/len(parts), "is missing or broken")
+		}
+		if err != nil {
+			return artifact.Worded(err)
 		}
 		if err := visit(p, l); err != nil {
 			return err
 		}
 	}
 	for _, p := range parts {
-		if n, _ := p.lines.Read(make([]byte, 1)); n > 0 {
+		if _, err := p.next(); err != io.EOF {
 			return p.broken(p.Shard.share(p.Inputs.Count), "is one too many")
 		}
 	}
@@ -320,26 +296,4 @@ func (j *journal) mergeable(run Info, inputs inputsSum) error {
 		return other{fmt.Errorf("%s holds a merge of other inputs that is not finished", j.dir)}
 	}
 	return nil
-}
-
-// place puts a shard's output where it belongs, whole or not at all, and reports whether it is the same file.
-func place(from, to string) (linked bool, err error) {
-	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
-		return false, artifact.Worded(err)
-	}
-	if same(from, to) {
-		return true, nil
-	}
-	if info, err := os.Lstat(from); err == nil && info.Mode().IsRegular() && os.Link(from, to) == nil {
-		return true, nil
-	}
-	f, _, err := openfile.Regular(from)
-	if err != nil {
-		return false, artifact.Worded(err)
-	}
-	defer f.Close()
-	return false, artifact.Worded(artifact.WriteFileAtomic(to, func(w io.Writer) error {
-		_, err := io.Copy(w, f)
-		return err
-	}))
 }

@@ -156,9 +156,9 @@ type outputError struct {
 func (e outputError) Error() string { return e.image + ": " + e.err.Error() }
 func (e outputError) Unwrap() error { return e.err }
 
-// isNameFault reports whether an output could not be written for what it is called, as opposed to the disk or the folder:
+// IsNameFault reports whether an output could not be written for what it is called, as opposed to the disk or the folder:
 // its name is too long, a folder has its place, or a file that of its folder.
-func isNameFault(err error) bool {
+func IsNameFault(err error) bool {
 	for _, fault := range append(nameFaults, syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR, syscall.EILSEQ, syscall.EINVAL,
 		fs.ErrExist, artifact.ErrNotFile) {
 		if errors.Is(err, fault) {

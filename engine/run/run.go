@@ -10,6 +10,7 @@
 //	journal.go   the results' files: lines.go (what a line is), manifest.go (run.json), scan.go (what earlier runs left),
 //	             resume.go (what is kept of it), append.go (how lines are added), leftover.go (what is no input any more),
 //	             finish.go (how a run is completed)
+//	results.go   what a run has written, to be read
 //	shard.go     a part of the inputs; merge.go (how the results of all parts become those of one run)
 //	lock         one program at a time in a folder
 //

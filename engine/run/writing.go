@@ -68,7 +68,7 @@ func (s *scoring) write(t *turn, r *engine.Result) error {
 				<-o.closed
 			}
 			var err error
-			if w.line, err = s.out.write(r); isNameFault(err) {
+			if w.line, err = s.out.write(r); IsNameFault(err) {
 				w.fault = err
 			} else {
 				w.fatal = err

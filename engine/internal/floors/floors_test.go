@@ -35,6 +35,7 @@ var floors = []struct {
 	{"engine", `|devicetest`, []string{"small", "files", "graphs", "exec", "backbones", "methods", "refinement", "sight"}},
 	{"run", `run|run/.*`, []string{"small", "files", "exec", "refinement", "engine"}},
 	{"bench", `bench`, []string{"small", "files", "exec", "refinement", "engine"}},
+	{"export", `export`, []string{"small", "files", "run"}},
 }
 
 func floorOf(t *testing.T, pkg string) int {
