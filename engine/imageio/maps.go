@@ -46,31 +46,44 @@ func tiffHeader(h, w int) []byte {
 	return append(head, make([]byte, mapHeader-len(head))...)
 }
 
-// WriteMap writes m [H,W] as a float32 TIFF of one band, uncompressed, atomically. Maps of 4 GiB and more are refused.
+// WriteMap is EncodeMap into a file, atomically.
 func WriteMap(path string, m *tensor.Dense) error {
-	if err := nd.Check("map", m, -1, -1); err != nil {
+	if err := checkMap(m); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	h, w := m.Shape()[0], m.Shape()[1]
-	if uint64(h)*uint64(w) > (math.MaxUint32-mapHeader)/4 {
-		return fmt.Errorf("writing %s: %d x %d values do not fit into a TIFF file", path, w, h)
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return EncodeMap(out, m) })
+}
+
+// EncodeMap writes m [H,W] as a float32 TIFF of one band, uncompressed. Maps of 4 GiB and more are refused.
+func EncodeMap(out io.Writer, m *tensor.Dense) error {
+	if err := checkMap(m); err != nil {
+		return err
 	}
-	return artifact.WriteFileAtomic(path, func(out io.Writer) error {
-		if _, err := out.Write(tiffHeader(h, w)); err != nil {
+	h, w := m.Shape()[0], m.Shape()[1]
+	if _, err := out.Write(tiffHeader(h, w)); err != nil {
+		return err
+	}
+	row := make([]byte, 0, 4*w)
+	for y := range h {
+		row = row[:0]
+		for _, v := range nd.Data(m)[y*w:][:w] {
+			row = binary.LittleEndian.AppendUint32(row, math.Float32bits(v))
+		}
+		if _, err := out.Write(row); err != nil {
 			return err
 		}
-		row := make([]byte, 0, 4*w)
-		for y := range h {
-			row = row[:0]
-			for _, v := range nd.Data(m)[y*w:][:w] {
-				row = binary.LittleEndian.AppendUint32(row, math.Float32bits(v))
-			}
-			if _, err := out.Write(row); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
+}
+
+func checkMap(m *tensor.Dense) error {
+	if err := nd.Check("map", m, -1, -1); err != nil {
+		return err
+	}
+	if h, w := m.Shape()[0], m.Shape()[1]; uint64(h)*uint64(w) > (math.MaxUint32-mapHeader)/4 {
+		return fmt.Errorf("%d x %d values do not fit into a TIFF file", w, h)
+	}
+	return nil
 }
 
 // ReadMap reads a map [H,W] that WriteMap wrote; other TIFF files give ErrFormat, incomplete ones ErrCorrupt.
@@ -112,10 +125,27 @@ func WriteMask(path string, m *tensor.Dense, threshold float64) error {
 	return WriteMarks(path, above(m, threshold), m.Shape()[0], m.Shape()[1])
 }
 
-// WriteMarks writes a mask [h,w] as an 8-bit grey PNG of 0 and 255, atomically.
+// WriteMarks is EncodeMarks into a file, atomically.
 func WriteMarks(path string, mask []bool, h, w int) error {
+	img, err := picture(mask, h, w)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return WritePNG(path, img)
+}
+
+// EncodeMarks writes a mask [h,w] as an 8-bit grey PNG of 0 and 255.
+func EncodeMarks(out io.Writer, mask []bool, h, w int) error {
+	img, err := picture(mask, h, w)
+	if err != nil {
+		return err
+	}
+	return png.Encode(out, img)
+}
+
+func picture(mask []bool, h, w int) (*image.Gray, error) {
 	if len(mask) != h*w {
-		return fmt.Errorf("writing %s: mask of %d values for %d x %d pixels", path, len(mask), w, h)
+		return nil, fmt.Errorf("mask of %d values for %d x %d pixels", len(mask), w, h)
 	}
 	img := image.NewGray(image.Rect(0, 0, w, h))
 	for i, on := range mask {
@@ -123,7 +153,7 @@ func WriteMarks(path string, mask []bool, h, w int) error {
 			img.Pix[i] = 255
 		}
 	}
-	return WritePNG(path, img)
+	return img, nil
 }
 
 func above(m *tensor.Dense, threshold float64) []bool {
@@ -154,9 +184,16 @@ func ReadMask(path string, lim Limits) (*tensor.Dense, error) {
 // WritePNG writes img as a PNG file, atomically.
 func WritePNG(path string, img image.Image) error { return writePNG(path, img, png.DefaultCompression) }
 
-// WriteOverlay writes a picture as OverlayMarks makes it as a PNG file, atomically: in a quarter of WritePNG's time, a fifth larger.
+// WriteOverlay is EncodeOverlay into a file, atomically.
 func WriteOverlay(path string, img *image.RGBA) error { return writePNG(path, img, png.BestSpeed) }
 
+// EncodeOverlay writes a picture as OverlayMarks makes it as PNG: in a quarter of WritePNG's time, a fifth larger.
+func EncodeOverlay(out io.Writer, img *image.RGBA) error { return encodePNG(out, img, png.BestSpeed) }
+
 func writePNG(path string, img image.Image, level png.CompressionLevel) error {
-	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return (&png.Encoder{CompressionLevel: level}).Encode(out, img) })
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return encodePNG(out, img, level) })
+}
+
+func encodePNG(out io.Writer, img image.Image, level png.CompressionLevel) error {
+	return (&png.Encoder{CompressionLevel: level}).Encode(out, img)
 }
