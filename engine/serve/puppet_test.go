@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -94,7 +95,10 @@ func pretend(it dataset.Item) *engine.Result {
 			return r
 		}
 	}
-	r.Score, _ = strconv.ParseFloat(text, 64)
+	if r.Score, _ = strconv.ParseFloat(text, 64); !(math.Abs(r.Score) < 1e30) { // an engine gives no others
+		r.Err = fmt.Errorf("%s: its scores are not finite", it.Path)
+		return r
+	}
 	r.Threshold, r.Device = 5, "cpu"
 	r.Anomalous = r.Score > r.Threshold
 	const h, w = 4, 6
@@ -198,7 +202,9 @@ func (st *stage) send(req *http.Request) *reply {
 	return r
 }
 
-func (st *stage) get(path string) *reply { return st.send(httptest.NewRequest(http.MethodGet, path, nil)) }
+func (st *stage) get(path string) *reply {
+	return st.send(httptest.NewRequest(http.MethodGet, path, nil))
+}
 
 // is waits for the answer, and for the status. It must be one that the API describes.
 func (r *reply) is(status int) *reply {

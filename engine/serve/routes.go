@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"f2pad.example/engine/run"
+
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	_ "embed"
@@ -150,7 +152,7 @@ func (s *Server) models(x *exchange) {
 	list := modelList{[]modelEntry{}}
 	for _, l := range lines {
 		e := modelEntry{
-			Model: l.Name, SHA256: l.SHA256, Method: l.Method, Backbone: l.Backbone, Refine: refineName(l.Kind), Outputs: []output{},
+			Model: l.Name, SHA256: l.SHA256, Method: l.Method, Backbone: l.Backbone, Refine: run.RefineName(l.Kind), Outputs: []output{},
 			Executor: l.Engine.Executor(), Device: l.Engine.Device(), Queue: s.opts.Queue,
 		}
 		e.Accepted, _ = l.queue.length()

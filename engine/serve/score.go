@@ -17,6 +17,7 @@ import (
 	"f2pad.example/engine/imageio"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/region"
+	"f2pad.example/engine/run"
 )
 
 // Answer is what was found in an image. Names are those of a run's lines (run.Line).
@@ -45,14 +46,6 @@ type Answer struct {
 	Mask           []byte          `json:"mask"` // PNG; nil if it was not asked for
 	Map            []byte          `json:"map"`  // TIFF
 	Overlay        []byte          `json:"overlay"`
-}
-
-// refineName is Answer.Refine of a map, or of none.
-func refineName(kind refine.Kind) string {
-	if kind == refine.Base || kind == "" {
-		return "none"
-	}
-	return string(kind)
 }
 
 // score answers to an image.
@@ -189,7 +182,7 @@ func (s *Server) answer(x *exchange, l *line, j *job, a asked) {
 	out := Answer{
 		Image: a.name, Bytes: x.entry.Bytes, SHA256: x.entry.SHA256, Width: w, Height: h,
 		Model: l.Name, ModelSHA256: l.SHA256, Version: s.opts.Version,
-		ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refine: refineName(l.Kind), Refined: r.Refined,
+		ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refine: run.RefineName(l.Kind), Refined: r.Refined,
 		Executor: l.Engine.Executor(), Device: r.Device, Seconds: r.Seconds[refine.Base],
 		QueueSeconds: x.entry.QueueSeconds, Batch: j.batch, Warnings: warnings(l, r),
 	}

@@ -26,6 +26,7 @@ var floors = []struct {
 }{
 	{"small", `internal/.*|nd|pixel|device|compare|peak|region`, nil},
 	{"files", `artifact|imageio|dataset|truth|roi|synth|metric|report|statedict`, []string{"small"}},
+	{"telemetry", `telemetry`, []string{"small", "files"}},
 	{"graphs", `graph|autodiff|onnx`, []string{"small"}},
 	{"exec", `exec|exec/.*`, []string{"small", "graphs"}},
 	{"backbones", `backbone|backbone/.*`, []string{"small", "files", "graphs", "exec"}},
@@ -34,6 +35,7 @@ var floors = []struct {
 	{"sight", `sight`, []string{"small", "files", "graphs", "exec", "backbones", "methods", "refinement"}},
 	{"engine", `|devicetest`, []string{"small", "files", "graphs", "exec", "backbones", "methods", "refinement", "sight"}},
 	{"run", `run|run/.*`, []string{"small", "files", "exec", "refinement", "engine"}},
+	{"serve", `serve`, []string{"small", "files", "telemetry", "exec", "refinement", "engine", "run"}},
 }
 
 func floorOf(t *testing.T, pkg string) int {
