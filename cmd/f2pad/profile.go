@@ -40,6 +40,8 @@ type profileTable struct {
 
 // table is of a run that scored so many images.
 func (p *profile) table(images int, seconds float64) profileTable {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	t := profileTable{Images: images, Seconds: seconds, Stages: []stageTime{}}
 	for _, s := range engine.Stages() {
 		if d := p.spent[s]; d > 0 {

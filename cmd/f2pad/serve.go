@@ -323,8 +323,13 @@ func nameOf(text string) (name, path string) {
 	if name, path, ok := strings.Cut(text, "="); ok && !strings.ContainsAny(name, `/\`) {
 		return name, path
 	}
-	name = filepath.Base(text)
-	return strings.TrimSuffix(name, filepath.Ext(name)), text
+	return modelName(text), text
+}
+
+// modelName is what a model in a file is called that nobody has given a name.
+func modelName(path string) string {
+	name := filepath.Base(path)
+	return strings.TrimSuffix(name, filepath.Ext(name))
 }
 
 // warm scores a grey image like those that the model learned from, so that the first request does not wait for what is made once.

@@ -63,7 +63,7 @@ func (r *Run) End(finished bool) {
 type pace struct{ *Run }
 
 var (
-	totalDesc   = prometheus.NewDesc("f2pad_run_images", "Images to do, those done among them; not there while it is not known.", nil, nil)
+	totalDesc   = prometheus.NewDesc("f2pad_run_images", "Images to do, those done among them, those kept not; not there while it is not known.", nil, nil)
 	secondsDesc = prometheus.NewDesc("f2pad_run_seconds", "Time since the run began, or that it took.", nil, nil)
 	rateDesc    = prometheus.NewDesc("f2pad_run_images_per_second", "Images done by the time since the run began.", nil, nil)
 	leftDesc    = prometheus.NewDesc("f2pad_run_seconds_remaining", "Time that the images left will take at that rate; not there while it is not known.", nil, nil)
