@@ -74,13 +74,14 @@ func run(program, refine, page string, each time.Duration, out io.Writer) (err e
 	if err := c.learn(); err != nil {
 		return err
 	}
-	capacity, err := c.capacity(each / 4)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "capacity: %.1f images/s with %d clients that wait for their answers\n", capacity, 2*batch)
 	var all []*load
+	capacity := 0.
 	for i, share := range append(loads, 1) {
+		// Each time anew: others may use the machine, too.
+		if capacity, err = c.capacity(each / 4); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "capacity: %.1f images/s with %d clients that wait for their answers\n", capacity, 2*batch)
 		l := c.load(share*capacity, each, uint64(i), i == len(loads))
 		l.share, l.capacity = share, capacity
 		all = append(all, l)
@@ -95,7 +96,7 @@ func run(program, refine, page string, each time.Duration, out io.Writer) (err e
 	for _, l := range append(all, stopped) {
 		broken = append(broken, l.verdict())
 	}
-	if err := write(page, refine, capacity, each, before, append(all, stopped)); err != nil {
+	if err := write(page, refine, each, before, append(all, stopped)); err != nil {
 		return err
 	}
 	return errors.Join(broken...)
@@ -192,7 +193,7 @@ func (l *load) verdict() error {
 	return errors.Join(broken...)
 }
 
-func write(page, refine string, capacity float64, each time.Duration, before string, all []*load) error {
+func write(page, refine string, each time.Duration, before string, all []*load) error {
 	if err := os.MkdirAll(filepath.Dir(page), 0o777); err != nil {
 		return err
 	}
@@ -202,12 +203,12 @@ func write(page, refine string, capacity float64, each time.Duration, before str
 	}
 	fmt.Fprintf(f, "# f2pad serve under load\n\n%s, %s. Load average %s before and %s after: client and server share the machine.\n\n",
 		time.Now().Format("2 January 2006"), machine.Describe(), cmp.Or(before, "unknown"), cmp.Or(machine.Load(), "unknown"))
-	fmt.Fprintf(f, "PaDiM with `scatter`, images of %d x %d pixels, map `%s`, `--batch %d --queue %d`; each load %s. Capacity: %.1f images/s (%d clients, each "+
-		"waiting for its answer). Times in ms, of accepted requests from when each was due; the bound is what a full queue takes at the capacity. "+
-		"Memory in MiB, and its peak in the second half of the load by that in the first.\n\n", side, side, refine, batch, queue, each, capacity, 2*batch)
-	t := table.Table{Left: 1, Head: []string{"load", "due/s", "answered/s", "p50", "p99", "bound", "429", "p99 of 429", "no answer", "memory", "growth"}}
+	fmt.Fprintf(f, "PaDiM with `scatter`, images of %d x %d pixels, map `%s`, `--batch %d --queue %d`; each load %s. Capacity, in images a second, is that of %d clients, "+
+		"each waiting for its answer, before the load. Times in ms, of accepted requests from when each was due; the bound is what a full queue takes at the capacity. "+
+		"Memory in MiB, and its peak in the second half of the load by that in the first.\n\n", side, side, refine, batch, queue, each, 2*batch)
+	t := table.Table{Left: 1, Head: []string{"load", "capacity", "due/s", "answered/s", "p50", "p99", "bound", "429", "p99 of 429", "no answer", "memory", "growth"}}
 	for _, l := range all {
-		t.Add(l.title(), table.Digits(l.rate), table.Digits(l.scored()), ms(percentile(l.answered, 50)),
+		t.Add(l.title(), table.Digits(l.capacity), table.Digits(l.rate), table.Digits(l.scored()), ms(percentile(l.answered, 50)),
 			ms(percentile(l.answered, 99)), ms(l.bound()), fmt.Sprint(l.status[429]), ms(percentile(l.refused, 99)), fmt.Sprint(l.status[0]),
 			known(slices.Max(append(l.memory, math.Inf(-1))), table.Digits), known(l.grown(), table.Digits))
 	}

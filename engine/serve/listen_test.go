@@ -73,11 +73,26 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 
 // Who closes the connection gives up its place.
 func TestClosedConnectionsGiveUpTheirPlaces(t *testing.T) {
+	body, media := form(t, map[string][2]string{"image": {"", "7"}}, "image")
+	text, err := io.ReadAll(body)
+	require.NoError(t, err)
+	for _, rest := range []string{
+		"Content-Length: 1\r\n\r\n7", "Transfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0\r\n\r\n",
+		fmt.Sprintf("Content-Type: %s\r\nContent-Length: %d\r\n\r\n%s", media, len(text), text),
+		fmt.Sprintf("Content-Type: %s\r\nContent-Length: %d\r\n\r\n%s%s", media, len(text)+10000, text, strings.Repeat(" ", 10000)),
+	} {
+		closed(t, rest)
+	}
+}
+
+// closed sends an image in some way, and closes the connection.
+func closed(t *testing.T, rest string) {
+	t.Helper()
 	st := newStage(t, Options{Queue: 2}).start()
 	address, stop := st.listen()
 	_, first := dial(t, address, head+"Content-Length: 1\r\n\r\n7")
 	<-st.began
-	gone, _ := dial(t, address, strings.Replace(head, "score", "score?name=gone", 1)+"Content-Length: 1\r\n\r\n7")
+	gone, _ := dial(t, address, strings.Replace(head, "score", "score?name=gone", 1)+rest)
 	st.wait(func(places, waiting int) bool { return waiting == 1 })
 	require.NoError(t, gone.Close())
 	st.wait(func(places, waiting int) bool { return places == 1 && waiting == 0 })

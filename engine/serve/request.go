@@ -216,7 +216,8 @@ func (a *asked) readForm(r io.Reader, length int64) (data []byte, err error) {
 		case err == io.EOF && !found:
 			return nil, formError{`it has no part with a filename, and none called "image"`}
 		case err == io.EOF:
-			return data, nil
+			_, err = io.Copy(io.Discard, r) // only at a body's end does net/http hear that a client goes
+			return data, err
 		case err != nil:
 			return nil, broken(err)
 		case n == mostParts:

@@ -86,7 +86,6 @@ func (s *Server) score(x *exchange) {
 		}
 		return
 	}
-	x.deadlines(0, s.opts.Timeout+s.opts.WriteTimeout) // a read that fails would count as a client that is gone
 	p.put(j)
 	ctx, cancel := context.WithTimeout(x.r.Context(), s.opts.Timeout)
 	defer cancel()
