@@ -320,6 +320,11 @@ func (c *client) stop(s *program, rate float64) (*load, error) {
 			}
 		})
 	}
+	if told.CompareAndSwap(false, true) { // none was due since
+		if err := s.stop(); err != nil {
+			return nil, err
+		}
+	}
 	wg.Wait()
 	l.took = time.Since(began)
 	last, err := s.wait()

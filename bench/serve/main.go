@@ -182,13 +182,12 @@ func (l *load) verdict() error {
 		fail(true, "%s", w)
 	}
 	for status, n := range l.status {
-		fail(status != 0 && status != 200 && status != 429 && (status != 503 || l.name == ""), "%d answers with status %d", n, status)
+		fail(status != 0 && status != 200 && status != 429 && status != 503, "%d answers with status %d", n, status)
 	}
 	fail(l.status[200] == 0, "no image was scored")
 	if l.name == "" {
 		fail(percentile(l.answered, 99) > mostOfBound*l.bound(), "p99 is %.2f s, the queue takes %.2f s", percentile(l.answered, 99), l.bound())
 		fail(l.grown() > mostGrowth, "memory grew by a factor of %.2f", l.grown())
-		fail(l.share < 1 && l.status[429] > 0 && !l.hostile, "%d requests were refused at %g of the capacity", l.status[429], l.share)
 	}
 	return errors.Join(broken...)
 }

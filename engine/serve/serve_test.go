@@ -356,6 +356,35 @@ func TestStartAndStop(t *testing.T) {
 	})
 }
 
+// held is a client that does not take its answer until it is let go.
+type held struct {
+	http.ResponseWriter
+	let chan struct{}
+}
+
+func (h held) Write(p []byte) (int, error) {
+	<-h.let
+	return h.ResponseWriter.Write(p)
+}
+
+// Who was scored has not been answered until the answer is written: Stop waits for that, and the place stays taken.
+func TestStopWaitsForAnswers(t *testing.T) {
+	within(t, Options{Queue: 1}, func(t *testing.T, st *stage) {
+		st.start()
+		slow := held{httptest.NewRecorder(), make(chan struct{})}
+		go st.ServeHTTP(slow, httptest.NewRequest(http.MethodPost, "/v1/score", strings.NewReader("1")))
+		st.step(t, nil)
+		synctest.Wait()
+		st.post("b", "1").refused(http.StatusTooManyRequests)
+		stopped := make(chan error, 1)
+		go func() { stopped <- st.Stop(context.Background()) }()
+		synctest.Wait()
+		require.Empty(t, stopped)
+		close(slow.let)
+		require.NoError(t, <-stopped)
+	})
+}
+
 func TestStopBeforeStart(t *testing.T) {
 	within(t, Options{}, func(t *testing.T, st *stage) {
 		st.end()
