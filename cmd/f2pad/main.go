@@ -136,7 +136,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON lines to standard output (see docs/scripting.md)")
 	p.device = autoDevice
-	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, eval and demo compute; see devices")
+	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, serve, eval and demo compute; see devices")
 	p.executorName, p.ortProvider = autoExecutor, ort.CPU
 	root.PersistentFlags().Var(choice{&p.executorName, executors}, "executor",
 		"what the network runs on: ONNX Runtime (ort), pure Go (go), or ort where its library loads")
