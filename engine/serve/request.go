@@ -40,9 +40,10 @@ const (
 	bytesType = "application/octet-stream"
 )
 
-// imageTypes are the media types that a body may be said to be of. Which format it is its content says.
-var imageTypes = [...]string{
-	bytesType, "image/png", "image/jpeg", "image/tiff", "image/bmp", "image/x-ms-bmp", "image/webp", "application/x-www-form-urlencoded", // what curl says if nothing else is
+// mayBeImage reports whether a body that is said to be of a media type may be an image. Which format it is its content says.
+func mayBeImage(media string) bool {
+	const curl = "application/x-www-form-urlencoded" // what it says if it is told nothing
+	return strings.HasPrefix(media, "image/") || media == bytesType || media == curl
 }
 
 // asked is what a request wants, as far as its headers say.
@@ -101,7 +102,7 @@ func ask(r *http.Request) (a asked, fail *failure) {
 			return bad(http.StatusBadRequest, "bad_form", "Content-Type %q has no boundary", t)
 		case media == formType:
 			a.boundary = params["boundary"]
-		case !slices.Contains(imageTypes[:], media):
+		case !mayBeImage(media):
 			return bad(http.StatusUnsupportedMediaType, "unsupported",
 				"Content-Type %q: send a PNG, JPEG, TIFF, BMP or WebP file as image/*, %s or in %s", t, bytesType, formType)
 		}
@@ -129,8 +130,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// negotiate is what the client likes best of the offers, the first of those that it likes equally, "" if it takes none. Nothing that it
-// says about that means anything; the more precise of what it says about an offer counts.
+// negotiate is what the client likes best of the offers, the first of those that it likes equally, "" if it takes none. Without an Accept
+// header it takes all; of what that says about an offer, the most precise counts.
 func negotiate(accept, offers []string) string {
 	text := strings.TrimSpace(strings.Join(accept, ","))
 	if text == "" {

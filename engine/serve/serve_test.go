@@ -108,7 +108,7 @@ func TestOneOutputByItself(t *testing.T) {
 	})
 }
 
-func TestForm(t *testing.T) {
+func TestWaysToSendAnImage(t *testing.T) {
 	within(t, Options{}, func(t *testing.T, st *stage) {
 		st.start()
 		body, media := form(t, map[string][2]string{"line": {"", "7"}, "photo": {"dir/part.png", "3"}}, "line", "photo")
@@ -117,6 +117,14 @@ func TestForm(t *testing.T) {
 		r := st.send(req)
 		require.Equal(t, "part.png", st.step(t, nil))
 		require.Equal(t, 3., r.answer().ImageScore)
+
+		for _, media := range []string{"image/jpg", "IMAGE/PNG", bytesType, "application/x-www-form-urlencoded"} {
+			req = httptest.NewRequest(http.MethodPost, "/v1/score", strings.NewReader("2"))
+			req.Header.Set("Content-Type", media)
+			r = st.send(req)
+			st.step(t, nil)
+			require.Equal(t, 2., r.answer().ImageScore)
+		}
 
 		body, media = form(t, map[string][2]string{"image": {"", "6"}}, "image")
 		req = httptest.NewRequest(http.MethodPost, "/v1/score?name=given", body)
