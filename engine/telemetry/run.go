@@ -29,7 +29,7 @@ func newRun(version, dir string, now func() time.Time) *Run {
 	r := &Run{
 		Scoring: NewScoring(version, labels), began: now(), now: now,
 		kept: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "f2pad_run_kept_images", Help: "Images that an earlier run has finished; no others count elsewhere.",
+			Name: "f2pad_run_kept_images", Help: "Images that an earlier run has finished; they count nowhere else.",
 		}),
 		finished: prometheus.NewGauge(prometheus.GaugeOpts{Name: "f2pad_run_finished", Help: "1 once all inputs are done, else 0."}),
 	}
