@@ -184,6 +184,23 @@ func TestServeStopsGracefully(t *testing.T) {
 	}
 }
 
+// What decides results decides them here as in score.
+func TestServeTakesThresholdsAndMaps(t *testing.T) {
+	s := startServing(t, "--model", model(), "--threshold=-1e9", "--pixel-threshold=-1e9", "--min-area", "1000000", "--refine", "none", "--queue", "3")
+	require.Equal(t, 3., s.listens["limits"].(map[string]any)["queue"])
+	require.Equal(t, "none", s.listens["models"].([]any)[0].(map[string]any)["refine"])
+	status, body := s.post("/v1/score", goodImage(t))
+	require.Equal(t, http.StatusOK, status)
+	var a serve.Answer
+	require.NoError(t, json.Unmarshal(body, &a))
+	require.True(t, a.Anomalous)
+	require.Equal(t, -1e9, a.Threshold)
+	require.Equal(t, -1e9, *a.PixelThreshold)
+	require.Equal(t, "none", a.Refine)
+	require.Empty(t, a.Regions, "--min-area drops the one of all pixels")
+	s.stop(os.Interrupt)
+}
+
 func TestServeRefusesWrongCommandLines(t *testing.T) {
 	setup(t)
 	for _, args := range [][]string{
