@@ -121,8 +121,13 @@ type load struct {
 	memory   []float64 // MiB, once a second
 }
 
-// bound is how long the last of a full queue waits: at the capacity, or the rate of the answers if that is higher.
-func (l *load) bound() float64 { return (queue + batch) / max(l.capacity, l.scored()) }
+// bound is how long the last of a full queue waits: at the rate of the answers where it was full, otherwise at the capacity.
+func (l *load) bound() float64 {
+	if l.status[429] > 0 {
+		return (queue + batch) / l.scored()
+	}
+	return (queue + batch) / max(l.capacity, l.scored())
+}
 
 // scored is how many images were answered a second.
 func (l *load) scored() float64 { return float64(l.status[200]) / l.took.Seconds() }
@@ -203,7 +208,7 @@ func write(page, refine string, each time.Duration, before string, all []*load) 
 	fmt.Fprintf(f, "# f2pad serve under load\n\n%s, %s. Load average %s before and %s after: client and server share the machine.\n\n",
 		time.Now().Format("2 January 2006"), machine.Describe(), cmp.Or(before, "unknown"), cmp.Or(machine.Load(), "unknown"))
 	fmt.Fprintf(f, "PaDiM with `scatter`, images of %d x %d pixels, map `%s`, `--batch %d --queue %d`; each load %s. Capacity, in images a second, is that of %d clients, "+
-		"each waiting for its answer, before the load. Times in ms, of accepted requests from when each was due; the bound is what a full queue takes at the capacity. "+
+		"each waiting for its answer, before the load. Times in ms, of accepted requests from when each was due; the bound is what a full queue takes: at the rate of the answers where it was full, otherwise at the capacity. "+
 		"Memory in MiB, and its peak in the second half of the load by that in the first.\n\n", side, side, refine, batch, queue, each, 2*batch)
 	t := table.Table{Left: 1, Head: []string{"load", "capacity", "due/s", "answered/s", "p50", "p99", "bound", "429", "p99 of 429", "no answer", "memory", "growth"}}
 	for _, l := range all {

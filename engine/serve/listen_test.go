@@ -5,11 +5,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
 
 	"github.com/stretchr/testify/require"
 )
@@ -140,6 +145,41 @@ func TestGracefulStop(t *testing.T) {
 	_, err = net.Dial("tcp", address)
 	require.Error(t, err)
 	st.end()
+}
+
+// Nobody waits for this image any more, but the engine is at it: it may not be closed before it is done.
+func TestServeWaitsForTheEngine(t *testing.T) {
+	st := newStage(t, Options{})
+	e := &busy{puppet: st.puppet}
+	m := st.model("m")
+	m.Engine = e
+	require.NoError(t, st.Start(m))
+	address, stop := st.listen()
+	gone, _ := dial(t, address, head+"Content-Length: 1\r\n\r\n7")
+	<-st.began
+	require.NoError(t, gone.Close())
+	st.wait(func(places, waiting int) bool { return places == 0 })
+	ended := make(chan bool)
+	go func() {
+		require.NoError(t, stop())
+		ended <- e.scoring.Load()
+	}()
+	require.Eventually(t, func() bool { now, _ := st.now(); return now == stopping }, time.Minute, time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // so that a Serve that does not wait has returned
+	st.goes <- nil
+	require.False(t, <-ended, "it was still scoring")
+}
+
+// busy is a puppet that says whether it is scoring.
+type busy struct {
+	*puppet
+	scoring atomic.Bool
+}
+
+func (b *busy) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*engine.Result) error) error {
+	b.scoring.Store(true)
+	defer b.scoring.Store(false)
+	return b.puppet.Score(ctx, items, emit)
 }
 
 // An answer that says that the image is too large reaches also who sends all of it first.
