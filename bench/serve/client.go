@@ -280,6 +280,16 @@ func (c *client) metric(name string) (float64, error) {
 	return 0, fmt.Errorf("/metrics has no %s", name)
 }
 
+// notAccepted reports whether there was no connection, or one that was idle and is closed just as a request is written to it.
+func notAccepted(err error) bool {
+	for _, is := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
+}
+
 // stop ends the program under load. What is not accepted any more is refused with 503 or has no connection; the rest is answered.
 func (c *client) stop(s *program, rate float64) (*load, error) {
 	l := &load{name: "SIGTERM under load", capacity: rate, rate: rate, status: map[int]int{}, late: map[string]int{}, hostiles: map[string]int{}}
@@ -303,8 +313,7 @@ func (c *client) stop(s *program, rate float64) (*load, error) {
 			status, score, err := c.score(im)
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			// A connection that was idle may be closed just as a request is written to it: it was not accepted.
-			if err != nil && told.Load() && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE)) {
+			if told.Load() && notAccepted(err) {
 				l.hostiles["not accepted any more"]++
 				return
 			}

@@ -207,8 +207,10 @@ func write(page, refine string, each time.Duration, before string, all []*load) 
 	}
 	fmt.Fprintf(f, "# f2pad serve under load\n\n%s, %s. Load average %s before and %s after: client and server share the machine.\n\n",
 		time.Now().Format("2 January 2006"), machine.Describe(), cmp.Or(before, "unknown"), cmp.Or(machine.Load(), "unknown"))
-	fmt.Fprintf(f, "PaDiM with `scatter`, images of %d x %d pixels, map `%s`, `--batch %d --queue %d`; each load %s. Capacity, in images a second, is that of %d clients, "+
-		"each waiting for its answer, before the load. Times in ms, of accepted requests from when each was due; the bound is what a full queue takes: at the rate of the answers where it was full, otherwise at the capacity. "+
+	fmt.Fprintf(f, "PaDiM with `scatter`, images of %d x %d pixels, map `%s`, `--batch %d --queue %d`; each load %s. "+
+		"Capacity, in images a second, is that of %d clients, each waiting for its answer, before the load. "+
+		"Times in ms, of accepted requests from when each was due; the bound is what a full queue takes: "+
+		"at the rate of the answers where it was full, otherwise at the capacity. "+
 		"Memory in MiB, and its peak in the second half of the load by that in the first.\n\n", side, side, refine, batch, queue, each, 2*batch)
 	t := table.Table{Left: 1, Head: []string{"load", "capacity", "due/s", "answered/s", "p50", "p99", "bound", "429", "p99 of 429", "no answer", "memory", "growth"}}
 	for _, l := range all {

@@ -254,7 +254,9 @@ func (p *program) serveModels(ctx context.Context, o serveOptions) error {
 const bodyShare = 8
 
 // startServing loads the models and starts a server with them. The engines are to be closed, also after an error.
-func (p *program) startServing(ctx context.Context, o serveOptions, s *serve.Server, metrics *telemetry.Serving, url string) (engines []*engine.Engine, err error) {
+func (p *program) startServing(
+	ctx context.Context, o serveOptions, s *serve.Server, metrics *telemetry.Serving, url string,
+) (engines []*engine.Engine, err error) {
 	if err := o.roi.read(p); err != nil {
 		return nil, err
 	}
