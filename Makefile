@@ -11,6 +11,7 @@ include cgo/driver/cuda.mk
 include bench/gpu/gpu.mk
 include bench/cpu/cpu.mk
 include bench/accuracy/accuracy.mk
+include bench/serve/serve.mk
 include cgo/ort/ort.mk
 include engine/backbone/pretrained/pretrained.mk
 include engine/internal/gemm/gemm.mk

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"f2pad.example/engine"
 	"f2pad.example/engine/imageio"
@@ -76,6 +77,30 @@ func (n number) String() string {
 }
 
 func (n number) Type() string { return "N" }
+
+// period is a flag that takes a time of a range.
+type period struct {
+	value       *time.Duration
+	least, most time.Duration
+}
+
+func (d period) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if err != nil || v < d.least || v > d.most {
+		return fmt.Errorf("must be a time from %s to %s (500ms, 10s, 2m)", d.least, d.most)
+	}
+	*d.value = v
+	return nil
+}
+
+func (d period) String() string {
+	if d.value == nil {
+		return ""
+	}
+	return d.value.String()
+}
+
+func (d period) Type() string { return "TIME" }
 
 // shardFlag is a flag that takes a part of the inputs.
 type shardFlag struct{ value **run.Shard }
@@ -320,7 +345,7 @@ func (p *program) missing(m *engine.Model, kinds ...refine.Kind) {
 	}
 }
 
-var _ = []pflag.Value{choice{}, number{}, decimal{}, share{}, modelSize{}, whiteLevel{}, kinds{}, deviceName{}}
+var _ = []pflag.Value{choice{}, number{}, decimal{}, share{}, modelSize{}, whiteLevel{}, kinds{}, deviceName{}, period{}}
 
 // backboneFile is the flag --backbone of verbs that use a model.
 func backboneFile(f *pflag.FlagSet, path *string) {

@@ -130,6 +130,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 		Example: `  f2pad demo
   f2pad fit --data mvtec/leather --method patchcore --backbone efficientnet-lite0 --out leather.f2pad
   f2pad score --model leather.f2pad --out results --masks --overlays photos/
+  f2pad serve --model leather.f2pad
   f2pad eval --data mvtec/leather --model leather.f2pad --report leather.html`,
 		Version:       version(),
 		SilenceUsage:  true,
@@ -138,7 +139,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON lines to standard output (see docs/scripting.md)")
 	p.device = autoDevice
-	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, eval and demo compute; see devices")
+	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, serve, eval and demo compute; see devices")
 	p.executorName, p.ortProvider = autoExecutor, ort.CPU
 	root.PersistentFlags().Var(choice{&p.executorName, executors}, "executor",
 		"what the network runs on: ONNX Runtime (ort), pure Go (go), or ort where its library loads")
@@ -151,7 +152,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().Var(number{&p.memory, 0, 1 << 24}, "memory",
 		"MiB that the program plans to stay within, but for --image-memory's: smaller batches and windows, earlier garbage collection; 0: half of the machine's, by batches alone")
 	root.PersistentFlags().BoolVar(&p.verbose, "verbose", false, "say also how memory is shared out")
-	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.merge(), p.export(), p.eval(), p.bench(), p.inspect(), p.backbones(), p.devices(), p.version())
+	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.serve(), p.merge(), p.export(), p.eval(), p.bench(), p.inspect(), p.backbones(), p.devices(), p.version())
 	return root
 }
 

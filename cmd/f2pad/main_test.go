@@ -145,7 +145,7 @@ func keys(m map[string]any) []string {
 }
 
 func TestEveryVerbExplainsItself(t *testing.T) {
-	for _, verb := range []string{"demo", "synth", "fit", "calibrate", "score", "eval", "inspect", "backbones", "version"} {
+	for _, verb := range []string{"demo", "synth", "fit", "calibrate", "score", "serve", "eval", "inspect", "backbones", "version"} {
 		r := f2pad(t, verb, "--help")
 		require.Equal(t, exitOK, r.code, verb)
 		require.Contains(t, r.out, "Examples:\n  f2pad "+verb, verb)

@@ -27,6 +27,7 @@ type scoreOptions struct {
 	regions               region.Options
 	batch                 int
 	force, profile        bool
+	metrics               string // file
 	roi                   regionFile
 	shard                 *run.Shard
 }
@@ -52,7 +53,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 		Example: `  f2pad score --model leather.f2pad --out results photos/
   f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png
   f2pad score --model leather.f2pad --out results --masks --profile photos/
-  f2pad score --model leather.f2pad --out results shards/*.tar
+  f2pad score --model leather.f2pad --out results --metrics /var/lib/node_exporter/leather.prom shards/*.tar
   f2pad score --model leather.f2pad --out part1 --shard 1/2 shards/*.tar
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
 		Args: cobra.MinimumNArgs(1),
@@ -86,6 +87,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	f.Var(shardFlag{&o.shard}, "shard", "score every N-th of the inputs only, beginning with the I-th; 'f2pad merge' makes one run of all N")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
 	f.BoolVar(&o.profile, "profile", false, "say in the end where the time went, stage by stage")
+	f.StringVar(&o.metrics, "metrics", "", "`FILE` (.prom) that is written every 5 s for Prometheus' node_exporter: images, rate, time left, stages, memory")
 	required(cmd, "model", "out")
 	return cmd
 }
@@ -157,10 +159,12 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	if kind != "" {
 		opts.Maps = []refine.Kind{kind}
 	}
-	var spent engine.Spent
-	if o.profile {
-		opts.Timer = spent.Add
+	watch, err := p.watchRun(o.metrics, o.out, modelName(o.model))
+	if err != nil {
+		return err
 	}
+	defer watch.end(errors.New("no run"))
+	opts.Timer = watch.timer()
 	e, err := engine.New(m, opts)
 	if err != nil {
 		return err
@@ -173,12 +177,13 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	var passed passedOver
 	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add, MaxBytes: opts.Limits.MaxBytes, Done: ctx.Done()}
 	sum, err := run.Run(ctx, e, run.Options{
-		Dir: o.out, Force: o.force, Kind: kind, Tell: p.tellRun, Waiting: opts.WriteRoom(), Timer: opts.Timer,
+		Dir: o.out, Force: o.force, Kind: kind, Tell: watch.tell, Waiting: opts.WriteRoom(), Timer: opts.Timer,
 		Info: run.Info{
 			Version: version(), Model: m.SHA256(), Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
 			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256, Shard: o.shard,
 		},
 	}, run.Inputs{Items: where.Inputs(args, p.in), Survey: survey})
+	watch.end(err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return interrupted{fmt.Sprintf("%s done; the same command goes on from there", are(sum.Images, "image"))}
@@ -192,7 +197,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	p.passedOver(passed)
 	sum.Seconds = time.Since(began).Seconds()
 	if o.profile {
-		if err := p.ui.Show(profileTable{sum.Images - sum.Kept, sum.Seconds, spent.Times()}); err != nil {
+		if err := p.ui.Show(profileTable{sum.Images - sum.Kept, sum.Seconds, watch.spent.Times()}); err != nil {
 			return err
 		}
 	}

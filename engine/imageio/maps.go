@@ -49,40 +49,57 @@ func tiffHeader(h, w, bits int) []byte {
 	return append(head, make([]byte, mapHeader-len(head))...)
 }
 
-// WriteMap writes m [H,W] as a float32 TIFF of one band, uncompressed, atomically. Maps of 4 GiB and more are refused.
-func WriteMap(path string, m *tensor.Dense) error {
-	return writeMap(path, m, 32, func(row []byte, v float32) []byte { return binary.LittleEndian.AppendUint32(row, math.Float32bits(v)) })
-}
+// WriteMap is EncodeMap into a file, atomically.
+func WriteMap(path string, m *tensor.Dense) error { return writeMap(path, m, EncodeMap) }
 
 // WriteHalfMap is WriteMap in float16: values are rounded to 11 bits, the nearest or of two the even one, and those beyond ±65504 become that.
 func WriteHalfMap(path string, m *tensor.Dense) error {
-	return writeMap(path, m, 16, func(row []byte, v float32) []byte { return binary.LittleEndian.AppendUint16(row, half(v)) })
+	return writeMap(path, m, func(out io.Writer, m *tensor.Dense) error {
+		return encodeMap(out, m, 16, func(row []byte, v float32) []byte { return binary.LittleEndian.AppendUint16(row, half(v)) })
+	})
 }
 
-func writeMap(path string, m *tensor.Dense, bits int, add func(row []byte, v float32) []byte) error {
-	if err := nd.Check("map", m, -1, -1); err != nil {
+func writeMap(path string, m *tensor.Dense, encode func(io.Writer, *tensor.Dense) error) error {
+	if err := checkMap(m); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	h, w := m.Shape()[0], m.Shape()[1]
-	if uint64(h)*uint64(w) > (math.MaxUint32-mapHeader)/4 {
-		return fmt.Errorf("writing %s: %d x %d values do not fit into a TIFF file", path, w, h)
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return encode(out, m) })
+}
+
+// EncodeMap writes m [H,W] as a float32 TIFF of one band, uncompressed. Maps of 4 GiB and more are refused.
+func EncodeMap(out io.Writer, m *tensor.Dense) error {
+	return encodeMap(out, m, 32, func(row []byte, v float32) []byte { return binary.LittleEndian.AppendUint32(row, math.Float32bits(v)) })
+}
+
+func encodeMap(out io.Writer, m *tensor.Dense, bits int, add func(row []byte, v float32) []byte) error {
+	if err := checkMap(m); err != nil {
+		return err
 	}
-	return artifact.WriteFileAtomic(path, func(out io.Writer) error {
-		if _, err := out.Write(tiffHeader(h, w, bits)); err != nil {
+	h, w := m.Shape()[0], m.Shape()[1]
+	if _, err := out.Write(tiffHeader(h, w, bits)); err != nil {
+		return err
+	}
+	row := make([]byte, 0, bits/8*w)
+	for y := range h {
+		row = row[:0]
+		for _, v := range nd.Data(m)[y*w:][:w] {
+			row = add(row, v)
+		}
+		if _, err := out.Write(row); err != nil {
 			return err
 		}
-		row := make([]byte, 0, bits/8*w)
-		for y := range h {
-			row = row[:0]
-			for _, v := range nd.Data(m)[y*w:][:w] {
-				row = add(row, v)
-			}
-			if _, err := out.Write(row); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
+}
+
+func checkMap(m *tensor.Dense) error {
+	if err := nd.Check("map", m, -1, -1); err != nil {
+		return err
+	}
+	if h, w := m.Shape()[0], m.Shape()[1]; uint64(h)*uint64(w) > (math.MaxUint32-mapHeader)/4 {
+		return fmt.Errorf("%d x %d values do not fit into a TIFF file", w, h)
+	}
+	return nil
 }
 
 // half is a float32 as float16 (IEEE 754 binary16).
@@ -141,10 +158,27 @@ func WriteMask(path string, m *tensor.Dense, threshold float64) error {
 	return WriteMarks(path, above(m, threshold), m.Shape()[0], m.Shape()[1])
 }
 
-// WriteMarks writes a mask [h,w] as an 8-bit grey PNG of 0 and 255, atomically.
+// WriteMarks is EncodeMarks into a file, atomically.
 func WriteMarks(path string, mask []bool, h, w int) error {
+	img, err := picture(mask, h, w)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return WritePNG(path, img)
+}
+
+// EncodeMarks writes a mask [h,w] as an 8-bit grey PNG of 0 and 255.
+func EncodeMarks(out io.Writer, mask []bool, h, w int) error {
+	img, err := picture(mask, h, w)
+	if err != nil {
+		return err
+	}
+	return png.Encode(out, img)
+}
+
+func picture(mask []bool, h, w int) (*image.Gray, error) {
 	if len(mask) != h*w {
-		return fmt.Errorf("writing %s: mask of %d values for %d x %d pixels", path, len(mask), w, h)
+		return nil, fmt.Errorf("mask of %d values for %d x %d pixels", len(mask), w, h)
 	}
 	img := image.NewGray(image.Rect(0, 0, w, h))
 	for i, on := range mask {
@@ -152,7 +186,7 @@ func WriteMarks(path string, mask []bool, h, w int) error {
 			img.Pix[i] = 255
 		}
 	}
-	return WritePNG(path, img)
+	return img, nil
 }
 
 // ReadMarks reads a mask [h,w] that WriteMarks wrote; other images give ErrFormat, incomplete ones ErrCorrupt.
@@ -241,9 +275,16 @@ func ReadMask(path string, lim Limits) (*tensor.Dense, error) {
 // WritePNG writes img as a PNG file, atomically.
 func WritePNG(path string, img image.Image) error { return writePNG(path, img, png.DefaultCompression) }
 
-// WriteOverlay writes a picture as OverlayMarks makes it as a PNG file, atomically: in a quarter of WritePNG's time, a fifth larger.
+// WriteOverlay is EncodeOverlay into a file, atomically.
 func WriteOverlay(path string, img *image.RGBA) error { return writePNG(path, img, png.BestSpeed) }
 
+// EncodeOverlay writes a picture as OverlayMarks makes it as PNG: in a quarter of WritePNG's time, a fifth larger.
+func EncodeOverlay(out io.Writer, img *image.RGBA) error { return encodePNG(out, img, png.BestSpeed) }
+
 func writePNG(path string, img image.Image, level png.CompressionLevel) error {
-	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return (&png.Encoder{CompressionLevel: level}).Encode(out, img) })
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return encodePNG(out, img, level) })
+}
+
+func encodePNG(out io.Writer, img image.Image, level png.CompressionLevel) error {
+	return (&png.Encoder{CompressionLevel: level}).Encode(out, img)
 }

@@ -2,7 +2,6 @@ package run
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -92,14 +91,8 @@ func (o *outputs) write(r *engine.Result) (Line, error) {
 	}
 	m, threshold := r.Maps[o.kind], r.PixelThreshold[o.kind]
 	line.PixelThreshold, line.Seconds = &threshold, r.Seconds[o.kind]
-	h, w := m.Shape()[0], m.Shape()[1]
-	// An image that is called normal has no defect to mark: the mask must not say otherwise.
-	marked := make([]bool, h*w)
-	line.Regions = []region.Region{}
-	if r.Anomalous {
-		marked = engine.Marked(m, threshold, r.Inspected, o.regions)
-		line.Regions = region.Find(marked, nd.Data(m), h, w)
-	}
+	marked, regions := r.Mark(o.kind, o.regions)
+	line.Regions = regions
 	id := r.Item.ID
 	line.Map, line.Mask, line.Overlay = mapFiles.of(id, o.maps), maskFiles.of(id, o.masks), overlayFiles.of(id, o.overlays)
 	if o.claim != nil && (o.maps || o.masks || o.overlays) {
@@ -121,15 +114,8 @@ func (o *outputs) write(r *engine.Result) (Line, error) {
 		written = append(written, path)
 	}
 	file(line.Map, func(path string) error { return imageio.WriteMap(path, m) })
-	file(line.Mask, func(path string) error { return imageio.WriteMarks(path, marked, h, w) })
-	file(line.Overlay, func(path string) error {
-		r.Image.Dim(r.Inspected)
-		over := imageio.OverlayMarks(r.Image, m, marked, imageio.HeatLimit*threshold)
-		if o.labels {
-			imageio.Label(over, verdict(r))
-		}
-		return imageio.WriteOverlay(path, over)
-	})
+	file(line.Mask, func(path string) error { return imageio.WriteMarks(path, marked, m.Shape()[0], m.Shape()[1]) })
+	file(line.Overlay, func(path string) error { return imageio.WriteOverlay(path, r.Overlay(o.kind, marked, o.labels)) })
 	if err != nil {
 		for _, path := range written[:len(written)-1] {
 			os.Remove(path)
@@ -137,14 +123,6 @@ func (o *outputs) write(r *engine.Result) (Line, error) {
 		err = outputError{r.Item.Path, artifact.Worded(err)}
 	}
 	return line, err
-}
-
-// verdict is what a label says of an image.
-func verdict(r *engine.Result) string {
-	if r.Anomalous {
-		return fmt.Sprintf("anomalous %.4g > %.4g", r.Score, r.Threshold)
-	}
-	return fmt.Sprintf("normal %.4g <= %.4g", r.Score, r.Threshold)
 }
 
 // outputError is why the outputs of an image could not be written.

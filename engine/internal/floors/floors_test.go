@@ -26,6 +26,7 @@ var floors = []struct {
 }{
 	{"small", `internal/.*|nd|pixel|device|compare|peak|perf|perf/.*|region`, nil},
 	{"files", `artifact|imageio|dataset|truth|roi|synth|metric|report|statedict`, []string{"small"}},
+	{"telemetry", `telemetry`, []string{"small", "files"}},
 	{"graphs", `graph|autodiff|onnx`, []string{"small"}},
 	{"exec", `exec|exec/.*`, []string{"small", "graphs"}},
 	{"backbones", `backbone|backbone/.*`, []string{"small", "files", "graphs", "exec"}},
@@ -36,6 +37,7 @@ var floors = []struct {
 	{"run", `run|run/.*`, []string{"small", "files", "exec", "refinement", "engine"}},
 	{"bench", `bench`, []string{"small", "files", "exec", "refinement", "engine"}},
 	{"export", `export`, []string{"small", "files", "run"}},
+	{"serve", `serve`, []string{"small", "files", "telemetry", "exec", "refinement", "engine", "run"}},
 }
 
 func floorOf(t *testing.T, pkg string) int {
