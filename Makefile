@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build man release test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -23,9 +23,21 @@ GO_CUDA := CGO_ENABLED=0 $(GO)
 TAGS :=
 endif
 
+# VERSION=v1.2.3 makes it a release's: stripped, and the same bytes wherever it is built.
+VERSION ?=
+RELEASE_FLAGS = -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$(VERSION)"
+
 build:
 	@test $(CUDA) = 1 || echo "no C compiler on Linux, or CUDA=0: building without CUDA"
-	$(GO_CUDA) build -trimpath $(TAGS) -o $(BIN) ./cmd/f2pad
+	$(GO_CUDA) build -trimpath $(if $(VERSION),$(RELEASE_FLAGS)) $(TAGS) -o $(BIN) ./cmd/f2pad
+
+# The manual, and what the shells complete f2pad's command line with.
+man: build
+	$(BIN) man --out dist/man
+
+# What is published of a version, into dist: docs/installing.md. VERSION is by default what git says; DIRTY=1 takes what is not committed, too.
+release:
+	$(GO) run ./release -version "$(VERSION)" -out dist $(if $(DIRTY),-dirty)
 
 test:
 	$(GO) test ./...
@@ -90,9 +102,9 @@ portable:
 
 # Imports point down only: the engine knows nothing of what is built on it.
 layers:
-	@for p in $(PLATFORMS); do \
+	@module=$$($(GO) list -m); for p in $(PLATFORMS); do \
 		deps=$$(CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) list -deps ./engine/...) || exit 1; \
-		up=$$(echo "$$deps" | grep -E '^f2pad\.example/(cgo|kernels|bench|cmd)(/|$$)|^gorgonia.org/cu(/|$$)'); \
+		up=$$(echo "$$deps" | grep -E "^$$module/(cgo|kernels|bench|cmd|release)(/|$$)|^gorgonia.org/cu(/|$$)"); \
 		test -z "$$up" || { echo "engine must not import (on $$p):"; echo "$$up"; exit 1; }; \
 	done
 	$(GO) test ./engine/internal/floors
@@ -132,4 +144,4 @@ fuzz:
 	done
 
 clean:
-	rm -rf bin demo out
+	rm -rf bin demo out dist
