@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build man release test test-gpu race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build man release beam test test-gpu test-beam race race-gpu ptx ptx-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -53,6 +53,13 @@ else
 test-gpu:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"
 endif
+
+# f2pad-beam is a module of its own (docs/beam.md): nothing else depends on Beam, whose SDK takes minutes to compile the first time.
+beam:
+	cd beam && $(if $(filter 0,$(CUDA)),CGO_ENABLED=0) $(GO) build -trimpath -o $(abspath bin)/f2pad-beam ./f2pad-beam
+
+test-beam:
+	cd beam && $(GO) vet ./... && $(GO) test -trimpath ./... # -trimpath as above: compiled once
 
 # The race detector needs a C compiler. It is some ten times slower: -short leaves the long tests out.
 race:
