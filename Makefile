@@ -59,7 +59,7 @@ beam:
 	cd beam && $(if $(filter 0,$(CUDA)),CGO_ENABLED=0) $(GO) build -trimpath -o $(abspath bin)/f2pad-beam ./f2pad-beam
 
 test-beam:
-	cd beam && $(GO) vet ./... && $(GO) test -trimpath ./... # -trimpath as above: compiled once
+	cd beam && $(GO) vet -trimpath ./... && $(GO) test -trimpath ./...
 
 # The race detector needs a C compiler. It is some ten times slower: -short leaves the long tests out.
 race:

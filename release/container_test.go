@@ -29,7 +29,9 @@ func instructions(t *testing.T) (all [][]string) {
 func TestTheContainerfileBuildsWhatIsThere(t *testing.T) {
 	ignored, err := os.ReadFile(filepath.Join("..", ".dockerignore"))
 	require.NoError(t, err)
-	stages, copies, builds := map[string]bool{"scratch": true}, 0, 0
+	stages, copies := map[string]bool{"scratch": true}, 0
+	built := map[string]string{} // what the stages make, by their names
+	stage, args := "", ""
 	for _, words := range instructions(t) {
 		switch words[0] {
 		case "FROM":
@@ -37,14 +39,17 @@ func TestTheContainerfileBuildsWhatIsThere(t *testing.T) {
 			if !strings.Contains(words[1], ":") {
 				require.True(t, stages[words[1]], "no stage %s", words[1])
 			}
-			stages[words[3]] = true
+			stage, args = words[3], ""
+			stages[stage] = true
+		case "ARG":
+			args += words[1] + " "
 		case "COPY":
-			args := words[1:]
-			if stage, ok := strings.CutPrefix(args[0], "--from="); ok {
-				require.True(t, stages[stage], "no stage %s", stage)
+			if from, ok := strings.CutPrefix(words[1], "--from="); ok {
+				require.Contains(t, built[from], words[2], "stage %s", from)
+				require.Equal(t, stage, strings.TrimSuffix(from, "-build"))
 				continue
 			}
-			for _, name := range args[:len(args)-1] {
+			for _, name := range words[1 : len(words)-1] {
 				copies++
 				_, err := os.Stat(filepath.Join("..", name))
 				require.NoError(t, err)
@@ -52,13 +57,18 @@ func TestTheContainerfileBuildsWhatIsThere(t *testing.T) {
 			}
 		case "RUN":
 			for command := range strings.SplitSeq(strings.Join(words[1:], " "), " && ") {
-				args := strings.Fields(command)
-				if args[0] != "make" {
+				words := strings.Fields(command)
+				if words[0] == "mkdir" {
+					built[stage] += words[len(words)-1] + " "
+				}
+				if words[0] != "make" {
 					continue
 				}
-				builds++
-				require.Equal(t, "build", args[1])
-				out, err := exec.Command("make", append([]string{"-C", "..", "-n"}, args[1:]...)...).CombinedOutput()
+				require.Equal(t, "build", words[1])
+				require.Contains(t, command, `VERSION="$VERSION"`)
+				require.Contains(t, args, "VERSION", "an ARG is its stage's alone")
+				built[stage] += "/built/f2pad "
+				out, err := exec.Command("make", append([]string{"-C", "..", "-n"}, words[1:]...)...).CombinedOutput()
 				require.NoError(t, err, string(out))
 				require.Contains(t, string(out), "-o /built/f2pad ./cmd/f2pad")
 				require.Equal(t, strings.Contains(command, "CUDA=1"), strings.Contains(string(out), "-tags cuda"))
@@ -66,9 +76,8 @@ func TestTheContainerfileBuildsWhatIsThere(t *testing.T) {
 		}
 	}
 	require.Equal(t, 5, copies)
-	require.Equal(t, 2, builds)
-	require.True(t, stages["cpu"])
-	require.True(t, stages["cuda"])
+	require.Len(t, built, 2)
+	require.True(t, stages["cpu"] && stages["cuda"])
 }
 
 // TestTheContainersGoIsTheModules: the image names the Go version that go.mod does.

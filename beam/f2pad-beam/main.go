@@ -53,7 +53,7 @@ Flags:
 var beamFlags = []string{"endpoint", "environment_type", "environment_config", "worker_binary", "parallelism", "job_name", "async"}
 
 func main() {
-	j := scoring.Job{Computing: scoring.Computing{}}
+	var j scoring.Job
 	own := flag.NewFlagSet("", flag.ContinueOnError)
 	own.StringVar(&j.Model, "model", "", "`MODEL` file (required)")
 	own.StringVar(&j.Backbone, "backbone", "", "the model's ONNX `FILE`, if it is neither where it was nor beside the model")

@@ -48,6 +48,11 @@ type Scored struct {
 	Line          []byte // run.FormatLine; nil: a shard without any
 }
 
+// inOrder compares the places of lines.
+func inOrder(a, b Scored) int {
+	return cmp.Or(cmp.Compare(a.Input, b.Input), cmp.Compare(a.Member, b.Member))
+}
+
 // Tally is what came of images.
 type Tally struct {
 	Images    int64 `json:"images"`
@@ -182,7 +187,7 @@ func (f *writeFn) ProcessElement(ctx context.Context, shard int64, lines func(*S
 			all = append(all, s)
 		}
 	}
-	slices.SortFunc(all, func(a, b Scored) int { return cmp.Or(cmp.Compare(a.Input, b.Input), cmp.Compare(a.Member, b.Member)) })
+	slices.SortFunc(all, inOrder)
 	tally, err := writeShard(f.Job.shardPath(shard), f.Job.Info, all)
 	if err == nil {
 		emit(tally)

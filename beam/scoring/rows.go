@@ -1,7 +1,6 @@
 package scoring
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -111,7 +110,7 @@ func Read(dir string) ([]Scored, error) {
 		}
 		all = append(all, lines...)
 	}
-	slices.SortFunc(all, func(a, b Scored) int { return cmp.Or(cmp.Compare(a.Input, b.Input), cmp.Compare(a.Member, b.Member)) })
+	slices.SortFunc(all, inOrder)
 	return all, nil
 }
 

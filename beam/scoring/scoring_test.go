@@ -200,6 +200,11 @@ func TestResultsAreWrittenAgain(t *testing.T) {
 	require.Equal(t, want, names())
 	before, err := Read(j.Out)
 	require.NoError(t, err)
+	for i := range int64(4) {
+		lines, err := readShard(j.shardPath(i))
+		require.NoError(t, err)
+		require.True(t, slices.IsSortedFunc(lines, inOrder))
+	}
 	beamed(t, j)
 	after, err := Read(j.Out)
 	require.NoError(t, err)

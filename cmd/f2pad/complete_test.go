@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"f2pad.example/engine/backbone/pretrained"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 	"github.com/stretchr/testify/require"
 )
 
@@ -105,6 +107,13 @@ func TestManual(t *testing.T) {
 		require.Contains(t, page, text)
 	}
 	require.Contains(t, roff.Replace(content(t, dir, "f2pad-backbones-add.1")), "the *.pth file in them")
+
+	cmd := &cobra.Command{Use: "x", Short: "_x_", Long: "a *b* _c_ `d` [e](f) <g> h|i \\ ~~j~~", Run: func(*cobra.Command, []string) {}}
+	markdown(cmd)
+	var out bytes.Buffer
+	require.NoError(t, doc.GenMan(cmd, nil, &out))
+	require.Contains(t, out.String(), "x - _x_\n")
+	require.Contains(t, out.String(), "a *b* _c_ `d` [e](f) <g> h|i \\\\ ~~j~~\n")
 
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
