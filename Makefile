@@ -31,7 +31,7 @@ build:
 	@test $(CUDA) = 1 || echo "no C compiler on Linux, or CUDA=0: building without CUDA"
 	$(GO_CUDA) build -trimpath $(if $(VERSION),$(RELEASE_FLAGS)) $(TAGS) -o $(BIN) ./cmd/f2pad
 
-# The manual, and what the shells complete f2pad's command line with.
+# The manual, as man pages.
 man: build
 	$(BIN) man --out dist/man
 

@@ -125,7 +125,7 @@ func (b builder) build(t target) (string, error) {
 	}
 	fmt.Fprintf(b.log, "%s needs glibc 2.%d\n", t, glibc)
 	if glibc > mostGlibc {
-		return "", fmt.Errorf("%s needs glibc 2.%d, and docs/installing.md promises 2.%d: build on a system that old, or with a CC for it", t, glibc, mostGlibc)
+		return "", fmt.Errorf("%s needs glibc 2.%d, and docs/installing.md promises 2.%d: build on a system that old", t, glibc, mostGlibc)
 	}
 	return path, nil
 }

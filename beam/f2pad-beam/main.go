@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 
 	"f2pad.example/beam/scoring"
 	"f2pad.example/engine/imageio"
@@ -163,7 +163,7 @@ func score(j scoring.Job, runner string, force bool) (t scoring.Tally, err error
 	if err := os.MkdirAll(j.Out, 0o777); err != nil {
 		return t, err
 	}
-	held, err := lock.Take(strings.TrimSuffix(j.Out, "/") + "/" + scoring.LockFile)
+	held, err := lock.Take(filepath.Join(j.Out, scoring.LockFile))
 	if err != nil {
 		return t, fmt.Errorf("%s: %w", j.Out, err)
 	}

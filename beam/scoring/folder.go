@@ -18,10 +18,10 @@ import (
 const (
 	runFile     = "_run.json" // what was asked for
 	successFile = "_SUCCESS"  // what came of it, once all shards are written
-	LockFile    = ".f2pad.lock"
+	LockFile    = run.LockFile
 )
 
-// asked is what RunFile holds.
+// asked is what runFile holds.
 type asked struct {
 	run.Info
 	Shards int `json:"shards"`
