@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build test test-gpu race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build man release beam test test-gpu test-beam race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -24,9 +24,21 @@ GO_CUDA := CGO_ENABLED=0 $(GO)
 TAGS :=
 endif
 
+# VERSION=v1.2.3 makes it a release's: stripped, and the same bytes wherever it is built.
+VERSION ?=
+RELEASE_FLAGS = -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$(VERSION)"
+
 build:
 	@test $(CUDA) = 1 || echo "no C compiler on Linux, or CUDA=0: building without CUDA"
-	$(GO_CUDA) build -trimpath $(TAGS) -o $(BIN) ./cmd/f2pad
+	$(GO_CUDA) build -trimpath $(if $(VERSION),$(RELEASE_FLAGS)) $(TAGS) -o $(BIN) ./cmd/f2pad
+
+# The manual, as man pages.
+man: build
+	$(BIN) man --out dist/man
+
+# What is published of a version, into dist: docs/installing.md. VERSION is by default what git says; DIRTY=1 takes what is not committed, too.
+release:
+	$(GO) run ./release -version "$(VERSION)" -out dist $(if $(DIRTY),-dirty)
 
 test:
 	$(GO) test ./...
@@ -42,6 +54,13 @@ else
 test-gpu:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"
 endif
+
+# f2pad-beam is a module of its own (docs/beam.md): nothing else depends on Beam, whose SDK takes minutes to compile the first time.
+beam:
+	cd beam && $(if $(filter 0,$(CUDA)),CGO_ENABLED=0) $(GO) build -trimpath -o $(abspath bin)/f2pad-beam ./f2pad-beam
+
+test-beam:
+	cd beam && $(GO) vet -trimpath ./... && $(GO) test -trimpath ./...
 
 # The race detector needs a C compiler. It is some ten times slower: -short leaves the long tests out.
 race:
@@ -111,9 +130,9 @@ portable:
 
 # Imports point down only: the engine knows nothing of what is built on it.
 layers:
-	@for p in $(PLATFORMS); do \
+	@module=$$($(GO) list -m); for p in $(PLATFORMS); do \
 		deps=$$(CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) list -deps ./engine/...) || exit 1; \
-		up=$$(echo "$$deps" | grep -E '^f2pad\.example/(cgo|kernels|bench|cmd)(/|$$)|^gorgonia.org/cu(/|$$)'); \
+		up=$$(echo "$$deps" | grep -E "^$$module/(cgo|kernels|bench|cmd|release)(/|$$)|^gorgonia.org/cu(/|$$)"); \
 		test -z "$$up" || { echo "engine must not import (on $$p):"; echo "$$up"; exit 1; }; \
 	done
 	$(GO) test ./engine/internal/floors
@@ -159,4 +178,4 @@ fuzz:
 	done
 
 clean:
-	rm -rf bin demo out
+	rm -rf bin demo out dist

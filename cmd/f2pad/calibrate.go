@@ -29,8 +29,9 @@ the scale of its scores: image scores and base maps stay as they are.
 Images that cannot be used are reported and left out (exit code 3), copies of others too. DIR must hold nothing but normal images.`,
 		Example: `  f2pad calibrate leather.f2pad --images photos/good
   f2pad calibrate leather.f2pad --images photos/good --image-fpr 0.01 --out strict.f2pad`,
-		Args: cobra.ExactArgs(1),
-		RunE: p.verb(func(ctx context.Context, args []string) error { return p.recalibrate(ctx, args[0], o) }),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: positions(modelFiles),
+		RunE:              p.verb(func(ctx context.Context, args []string) error { return p.recalibrate(ctx, args[0], o) }),
 	}
 	f := cmd.Flags()
 	f.SortFlags = false

@@ -28,8 +28,9 @@ with 95 % confidence after so many.
 
 Of a network (FILE.onnx) it shows the input, the operators, the work, what is not supported, and the layers that fit
 --backbone FILE.onnx can take as --layers, with the sizes of their maps.`,
-		Example: "  f2pad inspect leather.f2pad\n  f2pad inspect leather.f2pad --json | jq .info.calibration\n  f2pad inspect resnet18.onnx",
-		Args:    cobra.ExactArgs(1),
+		Example:           "  f2pad inspect leather.f2pad\n  f2pad inspect leather.f2pad --json | jq .info.calibration\n  f2pad inspect resnet18.onnx",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: positions(cobra.FixedCompletions([]string{"f2pad", "onnx"}, cobra.ShellCompDirectiveFilterFileExt)),
 		RunE: p.verb(func(_ context.Context, args []string) error {
 			if filepath.Ext(args[0]) == ".onnx" {
 				n, err := describeNetwork(args[0])

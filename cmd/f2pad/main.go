@@ -152,7 +152,8 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().Var(number{&p.memory, 0, 1 << 24}, "memory",
 		"MiB that the program plans to stay within, but for --image-memory's: smaller batches and windows, earlier garbage collection; 0: half of the machine's, by batches alone")
 	root.PersistentFlags().BoolVar(&p.verbose, "verbose", false, "say also how memory is shared out")
-	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.serve(), p.merge(), p.export(), p.eval(), p.bench(), p.inspect(), p.backbones(), p.devices(), p.version())
+	root.AddCommand(p.demo(), p.synth(), p.fit(), p.calibrate(), p.score(), p.serve(), p.merge(), p.export(), p.eval(), p.bench(), p.inspect(), p.backbones(), p.devices(), p.man(), p.version())
+	p.complete(root)
 	return root
 }
 

@@ -27,8 +27,9 @@ A merge that was interrupted or killed is repeated by the same command. docs/scr
 		Example: `  f2pad score --model leather.f2pad --out part1 --shard 1/2 --masks shards/*.tar
   f2pad score --model leather.f2pad --out part2 --shard 2/2 --masks shards/*.tar
   f2pad merge --out results part1 part2`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: p.verb(func(ctx context.Context, args []string) error { return p.mergeShards(ctx, out, args) }),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: folders,
+		RunE:              p.verb(func(ctx context.Context, args []string) error { return p.mergeShards(ctx, out, args) }),
 	}
 	f := cmd.Flags()
 	f.SortFlags = false

@@ -56,7 +56,8 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
   f2pad score --model leather.f2pad --out results --metrics /var/lib/node_exporter/leather.prom shards/*.tar
   f2pad score --model leather.f2pad --out part1 --shard 1/2 shards/*.tar
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: anyFile,
 		PreRunE: func(*cobra.Command, []string) error {
 			if noMap := !o.maps && !o.masks && !o.overlays && (o.refine == "" || o.refine == "none"); noMap &&
 				(o.pixel != nil || o.regions != region.Options{}) {

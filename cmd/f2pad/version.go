@@ -11,9 +11,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version says which source the program was built from: the module's version, which names the revision and whether it was
-// changed, or "(devel)" where version control was not at hand.
+// release is what the program is called where that is not the module's version: make build VERSION=v1.2.3 sets it.
+var release string
+
+// version says which source the program was built from: the release, or the module's version, which names the revision and
+// whether it was changed, or "(devel)" where version control was not at hand.
 func version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
 	}

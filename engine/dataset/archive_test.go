@@ -159,6 +159,13 @@ func TestArchivesAreInputs(t *testing.T) {
 		fromList = append(fromList, it.Path)
 		it.Release()
 	}
+	var whole []string
+	for it, err := range (Search{Whole: true}).Inputs([]string{"a.*", "absent.tar"}, nil) {
+		require.Equal(t, it.Path == "absent.tar", err != nil)
+		require.Nil(t, it.Source)
+		whole = append(whole, it.Path)
+	}
+	require.Equal(t, []string{"a.tar", "a.tar.gz", "a.zip", "absent.tar"}, whole)
 	require.Len(t, fromGlob, 12)
 	require.Equal(t, fromGlob, fromList)
 	require.Empty(t, found(t, "", ".")[1:], "those in folders are passed over")

@@ -32,6 +32,9 @@ type Search struct {
 	MaxBytes int64
 	// Unlisted, if not nil, is told of archives whose members are only known by reading all of them, which is then not done.
 	Unlisted func(path string)
+	// Whole has archives yielded themselves, as items without a Source, in the place of their members: for who has them gone through
+	// elsewhere, by Inputs of the archive alone.
+	Whole bool
 	// Done, if not nil, ends the waiting for members to be released when it is closed.
 	Done <-chan struct{}
 }

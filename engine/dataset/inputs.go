@@ -129,7 +129,7 @@ func (in *inputs) file(path string, folders bool) error {
 		return in.walk(path)
 	case in.forbidden(path):
 		return in.emit(path, named{fmt.Errorf("%s: is where results go", path)})
-	case archiveKind(path) != "":
+	case archiveKind(path) != "" && !in.Whole:
 		return in.archive(path)
 	}
 	return in.emit(path, nil)

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"f2pad.example/engine"
+	"f2pad.example/engine/refine"
 	"f2pad.example/engine/region"
 )
 
@@ -63,6 +64,34 @@ type Line struct {
 	Mask           *string         `json:"mask"`
 	Overlay        *string         `json:"overlay"`
 	Seconds        float64         `json:"seconds"`
+}
+
+// lineOf is the line of an image that was scored, without outputs, and what is marked in a map of kind, [H,W]; nil for no map ("").
+func lineOf(r *engine.Result, kind refine.Kind, o region.Options) (Line, []bool) {
+	line := Line{
+		Name: nameOf(r.Item.Path), Content: contentOf(r.File),
+		ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refined: r.Refined, Device: r.Device,
+		Seconds: r.Seconds[refine.Base],
+	}
+	if kind == "" {
+		return line, nil
+	}
+	threshold := r.PixelThreshold[kind]
+	line.PixelThreshold, line.Seconds = &threshold, r.Seconds[kind]
+	marked, regions := r.Mark(kind, o)
+	line.Regions = regions
+	return line, marked
+}
+
+// FormatLine is the line of ResultsFile, without its end, of what an engine that takes fingerprints found in an image, or why it could
+// not: what a Run that writes no outputs puts there, for whoever keeps results elsewhere. kind is of the map that Regions are of, one
+// that the engine makes, or "".
+func FormatLine(r *engine.Result, kind refine.Kind, o region.Options) ([]byte, error) {
+	if r.Err != nil {
+		return json.Marshal(unscored{nameOf(r.Item.Path), r.Err.Error()})
+	}
+	line, _ := lineOf(r, kind, o)
+	return json.Marshal(line)
 }
 
 // stem is the name that the line's outputs share, "" if it has none.

@@ -76,12 +76,8 @@ func (o *outputs) size(r *engine.Result) int64 {
 // write writes an image's files, each atomically, and returns its line. On an error it leaves none of them. It uses r up. It is
 // safe for concurrent use with images of different names.
 func (o *outputs) write(r *engine.Result) (Line, error) {
-	line := Line{
-		Name: nameOf(r.Item.Path), Content: contentOf(r.File),
-		ImageScore: r.Score, Threshold: r.Threshold, Anomalous: r.Anomalous, Refined: r.Refined, Device: r.Device,
-		Seconds: r.Seconds[refine.Base],
-	}
 	if o.kind == "" {
+		line, _ := lineOf(r, "", o.regions)
 		return line, nil
 	}
 	lap := o.timer.Start(1)
@@ -89,10 +85,8 @@ func (o *outputs) write(r *engine.Result) (Line, error) {
 	if !o.overlays {
 		r.Image = nil // its pixels are not kept while its files are written
 	}
-	m, threshold := r.Maps[o.kind], r.PixelThreshold[o.kind]
-	line.PixelThreshold, line.Seconds = &threshold, r.Seconds[o.kind]
-	marked, regions := r.Mark(o.kind, o.regions)
-	line.Regions = regions
+	line, marked := lineOf(r, o.kind, o.regions)
+	m := r.Maps[o.kind]
 	id := r.Item.ID
 	line.Map, line.Mask, line.Overlay = mapFiles.of(id, o.maps), maskFiles.of(id, o.masks), overlayFiles.of(id, o.overlays)
 	if o.claim != nil && (o.maps || o.masks || o.overlays) {

@@ -567,3 +567,21 @@ func TestRunOfAnEngine(t *testing.T) {
 	require.Len(t, lines, 4)
 	require.Equal(t, lines[:2], lines[2:])
 }
+
+// TestFormatLineIsWhatARunWrites where it writes no outputs.
+func TestFormatLineIsWhatARunWrites(t *testing.T) {
+	items := append(inMemory(5), dataset.Item{Path: filepath.Join(t.TempDir(), "absent-\xff.png")})
+	for _, kind := range []refine.Kind{refine.F2PAD, ""} {
+		dir := t.TempDir()
+		_, err := Run(t.Context(), pretender{}, Options{Dir: dir, Kind: kind, Info: Info{Version: "v1"}}, feedOf(items))
+		require.NoError(t, err)
+		var want strings.Builder
+		for _, it := range items {
+			line, err := FormatLine(pretender{}.result(it), kind, region.Options{})
+			require.NoError(t, err)
+			want.Write(append(line, '\n'))
+		}
+		require.Equal(t, want.String(), content(t, dir, ResultsFile))
+		require.Contains(t, want.String(), `"error":`)
+	}
+}
