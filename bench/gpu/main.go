@@ -37,7 +37,7 @@ type options struct {
 	run            *regexp.Regexp
 	json, markdown string
 	python, script string
-	quick          bool
+	quick, open    bool
 	limit          time.Duration // 0: none
 }
 
@@ -65,6 +65,7 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	f.StringVar(&o.python, "peer", "python3", "the Python that has PyTorch; \"\" leaves the peer out")
 	f.StringVar(&o.script, "peer-script", peerScript(), "what it runs")
 	f.BoolVar(&o.quick, "quick", false, "few runs: to see that it works, not to report")
+	f.BoolVar(&o.open, "open", false, "compile the kernels, list what the driver made of them, and measure nothing")
 	f.DurationVar(&o.limit, "limit", 0, "begin no case after so long, such as 60s; 0: no limit")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -134,6 +135,18 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 	m.printf("f2pad %s, CUDA %s, %s", r.Program, r.CUDA, r.Date.UTC().Format(time.RFC3339))
 	if r.SMI != "" {
 		m.printf("nvidia-smi: %s", r.SMI)
+	}
+
+	start := time.Now()
+	if r.Kernels, err = d.Kernels(); err != nil {
+		return err
+	}
+	m.printf("%d kernels; %d modules compiled, %d found compiled, in %.1f s", len(r.Kernels), d.Stats().Compiled, d.Stats().Loaded,
+		time.Since(start).Seconds())
+	if o.open {
+		r.kernelTable().Text(out, m.prefix)
+		r.Complete = true
+		return m.save()
 	}
 
 	c, err := newCard(d, r.Flush)
