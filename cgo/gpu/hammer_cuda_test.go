@@ -46,9 +46,9 @@ func TestHammer(t *testing.T) {
 	t.Logf("%d suites, each beside copies on another stream", suites)
 }
 
-// load copies 64 MiB back and forth on a stream of its own until it is stopped.
+// load copies a buffer back and forth on a stream of its own until it is stopped.
 func load(d *Device, stop <-chan struct{}) (err error) {
-	const bytes = 64 << 20
+	bytes := int(min(64<<20, d.info.MemoryTotal>>10)) // more than caches hold; little on the fake driver
 	s, err := d.NewStream()
 	if err != nil {
 		return err
