@@ -187,6 +187,7 @@ func TestBenchLeavesOutWhatIsTooLate(t *testing.T) {
 	r := saved(t, file)
 	require.True(t, r.Complete)
 	require.True(t, r.Cases[0].OutOfTime)
+	require.Positive(t, r.Ceilings[memory], "without which no time means much")
 }
 
 // -open measures nothing, and tells of every kernel.
