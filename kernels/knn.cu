@@ -146,7 +146,7 @@ KERNEL(256) knn_prepare(const float* RESTRICT vectors, int32_t count, int32_t d,
     rest = warpSumD(rest);
     low = warpSumD(low);
     bool usable = all < 1e36; // false for NaN
-    syncWarp();
+    syncWarp(); // other lanes wrote what is cleared now
     if (!usable)
         for (int32_t c = lane; c < blocks * 4; c += 32) out[(uint64_t)(c / 4) * panel * 4 + c % 4] = {0, 0, 0, 0};
     if (lane != 0) return;
@@ -435,7 +435,7 @@ KERNEL(256, 2) knn_topk(const float* RESTRICT queries, const float* RESTRICT ban
             bool sure = d32 > 1e-30f && d32 < infinity(); // neither underflow nor overflow nor NaN
             bool out = sure && (double)d32 * share > myDists[query * k + k - 1];
             uint32_t may = ballotOf(row < end && query < have && !out);
-            syncWarp();
+            syncWarp(); // all have read the lists that change now
             for (int32_t l = 0; l < 32 && may >> l > 0; l++) {
                 if (!(may >> l & 1)) continue;
                 int32_t at = l % 16 * k + lane, theirs = r0 + 2 * h + l / 16;

@@ -187,4 +187,22 @@ func TestBenchLeavesOutWhatIsTooLate(t *testing.T) {
 	r := saved(t, file)
 	require.True(t, r.Complete)
 	require.True(t, r.Cases[0].OutOfTime)
+	require.Positive(t, r.Ceilings[memory], "without which no time means much")
+}
+
+// -open measures nothing, and tells of every kernel.
+func TestOpen(t *testing.T) {
+	fakecuda.Open(t)
+	file := filepath.Join(t.TempDir(), "x.json")
+	text, err := measured(t, options{json: file, open: true}, all)
+	require.NoError(t, err)
+	require.Regexp(t, `NOT A GPU: knn +knn_topk +\d+ +0 +0 +256 +\d+\n`, text)
+	r := saved(t, file)
+	require.True(t, r.Complete)
+	require.Empty(t, r.Cases)
+	modules := map[string]bool{}
+	for _, k := range r.Kernels {
+		modules[k.Module] = true
+	}
+	require.Len(t, modules, len(kernels.Modules()))
 }

@@ -24,12 +24,12 @@ esac
 required_gpu="TestKernels
 	TestKernels/base_map TestKernels/blur TestKernels/ceiling TestKernels/compose TestKernels/coreset TestKernels/fill_min
 	TestKernels/knn TestKernels/mahalanobis TestKernels/pixel_step TestKernels/upsample
-	TestDevices TestMemory TestMemoryOfAStream TestCopies TestPinned TestEvents TestCapture TestConcurrentUse TestCloseWhileInUse
+	TestDevices TestKernelsAreListed TestMemory TestMemoryOfAStream TestCopies TestPinned TestEvents TestCapture TestConcurrentUse TestCloseWhileInUse
 	TestCompiledKernelsAreKept TestModulesThatDoNotCompile TestLaunchRefuses"
 required_cuda="TestDevice TestBankInParts TestEngineOnTheGPU"
 
-# What cannot run here: tests that make a fake driver fail, and one that reads the sources.
-leave_out='^(TestFake.*|TestStubHasTheSameAPI)$'
+# What cannot run here: tests that make a fake driver fail, and one that reads the sources; and one that gpu-first.sh runs by itself.
+leave_out='^(TestFake.*|TestStubHasTheSameAPI|TestHammer)$'
 
 if command -v nvidia-smi >/dev/null; then
 	nvidia-smi -L

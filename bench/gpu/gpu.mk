@@ -1,7 +1,7 @@
-# For a machine with an NVIDIA GPU: gpu-check compares the kernels with their twins in Go there, gpu-bench measures them; both
-# write to out/. gpu-bundle packs what they need, for a machine without Go.
+# For a machine with an NVIDIA GPU: gpu-check compares the kernels with their twins in Go there, gpu-bench measures them, gpu-first
+# does both and more in under ten minutes; all write to out/. gpu-bundle packs what they need, for a machine without Go.
 .DEFAULT_GOAL := build
-.PHONY: gpu-programs gpu-check gpu-bench gpu-bundle
+.PHONY: gpu-programs gpu-check gpu-bench gpu-first gpu-first-fake gpu-bundle
 
 GPU_BUNDLE := out/gpu-bundle
 GPU_ARCHIVE := out/f2pad-gpu.tar.gz
@@ -14,7 +14,7 @@ gpu-programs:
 	$(CUDA_ENV) $(GO) build $(GPU_FLAGS) -o $(GPU_BUNDLE)/gpubench ./bench/gpu
 	$(CUDA_ENV) $(GO) test -c $(GPU_FLAGS) -o $(GPU_BUNDLE)/gpu.test ./cgo/gpu
 	$(CUDA_ENV) $(GO) test -c $(GPU_FLAGS) -o $(GPU_BUNDLE)/cuda.test ./cgo/cuda
-	cp bench/gpu/gpu-check.sh bench/gpu/gpu-bench.sh bench/peers/gpu_torch.py $(GPU_BUNDLE)
+	cp bench/gpu/gpu-*.sh bench/peers/gpu_torch.py $(GPU_BUNDLE)
 
 # SANITIZE=--sanitize runs the kernels under compute-sanitizer, too.
 gpu-check: gpu-programs
@@ -23,6 +23,16 @@ gpu-check: gpu-programs
 # GPU_BENCH is for what gpubench takes: GPU_BENCH="-quick -run blur".
 gpu-bench: gpu-programs
 	OUT=out $(GPU_BUNDLE)/gpu-bench.sh $(GPU_BENCH)
+
+# GPU_FIRST names stages, if not all.
+gpu-first: gpu-programs
+	OUT=out $(GPU_BUNDLE)/gpu-first.sh $(GPU_FIRST)
+
+# gpu-first on the fake driver: not to measure anything, but so that it works when there is a card. .ci/run does.
+gpu-first-fake: gpu-programs
+	@mkdir -p out/fake
+	lib=$$($(GO) run bench/gpu/gen_fake.go) && \
+		F2PAD_LIBCUDA=$$lib SLOWER=20 LIMIT=7200 OUT=out/fake PYTHON=no-python $(GPU_BUNDLE)/gpu-first.sh $(GPU_FIRST)
 
 gpu-bundle: gpu-programs
 	tar -czf $(GPU_ARCHIVE) -C $(dir $(GPU_BUNDLE)) $(notdir $(GPU_BUNDLE))

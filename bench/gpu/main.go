@@ -36,7 +36,7 @@ type options struct {
 	run            *regexp.Regexp
 	json, markdown string
 	python, script string
-	quick          bool
+	quick, open    bool
 	limit          time.Duration // 0: none
 }
 
@@ -64,7 +64,8 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	f.StringVar(&o.python, "peer", "python3", "the Python that has PyTorch; \"\" leaves the peer out")
 	f.StringVar(&o.script, "peer-script", peerScript(), "what it runs")
 	f.BoolVar(&o.quick, "quick", false, "few runs: to see that it works, not to report")
-	f.DurationVar(&o.limit, "limit", 0, "begin no case after so long, such as 60s; 0: no limit")
+	f.BoolVar(&o.open, "open", false, "compile the kernels, list what the driver made of them, and measure nothing")
+	f.DurationVar(&o.limit, "limit", 0, "begin no case after so long, such as 60s, the card's ceilings apart; 0: no limit")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -135,6 +136,18 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 		m.printf("nvidia-smi: %s", r.SMI)
 	}
 
+	start := time.Now()
+	if r.Kernels, err = d.Kernels(); err != nil {
+		return err
+	}
+	m.printf("%d kernels; %d modules compiled, %d found compiled, in %.1f s", len(r.Kernels), d.Stats().Compiled, d.Stats().Loaded,
+		time.Since(start).Seconds())
+	if o.open {
+		r.kernelTable().Text(out, m.prefix)
+		r.Complete = true
+		return m.save()
+	}
+
 	c, err := newCard(d, r.Flush)
 	if err != nil {
 		return err
@@ -176,7 +189,7 @@ type meter struct {
 	out    io.Writer
 	prefix string
 	effort effort
-	until  time.Time // no case begins later; zero: whenever
+	until  time.Time // no case begins later, probes do; zero: whenever
 	json   string    // file; "": none
 	failed []string
 }
@@ -240,8 +253,14 @@ func (m *meter) all(probes []probe, cases []kerneltest.Bench) error {
 	m.printf("a launch: %s us in a row, %s us in a graph; a small kernel as timed below: %s us",
 		table.Digits(1e6*m.Overhead.Launch), table.Digits(1e6*m.Overhead.Graph), table.Digits(1e6*m.Overhead.Least))
 	for i, b := range cases {
-		r := m.measure(b)
-		r.Floor, r.FloorUnit = m.Ceilings.floor(r.cost())
+		var r result
+		if m.until.IsZero() || time.Now().Before(m.until) {
+			r = m.measure(b)
+			r.Floor, r.FloorUnit = m.Ceilings.floor(r.cost())
+		} else {
+			r = result{Kernel: b.Kernel, Size: b.Size, Params: b.Params, Error: "no time was left", OutOfTime: true}
+			m.printf("OUT OF TIME, left out: %s %s", b.Kernel, b.Size)
+		}
 		m.Cases = append(m.Cases, r)
 		if err := m.save(); err != nil {
 			return err
@@ -264,11 +283,6 @@ func (m *meter) save() error {
 // measure times a case, before and after the peer.
 func (m *meter) measure(b kerneltest.Bench) result {
 	r := result{Kernel: b.Kernel, Size: b.Size, Params: b.Params}
-	if !m.until.IsZero() && time.Now().After(m.until) {
-		r.Error, r.OutOfTime = "no time was left", true
-		m.printf("OUT OF TIME, left out: %s %s", b.Kernel, b.Size)
-		return r
-	}
 	err := m.try(b, &r)
 	if err == nil {
 		return r

@@ -15,21 +15,22 @@ import (
 
 // report is all that was measured.
 type report struct {
-	Program  string     `json:"program"` // its version
-	Date     time.Time  `json:"date"`
-	NotAGPU  bool       `json:"not_a_gpu,omitempty"` // a fake driver's: the times mean nothing
-	Complete bool       `json:"complete"`            // not while cases are to come
-	Device   gpu.Info   `json:"device"`
-	CUDA     string     `json:"cuda"`              // that the driver supports
-	SMI      string     `json:"nvidia_smi"`        // the driver's version and the card's state before the measurement
-	SMIAfter string     `json:"nvidia_smi_after"`  // and after it; "" where there is no nvidia-smi
-	Peer     *peerHello `json:"peer,omitempty"`    // nil: not measured
-	NoPeer   string     `json:"no_peer,omitempty"` // why
-	Flush    int64      `json:"flush"`             // bytes read before each run
-	Ceilings ceilings   `json:"ceilings"`          // bytes or operations per second
-	Probes   []result   `json:"probes"`            // which they come from
-	Overhead overhead   `json:"overhead"`
-	Cases    []result   `json:"cases"`
+	Program  string           `json:"program"` // its version
+	Date     time.Time        `json:"date"`
+	NotAGPU  bool             `json:"not_a_gpu,omitempty"` // a fake driver's: the times mean nothing
+	Complete bool             `json:"complete"`            // not while cases are to come
+	Device   gpu.Info         `json:"device"`
+	CUDA     string           `json:"cuda"`              // that the driver supports
+	SMI      string           `json:"nvidia_smi"`        // the driver's version and the card's state before the measurement
+	SMIAfter string           `json:"nvidia_smi_after"`  // and after it; "" where there is no nvidia-smi
+	Peer     *peerHello       `json:"peer,omitempty"`    // nil: not measured
+	NoPeer   string           `json:"no_peer,omitempty"` // why
+	Flush    int64            `json:"flush"`             // bytes read before each run
+	Kernels  []gpu.KernelInfo `json:"kernels"`
+	Ceilings ceilings         `json:"ceilings"` // bytes or operations per second
+	Probes   []result         `json:"probes"`   // which they come from
+	Overhead overhead         `json:"overhead"`
+	Cases    []result         `json:"cases"`
 }
 
 // overhead is what launching costs, in seconds.
@@ -88,6 +89,15 @@ func per(work int64, seconds, scale float64) string {
 		return ""
 	}
 	return table.Digits(float64(work) / seconds / scale)
+}
+
+// kernelTable lists what the driver made of the kernels.
+func (r *report) kernelTable() *table.Table {
+	t := &table.Table{Left: 2, Head: []string{"module", "kernel", "registers", "local bytes", "shared bytes", "threads", "blocks/SM"}}
+	for _, k := range r.Kernels {
+		t.Add(k.Module, k.Kernel, fmt.Sprint(k.Registers), fmt.Sprint(k.Local), fmt.Sprint(k.Shared), fmt.Sprint(k.MaxThreads), fmt.Sprint(k.Blocks))
+	}
+	return t
 }
 
 // ceilingTable lists the probes and the peer's matrix products.

@@ -149,3 +149,112 @@ func TestGPUBench(t *testing.T) {
 	require.Contains(t, text, "GPU 0: X\n")
 	require.Regexp(t, `-peer python3 -json \S+/gpu-bench.json -markdown \S+/20\d\d-\d\d-\d\d-gpu-nvidia-x-100.md -quick\n`, text)
 }
+
+// firstPrograms are what gpu-first.sh runs, all of which works.
+func firstPrograms() map[string]string {
+	return map[string]string{
+		"f2pad":             `case $1 in score) echo "score $*" >>"$OUT/scores";; esac; exit 0`,
+		"gpubench":          `echo "gpubench $*"`,
+		"gpu-check.sh":      "echo \"  blur   2 comparisons, closest: x.go:8: 4 % of the tolerance used\"\necho \"limit $LIMIT\"",
+		"gpu.test":          `echo "gpu.test $* hammer ${F2PAD_HAMMER-}"`,
+		"ncu":               `for a; do case $last in --log-file) echo figures >"$a";; esac; last=$a; done`,
+		"compute-sanitizer": `exit 0`,
+		"nvidia-smi":        `echo "GPU 0: X"`,
+	}
+}
+
+// stageLines are the lines of the stages in the results, by stage.
+func stageLines(t *testing.T, text string) map[string]string {
+	t.Helper()
+	status := map[string]string{}
+	_, stages, found := strings.Cut(text, "\nstages:\n")
+	require.True(t, found, text)
+	for _, line := range strings.Split(stages, "\n") {
+		if m := regexp.MustCompile(`^  (\w+) +(passed|FAILED|LEFT OUT|OUT OF TIME) +\d+ s`).FindStringSubmatch(line); m != nil {
+			status[m[1]] = m[2]
+		}
+	}
+	return status
+}
+
+var firstStages = []string{"card", "open", "tests", "hammer", "copies", "kernels", "loop", "ncu", "sanitizer"}
+
+func TestGPUFirst(t *testing.T) {
+	text, code := run(t, "gpu-first.sh", firstPrograms())
+	require.Zero(t, code, text)
+	require.Contains(t, text, "gpu-first: passed")
+	require.NotContains(t, text, "NOT A GPU")
+	require.Contains(t, text, "GPU 0: X")
+	require.Contains(t, text, "4 % of the tolerance used")
+	require.Contains(t, text, `"stage":"loop","case":"batch 32 on cpu"`)
+	status := stageLines(t, text)
+	for _, s := range firstStages {
+		require.Equal(t, "passed", status[s], s)
+	}
+	require.Len(t, status, len(firstStages))
+}
+
+// A stage that fails, hangs or lacks its tool is named, and the others run.
+func TestGPUFirstGoesOn(t *testing.T) {
+	for _, c := range []struct {
+		what, program, does, stage, status, says string
+		code                                     int
+	}{
+		{"a failure", "gpu-check.sh", "echo boom; exit 1", "tests", "FAILED", "boom", 1},
+		{"a crash", "f2pad", "kill -SEGV $$", "card", "FAILED", "", 1},
+		{"a missing tool", "ncu", "", "ncu", "LEFT OUT", "LEFT OUT: ncu: there is no ncu here", 0},
+		{"no permission", "ncu", `for a; do case $last in --log-file) echo ERR_NVGPUCTRPERM >"$a";; esac; last=$a; done; exit 1`,
+			"ncu", "LEFT OUT", "permission to read the card's counters", 0},
+		{"another missing tool", "compute-sanitizer", "", "sanitizer", "LEFT OUT", "there is no compute-sanitizer here", 0},
+		{"bad accesses", "compute-sanitizer", "echo invalid read; exit 9", "sanitizer", "FAILED", "invalid read", 1},
+	} {
+		programs := firstPrograms()
+		if programs[c.program] = c.does; c.does == "" {
+			if path, err := exec.LookPath(c.program); err == nil {
+				t.Logf("SKIPPED: %s: there is %s", c.what, path)
+				continue
+			}
+			delete(programs, c.program)
+		}
+		text, code := run(t, "gpu-first.sh", programs)
+		require.Equal(t, c.code, code, "%s:\n%s", c.what, text)
+		require.Contains(t, text, c.says, c.what)
+		status := stageLines(t, text)
+		require.Len(t, status, len(firstStages), c.what)
+		require.Equal(t, c.status, status[c.stage], c.what)
+		if c.program != "f2pad" { // which several stages use
+			for _, s := range firstStages {
+				require.True(t, s == c.stage || status[s] == "passed", "%s: %s", c.what, s)
+			}
+		}
+		require.Equal(t, c.code == 0, strings.Contains(text, "gpu-first: passed"), c.what)
+	}
+}
+
+// The whole has a limit, and so has each stage; what is named alone runs alone.
+func TestGPUFirstKeepsItsLimits(t *testing.T) {
+	t.Setenv("LIMIT", "2")
+	programs := firstPrograms()
+	programs["f2pad"] = "exec sleep 60"
+	text, code := run(t, "gpu-first.sh", programs, "card", "open")
+	require.Equal(t, 1, code)
+	require.Equal(t, map[string]string{"card": "OUT OF TIME", "open": "OUT OF TIME"}, stageLines(t, text))
+	require.Contains(t, text, "no time is left of 2 s")
+	t.Setenv("LIMIT", "100")
+	text, code = run(t, "gpu-first.sh", firstPrograms(), "tests")
+	require.Zero(t, code)
+	require.Equal(t, map[string]string{"tests": "passed"}, stageLines(t, text))
+	require.Regexp(t, "limit (100|9[0-9])\n", text)
+	text, code = run(t, "gpu-first.sh", nil, "nonsense")
+	require.Equal(t, 2, code)
+	require.Contains(t, text, "no stage nonsense")
+}
+
+// compute-sanitizer runs on every kernel.
+func TestGPUFirstSanitizesAllKernels(t *testing.T) {
+	text, err := os.ReadFile("gpu-first.sh")
+	require.NoError(t, err)
+	m := regexp.MustCompile(`for kernel in (.*); do`).FindSubmatch(text)
+	require.NotNil(t, m)
+	require.Equal(t, kernels.Modules(), strings.Fields(string(m[1])))
+}

@@ -62,6 +62,28 @@ func TestDevices(t *testing.T) {
 	require.ErrorContains(t, err, "memory ceiling")
 }
 
+// Every kernel of every module is listed, with what the driver gives it.
+func TestKernelsAreListed(t *testing.T) {
+	d := open(t, Options{})
+	all, err := d.Kernels()
+	require.NoError(t, err)
+	count := map[string]int{}
+	for _, k := range all {
+		t.Logf("%+v", k)
+		count[k.Module]++
+		require.Positive(t, k.Registers, k.Kernel)
+		require.LessOrEqual(t, k.Registers*k.MaxThreads, 65536, k.Kernel)
+		require.Positive(t, k.Blocks, k.Kernel)
+	}
+	for _, m := range kernels.Modules() {
+		ptx, err := kernels.PTX(m)
+		require.NoError(t, err)
+		declared, err := entries(ptx)
+		require.NoError(t, err)
+		require.Equal(t, len(declared), count[m], m)
+	}
+}
+
 func TestMemory(t *testing.T) {
 	d := open(t, Options{Memory: 64 << 20})
 	var all []kernels.Ptr

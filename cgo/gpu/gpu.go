@@ -65,6 +65,17 @@ type Stats struct {
 	Loaded   int   `json:"loaded"`   // modules found compiled
 }
 
+// KernelInfo is what the driver made of a kernel.
+type KernelInfo struct {
+	Module     string `json:"module"`
+	Kernel     string `json:"kernel"`
+	Registers  int    `json:"registers"`   // of a thread
+	Local      int    `json:"local"`       // bytes of memory of a thread: registers that were spilled, arrays
+	Shared     int    `json:"shared"`      // bytes of a block, besides what a launch asks for
+	MaxThreads int    `json:"max_threads"` // of a block
+	Blocks     int    `json:"blocks"`      // of as many threads, and no more memory, on a multiprocessor at once
+}
+
 // Work is what both a Stream and a graph can do: the queue that Capture hands out is one, too.
 type Work interface {
 	kernels.Queue

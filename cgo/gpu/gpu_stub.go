@@ -28,6 +28,7 @@ func (d *Device) Counters() device.Counters               { return device.Counte
 func (d *Device) Free(p kernels.Ptr) error                { return ErrNotBuilt }
 func (d *Device) FreePinned(b []byte) error               { return ErrNotBuilt }
 func (d *Device) Info() (Info, error)                     { return Info{}, ErrNotBuilt }
+func (d *Device) Kernels() ([]KernelInfo, error)          { return nil, ErrNotBuilt }
 func (d *Device) Launch(l kernels.Launch) error           { return ErrNotBuilt }
 func (d *Device) NewEvent() (*Event, error)               { return nil, ErrNotBuilt }
 func (d *Device) NewStream() (*Stream, error)             { return nil, ErrNotBuilt }

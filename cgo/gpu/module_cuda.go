@@ -5,6 +5,7 @@ package gpu
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"unsafe"
@@ -100,6 +101,38 @@ func (d *Device) count(n *int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	*n++
+}
+
+// Kernels loads all modules, which compiles those that are not in the cache, and lists their kernels.
+func (d *Device) Kernels() ([]KernelInfo, error) {
+	var all []KernelInfo
+	for _, name := range kernels.Modules() {
+		m, err := d.module(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, kernel := range slices.Sorted(maps.Keys(m.functions)) {
+			f := m.functions[kernel]
+			k := KernelInfo{Module: name, Kernel: kernel, Shared: f.static}
+			err := d.do(func() (err error) {
+				for _, a := range []struct {
+					what cu.FunctionAttribute
+					to   *int
+				}{{cu.NumRegs, &k.Registers}, {cu.LocalSizeBytes, &k.Local}, {cu.FnMaxThreadsPerBlock, &k.MaxThreads}} {
+					if *a.to, err = f.fn.Attribute(a.what); err != nil {
+						return said("cuFuncGetAttribute", err)
+					}
+				}
+				k.Blocks, err = f.fn.MaxActiveBlocksPerMultiProcessor(k.MaxThreads, 0)
+				return said("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)
+			})
+			if err != nil {
+				return nil, fmt.Errorf("gpu: kernel %s: %w", kernel, err)
+			}
+			all = append(all, k)
+		}
+	}
+	return all, nil
 }
 
 // maxGrid is what every GPU since 3.0 allows.
