@@ -84,7 +84,7 @@ func (f archiveFolders) beside(id string) string {
 			return id
 		}
 		folder, rest := id[:at+n], id[at+n:]
-		if archiveKind(folder[at:]) != "" {
+		if kindOf(folder[at:]) != nil {
 			folder = f.free(folder, func(hash uint64) bool { return f[hash] })
 			f[fnv.Of(strings.ToLower(folder))] = false
 		}
@@ -101,10 +101,7 @@ func (f archiveFolders) claim(id string) string {
 
 // free is the folder, or where that is taken, the first with "~2", "~3", ... before its extension that is not.
 func (f archiveFolders) free(folder string, taken func(hash uint64) bool) string {
-	name, stem := folder, len(folder)-len(path.Ext(folder))
-	if archiveKind(folder) == gzippedArchive && strings.EqualFold(path.Ext(folder[:stem]), tarArchive) {
-		stem -= len(tarArchive)
-	}
+	name, stem := folder, len(folder)-len(kindOf(folder).ending)
 	for n := 2; taken(fnv.Of(strings.ToLower(name))); n++ {
 		name = fmt.Sprintf("%s~%d%s", folder[:stem], n, folder[stem:])
 	}

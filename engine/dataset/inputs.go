@@ -34,9 +34,12 @@ var errStop = errors.New("stop")
 func (s Search) Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		in := &inputs{yield: yield, seen: ids{}, folders: archiveFolders{}}
-		in.walker = s.walker(in.emit)
+		in.walker = s.walker(in.found)
 		if len(args) == 1 {
 			in.root = args[0]
+			if p, err := placeOf(in.root); err == nil && IsURL(in.root) {
+				in.root = p.name()
+			}
 		}
 		for _, arg := range args {
 			var err error
@@ -66,6 +69,22 @@ type inputs struct {
 	root    string // the one argument, "" if there are several
 }
 
+// found yields the image in a folder, or why there is none.
+func (in *inputs) found(path string, err error) error {
+	if err == nil && in.Ready != nil {
+		if info, err := os.Stat(path); err == nil && !in.Ready(path, info) {
+			return in.later(path)
+		}
+	}
+	return in.emit(path, err)
+}
+
+// later yields what is not ready. What others are called does not depend on that.
+func (in *inputs) later(path string) error {
+	in.seen.unique(in.folders.beside(valid(in.id(path))))
+	return in.emit(path, fmt.Errorf("%s: %w", path, ErrNotReady))
+}
+
 // emit yields the image at path, or why there is none.
 func (in *inputs) emit(path string, err error) error { return in.emitItem(Item{Path: path}, err) }
 
@@ -82,7 +101,14 @@ func (in *inputs) emitItem(item Item, err error) error {
 
 // id is where path lies within the root or, if there is none or path is the root, what path says.
 func (in *inputs) id(path string) string {
-	if in.root != "" {
+	if IsURL(path) {
+		if below, ok := strings.CutPrefix(path, in.root+"/"); ok && in.root != "" {
+			path = below
+		} else {
+			_, path, _ = strings.Cut(path, "://")
+		}
+		path = "/" + path
+	} else if in.root != "" {
 		if rel, err := filepath.Rel(in.root, path); err == nil && rel != "." && filepath.IsLocal(rel) {
 			return filepath.ToSlash(rel)
 		}
@@ -99,11 +125,14 @@ func (in *inputs) id(path string) string {
 }
 
 func (in *inputs) argument(arg string) error {
+	if IsURL(arg) {
+		return in.url(arg, true)
+	}
 	if _, err := os.Stat(arg); err == nil || !strings.ContainsAny(arg, "*?[") {
 		return in.file(arg, true)
 	}
 	matches, err := filepath.Glob(arg)
-	if err == nil && len(matches) == 0 {
+	if err == nil && len(matches) == 0 && !in.Empty {
 		err = errors.New("matches nothing")
 	}
 	if err != nil {
@@ -119,6 +148,9 @@ func (in *inputs) argument(arg string) error {
 
 // file emits a file or, where folders are welcome, a folder's images.
 func (in *inputs) file(path string, folders bool) error {
+	if IsURL(path) {
+		return in.url(path, folders)
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
@@ -129,8 +161,10 @@ func (in *inputs) file(path string, folders bool) error {
 		return in.walk(path)
 	case in.forbidden(path):
 		return in.emit(path, named{fmt.Errorf("%s: is where results go", path)})
-	case archiveKind(path) != "":
-		return in.archive(path)
+	case in.Ready != nil && !in.Ready(path, info):
+		return in.later(path)
+	case kindOf(path) != nil:
+		return in.archive(path, nil)
 	}
 	return in.emit(path, nil)
 }
