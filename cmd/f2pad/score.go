@@ -198,7 +198,7 @@ func (s scored) Text(w io.Writer) error {
 
 func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string) error {
 	began := time.Now()
-	var buckets dataset.Buckets
+	buckets := dataset.Buckets{Open: openStore}
 	defer buckets.Close()
 	where := dataset.Search{
 		Out: o.out, MaxBytes: int64(p.imageMemory) << 20, Column: o.column, Buckets: &buckets, Empty: o.watch, Done: ctx.Done(),

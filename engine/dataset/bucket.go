@@ -22,13 +22,21 @@ import (
 
 // Buckets opens the buckets of object stores that URLs name, each once. The zero value is ready. What is of no use any more is freed by Close.
 type Buckets struct {
-	// Open opens a bucket; default blob.OpenBucket, which knows the stores whose drivers the program is linked with (gocloud.dev/blob/s3blob
-	// and others). Credentials are what the drivers find in the environment.
-	Open func(ctx context.Context, url string) (*blob.Bucket, error)
+	Open func(ctx context.Context, url string) (*blob.Bucket, error) // default OpenBucket
 
 	mu   sync.Mutex
 	open map[string]*blob.Bucket // by their URLs
 	of   map[string]string       // these, by what the names of their objects begin with
+}
+
+// OpenBucket is blob.OpenBucket. It knows the stores whose drivers the program is linked with (gocloud.dev/blob/s3blob and others), which find
+// credentials in the environment.
+func OpenBucket(ctx context.Context, url string) (*blob.Bucket, error) {
+	scheme, _, _ := strings.Cut(url, "://")
+	if mux := blob.DefaultURLMux(); !mux.ValidBucketScheme(scheme) {
+		return nil, fmt.Errorf("%s:// is none of the stores that this program was built with: %s", scheme, strings.Join(mux.BucketSchemes(), ", "))
+	}
+	return blob.OpenBucket(ctx, url)
 }
 
 var errNoObject = fmt.Errorf("no such object: %w", fs.ErrNotExist)
@@ -72,12 +80,7 @@ func (b *Buckets) bucket(ctx context.Context, p place) (*blob.Bucket, error) {
 	}
 	open := b.Open
 	if open == nil {
-		scheme, _, _ := strings.Cut(p.bucket, "://")
-		if !blob.DefaultURLMux().ValidBucketScheme(scheme) {
-			return nil, fmt.Errorf("%s: %s:// is none of the stores that this program was built with: %s",
-				p.name(), scheme, strings.Join(blob.DefaultURLMux().BucketSchemes(), ", "))
-		}
-		open = blob.OpenBucket
+		open = OpenBucket
 	}
 	bucket, err := open(ctx, p.bucket)
 	if err != nil {

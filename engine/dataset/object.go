@@ -119,6 +119,9 @@ func (o *object) read() error {
 // infoOf is how the object is that is being read.
 func (o *object) infoOf(r *blob.Reader) objectInfo {
 	i := infoOf(r.Size(), r.ModTime(), nil)
+	if r.ModTime().IsZero() { // not every store says it here
+		i.modified = o.listed.modified
+	}
 	if i.size == o.listed.size && i.modified.Equal(o.listed.modified) { // it was not replaced since
 		i.tag = o.listed.tag
 	}

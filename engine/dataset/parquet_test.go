@@ -271,6 +271,13 @@ func TestClaimsOfTablesAreBounded(t *testing.T) {
 	t.Chdir(t.TempDir())
 	rows, _ := huggingRows(3)
 	data := tableOf(t, rows, parquet.Compression(&parquet.Zstd))
+	everywhere := func(change func(c *format.ColumnMetaData)) []byte {
+		return withFooter(t, data, func(m *format.FileMetaData) {
+			for i := range m.RowGroups[0].Columns {
+				change(&m.RowGroups[0].Columns[i].MetaData)
+			}
+		})
+	}
 	footer := func(b ...byte) []byte {
 		out := append([]byte(parquetMagic), b...)
 		return append(binary.LittleEndian.AppendUint32(out, uint32(len(b))), parquetMagic...)
@@ -287,22 +294,22 @@ func TestClaimsOfTablesAreBounded(t *testing.T) {
 				g.Columns[i].MetaData.NumValues = 1 << 60
 			}
 		}), "rows are missing"},
-		"place":        {withFooter(t, data, func(m *format.FileMetaData) { m.RowGroups[0].Columns[0].MetaData.DataPageOffset = 1 << 60 }), "lies outside of it"},
-		"size":         {withFooter(t, data, func(m *format.FileMetaData) { m.RowGroups[0].Columns[0].MetaData.TotalCompressedSize = 1 << 62 }), "lies outside of it"},
-		"codec":        {withFooter(t, data, func(m *format.FileMetaData) { m.RowGroups[0].Columns[0].MetaData.Codec = format.LZO }), "compressed by LZO, which is not supported"},
-		"wrong codec":  {withFooter(t, data, func(m *format.FileMetaData) { m.RowGroups[0].Columns[0].MetaData.Codec = format.Lz4Raw }), "a page that is not sound (LZ4_RAW)"},
+		"place":        {everywhere(func(c *format.ColumnMetaData) { c.DataPageOffset = 1 << 60 }), "lies outside of it"},
+		"size":         {everywhere(func(c *format.ColumnMetaData) { c.TotalCompressedSize = 1 << 62 }), "lies outside of it"},
+		"codec":        {everywhere(func(c *format.ColumnMetaData) { c.Codec = format.LZO }), "compressed by LZO, which is not supported"},
+		"wrong codec":  {everywhere(func(c *format.ColumnMetaData) { c.Codec = format.Lz4Raw }), "a page that is not sound (LZ4_RAW)"},
 		"fewer groups": {withFooter(t, data, func(m *format.FileMetaData) { m.RowGroups[0].Columns = m.RowGroups[0].Columns[:1] }), "a row group that is not the schema's"},
 		"children":     {withFooter(t, data, func(m *format.FileMetaData) { m.Schema[0].NumChildren.V = 1 << 30 }), "a schema that ends early"},
-		"other files":  {withFooter(t, data, func(m *format.FileMetaData) { 
+		"other files": {withFooter(t, data, func(m *format.FileMetaData) {
 			for i := range m.RowGroups[0].Columns {
 				m.RowGroups[0].Columns[i].FilePath = "b.parquet"
 			}
 		}), "columns are in other files"},
-		"long list":    {footer(0x29, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07), "lists of more than 1048576 elements"},
-		"long text":    {footer(0x48, 0xff, 0xff, 0xff, 0xff, 0x07), "corrupt Parquet file"},
-		"nested":       {footer(bytes.Repeat([]byte{0x1c}, 1<<16)...), "nested too deeply"},
-		"long footer":  {append(append([]byte(parquetMagic), make([]byte, 100)...), "\xff\xff\xff\x7fPAR1"...), "a footer that is longer than the file"},
-		"encrypted":    {append([]byte("PARE"), data[4:]...), "an encrypted Parquet file"},
+		"long list":   {footer(0x29, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07), "lists of more than 1048576 elements"},
+		"long text":   {footer(0x48, 0xff, 0xff, 0xff, 0xff, 0x07), "corrupt Parquet file"},
+		"nested":      {footer(bytes.Repeat([]byte{0x1c}, 1<<16)...), "nested too deeply"},
+		"long footer": {append(append([]byte(parquetMagic), make([]byte, 100)...), "\xff\xff\xff\x7fPAR1"...), "a footer that is longer than the file"},
+		"encrypted":   {append([]byte("PARE"), data[4:]...), "an encrypted Parquet file"},
 	} {
 		write(t, "a.parquet", test.data)
 		var before, after runtime.MemStats

@@ -169,8 +169,11 @@ func (w *watch) look() (v view, news bool) {
 		}
 		return false
 	}
-	for _, err := range where.Inputs(w.Args, nil) {
+	for it, err := range where.Inputs(w.Args, nil) {
 		switch {
+		case err == nil: // nothing can be said of it, as of a link that leads nowhere
+			v.ready++
+			v.all = fnv.Of(fmt.Sprintf("%x %q", v.all, it.Path))
 		case errors.Is(err, dataset.ErrNamed) && v.err == nil:
 			v.err = err
 		case err != nil && !errors.Is(err, dataset.ErrNotReady):
