@@ -15,13 +15,17 @@ include cgo/ort/ort.mk
 include engine/backbone/pretrained/pretrained.mk
 include engine/internal/gemm/gemm.mk
 
+# GCS=1 puts Google Cloud Storage (gs://) in, which makes the program half as large again.
+GCS ?= 0
+comma := ,
+empty :=
+space := $(empty) $(empty)
 ifeq ($(CUDA),1)
 GO_CUDA := $(CUDA_ENV) $(GO)
-TAGS := -tags cuda
 else
 GO_CUDA := CGO_ENABLED=0 $(GO)
-TAGS :=
 endif
+TAGS := $(addprefix -tags ,$(subst $(space),$(comma),$(strip $(if $(filter 1,$(CUDA)),cuda) $(if $(filter 1,$(GCS)),gcs))))
 
 build:
 	@test $(CUDA) = 1 || echo "no C compiler on Linux, or CUDA=0: building without CUDA"
@@ -107,7 +111,7 @@ bench:
 bench-memory: build
 	$(GO) run ./bench/memory $(BIN)
 
-# A hundred kills of score (folders, archives, shards), merge, fit and synth at random moments, resumed and compared with uninterrupted runs; ten minutes at most.
+# A hundred kills of score (folders, archives, rows, objects, shards), merge, fit and synth at random moments, resumed and compared with uninterrupted runs; ten minutes at most.
 torture: build
 	$(GO) run ./bench/torture $(BIN)
 

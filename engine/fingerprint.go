@@ -16,8 +16,8 @@ import (
 type Fingerprint struct {
 	Bytes    int64
 	Modified time.Time
-	SHA256   string // of the content, in hexadecimal
-	Tag      dataset.Tag
+	SHA256   string      // of the content, in hexadecimal
+	Tag      dataset.Tag // of an object
 }
 
 // ErrChanged means that a file was written to while it was read.

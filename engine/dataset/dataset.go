@@ -1,4 +1,10 @@
-// Package dataset finds images and their ground truth on disk, and opens images. It decodes none.
+// Package dataset finds images and their ground truth on disk, images in object stores, too, and opens images. It decodes none.
+//
+//	folder.go   a folder, and what is searched for; mvtec.go (a data set in MVTec AD's layout)
+//	inputs.go   what arguments name
+//	archive.go  the kinds of archives: tar.go, zip.go, parquet.go (rows; table.go, the footer, and pages.go, the values)
+//	bucket.go   object stores, and what URLs name; object.go
+//	source.go   where an image's bytes are
 package dataset
 
 import (

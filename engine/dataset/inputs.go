@@ -24,7 +24,8 @@ var errStop = errors.New("stop")
 // that have an image's name follow in its order, each with a Source and the Path ARCHIVE/MEMBER. They are not unpacked, hidden
 // ones are skipped, and what is no file, or has a name that leads out of the archive, is an error. So is, once all members before
 // it have been yielded, what is wrong with the archive itself; that has the archive's Path. Members that are compressed are, or may be, in memory
-// until Item.Release: at most MaxBytes of them (or one) at once. What cannot be found or listed is yielded as an error "path: reason" with an
+// until Item.Release: at most MaxBytes of them (or one) at once. One whose name ends in .parquet is an archive of rows. A URL is an object, the objects
+// that match its pattern, or the images below it, if there are Buckets; an archive may be one, too. What cannot be found or listed is yielded as an error "path: reason" with an
 // Item that has its Path only, and the rest goes on; the error is ErrNamed if that is one of the arguments or of the list. A
 // line of more than 64 KiB goes by its number.
 //

@@ -117,7 +117,7 @@ func (w *watch) run(ctx context.Context) (Summary, error) {
 			w.told.warn(fmt.Sprintf("%v: nothing is scored until it is back", v.err))
 		} else if v.ready > 0 && (!w.passed || v.all != w.before || retry && w.sum.Failed > 0) && ctx.Err() == nil {
 			switch err := w.pass(ctx); {
-			case errors.Is(err, dataset.ErrNamed) && w.passed: // it is gone since
+			case errors.Is(err, errGone): // since
 				v.waiting = true
 			case err != nil:
 				return w.sum, err
@@ -217,7 +217,9 @@ func (w *watch) settled(path string, info fs.FileInfo, now time.Time) bool {
 	return ok && s.size == info.Size() && s.modified.Equal(info.ModTime()) && now.Sub(s.since) >= w.Settle
 }
 
-// pass scores the inputs as they are now.
+var errGone = errors.New("an input is gone")
+
+// pass scores the inputs as they are now, errGone if one that was named is not there.
 func (w *watch) pass(ctx context.Context) error {
 	where, seen := w.Search, *w // which later looks leave as it is: the inputs may still be read then
 	where.Ready = func(path string, info fs.FileInfo) bool { return seen.settled(path, info, time.Now()) }
@@ -231,11 +233,15 @@ func (w *watch) pass(ctx context.Context) error {
 		where.Took = func(c dataset.Column) { w.told.once(fmt.Sprintf("took %+v", c), func() { took(c) }) }
 	}
 	survey, err := Look(where, w.Args, nil)
-	if err != nil {
+	switch {
+	case err != nil && !w.passed:
 		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return errGone
+	case err != nil || w.passed: // such as an archive without images, which is an input that fails
+		survey.known = false
 	}
 	survey.changing = true
-	survey.known = survey.known && !w.passed
 	o := w.options
 	o.Force = o.Force && !w.passed
 	w.told.begin()

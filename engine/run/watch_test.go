@@ -283,6 +283,22 @@ func TestAWatchOfWhatIsGoneWaits(t *testing.T) {
 	require.Equal(t, []string{filepath.Join(in, "d.png")}, w.told("scored"))
 }
 
+// TestAWatchGoesOnWithoutWhatIsNoInput: what a run would have refused fails by itself.
+func TestAWatchGoesOnWithoutWhatIsNoInput(t *testing.T) {
+	in := t.TempDir()
+	w := watching(t, in, t.TempDir(), func(_ *Options, w *Watching) {
+		w.Args = []string{filepath.Join(in, "*.tar"), filepath.Join(in, "*.png")}
+	})
+	w.put("a.png", "a")
+	w.until(1)
+	pack(t, filepath.Join(in, "none.tar"), "notes.txt")
+	s := w.until(2)
+	require.Equal(t, 1, s.Failed)
+	pack(t, filepath.Join(in, "some.tar"), "x.png", "y.png")
+	w.until(4)
+	require.Equal(t, []string{filepath.Join(in, "none.tar")}, w.told("failed"))
+}
+
 func TestAWatchHasTheFolderForItself(t *testing.T) {
 	in, out := t.TempDir(), t.TempDir()
 	w := watching(t, in, out, nil)
