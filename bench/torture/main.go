@@ -238,7 +238,7 @@ func (t *torture) torment(v *victim) error {
 			return err
 		}
 	}
-	fmt.Fprintf(t.out, "%-13s %3d kills in %3d runs (%.2f s uninterrupted; %d ended before their kill): all %d files the same; kills left %d locks and %d temporary files\n",
+	fmt.Fprintf(t.out, "%-14s %3d kills in %3d runs (%.2f s uninterrupted; %d ended before their kill): all %d files the same; kills left %d locks and %d temporary files\n",
 		v.name+":", killed, runs, v.takes.Seconds(), ended, len(v.want), locks, temps)
 	return nil
 }

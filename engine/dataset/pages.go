@@ -25,6 +25,9 @@ const (
 	mostWindow = 1 << 27 // bytes that zstd may look back
 )
 
+// plainDictionary is what older writers call the encoding of dictionaries and of their indices.
+const plainDictionary format.Encoding = 2
+
 // values are those of a leaf that is not repeated, one for each row. A page of them is in memory, and nothing that is only claimed: a
 // page's values are not decoded before they are asked for, since few bytes may stand for any number of them.
 type values struct {
@@ -167,7 +170,7 @@ func (v *values) read() error {
 		if data, err = expand(v.codec, data, size); err != nil {
 			return err
 		}
-		if v.dict != nil || d.Encoding != format.Plain && d.Encoding != format.PlainDictionary || d.NumValues < 0 || int(d.NumValues) > len(data)/4 {
+		if v.dict != nil || d.Encoding != format.Plain && d.Encoding != plainDictionary || d.NumValues < 0 || int(d.NumValues) > len(data)/4 {
 			return corrupt("a dictionary of %d values in encoding %s", d.NumValues, d.Encoding)
 		}
 		v.dict = make([][]byte, d.NumValues)
@@ -198,7 +201,7 @@ func (v *values) data(n int32, encoding format.Encoding, levels, data []byte) er
 			value, data, err = prefixed(data)
 			return value, err
 		}
-	case format.PlainDictionary, format.RLEDictionary:
+	case plainDictionary, format.RLEDictionary:
 		if v.dict == nil {
 			return corrupt("a page without its dictionary")
 		}

@@ -390,3 +390,22 @@ func TestFoldersThatAreListenedTo(t *testing.T) {
 	require.Equal(t, a, above(filepath.Join(a, "*.png")))
 	require.Equal(t, top, above(filepath.Join(top, "*", "x*.png")))
 }
+
+// TestInputsThatAreNotReadyHaveNoLine, and what is known of them stays known.
+func TestInputsThatAreNotReadyHaveNoLine(t *testing.T) {
+	items, dir := inMemory(3), t.TempDir()
+	_, err := Run(t.Context(), pretender{}, everything(dir, nil), feedOf(items))
+	require.NoError(t, err)
+	var said told
+	sum, err := Run(t.Context(), pretender{}, everything(dir, said.tell), Inputs{Items: func(yield func(dataset.Item, error) bool) {
+		_ = yield(items[0], nil) && yield(items[1], fmt.Errorf("%s: %w", items[1].Path, dataset.ErrNotReady)) && yield(items[2], nil)
+	}})
+	require.NoError(t, err)
+	require.Equal(t, 2, sum.Images)
+	require.Zero(t, sum.Failed)
+	require.Empty(t, said.of("failed"))
+	require.NotContains(t, content(t, dir, ResultsFile), items[1].Path)
+	again, err := Run(t.Context(), pretender{}, everything(dir, nil), feedOf(items))
+	require.NoError(t, err)
+	require.Equal(t, 3, again.Kept)
+}
