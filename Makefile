@@ -16,13 +16,17 @@ include cgo/ort/ort.mk
 include engine/backbone/pretrained/pretrained.mk
 include engine/internal/gemm/gemm.mk
 
+# GCS=1 puts Google Cloud Storage (gs://) in, which makes the program half as large again.
+GCS ?= 0
+comma := ,
+empty :=
+space := $(empty) $(empty)
 ifeq ($(CUDA),1)
 GO_CUDA := $(CUDA_ENV) $(GO)
-TAGS := -tags cuda
 else
 GO_CUDA := CGO_ENABLED=0 $(GO)
-TAGS :=
 endif
+TAGS := $(addprefix -tags ,$(subst $(space),$(comma),$(strip $(if $(filter 1,$(CUDA)),cuda) $(if $(filter 1,$(GCS)),gcs))))
 
 # VERSION=v1.2.3 makes it a release's: stripped, and the same bytes wherever it is built.
 VERSION ?=
@@ -153,7 +157,7 @@ VOLUME ?=
 bench-volume: build
 	$(GO) run ./bench/volume $(VOLUME) $(BIN)
 
-# A hundred kills of score (folders, archives, shards), merge, fit and synth at random moments, resumed and compared with uninterrupted runs; ten minutes at most.
+# A hundred kills of score (folders, archives, rows, objects, shards), merge, fit and synth at random moments, resumed and compared with uninterrupted runs; ten minutes at most.
 torture: build
 	$(GO) run ./bench/torture $(BIN)
 

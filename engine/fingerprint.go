@@ -16,7 +16,8 @@ import (
 type Fingerprint struct {
 	Bytes    int64
 	Modified time.Time
-	SHA256   string // of the content, in hexadecimal
+	SHA256   string      // of the content, in hexadecimal
+	Tag      dataset.Tag // of an object
 }
 
 // ErrChanged means that a file was written to while it was read.
@@ -62,7 +63,7 @@ func takeFingerprint(it dataset.Item) (Fingerprint, error) {
 	if after.Size() != p.Bytes || after.Size() != info.Size() || !after.ModTime().Equal(info.ModTime()) {
 		return p, ErrChanged
 	}
-	p.Modified, p.SHA256 = after.ModTime(), hex.EncodeToString(h.Sum(nil))
+	p.Modified, p.SHA256, p.Tag = after.ModTime(), hex.EncodeToString(h.Sum(nil)), dataset.TagOf(after)
 	return p, nil
 }
 

@@ -1,5 +1,5 @@
-// Command torture kills f2pad at random moments and shows that nothing false is left behind: score (of folders, archives and
-// shards), merge, fit and synth are killed (SIGKILL), run again until they are done, and what they then have written is compared byte for byte with an
+// Command torture kills f2pad at random moments and shows that nothing false is left behind: score (of folders, archives, rows,
+// objects and shards), merge, fit and synth are killed (SIGKILL), run again until they are done, and what they then have written is compared byte for byte with an
 // uninterrupted run, but for the seconds in results. After every kill of score each line that stands is held against that
 // run, too, and so are the files that it names.
 //
@@ -29,6 +29,8 @@ import (
 
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/run"
+
+	"github.com/parquet-go/parquet-go"
 )
 
 const (
@@ -99,8 +101,9 @@ func (t *torture) run(program string, kills int) error {
 	score := func(out string, inputs ...string) []string {
 		return append([]string{"score", "--model", at("model"), "--executor", "go", "--device", "cpu", "--batch", "3", "--maps", "--masks", "--overlays", "--out", out}, inputs...)
 	}
-	share := kills / 8
+	share := kills / 10
 	archives := []string{at("images.tar"), at("images.tar.gz"), at("images.zip")}
+	table, bucket := at("images.parquet"), "file://"+filepath.ToSlash(at("images"))
 	shard := func(i int, out string) []string {
 		return score(out, append([]string{"--shard", fmt.Sprintf("%d/2", i)}, archives...)...)
 	}
@@ -108,7 +111,7 @@ func (t *torture) run(program string, kills int) error {
 	// simple is a verb that starts from nothing.
 	simple := func(name string, args func(out string) []string, check func(string, map[string]string) error) *victim {
 		return &victim{name: name, kills: share, begin: func(round int) ([]string, string, error) {
-			out := at(fmt.Sprintf("%s-%d", strings.ReplaceAll(name, " ", "-"), round))
+			out := at(fmt.Sprintf("%s-%d", strings.NewReplacer(" ", "-", ":", "", "/", "").Replace(name), round))
 			return args(out), out, nil
 		}, check: check}
 	}
@@ -123,9 +126,11 @@ func (t *torture) run(program string, kills int) error {
 		fitted("padim"), fitted("cflow"),
 		simple("score tar", func(out string) []string { return score(out, archives[0], archives[2]) }, truth),
 		simple("score tgz", func(out string) []string { return score(out, archives[1]) }, truth),
+		simple("score rows", func(out string) []string { return score(out, table) }, truth),
+		simple("score file://", func(out string) []string { return score(out, bucket) }, truth),
 		simple("shard", func(out string) []string { return shard(2, out) }, truth),
 		simple("merge", merge, wholeOrNothing),
-		{name: "score", kills: kills - 7*share, begin: func(round int) ([]string, string, error) {
+		{name: "score", kills: kills - 9*share, begin: func(round int) ([]string, string, error) {
 			out, images := at(fmt.Sprintf("score-%d", round)), at("images")
 			if round%2 == 0 || round < 0 {
 				return score(out, images), out, nil
@@ -146,7 +151,7 @@ func (t *torture) run(program string, kills int) error {
 	if err := os.CopyFS(at("images"), os.DirFS(filepath.Join(at("data"), "test"))); err != nil {
 		return err
 	}
-	if err := pack(at("images"), archives); err != nil {
+	if err := errors.Join(pack(at("images"), archives), tabulate(at("images"), table)); err != nil {
 		return err
 	}
 	for _, args := range [][]string{shard(1, at("shard1")), shard(2, at("shard2")), merge(at("merged")), score(at("whole"), archives...)} {
@@ -233,7 +238,7 @@ func (t *torture) torment(v *victim) error {
 			return err
 		}
 	}
-	fmt.Fprintf(t.out, "%-10s %3d kills in %3d runs (%.2f s uninterrupted; %d ended before their kill): all %d files the same; kills left %d locks and %d temporary files\n",
+	fmt.Fprintf(t.out, "%-14s %3d kills in %3d runs (%.2f s uninterrupted; %d ended before their kill): all %d files the same; kills left %d locks and %d temporary files\n",
 		v.name+":", killed, runs, v.takes.Seconds(), ended, len(v.want), locks, temps)
 	return nil
 }
@@ -282,6 +287,30 @@ func pack(images string, archives []string) error {
 		}
 	}
 	return nil
+}
+
+// row is an image as Hugging Face's data sets have it.
+type row struct {
+	Image struct {
+		Bytes []byte `parquet:"bytes"`
+		Path  string `parquet:"path"`
+	} `parquet:"image"`
+}
+
+// tabulate writes the images of a folder as a Parquet file, in the order of their names.
+func tabulate(images, path string) error {
+	var rows []row
+	err := filepath.WalkDir(images, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		var r row
+		r.Image.Path = d.Name()
+		r.Image.Bytes, err = os.ReadFile(file)
+		rows = append(rows, r)
+		return err
+	})
+	return errors.Join(err, parquet.WriteFile(path, rows))
 }
 
 // hide takes every second image out of a folder's folders and returns where they were.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"f2pad.example/cmd/f2pad/ui"
@@ -28,17 +30,22 @@ type scoreOptions struct {
 	batch                 int
 	force, profile        bool
 	metrics               string // file
+	watch                 bool
+	rescan                int // seconds
+	column                string
 	roi                   regionFile
 	shard                 *run.Shard
 }
 
 func (p *program) score() *cobra.Command {
-	o := scoreOptions{}
+	o := scoreOptions{rescan: 30}
 	cmd := &cobra.Command{
 		Use:   "score --model MODEL --out DIR INPUT...",
 		Short: "Score images and, on request, write their maps, masks and overlays",
 		Long: `Score images. INPUT is files, folders, globs, or - for a list of files on standard input, one per line. A file called .tar,
-.tar.gz, .tgz or .zip is an archive, whose images are scored without being unpacked to disk; WebDataset's shards are such. DIR gets
+.tar.gz, .tgz or .zip is an archive, whose images are scored without being unpacked to disk; WebDataset's shards are such. One called
+.parquet is a table whose rows have images, or their paths. All of these may also be in an object store: s3://BUCKET/KEY, azblob://, gs://
+and file:// name an object, all images below a prefix, or what matches a glob. DIR gets
 results.jsonl, one line for each input in their order, and on request maps/NAME.tiff (float32), masks/NAME.png and
 overlays/NAME.png at the images' own size. Where a map is made, the line of an anomalous image lists the regions of its mask.
 
@@ -47,6 +54,9 @@ overlays/NAME.png at the images' own size. Where a map is made, the line of an a
 
 With --shard I/N this is one of N runs, each into its own DIR, here or on another machine, of the same inputs in the same order.
 
+With --watch it goes on when all is scored, with what is new or was replaced, until it is interrupted (exit code 0 or 3 if all was
+scored then, otherwise 130). After each pass results.jsonl is what a run without --watch would have written.
+
 Inputs that cannot be scored are reported, and the rest goes on (exit code 3). A run that was interrupted goes on where
 it was when the same command is run again; so does one whose inputs have changed. Folders that hold results (run.json) and
 DIR itself are no inputs. docs/scripting.md describes the files.`,
@@ -54,11 +64,22 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
   f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png
   f2pad score --model leather.f2pad --out results --masks --profile photos/
   f2pad score --model leather.f2pad --out results --metrics /var/lib/node_exporter/leather.prom shards/*.tar
+  f2pad score --model leather.f2pad --out results 'data/train-*.parquet'
+  f2pad score --model leather.f2pad --out results s3://factory/line1/2026-11/
+  f2pad score --model leather.f2pad --out results --masks --watch incoming/
   f2pad score --model leather.f2pad --out part1 --shard 1/2 shards/*.tar
   find photos -name '*.jpg' | f2pad score --model leather.f2pad --out results --masks --refine residual -`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: anyFile,
-		PreRunE: func(*cobra.Command, []string) error {
+		PreRunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case o.watch && o.shard != nil:
+				return errors.New("--watch and --shard: what an image's shard is changes with the inputs")
+			case o.watch && slices.Contains(args, "-"):
+				return errors.New("--watch: a list on standard input is scored as its lines arrive, without it")
+			case !o.watch && cmd.Flags().Changed("rescan"):
+				return errors.New("--rescan is of --watch")
+			}
 			if noMap := !o.maps && !o.masks && !o.overlays && (o.refine == "" || o.refine == "none"); noMap &&
 				(o.pixel != nil || o.regions != region.Options{}) {
 				return errors.New("--pixel-threshold, --close, --fill and --min-area need a map: --maps, --masks, --overlays or --refine")
@@ -86,6 +107,9 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	o.roi.flag(f, "score in this region of interest only, and in the model's if it has one")
 	f.Var(number{&o.batch, 0, 1024}, "batch", "images in work at once; 0: 8, or more where they are small. Results do not depend on it")
 	f.Var(shardFlag{&o.shard}, "shard", "score every N-th of the inputs only, beginning with the I-th; 'f2pad merge' makes one run of all N")
+	f.StringVar(&o.column, "parquet-column", "", "`COLUMN` of Parquet files that has the images or their paths (default: the one that has any)")
+	f.BoolVar(&o.watch, "watch", false, "go on with what is new, until interrupted")
+	f.Var(number{&o.rescan, 1, 1 << 20}, "rescan", "with --watch: seconds until inputs are looked at without word of a change (stores, network file systems)")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
 	f.BoolVar(&o.profile, "profile", false, "say in the end where the time went, stage by stage")
 	f.StringVar(&o.metrics, "metrics", "", "`FILE` (.prom) that is written every 5 s for Prometheus' node_exporter: images, rate, time left, stages, memory")
@@ -120,6 +144,47 @@ func (s scoreSummary) Text(w io.Writer) error {
 	return err
 }
 
+// watching is where score --watch is: all that there was is scored.
+type watching struct {
+	Images    int    `json:"images"`
+	Anomalous int    `json:"anomalous"`
+	Failed    int    `json:"failed"`
+	Results   string `json:"results"`
+}
+
+func (watching) MessageType() string { return "watching" }
+
+func (w watching) Text(out io.Writer) error {
+	_, err := ui.Fprintf(out, "%s: %d anomalous, %d normal, %d failed; watching\n",
+		counted(w.Images, "image"), w.Anomalous, w.Images-w.Anomalous-w.Failed, w.Failed)
+	return err
+}
+
+// taken is what was taken for the images of a Parquet file.
+type taken dataset.Column
+
+func (taken) MessageType() string { return "parquet" }
+
+func (t taken) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Path   string `json:"path"`
+		Column string `json:"column"`
+		Holds  string `json:"holds"`
+	}{t.Path, t.Name, t.holds()})
+}
+
+func (t taken) holds() string {
+	if t.Bytes {
+		return "images"
+	}
+	return "paths"
+}
+
+func (t taken) Text(w io.Writer) error {
+	_, err := ui.Fprintf(w, "%s: %s are in column %s\n", t.Path, t.holds(), t.Name)
+	return err
+}
+
 // scored is an image that was scored.
 type scored struct{ run.Line }
 
@@ -136,8 +201,16 @@ func (s scored) Text(w io.Writer) error {
 
 func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string) error {
 	began := time.Now()
-	survey, err := run.Look(args, o.out, o.shard)
-	if err != nil {
+	buckets := dataset.Buckets{Open: openStore}
+	defer buckets.Close()
+	where := dataset.Search{
+		Out: o.out, MaxBytes: int64(p.imageMemory) << 20, Column: o.column, Buckets: &buckets, Empty: o.watch, Done: ctx.Done(),
+	}
+	survey, err := run.Look(where, args, o.shard)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
 		return err
 	}
 	m, err := p.load(o.model, o.backbone)
@@ -176,14 +249,24 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		}
 	}()
 	var passed passedOver
-	where := dataset.Search{Out: o.out, Left: p.ui.Warn, Ignored: passed.add, MaxBytes: opts.Limits.MaxBytes, Done: ctx.Done()}
-	sum, err := run.Run(ctx, e, run.Options{
+	where.Left, where.Ignored, where.Took = p.ui.Warn, passed.add, func(c dataset.Column) { p.ui.Note(taken(c)) }
+	ro := run.Options{
 		Dir: o.out, Force: o.force, Kind: kind, Tell: watch.tell, Waiting: opts.WriteRoom(), Timer: opts.Timer,
 		Info: run.Info{
 			Version: version(), Model: m.SHA256(), Maps: o.maps, Masks: o.masks, Overlays: o.overlays, Labels: o.labels,
 			Threshold: o.image, PixelThreshold: o.pixel, Regions: o.regions, ROI: o.roi.sha256, Shard: o.shard,
 		},
-	}, run.Inputs{Items: where.Inputs(args, p.in), Survey: survey})
+	}
+	var sum run.Summary
+	if o.watch {
+		sum, err = run.Watch(ctx, e, ro, run.Watching{
+			Args: args, Search: where, Rescan: time.Duration(o.rescan) * time.Second,
+			Passed: func(s run.Summary) error { return p.ui.Show(watching{s.Images, s.Anomalous, s.Failed, s.Results}) },
+		})
+		p.failed = sum.Failed // those that are left
+	} else {
+		sum, err = run.Run(ctx, e, ro, run.Inputs{Items: where.Inputs(args, p.in), Survey: survey})
+	}
 	watch.end(err)
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -17,30 +17,36 @@ import (
 	"f2pad.example/engine/internal/openfile"
 )
 
-// What an archive is, by its name.
-const (
-	tarArchive     = ".tar"
-	gzippedArchive = ".tar.gz"
-	zipArchive     = ".zip"
-)
+// archiveKinds are the kinds of archives: how their names end, and what lists them.
+func archiveKinds() []archiveKind {
+	return []archiveKind{
+		{".tar", (*archive).tar},
+		{".tar.gz", (*archive).gzipped},
+		{".tgz", (*archive).gzipped},
+		{".zip", (*archive).zip},
+		{".parquet", (*archive).parquet},
+	}
+}
 
-// archiveKind is the kind of archive that a file's name says it is, "" if it says nothing of the kind.
-func archiveKind(name string) string {
-	name = strings.ToLower(filepath.Base(name))
-	for _, kind := range []string{tarArchive, gzippedArchive, zipArchive} {
-		if strings.HasSuffix(name, kind) {
-			return kind
+type archiveKind struct {
+	ending string
+	list   func(*archive, input) error
+}
+
+// kindOf is the kind of archive that a file's name says it is, nil if it says nothing of the kind.
+func kindOf(name string) *archiveKind {
+	name = strings.ToLower(path.Base(filepath.ToSlash(name)))
+	for _, kind := range archiveKinds() {
+		if strings.HasSuffix(name, kind.ending) {
+			return &kind
 		}
 	}
-	if strings.HasSuffix(name, ".tgz") {
-		return gzippedArchive
-	}
-	return ""
+	return nil
 }
 
 // notArchive refuses an archive where a folder is to be named.
 func notArchive(root string) error {
-	if archiveKind(root) == "" || isDir(root) {
+	if kindOf(root) == nil || isDir(root) {
 		return nil
 	}
 	if _, err := os.Stat(root); err != nil {
@@ -56,16 +62,35 @@ var (
 	errReleased  = errors.New("the member has passed")
 )
 
+// input is a file or an object that is open. What is read of a file one piece after the other may also be sought (io.Seeker).
+type input interface {
+	fs.File
+	io.ReaderAt
+}
+
 // container is an archive as it was when it was listed.
 type container struct {
 	path     string
+	object   *object // that it is; nil: it is a file
 	size     int64
 	modified time.Time
 }
 
+// openInput opens the file at path, or the object until done.
+func openInput(path string, o *object, done <-chan struct{}) (input, fs.FileInfo, error) {
+	if o != nil {
+		return o.input(done)
+	}
+	f, info, err := openfile.Regular(path)
+	if err != nil {
+		return nil, nil, err // a nil file would be no nil interface
+	}
+	return f, info, nil
+}
+
 // open opens the archive again, if it is still the same.
-func (c *container) open() (*os.File, error) {
-	f, info, err := openfile.Regular(c.path)
+func (c *container) open() (input, error) {
+	f, info, err := openInput(c.path, c.object, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +133,7 @@ func (s *section) Open() (fs.File, error) {
 
 type sectionFile struct {
 	*io.SectionReader
-	archive *os.File
+	archive input
 	info    memberInfo
 }
 
@@ -127,28 +152,18 @@ type archive struct {
 	found  bool
 }
 
-// archive emits the members of an archive that have an image's name, and then what is wrong with it, if anything is.
-func (in *inputs) archive(name string) error {
-	f, info, err := openfile.Regular(name)
+// archive emits the members of an archive, a file or an object, that have an image's name, and then what is wrong with it, if anything is.
+func (in *inputs) archive(name string, o *object) error {
+	f, info, err := openInput(name, o, in.Done)
 	if err != nil {
 		return in.emit(name, named{plain(name, err)})
 	}
 	defer f.Close()
-	a := &archive{container: &container{name, info.Size(), info.ModTime()}, in: in, most: in.MaxBytes, names: map[uint64]bool{}}
-	if a.most == 0 {
-		a.most = imageio.DefaultMaxBytes
-	}
+	a := &archive{container: &container{name, o, info.Size(), info.ModTime()}, in: in, most: in.mostBytes(), names: map[uint64]bool{}}
 	if in.root != name {
 		a.seen, a.folder = ids{}, in.folders.claim(valid(in.id(name)))
 	}
-	switch archiveKind(name) {
-	case tarArchive:
-		err = a.tar(f)
-	case gzippedArchive:
-		err = a.gzipped(f)
-	case zipArchive:
-		err = a.zip(f)
-	}
+	err = kindOf(name).list(a, f)
 	switch {
 	case errors.Is(err, errStop):
 		return errStop
@@ -158,6 +173,24 @@ func (in *inputs) archive(name string) error {
 		return in.emit(name, named{fmt.Errorf("%s: no images in this archive", name)})
 	}
 	return nil
+}
+
+// mostBytes is how large a member may be.
+func (in *inputs) mostBytes() int64 {
+	if in.MaxBytes == 0 {
+		return imageio.DefaultMaxBytes
+	}
+	return in.MaxBytes
+}
+
+// unlisted reports whether the archive is not to be read through, which would take as long as scoring it.
+func (a *archive) unlisted() bool {
+	if a.in.Unlisted == nil {
+		return false
+	}
+	a.in.Unlisted(a.path)
+	a.found = true
+	return true
 }
 
 // wants reports whether a member is an image to be emitted under the name that it returns. One that has an image's name, but
@@ -217,6 +250,19 @@ func (a *archive) emit(name string, s Source) error {
 		it.ID = a.folder + "/" + a.seen.unique(valid(filepath.ToSlash(name)))
 	}
 	return a.in.emitItem(it, nil)
+}
+
+// pass emits a member that is not read twice: its bytes, which read returns, are in memory until it is released.
+func (a *archive) pass(name string, size int64, read func() ([]byte, error)) error {
+	if !a.in.passing.take(size, a.most, a.in.Done) {
+		return errStop
+	}
+	data, err := read()
+	if err != nil {
+		a.in.passing.give(size)
+		return err
+	}
+	return a.emit(name, &passing{container: a.container, size: size, data: data, of: &a.in.passing})
 }
 
 // fault words what is wrong with an archive.

@@ -506,7 +506,7 @@ func TestMembersHaveNamesOfTheirOwn(t *testing.T) {
 		f := archiveFolders{}
 		require.Equal(t, name, f.claim(name))
 		other := f.claim(name)
-		require.Equal(t, archiveKind(name), archiveKind(other))
+		require.Equal(t, kindOf(name).ending, kindOf(other).ending)
 		require.NotEqual(t, other, f.claim(name))
 		require.NotContains(t, []string{name + "/x", other + "/x"}, f.beside(other+"/x"))
 	}

@@ -1,4 +1,10 @@
-// Package dataset finds images and their ground truth on disk, and opens images. It decodes none.
+// Package dataset finds images and their ground truth on disk, images in object stores, too, and opens images. It decodes none.
+//
+//	folder.go   a folder, and what is searched for; mvtec.go (a data set in MVTec AD's layout)
+//	inputs.go   what arguments name
+//	archive.go  the kinds of archives: tar.go, zip.go, parquet.go (rows; table.go, the footer, and pages.go, the values)
+//	bucket.go   object stores, and what URLs name; object.go
+//	source.go   where an image's bytes are
 package dataset
 
 import (
@@ -84,7 +90,7 @@ func (f archiveFolders) beside(id string) string {
 			return id
 		}
 		folder, rest := id[:at+n], id[at+n:]
-		if archiveKind(folder[at:]) != "" {
+		if kindOf(folder[at:]) != nil {
 			folder = f.free(folder, func(hash uint64) bool { return f[hash] })
 			f[fnv.Of(strings.ToLower(folder))] = false
 		}
@@ -101,10 +107,7 @@ func (f archiveFolders) claim(id string) string {
 
 // free is the folder, or where that is taken, the first with "~2", "~3", ... before its extension that is not.
 func (f archiveFolders) free(folder string, taken func(hash uint64) bool) string {
-	name, stem := folder, len(folder)-len(path.Ext(folder))
-	if archiveKind(folder) == gzippedArchive && strings.EqualFold(path.Ext(folder[:stem]), tarArchive) {
-		stem -= len(tarArchive)
-	}
+	name, stem := folder, len(folder)-len(kindOf(folder).ending)
 	for n := 2; taken(fnv.Of(strings.ToLower(name))); n++ {
 		name = fmt.Sprintf("%s~%d%s", folder[:stem], n, folder[stem:])
 	}

@@ -35,8 +35,21 @@ type Search struct {
 	// Whole has archives yielded themselves, as items without a Source, in the place of their members: for who has them gone through
 	// elsewhere, by Inputs of the archive alone.
 	Whole bool
-	// Done, if not nil, ends the waiting for members to be released when it is closed.
+	// Done, if not nil, ends the waiting for members to be released, and for stores, when it is closed.
 	Done <-chan struct{}
+	// Column is that of a Parquet file's images, with those that it lies in (a.b); "": the one that holds any.
+	Column string
+	// Took, if not nil, is told of every Parquet file what was taken for its images.
+	Took func(Column)
+	// Buckets are where URLs lead to; nil: to nothing.
+	Buckets *Buckets
+	// Entered, if not nil, is told of every folder before it is listed.
+	Entered func(dir string)
+	// Ready, if not nil, is asked about every file and object before it is taken for an input or opened as an archive. One that is
+	// not ready is yielded with ErrNotReady.
+	Ready func(path string, info fs.FileInfo) bool
+	// Empty allows folders, globs and prefixes that there is no image in.
+	Empty bool
 }
 
 // Folder lists the images below root in byte order of their paths, folder by folder, by the extensions that imageio
@@ -165,7 +178,7 @@ func (w *walker) walk(root string) error {
 		return w.visit(root, named{fmt.Errorf("%s: is where results go", root)})
 	}
 	err := w.dir(root)
-	if err == nil && !w.found {
+	if err == nil && !w.found && !w.Empty {
 		return w.visit(root, named{fmt.Errorf("%s: no images in this folder", root)})
 	}
 	return err
@@ -196,6 +209,9 @@ func (w *walker) dir(dir string) error {
 			w.Left(fmt.Sprintf("%s: left out: holds results of score (%s)", dir, runFile))
 		}
 		return nil
+	}
+	if w.Entered != nil {
+		w.Entered(dir)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -281,6 +297,9 @@ func real(path string) string {
 
 // ErrNamed is what is wrong with an input as it was named: it is not there, holds no images, or is where results go.
 var ErrNamed = errors.New("dataset: not an input")
+
+// ErrNotReady is what is wrong with an input that is not to be opened yet (Search.Ready).
+var ErrNotReady = errors.New("not ready")
 
 // named marks an error as ErrNamed; its text stays.
 type named struct{ error }

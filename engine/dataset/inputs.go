@@ -24,7 +24,8 @@ var errStop = errors.New("stop")
 // that have an image's name follow in its order, each with a Source and the Path ARCHIVE/MEMBER. They are not unpacked, hidden
 // ones are skipped, and what is no file, or has a name that leads out of the archive, is an error. So is, once all members before
 // it have been yielded, what is wrong with the archive itself; that has the archive's Path. Members that are compressed are, or may be, in memory
-// until Item.Release: at most MaxBytes of them (or one) at once. What cannot be found or listed is yielded as an error "path: reason" with an
+// until Item.Release: at most MaxBytes of them (or one) at once. One whose name ends in .parquet is an archive of rows. A URL is an object, the objects
+// that match its pattern, or the images below it, if there are Buckets; an archive may be one, too. What cannot be found or listed is yielded as an error "path: reason" with an
 // Item that has its Path only, and the rest goes on; the error is ErrNamed if that is one of the arguments or of the list. A
 // line of more than 64 KiB goes by its number.
 //
@@ -34,9 +35,12 @@ var errStop = errors.New("stop")
 func (s Search) Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		in := &inputs{yield: yield, seen: ids{}, folders: archiveFolders{}}
-		in.walker = s.walker(in.emit)
+		in.walker = s.walker(in.found)
 		if len(args) == 1 {
 			in.root = args[0]
+			if p, err := placeOf(in.root); err == nil && IsURL(in.root) {
+				in.root = p.name()
+			}
 		}
 		for _, arg := range args {
 			var err error
@@ -66,6 +70,22 @@ type inputs struct {
 	root    string // the one argument, "" if there are several
 }
 
+// found yields the image in a folder, or why there is none.
+func (in *inputs) found(path string, err error) error {
+	if err == nil && in.Ready != nil {
+		if info, err := os.Stat(path); err == nil && !in.Ready(path, info) {
+			return in.later(path)
+		}
+	}
+	return in.emit(path, err)
+}
+
+// later yields what is not ready. What others are called does not depend on that.
+func (in *inputs) later(path string) error {
+	in.seen.unique(in.folders.beside(valid(in.id(path))))
+	return in.emit(path, fmt.Errorf("%s: %w", path, ErrNotReady))
+}
+
 // emit yields the image at path, or why there is none.
 func (in *inputs) emit(path string, err error) error { return in.emitItem(Item{Path: path}, err) }
 
@@ -82,7 +102,14 @@ func (in *inputs) emitItem(item Item, err error) error {
 
 // id is where path lies within the root or, if there is none or path is the root, what path says.
 func (in *inputs) id(path string) string {
-	if in.root != "" {
+	if IsURL(path) {
+		if below, ok := strings.CutPrefix(path, in.root+"/"); ok && in.root != "" {
+			path = below
+		} else {
+			_, path, _ = strings.Cut(path, "://")
+		}
+		path = "/" + path
+	} else if in.root != "" {
 		if rel, err := filepath.Rel(in.root, path); err == nil && rel != "." && filepath.IsLocal(rel) {
 			return filepath.ToSlash(rel)
 		}
@@ -99,11 +126,14 @@ func (in *inputs) id(path string) string {
 }
 
 func (in *inputs) argument(arg string) error {
+	if IsURL(arg) {
+		return in.url(arg, true)
+	}
 	if _, err := os.Stat(arg); err == nil || !strings.ContainsAny(arg, "*?[") {
 		return in.file(arg, true)
 	}
 	matches, err := filepath.Glob(arg)
-	if err == nil && len(matches) == 0 {
+	if err == nil && len(matches) == 0 && !in.Empty {
 		err = errors.New("matches nothing")
 	}
 	if err != nil {
@@ -119,6 +149,9 @@ func (in *inputs) argument(arg string) error {
 
 // file emits a file or, where folders are welcome, a folder's images.
 func (in *inputs) file(path string, folders bool) error {
+	if IsURL(path) {
+		return in.url(path, folders)
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
@@ -129,8 +162,10 @@ func (in *inputs) file(path string, folders bool) error {
 		return in.walk(path)
 	case in.forbidden(path):
 		return in.emit(path, named{fmt.Errorf("%s: is where results go", path)})
-	case archiveKind(path) != "" && !in.Whole:
-		return in.archive(path)
+	case in.Ready != nil && !in.Ready(path, info):
+		return in.later(path)
+	case kindOf(path) != nil && !in.Whole:
+		return in.archive(path, nil)
 	}
 	return in.emit(path, nil)
 }

@@ -9,7 +9,7 @@ import (
 	"f2pad.example/engine/internal/openfile"
 )
 
-// Source is where the bytes of an image are that is no file of its own: a member of an archive, or memory. It is a pointer,
+// Source is where the bytes of an image are that is no file of its own: a member of an archive, an object of a store, or memory. It is a pointer,
 // or otherwise comparable, and safe for concurrent use. The Path of its Item is a name: that of an archive's member begins with
 // the archive's path (photos.tar/a.png), so that a run that is continued can tell a member that is gone from one that is only
 // left out.
@@ -48,7 +48,8 @@ func (it Item) Release() {
 	}
 }
 
-// Archive is the path of the archive that the image is a member of, "" if it is none.
+// Archive is the path of the archive that the image is a member of, or the URL of the prefix below which an object was found; "" if it is
+// neither.
 func (it Item) Archive() string {
 	if in, ok := it.Source.(interface{ Archive() string }); ok {
 		return in.Archive()
@@ -60,6 +61,9 @@ func (it Item) Archive() string {
 func (it Item) Stat() (fs.FileInfo, error) {
 	if it.Source == nil {
 		return os.Stat(it.Path)
+	}
+	if s, ok := it.Source.(interface{ Stat() (fs.FileInfo, error) }); ok {
+		return s.Stat()
 	}
 	f, info, err := it.Open()
 	if err != nil {

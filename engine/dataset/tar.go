@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"sync"
 )
@@ -22,9 +21,16 @@ const (
 	mostExpansion, anyExpansion = 200, 1 << 30
 )
 
-// tar lists a tar archive; members are opened where they are in it.
-func (a *archive) tar(f *os.File) error {
-	r := &tape{from: f, seek: f}
+// tar lists a tar archive; members of a file are opened where they are in it.
+func (a *archive) tar(f input) error {
+	seek, ok := f.(io.Seeker)
+	if !ok {
+		if a.unlisted() {
+			return nil
+		}
+		return a.pieces(&tape{from: bufio.NewReaderSize(f, 1<<16)})
+	}
+	r := &tape{from: f, seek: seek}
 	return a.members(r, func(t *tar.Reader, name string, size int64) error {
 		if size > a.size-r.at {
 			return errTruncated
@@ -34,10 +40,8 @@ func (a *archive) tar(f *os.File) error {
 }
 
 // gzipped lists a compressed tar archive, of which members are kept in memory as they pass.
-func (a *archive) gzipped(f *os.File) error {
-	if a.in.Unlisted != nil {
-		a.in.Unlisted(a.path)
-		a.found = true
+func (a *archive) gzipped(f input) error {
+	if a.unlisted() {
 		return nil
 	}
 	packed := &tape{from: f}
@@ -45,17 +49,19 @@ func (a *archive) gzipped(f *os.File) error {
 	if err != nil {
 		return fault(err)
 	}
-	r := &tape{from: z, packed: packed}
+	return a.pieces(&tape{from: z, packed: packed})
+}
+
+// pieces lists an archive that is read once.
+func (a *archive) pieces(r *tape) error {
 	return a.members(r, func(t *tar.Reader, name string, size int64) error {
-		if !a.in.passing.take(size, a.most, a.in.Done) {
-			return errStop
-		}
-		data, err := readMember(t, size)
-		if err != nil {
-			a.in.passing.give(size)
-			return fault(err)
-		}
-		return a.emit(name, &passing{container: a.container, size: size, data: data, of: &a.in.passing})
+		return a.pass(name, size, func() ([]byte, error) {
+			data, err := readMember(t, size)
+			if err != nil {
+				err = fault(err)
+			}
+			return data, err
+		})
 	})
 }
 
@@ -90,7 +96,7 @@ func (a *archive) members(r *tape, visit func(t *tar.Reader, name string, size i
 		if h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		name, ok, err := a.wants(h.Name, kindOf(h), h.Size)
+		name, ok, err := a.wants(h.Name, whatIs(h), h.Size)
 		if err == nil && ok {
 			err = visit(t, name, h.Size)
 		}
@@ -103,8 +109,8 @@ func (a *archive) members(r *tape, visit func(t *tar.Reader, name string, size i
 	}
 }
 
-// kindOf is what a member is, "" if it is a file whose bytes lie one behind the other.
-func kindOf(h *tar.Header) string {
+// whatIs is what a member is, "" if it is a file whose bytes lie one behind the other.
+func whatIs(h *tar.Header) string {
 	switch h.Typeflag {
 	case tar.TypeReg:
 	case tar.TypeLink, tar.TypeSymlink:

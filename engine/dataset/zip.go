@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"sync"
 )
 
@@ -21,7 +20,7 @@ const mostDirectory = 1 << 26
 var errManyMembers = fmt.Errorf("a directory of more than %d MiB", mostDirectory>>20)
 
 // zip lists a zip archive.
-func (a *archive) zip(f *os.File) error {
+func (a *archive) zip(f input) error {
 	m := &metered{f, mostDirectory}
 	z, err := zip.NewReader(m, a.size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
@@ -54,6 +53,10 @@ func (a *archive) zip(f *os.File) error {
 		switch {
 		case err != nil:
 			err = a.fails(name, err)
+		case a.object != nil && a.in.Unlisted == nil:
+			if err = a.pass(name, size, func() ([]byte, error) { return s.all(f) }); err != nil && !errors.Is(err, errStop) {
+				err = a.fails(name, err)
+			}
 		case s.flate && !a.in.passing.take(size, a.most, a.in.Done):
 			err = errStop
 		default:
@@ -108,19 +111,37 @@ func (p *packed) Open() (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.in(f), nil
+}
+
+// in is the member in its archive, which is open and closed with it.
+func (p *packed) in(f input) fs.File {
 	bytes := io.NewSectionReader(f, p.at, p.packed)
 	c := &checked{from: bytes, archive: f, info: memberInfo{p.size, p.modified}, left: p.size, want: p.crc, sum: crc32.NewIEEE()}
 	if !p.flate {
-		return &storedFile{c, bytes}, nil
+		return &storedFile{c, bytes}
 	}
 	c.from = flate.NewReader(bufio.NewReader(bytes))
-	return c, nil
+	return c
+}
+
+// all is the member's content.
+func (p *packed) all(f input) ([]byte, error) {
+	member := p.in(f)
+	data, err := readMember(member, p.size)
+	if err == nil {
+		_, err = member.Read(make([]byte, 1)) // which checks it
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return data, err
 }
 
 // checked reads as many bytes as a member is said to have, and no others than it is said to have.
 type checked struct {
 	from    io.Reader
-	archive *os.File
+	archive input
 	info    memberInfo
 	left    int64
 	want    uint32

@@ -99,3 +99,9 @@ func kindOf(head []byte) string {
 	}
 	return "unknown"
 }
+
+// Recognized reports whether data begins as a file of one of the formats does.
+func Recognized(data []byte) bool {
+	kind := kindOf(data[:min(len(data), sniffLen)])
+	return slices.ContainsFunc(formats(), func(f *format) bool { return f.name == kind })
+}

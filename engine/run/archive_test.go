@@ -57,7 +57,7 @@ func pack(t *testing.T, path string, names ...string) {
 // looked is a run's inputs as a program finds them.
 func looked(t *testing.T, dir string, args ...string) Inputs {
 	t.Helper()
-	s, err := Look(args, dir, nil)
+	s, err := Look(dataset.Search{Out: dir}, args, nil)
 	require.NoError(t, err)
 	return Inputs{Items: dataset.Inputs(args, nil, nil), Survey: s}
 }

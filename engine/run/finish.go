@@ -15,7 +15,7 @@ import (
 
 // finish says that the inputs are at their end: the results are complete. Lines of images that are gone are dropped, with
 // their outputs. Images that are still there but are no inputs any more are an error: the run may have been given too
-// few. inputs are those of all shards, nil if there are none. Where inputs failed, what is known of them and of such images stays in OldFile for a run that has more luck.
+// few, unless inputs come and go. inputs are those of all shards, nil if there are none. Where inputs failed, what is known of them and of such images stays in OldFile for a run that has more luck.
 func (j *journal) finish(inputs *inputsSum) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -23,7 +23,7 @@ func (j *journal) finish(inputs *inputsSum) error {
 	if err != nil {
 		return err
 	}
-	if len(left.there) > 0 && !j.partial {
+	if len(left.there) > 0 && !j.partial && !j.changing {
 		return other{fmt.Errorf("%s holds results of more inputs (%s, for one, which is still there)", j.dir, left.there[0].Path())}
 	}
 	if n := len(left.gone); n > 0 {
@@ -38,7 +38,7 @@ func (j *journal) finish(inputs *inputsSum) error {
 			return err
 		}
 	}
-	dropped, stay := append(left.gone, left.moved...), []finished(nil)
+	dropped, stay := append(left.gone, left.moved...), left.there
 	if j.partial {
 		dropped, stay = left.gone, append(left.there, left.moved...)
 	}

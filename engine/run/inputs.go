@@ -27,24 +27,31 @@ type Survey struct {
 	known    bool   // all inputs were seen
 	are      listed // if there are earlier results
 	unlisted bool   // some folder could not be listed
+	changing bool   // inputs come and go: that none is an earlier run's says nothing
+	exists   func(url string) (bool, error)
 }
 
 // list is the argument that stands for a list on standard input.
 const list = "-"
 
-// Look goes through the inputs that arguments name, as dataset.Search takes them, as far as they can be known beforehand: of a list
+// Look goes through the inputs that arguments name, as where takes them, as far as they can be known beforehand: of a list
 // on standard input, or where an archive would have to be read through, nothing is. One that is not there or holds nothing is an error (dataset.ErrNamed): it is more likely mistyped
-// than meant. dir is where the results will go; of a shard, only its inputs count.
-func Look(args []string, dir string, shard *Shard) (Survey, error) {
+// than meant. where.Out is where the results will go; of a shard, only its inputs count.
+func Look(where dataset.Search, args []string, shard *Shard) (Survey, error) {
 	s := Survey{are: newListed(), known: !slices.Contains(args, list)}
+	if where.Buckets != nil {
+		s.exists = func(url string) (bool, error) { return where.Buckets.Exists(context.Background(), url) }
+	}
+	s.are.exists = s.exists
 	results := false
 	for _, name := range []string{ResultsFile, PartFile, OldFile} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+		if _, err := os.Stat(filepath.Join(where.Out, name)); err == nil {
 			results = true
 		}
 	}
 	named := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == list })
-	where := dataset.Search{Out: dir, Unlisted: func(string) { s.known = false }}
+	where.Unlisted = func(string) { s.known = false }
+	where.Left, where.Ignored, where.Took = nil, nil, nil // they are told when the inputs are read
 	n := 0
 	for item, err := range where.Inputs(named, nil) {
 		if errors.Is(err, dataset.ErrNamed) {

@@ -55,14 +55,15 @@ type journal struct {
 	named    listed          // images of the present run, if an earlier one left lines,
 	written  map[uint64]bool // and the names of its outputs
 	partial  bool            // some inputs failed or could not be listed: what is known of them stays known
+	changing bool            // inputs come and go: one that is there again was not when they were listed
 	complete bool
 	closed   bool // by a run that ended while its inputs were still read
 	synced   time.Time
 }
 
-// openJournal starts or continues the run in the folder dir and locks it. With force, the results of earlier runs are
+// openJournal starts or continues the run in the folder dir and, unless its caller has done so, locks it. With force, the results of earlier runs are
 // thrown away. warn is told what had to be mended.
-func openJournal(dir string, run Info, force bool, warn func(string)) (_ *journal, err error) {
+func openJournal(dir string, run Info, force, locked bool, warn func(string)) (_ *journal, err error) {
 	j := &journal{
 		dir: dir, run: run, warn: warn, name: PartFile, known: map[uint64]*known{}, stems: map[uint64]uint64{},
 		named: newListed(), written: map[uint64]bool{},
@@ -73,8 +74,10 @@ func openJournal(dir string, run Info, force bool, warn func(string)) (_ *journa
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, artifact.Worded(err)
 	}
-	if j.held, err = lock.Take(j.path(LockFile)); err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, artifact.Worded(err))
+	if !locked {
+		if j.held, err = takeLock(dir); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
@@ -104,6 +107,15 @@ func openJournal(dir string, run Info, force bool, warn func(string)) (_ *journa
 		return nil, err
 	}
 	return j, j.scan()
+}
+
+// takeLock makes the folder a run's own.
+func takeLock(dir string) (*lock.Lock, error) {
+	held, err := lock.Take(filepath.Join(dir, LockFile))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, artifact.Worded(err))
+	}
+	return held, nil
 }
 
 // reopen opens a file that may not be there.

@@ -71,7 +71,7 @@ func FuzzJournal(f *testing.F) {
 			}
 		}
 		work := func() (kept int, err error) {
-			j, err := openJournal("out", wanted, false, func(string) {})
+			j, err := openJournal("out", wanted, false, false, func(string) {})
 			if err != nil {
 				return 0, err
 			}

@@ -59,7 +59,7 @@ func (f *folder) path(name string) string { return filepath.Join(f.in, name) }
 
 func (f *folder) open() (*journal, error) {
 	f.warned = nil
-	return openJournal(f.out, wanted, false, func(text string) { f.warned = append(f.warned, text) })
+	return openJournal(f.out, wanted, false, false, func(text string) { f.warned = append(f.warned, text) })
 }
 
 // work does what is left of a run of inputs, up to but not including input number end, and returns which it kept. The
@@ -313,16 +313,16 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 
 		other := wanted
 		other.Refine = "residual"
-		_, err := openJournal(f.out, other, false, nil)
+		_, err := openJournal(f.out, other, false, false, nil)
 		require.ErrorIs(t, err, ErrOther)
 		require.ErrorContains(t, err, "(refine was f2pad, is residual)")
 
 		before := f.state()
 		j, err := f.open()
 		require.NoError(t, err)
-		require.NoError(t, j.others(listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true, fnv.Of(f.path("c.png")): true, fnv.Of(f.path("d.png")): true}}, false))
-		require.ErrorContains(t, j.others(listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true}}, false), "other inputs ("+f.path("c.png"))
-		require.NoError(t, j.others(listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true}}, true), "a folder could not be listed")
+		require.NoError(t, j.others(Survey{are: listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true, fnv.Of(f.path("c.png")): true, fnv.Of(f.path("d.png")): true}}, unlisted: false}))
+		require.ErrorContains(t, j.others(Survey{are: listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true}}, unlisted: false}), "other inputs ("+f.path("c.png"))
+		require.NoError(t, j.others(Survey{are: listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true}}, unlisted: true}), "a folder could not be listed")
 		require.ErrorContains(t, j.finish(nil), "more inputs ("+f.path("a.png"))
 		require.NoError(t, j.close())
 		require.Equal(t, before, f.state())
@@ -330,7 +330,7 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		require.NoError(t, os.RemoveAll(f.in))
 		j, err = f.open()
 		require.NoError(t, err)
-		require.ErrorContains(t, j.others(listed{images: map[uint64]bool{fnv.Of("x.png"): true}}, false), "which is no longer there")
+		require.ErrorContains(t, j.others(Survey{are: listed{images: map[uint64]bool{fnv.Of("x.png"): true}}, unlisted: false}), "which is no longer there")
 		require.NoError(t, j.close())
 
 		require.NoError(t, os.Remove(filepath.Join(f.out, RunFile)))
@@ -444,7 +444,7 @@ func TestForceThrowsOldResultsAway(t *testing.T) {
 		f.work(names, end)
 		other := wanted
 		other.Refine = "residual"
-		j, err := openJournal(f.out, other, true, nil)
+		j, err := openJournal(f.out, other, true, false, nil)
 		require.NoError(t, err)
 		_, ok, err := j.keep(dataset.Item{Path: f.path("x.png"), ID: "x.png"})
 		require.NoError(t, err)
@@ -463,7 +463,7 @@ func TestRunsOfOneFolderExcludeEachOther(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.open()
 	require.ErrorIs(t, err, lock.ErrHeld)
-	_, err = openJournal(f.out, wanted, true, nil)
+	_, err = openJournal(f.out, wanted, true, false, nil)
 	require.ErrorIs(t, err, lock.ErrHeld, "--force breaks no lock")
 	require.NoError(t, j.close())
 	require.NoDirExists(t, f.out, "it was made for nothing")

@@ -13,9 +13,10 @@ import (
 	"f2pad.example/engine/internal/fnv"
 )
 
-// others refuses inputs that are not those of the earlier runs: none of which was theirs, or, unless some could not be
-// listed, that leave out images that are still there. in is what they are.
-func (j *journal) others(in listed, unlisted bool) error {
+// others refuses inputs that are not those of the earlier runs: none of which was theirs, unless inputs come and go, or, unless some could
+// not be listed, that leave out images that are still there.
+func (j *journal) others(s Survey) error {
+	in := s.are
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.known) == 0 {
@@ -30,9 +31,9 @@ func (j *journal) others(in listed, unlisted bool) error {
 		return err
 	}
 	switch {
-	case len(left.there) > 0 && !unlisted:
+	case len(left.there) > 0 && !s.unlisted:
 		return other{fmt.Errorf("%s holds results of other inputs (%s, for one)", j.dir, left.there[0].Path())}
-	case !shared && len(left.gone) > 0:
+	case !shared && len(left.gone) > 0 && !s.changing:
 		return other{fmt.Errorf("%s holds results of other inputs (%s, for one, which is no longer there)", j.dir, left.gone[0].Path())}
 	}
 	return nil
@@ -43,10 +44,11 @@ type listed struct {
 	images    map[uint64]bool
 	elsewhere map[uint64]bool // those of other shards
 	archives  map[string]bool
+	exists    func(url string) (bool, error) // asks a store; nil: objects that are no inputs are taken to be there
 }
 
 func newListed() listed {
-	return listed{map[uint64]bool{}, map[uint64]bool{}, map[string]bool{}}
+	return listed{images: map[uint64]bool{}, elsewhere: map[uint64]bool{}, archives: map[string]bool{}}
 }
 
 // add adds an input, of this shard or of another one.
@@ -104,7 +106,8 @@ func (j *journal) left(in listed, moved bool) (leftover, error) {
 }
 
 // gone reports whether an image that is no input is not there any more. A member of an archive is gone if the archive is, or if it is
-// an input that was listed to its end: an archive with a fault is an image that failed itself.
+// an input that was listed to its end: an archive with a fault is an image that failed itself. So is an object that a prefix was found
+// to have no longer.
 func (in listed) gone(image string) bool {
 	archive := ""
 	for i, c := range image {
@@ -114,6 +117,13 @@ func (in listed) gone(image string) bool {
 	}
 	if archive != "" {
 		return !in.images[fnv.Of(archive)] && !in.elsewhere[fnv.Of(archive)]
+	}
+	if dataset.IsURL(image) {
+		if in.exists == nil {
+			return false
+		}
+		there, err := in.exists(image)
+		return err == nil && !there
 	}
 	if _, err := os.Lstat(image); !errors.Is(err, fs.ErrNotExist) {
 		return false

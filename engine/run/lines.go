@@ -41,10 +41,11 @@ type Content struct {
 	Bytes    int64  `json:"bytes"`
 	Modified string `json:"modified"`
 	SHA256   string `json:"sha256"`
+	Tag      string `json:"tag,omitempty"` // what an object's store says of the content
 }
 
 func contentOf(f engine.Fingerprint) Content {
-	return Content{f.Bytes, timeOf(f.Modified), f.SHA256}
+	return Content{f.Bytes, timeOf(f.Modified), f.SHA256, string(f.Tag)}
 }
 
 func timeOf(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

@@ -27,7 +27,7 @@ func sharded(t *testing.T, i, n int, args ...string) string {
 
 func runShard(t *testing.T, dir string, s Shard, tell func(Event) error, args ...string) (Summary, error) {
 	t.Helper()
-	survey, err := Look(args, dir, &s)
+	survey, err := Look(dataset.Search{Out: dir}, args, &s)
 	require.NoError(t, err)
 	o := everything(dir, tell)
 	o.Info.Shard = &s

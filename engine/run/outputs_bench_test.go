@@ -76,7 +76,7 @@ func BenchmarkRun(b *testing.B) {
 			for b.Loop() {
 				o := everything(b.TempDir(), nil)
 				o.Kind = refine.Base
-				j, err := openJournal(o.Dir, o.info(e), false, func(string) {})
+				j, err := openJournal(o.Dir, o.info(e), false, false, func(string) {})
 				require.NoError(b, err)
 				s := &scoring{tell: teller(nil), journal: j, most: c.most, out: outputs{
 					dir: o.Dir, kind: o.Kind, maps: true, masks: true, overlays: true, claim: j.claim,

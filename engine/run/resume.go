@@ -71,14 +71,14 @@ func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 	if l.Path() != it.Path || l.stem() != stem {
 		return kept{}, false, nil // two names of one hash
 	}
-	modified, ok := j.holds(l, it)
+	c, ok := j.holds(l, it)
 	if !ok {
 		return kept{}, false, nil
 	}
 	k.used = true
 	r := kept{from: k, anomalous: l.Anomalous}
-	if modified != l.Modified {
-		r.line, err = touched(l, modified)
+	if c != l.Content {
+		r.line, err = touched(l, c)
 	}
 	return r, err == nil, err
 }
@@ -93,13 +93,23 @@ func (j *journal) pass(it dataset.Item, failed bool) {
 	}
 }
 
+// leave is keep for an input that is not ready: it gets no line, and what is known of it stays known.
+func (j *journal) leave(it dataset.Item) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.partial = true
+	if len(j.known) > 0 {
+		j.named.add(it, true)
+	}
+}
+
 // touched is a line with another time of its file, which was touched but not changed.
-func touched(l finished, modified string) ([]byte, error) {
+func touched(l finished, c Content) ([]byte, error) {
 	var s Line
 	if err := json.Unmarshal(l.raw, &s); err != nil {
 		return nil, err
 	}
-	s.Modified = modified
+	s.Content = c
 	line, err := json.Marshal(s)
 	return append(line, '\n'), err
 }
@@ -120,15 +130,15 @@ func (j *journal) next(it dataset.Item, stem string) (finished, int, bool, error
 	if !ok || l.Path() != it.Path || l.stem() != stem {
 		return l, 0, false, nil
 	}
-	modified, ok := j.holds(l, it)
-	return l, len(line), ok && modified == l.Modified, nil
+	c, ok := j.holds(l, it)
+	return l, len(line), ok && c == l.Content, nil
 }
 
 // holds reports whether a line still tells the truth of an input: that has the content that was scored, and its outputs are
-// there. It returns the time at which the input was last modified.
-func (j *journal) holds(l finished, it dataset.Item) (modified string, ok bool) {
+// there. It returns the content as it was found now. What a store says of an object's content is believed.
+func (j *journal) holds(l finished, it dataset.Item) (c Content, ok bool) {
 	if l.SHA256 == "" || l.Score == nil {
-		return "", false
+		return c, false
 	}
 	wanted := 0
 	for _, w := range []bool{j.run.Maps, j.run.Masks, j.run.Overlays} {
@@ -138,22 +148,28 @@ func (j *journal) holds(l finished, it dataset.Item) (modified string, ok bool) 
 	}
 	outputs := l.outputs()
 	if len(outputs) != wanted {
-		return "", false
+		return c, false
 	}
 	for _, name := range outputs {
 		if info, err := os.Stat(j.path(name)); err != nil || !info.Mode().IsRegular() {
-			return "", false
+			return c, false
 		}
 	}
 	info, err := it.Stat()
 	if err != nil || !info.Mode().IsRegular() || info.Size() != l.Bytes {
-		return "", false
+		return c, false
 	}
-	if modified = timeOf(info.ModTime()); modified == l.Modified {
-		return modified, true
+	c = Content{l.Bytes, timeOf(info.ModTime()), l.SHA256, string(dataset.TagOf(info))}
+	if c.Tag != "" && l.Tag != "" {
+		return c, c.Tag == l.Tag
+	}
+	if c.Modified == l.Modified {
+		c.Tag = l.Tag
+		return c, true
 	}
 	p, err := engine.FingerprintOf(it)
-	return timeOf(p.Modified), err == nil && p.SHA256 == l.SHA256
+	c = contentOf(p)
+	return c, err == nil && c.SHA256 == l.SHA256
 }
 
 // startAdding opens PartFile behind the lines that are kept where they are. Those that follow go to OldFile before they

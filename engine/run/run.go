@@ -11,6 +11,7 @@
 //	             resume.go (what is kept of it), append.go (how lines are added), leftover.go (what is no input any more),
 //	             finish.go (how a run is completed)
 //	results.go   what a run has written, to be read
+//	watch.go     runs of inputs that change, one after the other; notify.go (how changes are heard of)
 //	shard.go     a part of the inputs; merge.go (how the results of all parts become those of one run)
 //	lock         one program at a time in a folder
 //
@@ -51,6 +52,8 @@ type Options struct {
 	Timer engine.Timer
 	// Tell is told what happens, one event at a time; an error of it ends the run. It must not wait for the run. May be nil.
 	Tell func(Event) error
+
+	locked bool // Dir is the caller's already
 }
 
 func (o Options) info(e Engine) Info {
@@ -82,13 +85,14 @@ func Run(ctx context.Context, e Engine, o Options, in Inputs) (Summary, error) {
 	info := o.info(e)
 	s := &scoring{tell: teller(o.Tell), total: in.Survey.Total, sum: Summary{Info: info}, most: budget{bytes: o.Waiting}}
 	var err error
-	if s.journal, err = openJournal(o.Dir, info, o.Force, s.tell.warn); err != nil {
+	if s.journal, err = openJournal(o.Dir, info, o.Force, o.locked, s.tell.warn); err != nil {
 		return s.sum, err
 	}
 	defer s.journal.close()
+	s.journal.named.exists, s.journal.changing = in.Survey.exists, in.Survey.changing
 	s.sum.Results = s.journal.path(ResultsFile)
 	if in.Survey.known {
-		if err := s.journal.others(in.Survey.are, in.Survey.unlisted); err != nil {
+		if err := s.journal.others(in.Survey); err != nil {
 			return s.sum, err
 		}
 	}

@@ -261,7 +261,7 @@ func at(t *testing.T, dir string, said *told, begin func(image string) error) *s
 		tell = said.tell
 	}
 	o := everything(dir, nil)
-	j, err := openJournal(dir, o.info(pretender{}), false, func(string) {})
+	j, err := openJournal(dir, o.info(pretender{}), false, false, func(string) {})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, j.close()) })
 	return &scoring{tell: teller(tell), journal: j, out: outputs{
@@ -510,19 +510,19 @@ func TestLookKnowsInputsBeforehand(t *testing.T) {
 	for _, name := range []string{"a.png", "b.png", "c.txt"} {
 		require.NoError(t, os.WriteFile(filepath.Join(in, name), nil, 0o600))
 	}
-	s, err := Look([]string{in}, out, nil)
+	s, err := Look(dataset.Search{Out: out}, []string{in}, nil)
 	require.NoError(t, err)
 	require.Equal(t, Survey{Total: 2, known: true, are: newListed()}, s)
 	require.NoError(t, os.Mkdir(out, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(out, PartFile), nil, 0o600))
-	s, err = Look([]string{in}, out, nil)
+	s, err = Look(dataset.Search{Out: out}, []string{in}, nil)
 	require.NoError(t, err)
 	require.Len(t, s.are.images, 2)
-	s, err = Look([]string{in, "-"}, out, nil)
+	s, err = Look(dataset.Search{Out: out}, []string{in, "-"}, nil)
 	require.NoError(t, err)
 	require.Zero(t, s.Total)
 	require.False(t, s.known)
-	_, err = Look([]string{filepath.Join(dir, "absent")}, out, nil)
+	_, err = Look(dataset.Search{Out: out}, []string{filepath.Join(dir, "absent")}, nil)
 	require.ErrorIs(t, err, dataset.ErrNamed)
 }
 

@@ -123,6 +123,10 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 			if s.elsewhere(in) {
 				continue
 			}
+			if errors.Is(in.err, dataset.ErrNotReady) {
+				s.journal.leave(in.item)
+				continue
+			}
 			k, ok, err := s.journal.keep(in.item)
 			if err == nil && !ok && !began {
 				began = true
