@@ -48,7 +48,7 @@ struct Finish {
     float gateLo, gateHi;
 };
 
-DEVICE float clip(float v, float lo, float hi) { return v < lo ? lo : v > hi ? hi : v; } // NaN stays
+
 
 // finish is what becomes of a sum for channel n, at is its place in y.
 DEVICE float finish(const Finish& f, float v, int32_t n, offset_t at) {

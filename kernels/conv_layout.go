@@ -259,7 +259,7 @@ func tables(
 				base := ((g*columns+column)*t.Steps + k/step) * panel
 				w := weight(g*outGroup+n, v.c, v.ky, v.kx)
 				if kind.Half {
-					piece := k % step / 8 ^ within/2%4 // as the kernel's placeOf twists them
+					piece := k%step/8 ^ within/2%4 // as the kernel's placeOf twists them
 					t.Halves[base+within*step+piece*8+k%8] = Float16(w)
 				} else {
 					t.Floats[base+k%step*width+within] = w

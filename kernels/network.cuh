@@ -50,3 +50,24 @@ DEVICE void mmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]
 }
 
 #endif
+
+// What follows is the same code for all readers.
+
+DEVICE float clip(float v, float lo, float hi) { return v < lo ? lo : v > hi ? hi : v; } // NaN stays
+
+// timesPower2 is v 2^n for n from -252 to 254, in two factors where one float32 does not hold it.
+DEVICE float timesPower2(float v, int32_t n) {
+    int32_t half = n / 2;
+    return v * floatOf((uint32_t)(half + 127) << 23) * floatOf((uint32_t)(n - half + 127) << 23);
+}
+
+// exponential is e^x to some 2 units in the last place: x = n log 2 + r, e^r = 1 + r + r^2 P(r), P fitted on |r| <= log(2)/2.
+DEVICE float exponential(float x) {
+    if (x != x) return x;
+    if (x > 89.0f) return infinity();
+    if (x < -104.0f) return 0;
+    int32_t n = (int32_t)(x * 1.44269504f + (x < 0 ? -0.5f : 0.5f));
+    float r = x - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
+    float p = 0.5f + r * (0.16666577f + r * (0.0416663752f + r * (0.00836317981f + r * 0.00139411206f)));
+    return timesPower2(1.0f + (r + r * r * p), n);
+}
