@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"math"
+	"unsafe"
 
 	"f2pad.example/engine/graph"
 )
@@ -303,4 +304,15 @@ func FromFloat16(h uint16) float32 {
 		size = math.Ldexp(1024+size, e-25)
 	}
 	return float32(math.Copysign(size, float64(1-int(h>>15)*2)))
+}
+
+// TableBytes are the rows as the kernel reads them, PieceBytes the pieces.
+func (t ConvTables) TableBytes() []byte { return structBytes(t.Rows) }
+func (t ConvTables) PieceBytes() []byte { return structBytes(t.Pieces) }
+
+func structBytes[T ConvRow | ConvPiece](s []T) []byte {
+	if len(s) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), len(s)*int(unsafe.Sizeof(s[0])))
 }

@@ -1,0 +1,148 @@
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/nd"
+	"f2pad.example/kernels"
+
+	"gorgonia.org/tensor"
+)
+
+// net is a compiled graph. forward and backward work on the same arena.
+type net struct {
+	ex                *Executor
+	forward, backward *phase // backward is nil without gradient
+	blobs             []*blob
+	arena             int // floats an image
+	memory            kernels.Ptr
+	capacity          int // images that the memory is for
+	images            int // of the last Forward, if Backward may follow it
+	closed            bool
+}
+
+var errClosed = errors.New("cuda: the net is closed")
+
+// batch is a run of a phase.
+type batch struct {
+	*job
+	images int
+	memory kernels.Ptr
+}
+
+// at is where a value lies.
+func (b *batch) at(v array) kernels.Ptr {
+	if v.data != nil {
+		return v.data.at
+	}
+	return b.memory.Plus(v.buffer.Offset * b.images)
+}
+
+// Forward implements exec.Net.
+func (n *net) Forward(ctx context.Context, in, out []*tensor.Dense) error {
+	if n.closed {
+		return errClosed
+	}
+	images := 0
+	if err := exec.Check(exec.Input, n.forward.in, in, &images); err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	if err := exec.Check(exec.Output, n.forward.out, out, &images); err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	n.images = 0
+	if err := n.run(ctx, n.forward, images, in, out); err != nil {
+		return err
+	}
+	n.images = images
+	return nil
+}
+
+// Backward implements exec.Net.
+func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
+	switch {
+	case n.closed:
+		return errClosed
+	case n.backward == nil:
+		return errors.New("cuda: Backward on a net compiled without gradient")
+	case n.images == 0:
+		return errors.New("cuda: Backward without a Forward of its own")
+	}
+	images := n.images
+	if err := exec.Check(exec.OutputGradient, n.backward.in, dout, &images); err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	if err := exec.Check(exec.InputGradient, n.backward.out, din, &images); err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	n.images = 0
+	return n.run(ctx, n.backward, images, dout, din)
+}
+
+// Close implements exec.Net.
+func (n *net) Close() error {
+	if n.closed {
+		return nil
+	}
+	err := n.ex.store.release(n.blobs)
+	if n.memory != 0 {
+		err = errors.Join(err, n.ex.d.gpu.Free(n.memory))
+	}
+	*n = net{closed: true}
+	return err
+}
+
+// run uploads a phase's inputs, launches its steps and downloads its outputs.
+func (n *net) run(ctx context.Context, ph *phase, images int, in, out []*tensor.Dense) error {
+	if err := n.grow(images); err != nil {
+		return err
+	}
+	return n.ex.d.do(ctx, "network", func(j *job) {
+		b := &batch{j, images, n.memory}
+		for i, p := range ph.in {
+			j.write(b.at(p.value), kernels.Bytes(nd.Data(in[i])))
+		}
+		for _, s := range ph.steps {
+			if j.err == nil {
+				j.err = ctx.Err()
+			}
+			if j.err != nil {
+				return
+			}
+			if err := s.enqueue(b); err != nil {
+				j.err = fmt.Errorf("node %q (%s): %w", s.node.Name, s.node.Op, err)
+			}
+		}
+		for i, p := range ph.out {
+			if out[i] != nil {
+				get(j, nd.Data(out[i]), b.at(p.value))
+			}
+		}
+		if j.err == nil {
+			j.err = ctx.Err()
+		}
+	})
+}
+
+// grow makes room for a batch.
+func (n *net) grow(images int) error {
+	if images <= n.capacity {
+		return nil
+	}
+	if n.memory != 0 {
+		memory := n.memory
+		n.memory, n.capacity = 0, 0
+		if err := n.ex.d.gpu.Free(memory); err != nil {
+			return err
+		}
+	}
+	memory, err := n.ex.d.gpu.Alloc(4 * n.arena * images)
+	if err != nil {
+		return fmt.Errorf("network on %s: %w", n.ex.d.info.Device, err)
+	}
+	n.memory, n.capacity = memory, images
+	return nil
+}
