@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -16,10 +17,11 @@ const (
 	autoExecutor = "auto"
 	goExecutor   = "go"
 	ortExecutor  = "ort"
+	cudaExecutor = "cuda"
 )
 
 var (
-	executors    = []string{autoExecutor, goExecutor, ortExecutor}
+	executors    = []string{autoExecutor, goExecutor, ortExecutor, cudaExecutor}
 	ortProviders = []string{ort.CPU, ort.CUDA, ort.TensorRT}
 )
 
@@ -44,11 +46,28 @@ func (r executing) Text(w io.Writer) error {
 	return err
 }
 
+// checkExecutor refuses flags that contradict each other.
+func (p *program) checkExecutor() error {
+	if p.executorName == cudaExecutor && p.device == cpuDevice {
+		return errors.New("--executor cuda runs networks on a GPU, which --device cpu rules out")
+	}
+	return nil
+}
+
 // network returns what --executor names to run networks on, and says so, once. With auto that is ONNX Runtime where its library
 // can be loaded, otherwise pure Go; on a CPU pure Go takes the gradients of networks with depthwise convolutions, which it
-// is faster at.
+// is faster at. What was named by hand is never replaced by another.
 func (p *program) network() (exec.Executor, error) {
 	if p.executor != nil {
+		return p.executor, nil
+	}
+	if p.executorName == cudaExecutor {
+		d, err := p.openGPU()
+		if err != nil {
+			return nil, fmt.Errorf("--executor cuda: %w", err)
+		}
+		p.executor = d.Executor()
+		p.ui.Note(executing{Info: p.executor.Info()})
 		return p.executor, nil
 	}
 	var why error
