@@ -14,8 +14,8 @@
 //               channels (1 where their number is not a multiple of 4), 16 values of the kernel a step, 3 stages in shared
 //               memory; 128 threads, each 8x8 or 4x4 results. Grid (tiles of rows x of columns, groups).
 // conv_f16_*    float16 in memory and on the tensor cores, float32 sums. Tiles of 128 x 128, 128 x 64 and 64 x 32, pieces of
-//               8 channels, 32 values a step, 4 stages; 128 threads as 2 x 2 warps. One group. gate and what signs receives
-//               are bits, 1 where a result is above 0 (bit n%8 of byte (m N + n)/8).
+//               8 channels, 32 values a step, 4 stages; 128 threads as 2 x 2 warps. One group. open, a gate of bits, and what
+//               signs receives have bit n%8 of byte (m N + n)/8 for a result; a sign is 1 where it is above 0.
 // conv_direct   float32, for groups of few channels: a thread for each result, 8 rows a block of 128.
 //
 // Bytes: x, weights, add and gate read once, y written once. Operations: 2 M N K. Deterministic: a result's sum is taken in
@@ -200,8 +200,8 @@ EMULATE(conv_direct)
 template <int32_t WM, int32_t WN>
 DEVICE void convF16(const uint16_t* RESTRICT x, const Row* RESTRICT rows, const Images& s, int32_t C,
                     const Piece* RESTRICT pieces, int32_t steps, const uint16_t* RESTRICT weights, int32_t N,
-                    const float* RESTRICT bias, const uint16_t* RESTRICT add, float lo, float hi, const uint8_t* RESTRICT gate,
-                    uint16_t* RESTRICT y, uint8_t* RESTRICT signs) {
+                    const float* RESTRICT bias, const uint16_t* RESTRICT add, float lo, float hi, const uint16_t* RESTRICT gate,
+                    float gateLo, float gateHi, const uint8_t* RESTRICT open, uint16_t* RESTRICT y, uint8_t* RESTRICT signs) {
     const int32_t tileM = 2 * WM, tileN = 2 * WN, stages = 4, half = tileM * 64, stageBytes = half + tileN * 64;
     const int32_t fetches = tileM / 32;
     uint8_t* memory = shared<uint8_t>();
@@ -273,14 +273,17 @@ DEVICE void convF16(const uint16_t* RESTRICT x, const Row* RESTRICT rows, const 
             int32_t row = i / (tileN / 8), column = i % (tileN / 8) * 8, m = m0 + part * WM + row, n = tileC * tileN + column;
             if (m >= s.M || n >= N) continue;
             offset_t at = (offset_t)rowOf(rows, s, m).out * N + n;
-            uvec4 more = {0, 0, 0, 0};
+            uvec4 more = {0, 0, 0, 0}, by = {0, 0, 0, 0};
             if (add) more = *(const uvec4*)(add + at);
-            uint32_t words[4] = {more.x, more.y, more.z, more.w}, open = gate ? gate[at / 8] : 0xffu, on = 0;
+            if (gate) by = *(const uvec4*)(gate + at);
+            uint32_t words[4] = {more.x, more.y, more.z, more.w}, gates[4] = {by.x, by.y, by.z, by.w}, on = 0;
+            uint32_t passes = open ? open[at / 8] : 0xffu;
             UNROLL for (int e = 0; e < 8; e++) {
                 float v = sums[row * line + column + e];
                 if (bias) v += bias[n + e];
                 v = clip(v + fromF16((uint16_t)(words[e / 2] >> (e % 2 * 16))), lo, hi);
-                if (!(open >> e & 1)) v = 0;
+                float g = fromF16((uint16_t)(gates[e / 2] >> (e % 2 * 16)));
+                if (!(passes >> e & 1) || (gate && !(gateLo < g && g < gateHi))) v *= 0.0f; // as the product with a step
                 on |= (uint32_t)(v > 0) << e;
                 uint32_t bits = toF16(v);
                 words[e / 2] = e % 2 ? (words[e / 2] & 0xffffu) | bits << 16 : (words[e / 2] & 0xffff0000u) | bits;
@@ -295,9 +298,10 @@ DEVICE void convF16(const uint16_t* RESTRICT x, const Row* RESTRICT rows, const 
     KERNEL(128, blocks) name(const uint16_t* RESTRICT x, const Row* RESTRICT rows, int32_t P, int32_t M, int32_t inPixels,       \
                              int32_t outPixels, int32_t C, const Piece* RESTRICT pieces, int32_t steps,                          \
                              const uint16_t* RESTRICT weights, int32_t N, const float* RESTRICT bias,                            \
-                             const uint16_t* RESTRICT add, float lo, float hi, const uint8_t* RESTRICT gate,                     \
-                             uint16_t* RESTRICT y, uint8_t* RESTRICT signs) {                                                    \
-        convF16<WM, WN>(x, rows, {P, M, inPixels, outPixels}, C, pieces, steps, weights, N, bias, add, lo, hi, gate, y, signs);  \
+                             const uint16_t* RESTRICT add, float lo, float hi, const uint16_t* RESTRICT gate, float gateLo,      \
+                             float gateHi, const uint8_t* RESTRICT open, uint16_t* RESTRICT y, uint8_t* RESTRICT signs) {        \
+        convF16<WM, WN>(x, rows, {P, M, inPixels, outPixels}, C, pieces, steps, weights, N, bias, add, lo, hi, gate, gateLo,     \
+                        gateHi, open, y, signs);                                                                                 \
     }                                                                                                                            \
     EMULATE(name)
 

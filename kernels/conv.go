@@ -21,11 +21,12 @@ type Conv struct {
 
 	Lo, Hi float32 // clip; not less than -Inf, not more than +Inf: nothing
 
-	// Gate is like Out: what it has outside of (GateLo,GateHi) sets the result to 0. With Kind.Half it is bits, as Signs has
-	// them. 0: none.
+	// Gate is like Out: where it lies outside of (GateLo,GateHi) the result is 0. 0: none.
 	Gate           Ptr
 	GateLo, GateHi float32
-	Signs          Ptr // with Kind.Half: uint8 [Images,OutPixels,N/8], a bit for each result, 1 above 0; 0: none
+	// With Kind.Half, uint8 [Images,OutPixels,N/8], a bit for each result. Signs receives 1 where one is above 0; Open is a gate
+	// of such bits. 0: none.
+	Open, Signs Ptr
 }
 
 // Enqueue launches the kernel.
@@ -40,7 +41,7 @@ func (c Conv) Enqueue(q Queue) error {
 		return fmt.Errorf("kernels: conv: %d images of %d pixels to %d are too many", c.Images, c.InPixels, c.OutPixels)
 	case c.Kind.Half && (c.C%8 != 0 || c.N%8 != 0 || c.Groups != 1), c.Kind.Wide && c.C/c.Groups%4 != 0:
 		return fmt.Errorf("kernels: conv: %d channels to %d in %d groups do not fit the tables", c.C, c.N, c.Groups)
-	case !c.Kind.Half && c.Signs != 0:
+	case !c.Kind.Half && c.Signs|c.Open != 0:
 		return fmt.Errorf("kernels: conv: signs of float32")
 	}
 	err := aligned("conv", 16, named{"x", c.X}, named{"out", c.Out}, named{"table", c.Table})
@@ -50,7 +51,7 @@ func (c Conv) Enqueue(q Queue) error {
 	if err != nil {
 		return err
 	}
-	if c.Bias%4 != 0 || c.Add%16 != 0 || !c.Kind.Half && c.Gate%16 != 0 {
+	if c.Bias%4 != 0 || c.Add%16 != 0 || c.Gate%16 != 0 {
 		return fmt.Errorf("kernels: conv: bias, add or gate is not aligned")
 	}
 	args := []Arg{c.X.Arg(), c.Table.Arg(), Int(c.Rows), Int(m), Int(c.InPixels), Int(c.OutPixels), Int(c.C)}
@@ -61,7 +62,7 @@ func (c Conv) Enqueue(q Queue) error {
 			Module: "conv", Kernel: fmt.Sprintf("conv_f16_%dx%d", t.rows, t.columns), Block: 128,
 			Grid: [3]int{ceil(m, t.rows) * ceil(c.N, t.columns)}, Shared: max(4*stage, t.rows/2*(t.columns+4)*4),
 			Args: append(args, c.Pieces.Arg(), Int(c.Steps), c.Weights.Arg(), Int(c.N), c.Bias.Arg(), c.Add.Arg(), Float(c.Lo), Float(c.Hi),
-				c.Gate.Arg(), c.Out.Arg(), c.Signs.Arg()),
+				c.Gate.Arg(), Float(c.GateLo), Float(c.GateHi), c.Open.Arg(), c.Out.Arg(), c.Signs.Arg()),
 		})
 	}
 	finish := []Arg{c.Bias.Arg(), c.Add.Arg(), Float(c.Lo), Float(c.Hi), c.Gate.Arg(), Float(c.GateLo), Float(c.GateHi), c.Out.Arg()}

@@ -9,6 +9,8 @@ type MaxPool struct {
 	In, Pooled   [2]int // H and W, OH and OW
 	Form         Ptr    // int32: MaxPoolForm
 	X, Grad, Out Ptr    // Grad 0: forward
+
+	HalfX, HalfGrad, HalfOut bool // float16
 }
 
 // MaxPoolForm is what the kernel reads of the geometry.
@@ -26,14 +28,14 @@ func (p MaxPool) Enqueue(q Queue) error {
 	if err := checkElements("max_pool", p.Images, in, pooled); err != nil {
 		return err
 	}
-	if err := aligned("max_pool", 4, named{"form", p.Form}, named{"x", p.X}, named{"out", p.Out}); err != nil {
+	if err := aligned("max_pool", 2, named{"form", p.Form}, named{"x", p.X}, named{"out", p.Out}); err != nil {
 		return err
 	}
 	l := Launch{Module: "max_pool", Kernel: "max_pool", Grid: [3]int{ceil(pooled, 256), p.Images}, Block: 256,
-		Args: []Arg{p.Form.Arg(), p.X.Arg(), p.Out.Arg()}}
+		Args: []Arg{p.Form.Arg(), p.X.Arg(), p.Out.Arg(), Int(int(halves(p.HalfX, p.HalfGrad, p.HalfOut)))}}
 	if p.Grad != 0 {
 		l.Kernel, l.Grid[0] = "max_pool_grad", ceil(in, 256)
-		l.Args = []Arg{p.Form.Arg(), p.Grad.Arg(), p.X.Arg(), p.Out.Arg()}
+		l.Args = []Arg{p.Form.Arg(), p.Grad.Arg(), p.X.Arg(), p.Out.Arg(), Int(int(halves(p.HalfX, p.HalfGrad, p.HalfOut)))}
 	}
 	return q.Launch(l)
 }

@@ -53,6 +53,17 @@ DEVICE void mmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]
 
 // What follows is the same code for all readers.
 
+// Arrays hold float32 or, where half says so, float16.
+DEVICE float loadAs(const void* x, offset_t i, bool half) {
+    return half ? fromF16(((const uint16_t*)x)[i]) : ((const float*)x)[i];
+}
+DEVICE void storeAs(void* y, offset_t i, bool half, float v) {
+    if (half)
+        ((uint16_t*)y)[i] = toF16(v);
+    else
+        ((float*)y)[i] = v;
+}
+
 DEVICE float clip(float v, float lo, float hi) { return v < lo ? lo : v > hi ? hi : v; } // NaN stays
 
 // timesPower2 is v 2^n for n from -252 to 254, in two factors where one float32 does not hold it.

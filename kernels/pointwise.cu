@@ -3,7 +3,7 @@
 // Chains of a network's element-wise operators so read and write their values once, whatever they are: this is an interpreter.
 //
 // The form says where things are: words for the extents of y, outermost first as y lies in memory, how each input is read
-// (its own elements one for one, or by strides) and the program.
+// (its own elements one for one, or by strides), what is float16, and the program, which computes in float32.
 //
 // Geometry: a thread per element of an image, grid (elements/256, images). Bytes: each input read once (from the caches where it
 // is repeated), y written once. Deterministic.
@@ -12,7 +12,8 @@
 struct Step { uint32_t op; int32_t operand; float p, q; };
 
 struct Form {
-    int32_t rank, inputs, steps, unused;
+    int32_t rank, inputs, steps;
+    uint32_t halves; // bit j: input j is float16, bit 4: y is
     int32_t extent[8];
     int32_t flat[4];      // 1: element i of y goes with element i
     int32_t stride[4][8]; // else
@@ -83,12 +84,11 @@ DEVICE float apply(const Step& s, float v, float r) {
     return v;
 }
 
-KERNEL(256) pointwise(const Form* RESTRICT form, int32_t elements, const float* RESTRICT x0, const float* RESTRICT x1,
-                      const float* RESTRICT x2, const float* RESTRICT x3, int32_t s0, int32_t s1, int32_t s2, int32_t s3,
-                      float* RESTRICT y) {
+KERNEL(256) pointwise(const Form* RESTRICT form, int32_t elements, const void* x0, const void* x1, const void* x2, const void* x3,
+                      int32_t s0, int32_t s1, int32_t s2, int32_t s3, void* y) {
     int32_t i = blockX() * 256 + threadX(), image = blockY();
     if (i >= elements) return;
-    const float* in[4] = {x0, x1, x2, x3};
+    const void* in[4] = {x0, x1, x2, x3};
     int32_t images[4] = {s0, s1, s2, s3};
     float v[4];
     UNROLL for (int j = 0; j < 4; j++) {
@@ -103,7 +103,7 @@ KERNEL(256) pointwise(const Form* RESTRICT form, int32_t elements, const float* 
                 rest /= d;
             }
         }
-        v[j] = in[j][(offset_t)image * images[j] + at];
+        v[j] = loadAs(in[j], (offset_t)image * images[j] + at, form->halves >> j & 1);
     }
     float acc = v[0];
     for (int32_t s = 0; s < form->steps; s++) {
@@ -111,6 +111,6 @@ KERNEL(256) pointwise(const Form* RESTRICT form, int32_t elements, const float* 
         int32_t o = step.operand;
         acc = apply(step, acc, o == 0 ? v[0] : o == 1 ? v[1] : o == 2 ? v[2] : v[3]);
     }
-    y[(offset_t)image * elements + i] = acc;
+    storeAs(y, (offset_t)image * elements + i, form->halves >> 4 & 1, acc);
 }
 EMULATE(pointwise)

@@ -52,6 +52,8 @@ type PointForm struct {
 	Extents []int              // of an image's part of y, outermost first as it lies in memory
 	Strides [][]int            // of each input along these; nil: its elements lie as those of y do
 	Program []PointProgramStep // v is input 0 at first
+	Halves  [PointInputs]bool  // the inputs that are float16
+	HalfOut bool
 }
 
 // Words is the form as the kernel reads it.
@@ -65,6 +67,7 @@ func (f PointForm) Words() ([]int32, error) {
 	for a, d := range f.Extents {
 		w[4+a] = int32(d)
 	}
+	w[3] = halves(append(f.Halves[:], f.HalfOut)...)
 	flat, strides, program := w[4+pointRank:], w[4+pointRank+PointInputs:], w[4+pointRank+PointInputs*(1+pointRank):]
 	for j, s := range f.Strides {
 		if s == nil {
@@ -101,7 +104,11 @@ func (p Pointwise) Enqueue(q Queue) error {
 	if err := checkElements("pointwise", p.Images, p.Elements); err != nil {
 		return err
 	}
-	if err := aligned("pointwise", 4, named{"form", p.Form}, named{"input 0", p.In[0]}, named{"out", p.Out}); err != nil {
+	err := aligned("pointwise", 4, named{"form", p.Form})
+	if err == nil {
+		err = aligned("pointwise", 2, named{"input 0", p.In[0]}, named{"out", p.Out})
+	}
+	if err != nil {
 		return err
 	}
 	args := []Arg{p.Form.Arg(), Int(p.Elements)}
@@ -119,6 +126,16 @@ func (p Pointwise) Enqueue(q Queue) error {
 // Cost is that of one launch whose inputs, so many, are as large as what is written.
 func (p Pointwise) Cost(inputs int) Cost {
 	return Cost{Bytes: 4 * int64(inputs+1) * int64(p.Images) * int64(p.Elements)}
+}
+
+// halves has a bit for each array that is float16.
+func halves(half ...bool) (bits int32) {
+	for i, h := range half {
+		if h {
+			bits |= 1 << i
+		}
+	}
+	return bits
 }
 
 // maxElements bounds the elements of an image's part of an array, so that indices fit an int32 with room.

@@ -64,6 +64,7 @@ type Separable struct {
 	InImage, OutImage      int     // elements from one image to the next
 	None                   float32 // where a coordinate has no taps
 	X, Out                 Ptr
+	HalfX, HalfOut         bool // float16
 }
 
 // Enqueue launches the kernel.
@@ -74,13 +75,17 @@ func (s Separable) Enqueue(q Queue) error {
 	if s.Axes != 3 && s.Axes != SeparableAxes {
 		return fmt.Errorf("kernels: separable: a form of %d axes", s.Axes)
 	}
-	err := aligned("separable", 4, named{"form", s.Form}, named{"starts", s.Starts}, named{"taps", s.Taps}, named{"x", s.X}, named{"out", s.Out})
+	err := aligned("separable", 4, named{"form", s.Form}, named{"starts", s.Starts}, named{"taps", s.Taps})
+	if err == nil {
+		err = aligned("separable", 2, named{"x", s.X}, named{"out", s.Out})
+	}
 	if err != nil {
 		return err
 	}
 	return q.Launch(Launch{
 		Module: "separable", Kernel: fmt.Sprintf("separable%d", s.Axes), Grid: [3]int{ceil(s.Elements, 256), s.Images}, Block: 256,
-		Args: []Arg{s.Form.Arg(), s.Starts.Arg(), s.Taps.Arg(), Int(s.Elements), s.X.Arg(), Int(s.InImage), Float(s.None), s.Out.Arg(), Int(s.OutImage)},
+		Args: []Arg{s.Form.Arg(), s.Starts.Arg(), s.Taps.Arg(), Int(s.Elements), s.X.Arg(), Int(s.InImage), Float(s.None), s.Out.Arg(), Int(s.OutImage),
+			Int(int(halves(s.HalfX, s.HalfOut)))},
 	})
 }
 

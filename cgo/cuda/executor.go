@@ -20,21 +20,35 @@ import (
 // A graph is planned once, in elements of one image: a list of launches over one arena, whose buffers are reused as values die
 // and are as many times as long as a batch has images. Weights and the kernels' tables are uploaded when a graph is compiled;
 // Nets share equal ones. Only what Forward and Backward take and give passes the bus.
+//
+// In Float16 the convolutions whose groups and channels the tensor cores' kernel takes (one group, multiples of 8) run on float16
+// with float32 sums, what comes from them stays float16, and gradients are scaled by a power of two for each image, which is
+// taken back at the end. Everything is computed in float32 otherwise.
 type Executor struct {
-	d     *Device
-	store store
+	d         *Device
+	precision Precision
+	store     store
 }
+
+// Precision is what an Executor's convolutions run in.
+type Precision string
+
+// The precisions.
+const (
+	Float32 Precision = "float32"
+	Float16 Precision = "float16"
+)
 
 var _ exec.Executor = (*Executor)(nil)
 
 // Executor returns an executor on the device, which must stay open for as long as its Nets are.
-func (d *Device) Executor() *Executor {
-	return &Executor{d: d, store: store{d: d, all: map[storeKey]*blob{}}}
+func (d *Device) Executor(p Precision) *Executor {
+	return &Executor{d: d, precision: p, store: store{d: d, all: map[storeKey]*blob{}}}
 }
 
-// Info says "cuda" on "cuda:0" in "float32".
+// Info says "cuda" on "cuda:0", and the precision.
 func (e *Executor) Info() exec.Info {
-	return exec.Info{Executor: "cuda", Device: e.d.info.Device, Precision: "float32", Version: "1"}
+	return exec.Info{Executor: "cuda", Device: e.d.info.Device, Precision: string(e.precision), Version: "1"}
 }
 
 // Compile validates g, folds its BatchNormalizations, drops what no output needs, plans the launches and uploads weights and
@@ -50,7 +64,7 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 		return nil, err
 	}
 	g.Prune()
-	p := &planner{values: map[string][]array{}}
+	p := &planner{half: e.precision == Float16, values: map[string][]array{}}
 	n := &net{ex: e}
 	var err error
 	if !gradient {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"f2pad.example/engine/exec"
 	"f2pad.example/engine/nd"
@@ -79,7 +80,71 @@ func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
 		return fmt.Errorf("cuda: %w", err)
 	}
 	n.images = 0
-	return n.run(ctx, n.backward, images, dout, din)
+	if n.ex.precision != Float16 {
+		return n.run(ctx, n.backward, images, dout, din)
+	}
+	scales := make([]float32, images)
+	for i := range scales {
+		scales[i] = gradientScale(dout, i)
+	}
+	if err := n.run(ctx, n.backward, images, scaledImages(dout, scales), din); err != nil {
+		return err
+	}
+	for i, s := range scales {
+		for _, t := range din {
+			if t == nil {
+				continue
+			}
+			dx := imageOf(t, i)
+			for j := range dx {
+				dx[j] /= s
+			}
+		}
+	}
+	return nil
+}
+
+// largestGradient is what the largest gradient that comes in becomes in float16, or up to half of it. Gradients grow on their way
+// through a network: a Wide-ResNet-50-2 with random weights overflowed from 64, and did not from here.
+const largestGradient = 1.0 / 16
+
+// gradientScale is a power of two for an image's gradients, 1 where they are 0 or no numbers.
+func gradientScale(dout []*tensor.Dense, image int) float32 {
+	most := 0.0
+	for _, t := range dout {
+		for _, v := range imageOf(t, image) {
+			if v != v {
+				return 1
+			}
+			most = max(most, math.Abs(float64(v)))
+		}
+	}
+	if most == 0 || math.IsInf(most, 0) {
+		return 1
+	}
+	_, e := math.Frexp(largestGradient / most)
+	return float32(math.Ldexp(1, min(max(e-1, -126), 126)))
+}
+
+// scaledImages are copies of tensors with each image's values times its scale.
+func scaledImages(ts []*tensor.Dense, scales []float32) []*tensor.Dense {
+	copies := make([]*tensor.Dense, len(ts))
+	for k, t := range ts {
+		copies[k] = nd.New(t.Shape()...)
+		for i, s := range scales {
+			to := imageOf(copies[k], i)
+			for j, v := range imageOf(t, i) {
+				to[j] = v * s
+			}
+		}
+	}
+	return copies
+}
+
+// imageOf is an image's part of a tensor.
+func imageOf(t *tensor.Dense, i int) []float32 {
+	n := nd.Size(t.Shape()[1:]...)
+	return nd.Data(t)[i*n:][:n]
 }
 
 // Close implements exec.Net.

@@ -188,10 +188,12 @@ func (p *planner) settle(c *chain) error {
 	return p.compute(c)
 }
 
-// compute emits a program. Its result lies as the first of its inputs does that is as large.
+// compute emits a program. Its result lies as the first of its inputs does that is as large, and is float16 if all of its inputs
+// are that are no constants.
 func (p *planner) compute(c *chain) error {
 	in := make([]array, len(c.inputs))
 	var strides []int
+	half := p.half
 	for i, name := range c.inputs {
 		v, err := p.get(name)
 		if err != nil {
@@ -200,12 +202,13 @@ func (p *planner) compute(c *chain) error {
 		if in[i] = v; strides == nil && v.data == nil && v.shape.Equal(c.shape) {
 			strides = v.strides
 		}
+		half = half && (v.half || v.data != nil)
 	}
 	if strides == nil {
 		strides = usual(c.shape)
 	}
 	axes := inner(c.shape, strides)
-	form := kernels.PointForm{Program: c.program}
+	form := kernels.PointForm{Program: c.program, HalfOut: half}
 	for _, a := range axes {
 		form.Extents = append(form.Extents, c.shape[a])
 	}
@@ -213,12 +216,13 @@ func (p *planner) compute(c *chain) error {
 	for i, name := range c.inputs {
 		if v := in[i]; v.data == nil && v.shape.Equal(c.shape) { // in some other order, or in this one
 			for _, v := range p.values[name] {
-				if v.lies(strides) {
+				if v.lies(strides) && !in[i].lies(strides) {
 					in[i] = v
 				}
 			}
 		}
 		v := in[i]
+		form.Halves[i] = v.half
 		if v.data == nil {
 			images[i] = v.shape.PerImage()
 		}
@@ -242,7 +246,7 @@ func (p *planner) compute(c *chain) error {
 	for _, v := range in {
 		p.use(v)
 	}
-	y, data := p.output(strides), p.blob(kernels.Bytes(words))
+	y, data := p.output(strides, half), p.blob(kernels.Bytes(words))
 	p.emit(func(b *batch) error {
 		k := kernels.Pointwise{Images: b.images, Elements: y.shape.PerImage(), Form: data.at, InImage: images, Out: b.at(y)}
 		for i, v := range in {

@@ -41,11 +41,12 @@ func init() {
 // convolve emits a convolution with all that is done to its sums.
 func (p *planner) convolve(c *chain) error {
 	n := c.conv
-	x, err := p.as(n.In[0], usual(p.shapes[n.In[0]]))
+	w := p.g.Consts[n.In[1]]
+	half := p.half && fitsHalf(n, w.Shape())
+	x, err := p.as(n.In[0], usual(p.shapes[n.In[0]]), half)
 	if err != nil {
 		return err
 	}
-	w := p.g.Consts[n.In[1]]
 	shape := graph.Shape(w.Shape())
 	win, err := graph.ConvWindow(n, shape)
 	if err != nil {
@@ -55,10 +56,10 @@ func (p *planner) convolve(c *chain) error {
 	weights := kernels.ConvWeights{Shape: [4]int(shape), Groups: n.Int("group", 1), Values: nd.Data(w)}
 	var all []kernels.ConvTables
 	if n.Op == graph.ConvTranspose {
-		all, err = kernels.PlanConvTranspose(win, in, out, weights, false)
+		all, err = kernels.PlanConvTranspose(win, in, out, weights, half)
 	} else {
 		all = make([]kernels.ConvTables, 1)
-		all[0], err = kernels.PlanConv(win, in, out, weights, false)
+		all[0], err = kernels.PlanConv(win, in, out, weights, half)
 	}
 	if err != nil {
 		return err
@@ -66,7 +67,7 @@ func (p *planner) convolve(c *chain) error {
 	operands := make([]array, 2) // add and gate
 	for i, name := range []string{c.add, c.gate} {
 		if name != "" {
-			if operands[i], err = p.as(name, usual(c.shape)); err != nil {
+			if operands[i], err = p.as(name, usual(c.shape), half); err != nil {
 				return err
 			}
 		}
@@ -80,19 +81,23 @@ func (p *planner) convolve(c *chain) error {
 	for _, v := range operands {
 		p.use(v)
 	}
-	y := p.output(usual(c.shape))
+	y := p.output(usual(c.shape), half)
 	type part struct {
 		kernels.Conv
 		table, pieces, weights *blob
 	}
 	var parts []part
 	for _, t := range all {
+		packed := kernels.Bytes(t.Floats)
+		if half {
+			packed = kernels.Bytes(t.Halves)
+		}
 		parts = append(parts, part{
 			kernels.Conv{
 				Kind: t.Kind, InPixels: in[0] * in[1], OutPixels: out[0] * out[1], C: x.shape[1], N: c.shape[1], Groups: weights.Groups,
 				Rows: len(t.Rows), Steps: t.Steps, Lo: c.clip[0], Hi: c.clip[1], GateLo: c.open[0], GateHi: c.open[1],
 			},
-			p.blob(t.TableBytes()), p.blob(t.PieceBytes()), p.blob(kernels.Bytes(t.Floats)),
+			p.blob(t.TableBytes()), p.blob(t.PieceBytes()), p.blob(packed),
 		})
 	}
 	p.emit(func(b *batch) error {
@@ -117,6 +122,16 @@ func (p *planner) convolve(c *chain) error {
 	return nil
 }
 
+// fitsHalf reports that a convolution's weights are such that there is a kernel in float16.
+func fitsHalf(n *graph.Node, weights []int) bool {
+	in, out := weights[1], weights[0]
+	if n.Op == graph.ConvTranspose {
+		in, out = out, in
+	}
+	_, err := kernels.ConvKindFor(in, out, n.Int("group", 1), true)
+	return err == nil
+}
+
 // axisMap says what coordinate i of an axis of after reads along the axis of before, as places and weights.
 type axisMap func(n *graph.Node, before, after graph.Shape) (func(axis, i int) []kernels.AxisTap, error)
 
@@ -128,7 +143,7 @@ func moved(f axisMap) func(p *planner, n *graph.Node) error {
 			return err
 		}
 		p.now++
-		y := p.output(nil)
+		y := p.output(nil, x.half)
 		taps, err := f(n, x.shape, y.shape)
 		if err != nil {
 			return err
@@ -219,17 +234,19 @@ func average(n *graph.Node, before, _ graph.Shape) (func(axis, i int) []kernels.
 
 func concat(p *planner, n *graph.Node) error {
 	in := make([]array, len(n.In))
+	half := p.half
 	for i, name := range n.In {
 		var err error
 		if in[i], err = p.get(name); err != nil {
 			return err
 		}
+		half = half && in[i].half
 	}
 	p.now++
 	for _, x := range in {
 		p.use(x)
 	}
-	y := p.output(nil)
+	y := p.output(nil, half)
 	along, first := n.Axis(0, len(y.shape)), 0
 	for _, x := range in {
 		var axes []kernels.SeparableAxis
@@ -251,7 +268,7 @@ func transpose(p *planner, n *graph.Node) error {
 		return err
 	}
 	p.now++
-	y := p.output(nil)
+	y := p.output(nil, x.half)
 	perm := n.Ints("perm", nil)
 	var axes []kernels.SeparableAxis
 	for a := 1; a < len(perm); a++ {
@@ -267,7 +284,7 @@ func reduce(p *planner, n *graph.Node) error {
 		return err
 	}
 	p.now++
-	y := p.output(nil)
+	y := p.output(nil, false)
 	rank := len(x.shape)
 	reduced := make([]bool, rank)
 	mean := true
@@ -311,7 +328,11 @@ func reduce(p *planner, n *graph.Node) error {
 
 // reshape is another name for what lies row by row.
 func reshape(p *planner, n *graph.Node) error {
-	x, err := p.as(n.In[0], rowMajor(p.shapes[n.In[0]]))
+	v, err := p.get(n.In[0])
+	if err != nil {
+		return err
+	}
+	x, err := p.as(n.In[0], rowMajor(v.shape), v.half)
 	if err != nil {
 		return err
 	}
@@ -328,15 +349,25 @@ func (p *planner) pooled(n *graph.Node, x, y graph.Shape) (kernels.MaxPool, *blo
 	return k, p.blob(kernels.Bytes(kernels.MaxPoolForm(win, k.C, k.In, k.Pooled))), err
 }
 
+// pixels is a value of four axes with its channels innermost, in whatever kind.
+func (p *planner) pixels(name string) (array, error) {
+	v, err := p.get(name)
+	if err != nil {
+		return v, err
+	}
+	return p.as(name, usual(v.shape), v.half)
+}
+
 func maxPool(p *planner, n *graph.Node) error {
-	x, err := p.as(n.In[0], usual(p.shapes[n.In[0]]))
+	x, err := p.pixels(n.In[0])
 	if err != nil {
 		return err
 	}
 	p.now++
 	p.use(x)
-	y := p.output(nil)
+	y := p.output(nil, x.half)
 	k, form, err := p.pooled(n, x.shape, y.shape)
+	k.HalfX, k.HalfOut = x.half, y.half
 	p.emit(func(b *batch) error {
 		k.Images, k.Form, k.X, k.Out = b.images, form.at, b.at(x), b.at(y)
 		return k.Enqueue(b)
@@ -345,19 +376,20 @@ func maxPool(p *planner, n *graph.Node) error {
 }
 
 func maxPoolGrad(p *planner, n *graph.Node) error {
-	dy, err := p.as(n.In[0], usual(p.shapes[n.In[0]]))
+	dy, err := p.pixels(n.In[0])
 	if err != nil {
 		return err
 	}
-	x, err := p.as(n.In[1], usual(p.shapes[n.In[1]]))
+	x, err := p.pixels(n.In[1])
 	if err != nil {
 		return err
 	}
 	p.now++
 	p.use(dy)
 	p.use(x)
-	dx := p.output(nil)
+	dx := p.output(nil, dy.half)
 	k, form, err := p.pooled(n, x.shape, dy.shape)
+	k.HalfX, k.HalfGrad, k.HalfOut = x.half, dy.half, dx.half
 	p.emit(func(b *batch) error {
 		k.Images, k.Form, k.Grad, k.X, k.Out = b.images, form.at, b.at(dy), b.at(x), b.at(dx)
 		return k.Enqueue(b)
@@ -366,13 +398,13 @@ func maxPoolGrad(p *planner, n *graph.Node) error {
 }
 
 func softmax(p *planner, n *graph.Node) error {
-	x, err := p.get(n.In[0])
+	x, err := p.wide(n.In[0])
 	if err != nil {
 		return err
 	}
 	p.now++
 	p.use(x)
-	y := p.output(x.strides)
+	y := p.output(x.strides, false)
 	axis := n.Axis(-1, len(x.shape))
 	length := x.shape[axis]
 	inner := x.strides[axis] // a dense tensor has all that lies further in below an axis's stride
@@ -388,11 +420,11 @@ func softmax(p *planner, n *graph.Node) error {
 }
 
 func matMul(p *planner, n *graph.Node) error {
-	a, err := p.get(n.In[0])
+	a, err := p.wide(n.In[0])
 	if err != nil {
 		return err
 	}
-	b, err := p.get(n.In[1])
+	b, err := p.wide(n.In[1])
 	if err != nil {
 		return err
 	}
@@ -401,7 +433,7 @@ func matMul(p *planner, n *graph.Node) error {
 
 // gemm puts alpha into B and beta into C.
 func gemm(p *planner, n *graph.Node) error {
-	a, err := p.get(n.In[0])
+	a, err := p.wide(n.In[0])
 	if err != nil {
 		return err
 	}
@@ -436,7 +468,7 @@ func (p *planner) multiply(n *graph.Node, a, b array, bias *blob) error {
 	p.use(a)
 	p.use(b)
 	out := p.shapes[n.Out]
-	y := p.output(rowMajor(out))
+	y := p.output(rowMajor(out), false)
 	rank, ra, rb := len(out), len(a.shape)-2, len(b.shape)-2
 	k := kernels.MatMul{
 		Batch: 1, M: 1, N: out[rank-1], K: a.shape[ra+1], AM: a.strides[ra], AK: a.strides[ra+1], BK: b.strides[rb], BN: b.strides[rb+1],

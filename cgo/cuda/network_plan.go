@@ -17,6 +17,7 @@ import (
 type array struct {
 	shape   graph.Shape
 	strides []int // of all axes, in elements; that of the first is the distance of images, 0 for constants
+	half    bool  // float16
 	buffer  *arena.Buffer
 	data    *blob
 }
@@ -51,6 +52,14 @@ func (v array) lies(strides []int) bool {
 	return true
 }
 
+// size is that of an element, in bytes.
+func (v array) size() int {
+	if v.half {
+		return 2
+	}
+	return 4
+}
+
 // port is an input or output of a phase: one tensor of the caller's, row by row.
 type port struct {
 	name  string
@@ -75,6 +84,7 @@ type step struct {
 
 // planner turns graphs into steps. Time counts steps and copies through all phases.
 type planner struct {
+	half    bool // convolutions run in float16 where their kernel takes them
 	buffers []*arena.Buffer
 	blobs   []*blob
 	values  map[string][]array // in the orders that there are by now
@@ -99,7 +109,7 @@ func (p *planner) phase(g *graph.Graph, inputs int, kept []string) (*phase, erro
 	p.g, p.ph, p.chains, p.reads = g, &phase{}, map[string]*chain{}, map[string]int{}
 	p.now++
 	for _, v := range g.Inputs[:inputs] {
-		x := p.create(v.Shape, rowMajor(v.Shape))
+		x := p.create(v.Shape, rowMajor(v.Shape), false)
 		p.values[v.Name] = []array{x}
 		p.ph.in = append(p.ph.in, port{v.Name, v.Shape, x})
 	}
@@ -120,7 +130,7 @@ func (p *planner) phase(g *graph.Graph, inputs int, kept []string) (*phase, erro
 	}
 	var outs []array
 	for _, name := range g.Outputs {
-		v, err := p.as(name, rowMajor(p.shapes[name]))
+		v, err := p.as(name, rowMajor(p.shapes[name]), false)
 		if err != nil {
 			return nil, fmt.Errorf("cuda: output %q: %w", name, err)
 		}
@@ -139,10 +149,14 @@ func (p *planner) phase(g *graph.Graph, inputs int, kept []string) (*phase, erro
 }
 
 // create makes a value that is written now.
-func (p *planner) create(s graph.Shape, strides []int) array {
-	b := &arena.Buffer{Size: s.PerImage(), First: p.now, Last: p.now}
+func (p *planner) create(s graph.Shape, strides []int, half bool) array {
+	size := s.PerImage() // the arena counts float32
+	if half {
+		size = (size + 1) / 2
+	}
+	b := &arena.Buffer{Size: size, First: p.now, Last: p.now}
 	p.buffers = append(p.buffers, b)
-	return array{shape: s, strides: strides, buffer: b}
+	return array{shape: s, strides: strides, half: half, buffer: b}
 }
 
 // use says that a value is read now.
@@ -154,12 +168,12 @@ func (p *planner) use(v array) array {
 }
 
 // output makes the value of the node that is being planned, in the given order, or in the usual one.
-func (p *planner) output(strides []int) array {
+func (p *planner) output(strides []int, half bool) array {
 	s := p.shapes[p.node.Out]
 	if strides == nil {
 		strides = usual(s)
 	}
-	v := p.create(s, strides)
+	v := p.create(s, strides, half)
 	p.values[p.node.Out] = []array{v}
 	return v
 }
@@ -188,7 +202,7 @@ func (p *planner) constant(name string) array {
 	return v
 }
 
-// get is a value or constant in whatever order it lies; what was put off is planned first.
+// get is a value or constant in whatever order and kind it is; what was put off is planned first.
 func (p *planner) get(name string) (array, error) {
 	if p.g.Consts[name] != nil {
 		return p.constant(name), nil
@@ -201,19 +215,28 @@ func (p *planner) get(name string) (array, error) {
 	return p.values[name][0], nil
 }
 
-// as is a value in the given order, into which it is brought where it has to be.
-func (p *planner) as(name string, strides []int) (array, error) {
+// wide is a value or constant as float32, in whatever order.
+func (p *planner) wide(name string) (array, error) {
+	v, err := p.get(name)
+	if err != nil || !v.half {
+		return v, err
+	}
+	return p.as(name, v.strides, false)
+}
+
+// as is a value in the given order and kind, into which it is brought where it has to be.
+func (p *planner) as(name string, strides []int, half bool) (array, error) {
 	v, err := p.get(name)
 	if err != nil {
 		return array{}, err
 	}
 	for _, v := range p.values[name] {
-		if v.lies(strides) {
+		if v.lies(strides) && v.half == half {
 			return v, nil
 		}
 	}
 	p.now++
-	turned := p.create(v.shape, strides)
+	turned := p.create(v.shape, strides, half)
 	axes := make([]kernels.SeparableAxis, 0, len(v.shape)-1)
 	for a := 1; a < len(v.shape); a++ {
 		axes = append(axes, line(v.shape[a], strides[a], func(i int) []kernels.AxisTap { return one(i * v.strides[a]) }))
@@ -255,7 +278,8 @@ func (p *planner) separable(x, y array, axes []kernels.SeparableAxis, first int,
 	p.emit(func(b *batch) error {
 		return kernels.Separable{
 			Images: b.images, Axes: form.Axes, Elements: form.Elements, Form: words.at, Starts: words.at.Plus(form.Starts), Taps: taps.at,
-			InImage: x.shape.PerImage(), OutImage: y.shape.PerImage(), None: none, X: b.at(x), Out: b.at(y).Plus(first),
+			InImage: x.shape.PerImage(), OutImage: y.shape.PerImage(), None: none, X: b.at(x), HalfX: x.half, Out: b.at(y) + kernels.Ptr(first*y.size()),
+			HalfOut: y.half,
 		}.Enqueue(b)
 	})
 	return nil

@@ -122,6 +122,9 @@ func TestCUDAExecutor(t *testing.T) {
 		require.InEpsilon(t, w["image_score"], got[image]["image_score"], 1e-4)
 		require.Equal(t, w["refined"], got[image]["refined"])
 	}
+	r = withFake(t, nil, "score", "--json", "--model", model(), "--out", t.TempDir(), "--executor", "cuda", "--precision", "float16", image)
+	require.Equal(t, exitOK, r.code, r.out)
+	require.Contains(t, r.out, `"precision":"float16"`)
 
 	// What was asked for is there, or nothing is.
 	cmd := command(args("--executor", "cuda")...)
@@ -132,6 +135,9 @@ func TestCUDAExecutor(t *testing.T) {
 	r = f2pad(t, args("--device", "cpu", "--executor", "cuda")...)
 	require.Equal(t, exitUsage, r.code)
 	require.Contains(t, r.out, "rules out")
+	r = f2pad(t, args("--precision", "float16")...)
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.out, "needs --executor cuda")
 }
 
 func TestCUDAFitAndEval(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"f2pad.example/cgo/cuda"
 	"f2pad.example/cgo/ort"
 	"f2pad.example/cmd/f2pad/ui"
 	"f2pad.example/engine/exec"
@@ -23,6 +24,7 @@ const (
 var (
 	executors    = []string{autoExecutor, goExecutor, ortExecutor, cudaExecutor}
 	ortProviders = []string{ort.CPU, ort.CUDA, ort.TensorRT}
+	precisions   = []string{string(cuda.Float32), string(cuda.Float16)}
 )
 
 // executing says what the network runs on.
@@ -51,6 +53,9 @@ func (p *program) checkExecutor() error {
 	if p.executorName == cudaExecutor && p.device == cpuDevice {
 		return errors.New("--executor cuda runs networks on a GPU, which --device cpu rules out")
 	}
+	if p.precision != string(cuda.Float32) && p.executorName != cudaExecutor {
+		return fmt.Errorf("--precision %s needs --executor cuda", p.precision)
+	}
 	return nil
 }
 
@@ -66,7 +71,7 @@ func (p *program) network() (exec.Executor, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--executor cuda: %w", err)
 		}
-		p.executor = d.Executor()
+		p.executor = d.Executor(cuda.Precision(p.precision))
 		p.ui.Note(executing{Info: p.executor.Info()})
 		return p.executor, nil
 	}

@@ -54,6 +54,7 @@ type program struct {
 	notices  []string             // what the engine did in another way than asked
 
 	executorName, ortLib, ortProvider string        // --executor, --ort-lib, --ort-provider
+	precision                         string        // --precision
 	imageMemory                       int           // --image-memory, in MiB
 	memory                            int           // --memory, in MiB; 0: half of the machine's
 	verbose                           bool          // --verbose
@@ -140,6 +141,9 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	p.executorName, p.ortProvider = autoExecutor, ort.CPU
 	root.PersistentFlags().Var(choice{&p.executorName, executors}, "executor",
 		"what the network runs on: ONNX Runtime (ort), pure Go (go), --device's GPU (cuda), or ort where its library loads")
+	p.precision = string(cuda.Float32)
+	root.PersistentFlags().Var(choice{&p.precision, precisions}, "precision",
+		"what --executor cuda computes convolutions in; float16, with float32 sums, is for the tensor cores")
 	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", or what 'make ort' fetched")
 	root.PersistentFlags().Var(choice{&p.ortProvider, ortProviders}, "ort-provider",
 		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take --device's GPU")

@@ -76,9 +76,9 @@ func (c convCase) numbers(r *Rig, n int, scale float32) []float32 {
 	return v
 }
 
-// put puts values of the case's kind on the machine.
-func (c convCase) put(r *Rig, v []float32) (Array, kernels.Ptr) {
-	if !c.half {
+// inAs is In for values as float32 or float16, outAs Out, with what reads them.
+func inAs(r *Rig, v []float32, half bool) (Array, kernels.Ptr) {
+	if !half {
 		m := In(r, v)
 		return m, m.Ptr
 	}
@@ -90,19 +90,21 @@ func (c convCase) put(r *Rig, v []float32) (Array, kernels.Ptr) {
 	return m, m.Ptr
 }
 
-func (c convCase) room(r *Rig, n int) (Array, kernels.Ptr, func() []float32) {
-	if !c.half {
+func outAs(r *Rig, n int, half bool) (Array, kernels.Ptr, func() []float32) {
+	if !half {
 		m := Out[float32](r, n)
 		return m, m.Ptr, m.Read
 	}
 	m := Out[uint16](r, n)
-	return m, m.Ptr, func() []float32 {
-		v := make([]float32, n)
-		for i, h := range m.Read() {
-			v[i] = kernels.FromFloat16(h)
-		}
-		return v
+	return m, m.Ptr, func() []float32 { return fromHalves(m.Read()) }
+}
+
+func fromHalves(h []uint16) []float32 {
+	v := make([]float32, len(h))
+	for i := range h {
+		v[i] = kernels.FromFloat16(h[i])
 	}
+	return v
 }
 
 // last turns [n,C,pixels] into [n,pixels,C].
@@ -192,11 +194,11 @@ func (c convCase) test(r *Rig) {
 		all[0], err = kernels.PlanConv(win, in, out, weights, c.half)
 	}
 	require.NoError(r.T, err)
-	mx, px := c.put(r, last(image, c.n, channels))
-	add, gate := c.numbers(r, size, 1), r.Normal(size)
-	ma, pa := c.put(r, add)
+	mx, px := inAs(r, last(image, c.n, channels), c.half)
+	add, gate := c.numbers(r, size, 1), c.numbers(r, size, 1)
+	ma, pa := inAs(r, add, c.half)
 	mb := In(r, bias)
-	mo, po, read := c.room(r, size)
+	mo, po, read := outAs(r, size, c.half)
 	inputs := []Array{mx, ma, mb}
 	k := kernels.Conv{
 		Images: c.n, InPixels: c.h * c.w, OutPixels: out[0] * out[1], C: channels, N: outs, Groups: group,
@@ -212,19 +214,20 @@ func (c convCase) test(r *Rig) {
 
 	// Everything at once.
 	outputs := []Array{mo}
-	finish := func(k *kernels.Conv) { k.Add, k.Lo, k.Hi = pa, -0.5, 0.75 }
+	mg, pg := inAs(r, gate, c.half)
+	inputs = append(inputs, mg)
+	finish := func(k *kernels.Conv) { k.Add, k.Lo, k.Hi, k.Gate, k.GateLo, k.GateHi = pa, -0.5, 0.75, pg, -0.25, 0.5 }
+	r.Run(convRun(launches, finish), inputs, outputs)
 	open := func(i int) bool { return gate[i] > -0.25 && gate[i] < 0.5 }
 	if c.half {
-		bits := In(r, bitsOf(size, open))
-		signs := Out[uint8](r, size/8)
-		inputs, outputs = append(inputs, bits), append(outputs, signs)
-		r.Run(convRun(launches, func(k *kernels.Conv) { finish(k); k.Gate, k.Signs = bits.Ptr, signs.Ptr }), inputs, outputs)
-		got := read()
-		require.Equal(r.T, bitsOf(size, func(i int) bool { return got[i] > 0 }), signs.Read())
-	} else {
-		mg := In(r, gate)
-		inputs = append(inputs, mg)
-		r.Run(convRun(launches, func(k *kernels.Conv) { finish(k); k.Gate, k.GateLo, k.GateHi = mg.Ptr, -0.25, 0.5 }), inputs, outputs)
+		want := read()
+		bits, signs := In(r, bitsOf(size, open)), Out[uint8](r, size/8)
+		r.Run(convRun(launches, func(k *kernels.Conv) {
+			finish(k)
+			k.Gate, k.Open, k.Signs = 0, bits.Ptr, signs.Ptr
+		}), append(inputs, bits), append(outputs, signs))
+		require.Equal(r.T, want, read(), "a gate of bits")
+		require.Equal(r.T, bitsOf(size, func(i int) bool { return want[i] > 0 }), signs.Read())
 	}
 	for i := range sums {
 		sums[i] = min(max(sums[i]+float64(add[i]), -0.5), 0.75)
@@ -306,8 +309,8 @@ func convRagged(r *Rig, half bool) {
 	weights := kernels.ConvWeights{Shape: [4]int{outs, channels, 3, 3}, Groups: 1, Values: c.numbers(r, outs*channels*9, 0.3)}
 	infinite := float32(math.Inf(1))
 	run := func(t kernels.ConvTables, pixels int, image []float32) []float32 {
-		mx, px := c.put(r, image)
-		mo, po, read := c.room(r, pixels*outs)
+		mx, px := inAs(r, image, half)
+		mo, po, read := outAs(r, pixels*outs, half)
 		inputs := []Array{mx}
 		launches := convLaunches(r, kernels.Conv{
 			Images: 1, InPixels: pixels, OutPixels: pixels, C: channels, N: outs, Groups: 1, X: px, Out: po, Lo: -infinite, Hi: infinite,

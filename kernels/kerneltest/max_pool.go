@@ -52,6 +52,18 @@ func MaxPool(t *testing.T, m kernels.Machine, seed uint64) {
 			p.Grad, p.Out = md.Ptr, grad.Ptr
 			r.Run(p.Enqueue, []Array{form, mx, md}, []Array{grad})
 			compare.Require(r.T, "dx", grad.Read(), last(values["dx"].Data, c.n, c.channels), rounding)
+
+			// In float16, which has room for these values of x.
+			hx, at := inAs(r, last(x, c.n, c.channels), true)
+			hy, to, read := outAs(r, len(dy), true)
+			p.X, p.Grad, p.Out, p.HalfX, p.HalfOut = at, 0, to, true, true
+			r.Run(p.Enqueue, []Array{form, hx}, []Array{hy})
+			require.Equal(r.T, out.Read(), read())
+			hd, from := inAs(r, last(dy, c.n, c.channels), true)
+			hdx, to, read := outAs(r, len(x), true)
+			p.Grad, p.Out, p.HalfGrad = from, to, true
+			r.Run(p.Enqueue, []Array{form, hx, hd}, []Array{hdx})
+			compare.Require(r.T, "dx in float16", read(), grad.Read(), convFloat16)
 		}, "%v", c)
 	}
 	Case(t, m, seed, func(r *Rig) {

@@ -67,7 +67,7 @@ func Pointwise(t *testing.T, m kernels.Machine, seed uint64) {
 			form := kernels.PointForm{
 				Extents: []int{n}, Strides: [][]int{nil, nil}, Program: []kernels.PointProgramStep{{Op: op, Operand: 1, P: f.p, Q: f.q}},
 			}
-			got := pointwise(r, form, 1, n, []pointInput{{v, n}, {by, n}})
+			got := pointwise(r, form, 1, n, []pointInput{{v, n, false}, {by, n, false}})
 			compare.Require(r.T, "y", got, want, functions)
 		}, "operation %d", op)
 	}
@@ -81,7 +81,7 @@ func Pointwise(t *testing.T, m kernels.Machine, seed uint64) {
 			kernels.PointSign: {math.NaN(), 1, -1, 0, 1}, kernels.PointStep: {0, 0, 0, 1, 1}, kernels.PointSigmoid: {math.NaN(), 1, 0, 0.5, 0.5},
 		} {
 			form := kernels.PointForm{Extents: []int{5}, Strides: [][]int{nil}, Program: []kernels.PointProgramStep{{Op: op, P: -1, Q: 2}}}
-			for i, got := range pointwise(r, form, 1, 5, []pointInput{{x, 5}}) {
+			for i, got := range pointwise(r, form, 1, 5, []pointInput{{x, 5, false}}) {
 				switch {
 				case math.IsNaN(want[i]) || math.IsInf(want[i], 0):
 					require.Equal(r.T, fmt.Sprint(want[i]), fmt.Sprint(got), "operation %d of %g", op, x[i])
@@ -101,7 +101,8 @@ func Pointwise(t *testing.T, m kernels.Machine, seed uint64) {
 				{Op: kernels.PointAdd, Operand: 1}, {Op: kernels.PointSub, Operand: 3}, {Op: kernels.PointMul, Operand: 0}, {Op: kernels.PointMul, Operand: 2},
 			},
 		}
-		got := pointwise(r, form, n, h*w*ch, []pointInput{{x, h * w * ch}, {row, h}, {channel, 0}, {number, 0}})
+		in := []pointInput{{x, h * w * ch, false}, {row, h, false}, {channel, 0, false}, {number, 0, false}}
+		got := pointwise(r, form, n, h*w*ch, in)
 		want := make([]float32, n*h*w*ch)
 		for i := range want {
 			c, j, k, image := i%ch, i/ch%w, i/ch/w%h, i/ch/w/h
@@ -109,6 +110,19 @@ func Pointwise(t *testing.T, m kernels.Machine, seed uint64) {
 			want[i] = (v + row[image*h+k] - number[0]) * v * channel[c]
 		}
 		compare.Require(r.T, "y", got, want, rounding)
+
+		// The same of float16, rounded to it at the end.
+		form.Halves, form.HalfOut, in[0].half, in[2].half = [4]bool{true, false, true}, true, true, true
+		rounded := convCase{half: true}
+		copy(x, rounded.numbers(r, len(x), 1))
+		copy(channel, rounded.numbers(r, ch, 1))
+		got = pointwise(r, form, n, h*w*ch, in)
+		for i := range want {
+			c, j, k, image := i%ch, i/ch%w, i/ch/w%h, i/ch/w/h
+			v := x[((image*ch+c)*h+k)*w+j]
+			want[i] = (v + row[image*h+k] - number[0]) * v * channel[c]
+		}
+		compare.Require(r.T, "float16", got, want, convFloat16)
 	}, "strides")
 	t.Run("refuses", func(t *testing.T) {
 		_, err := kernels.PointForm{Extents: []int{1}, Strides: [][]int{nil}, Program: []kernels.PointProgramStep{{Operand: 1}}}.Words()
@@ -130,21 +144,22 @@ func Pointwise(t *testing.T, m kernels.Machine, seed uint64) {
 type pointInput struct {
 	values []float32
 	image  int
+	half   bool
 }
 
 func pointwise(r *Rig, form kernels.PointForm, images, elements int, in []pointInput) []float32 {
 	words, err := form.Words()
 	require.NoError(r.T, err)
 	mf := In(r, words)
-	out := Out[float32](r, images*elements)
-	p := kernels.Pointwise{Images: images, Elements: elements, Form: mf.Ptr, Out: out.Ptr}
+	out, at, read := outAs(r, images*elements, form.HalfOut)
+	p := kernels.Pointwise{Images: images, Elements: elements, Form: mf.Ptr, Out: at}
 	inputs := []Array{mf}
 	for i, x := range in {
-		v := In(r, x.values)
-		p.In[i], p.InImage[i], inputs = v.Ptr, x.image, append(inputs, v)
+		v, at := inAs(r, x.values, x.half)
+		p.In[i], p.InImage[i], inputs = at, x.image, append(inputs, v)
 	}
 	r.Run(p.Enqueue, inputs, []Array{out})
-	return out.Read()
+	return read()
 }
 
 func init() {

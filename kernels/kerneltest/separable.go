@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"slices"
 	"testing"
 
 	"f2pad.example/engine/compare"
@@ -39,7 +40,7 @@ func Separable(t *testing.T, m kernels.Machine, seed uint64) {
 				InImage: inImage, OutImage: outImage, None: none, X: x.Ptr, Out: out.Ptr,
 			}
 			r.Run(s.Enqueue, []Array{words, taps, x}, []Array{out})
-			want := before
+			want := slices.Clone(before)
 			values := x.Read()
 			for image := range images {
 				var fill func(a, at int, taps [][]kernels.AxisTap)
@@ -70,6 +71,26 @@ func Separable(t *testing.T, m kernels.Machine, seed uint64) {
 				fill(0, image*outImage, nil)
 			}
 			compare.Require(r.T, "y", out.Read(), want, rounding)
+
+			// From float16 and to it: what lies between the results is not touched.
+			halved := func(v []float32) []uint16 {
+				h := make([]uint16, len(v))
+				for i := range v {
+					h[i] = kernels.Float16(v[i])
+				}
+				return h
+			}
+			hx, hy := In(r, halved(values)), In(r, halved(before))
+			exact := In(r, fromHalves(halved(values)))
+			s.X, s.Out = exact.Ptr, out.Ptr
+			r.Run(s.Enqueue, []Array{words, taps, exact}, []Array{out})
+			full := out.Read()
+			s.X, s.HalfX = hx.Ptr, true
+			r.Run(s.Enqueue, []Array{words, taps, hx}, []Array{out})
+			require.Equal(r.T, full, out.Read())
+			s.Out, s.HalfOut = hy.Ptr, true
+			r.Run(s.Enqueue, []Array{words, taps, hx}, []Array{hy})
+			require.Equal(r.T, halved(full), hy.Read())
 		}, "%v", extents)
 	}
 	t.Run("refuses", func(t *testing.T) {
