@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"f2pad.example/cgo/gpu"
 	"f2pad.example/engine/exec"
 	"f2pad.example/engine/nd"
 	"f2pad.example/kernels"
@@ -27,9 +28,9 @@ type net struct {
 
 var errClosed = errors.New("cuda: the net is closed")
 
-// batch is a run of a phase.
+// batch is a run of a phase, and the queue that it goes to.
 type batch struct {
-	*job
+	kernels.Queue
 	images int
 	memory kernels.Ptr
 }
@@ -152,7 +153,7 @@ func (n *net) Close() error {
 	if n.closed {
 		return nil
 	}
-	err := n.ex.store.release(n.blobs)
+	err := errors.Join(n.forget(), n.ex.store.release(n.blobs))
 	if n.memory != 0 {
 		err = errors.Join(err, n.ex.d.gpu.Free(n.memory))
 	}
@@ -170,16 +171,11 @@ func (n *net) run(ctx context.Context, ph *phase, images int, in, out []*tensor.
 		for i, p := range ph.in {
 			j.write(b.at(p.value), kernels.Bytes(nd.Data(in[i])))
 		}
-		for _, s := range ph.steps {
-			if j.err == nil {
-				j.err = ctx.Err()
-			}
-			if j.err != nil {
-				return
-			}
-			if err := s.enqueue(b); err != nil {
-				j.err = fmt.Errorf("node %q (%s): %w", s.node.Name, s.node.Op, err)
-			}
+		if j.err == nil {
+			j.err = ctx.Err()
+		}
+		if j.err == nil {
+			j.err = ph.launch(j.Stream, b)
 		}
 		for i, p := range ph.out {
 			if out[i] != nil {
@@ -192,15 +188,61 @@ func (n *net) run(ctx context.Context, ph *phase, images int, in, out []*tensor.
 	})
 }
 
+// worthRecording is how many runs in a row of one number of images make a recording worth its time.
+const worthRecording = 3
+
+// launch enqueues the steps, or all of them at once if they have been recorded for as many images: they are short, and a graph
+// of them takes a fraction of the host's time.
+func (ph *phase) launch(s *gpu.Stream, b *batch) error {
+	if ph.runs++; ph.images != b.images {
+		ph.images, ph.runs = b.images, 1
+		if err := ph.forget(); err != nil {
+			return err
+		}
+	}
+	if ph.graph == nil && ph.runs < worthRecording {
+		return ph.enqueue(b)
+	}
+	if ph.graph == nil {
+		var err error
+		ph.graph, err = s.Capture(func(q kernels.Queue) error { return ph.enqueue(&batch{q, b.images, b.memory}) })
+		if err != nil {
+			return err
+		}
+	}
+	return ph.graph.Launch(s)
+}
+
+func (ph *phase) enqueue(b *batch) error {
+	for _, s := range ph.steps {
+		if err := s.enqueue(b); err != nil {
+			return fmt.Errorf("node %q (%s): %w", s.node.Name, s.node.Op, err)
+		}
+	}
+	return nil
+}
+
+// forget frees what was recorded.
+func (ph *phase) forget() error {
+	if ph == nil || ph.graph == nil {
+		return nil
+	}
+	err := ph.graph.Close()
+	ph.graph = nil
+	return err
+}
+
+func (n *net) forget() error { return errors.Join(n.forward.forget(), n.backward.forget()) }
+
 // grow makes room for a batch.
 func (n *net) grow(images int) error {
 	if images <= n.capacity {
 		return nil
 	}
-	if n.memory != 0 {
+	if n.memory != 0 { // which recordings have the addresses of
 		memory := n.memory
 		n.memory, n.capacity = 0, 0
-		if err := n.ex.d.gpu.Free(memory); err != nil {
+		if err := errors.Join(n.forget(), n.ex.d.gpu.Free(memory)); err != nil {
 			return err
 		}
 	}

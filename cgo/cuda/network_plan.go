@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"f2pad.example/cgo/gpu"
 	"f2pad.example/engine/exec/arena"
 	"f2pad.example/engine/graph"
 	"f2pad.example/engine/nd"
@@ -74,6 +75,9 @@ func (p port) Value() (string, graph.Shape) { return p.name, p.shape }
 type phase struct {
 	in, out []port
 	steps   []step
+
+	images, runs int        // of the runs in a row that had as many images
+	graph        *gpu.Graph // of the steps for as many; nil: none
 }
 
 // step enqueues the launches of one node, or of a chain of them.

@@ -79,10 +79,14 @@ func TestNetworksBeyondTheMemory(t *testing.T) {
 	run := func(images int) error {
 		return n.Forward(t.Context(), []*tensor.Dense{nd.New(images, 3, 50, 50)}, []*tensor.Dense{nd.New(images, 8, 48, 48)})
 	}
-	require.NoError(t, run(1))
+	for range worthRecording {
+		require.NoError(t, run(1))
+	}
+	require.NotNil(t, n.(*net).forward.graph)
 	err = run(8)
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 	require.ErrorContains(t, err, "cuda:0")
+	require.Nil(t, n.(*net).forward.graph, "it has the addresses of memory that was freed")
 	require.NoError(t, run(1), "fewer fit")
 	require.NoError(t, n.Close())
 	_, err = opened(t, gpu.Options{Memory: 1 << 12}).Executor(Float32).Compile(small(t, 1, 50), false)
@@ -215,4 +219,40 @@ func float16(t *testing.T, g *graph.Graph, limit float64) {
 			require.Equal(t, part, alone[i], "result %d, scale %g", i, scale)
 		}
 	}
+}
+
+// A batch size that comes again and again is recorded, and recorded anew where the network's memory has moved.
+func TestRecordings(t *testing.T) {
+	n, err := opened(t, gpu.Options{}).Executor(Float32).Compile(small(t, 1, 8), false)
+	require.NoError(t, err)
+	run := func(images int, v float32) {
+		x, y := nd.New(images, 3, 8, 8), nd.New(images, 8, 6, 6)
+		for i := range nd.Data(x) {
+			nd.Data(x)[i] = v
+		}
+		require.NoError(t, n.Forward(t.Context(), []*tensor.Dense{x}, []*tensor.Dense{y}))
+		sum := float32(0) // of the first channel's weights, 0 to 26
+		for i := range 27 {
+			sum += v * float32(i)
+		}
+		require.Equal(t, sum, nd.Data(y)[0])
+		require.Equal(t, sum, nd.Data(y)[(images-1)*8*36+35])
+	}
+	recorded := func() bool { return n.(*net).forward.graph != nil }
+	for v := range 5 {
+		require.Equal(t, v >= 3, recorded())
+		run(1, float32(v))
+	}
+	run(4, 2)
+	require.False(t, recorded())
+	for v := range 5 {
+		run(4, float32(v))
+	}
+	require.True(t, recorded())
+	run(6, 3)
+	for v := range 4 {
+		run(4, float32(v))
+	}
+	require.True(t, recorded())
+	require.NoError(t, n.Close())
 }
