@@ -352,13 +352,13 @@ func init() {
 }
 
 func convBenchmark(n, side, from, to, kernel int, half bool) Bench {
-	name := "float32"
+	name, params := "float32", map[string]int{"n": n, "side": side, "channels": from, "outs": to, "kernel": kernel}
 	if half {
-		name = "float16"
+		name, params["half"] = "float16", 1
 	}
 	return Bench{
 		Kernel: "conv", Size: fmt.Sprintf("%d x %d x %d x %d to %d, %dx%d, %s", n, from, side, side, to, kernel, kernel, name),
-		Params: map[string]int{"n": n, "side": side, "from": from, "to": to, "kernel": kernel},
+		Peer: "conv", Params: params,
 		Setup: func(b *Bed) (func(kernels.Queue) error, kernels.Cost, error) {
 			pad := kernel / 2
 			win := graph.Window{Kernel: [2]int{kernel, kernel}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Begin: [2]int{pad, pad}, End: [2]int{pad, pad}}
