@@ -91,17 +91,15 @@ DEVICE void convF32(const float* RESTRICT x, const Row* RESTRICT rows, const Ima
             if (wide) {
                 Piece p = pieces[fetched * 4 + q];
                 UNROLL for (int i = 0; i < fetches; i++) {
-                    bool ok = exists(p, valid[i]);
-                    const float* src = from[i] + ((offset_t)p.dy * pitch[i] + p.at);
-                    cpAsync16(stage + placeOf(thread / 4 + 32 * i, q), ok ? src : x, ok);
+                    const float* src = from[i] + ((offset_t)p.dy * pitch[i] + p.at); // not read where there is no tap
+                    cpAsync16(stage + placeOf(thread / 4 + 32 * i, q), src, exists(p, valid[i]));
                 }
             } else {
                 UNROLL for (int e = 0; e < 4; e++) {
                     Piece p = pieces[fetched * 16 + q * 4 + e];
                     UNROLL for (int i = 0; i < fetches; i++) {
-                        bool ok = exists(p, valid[i]);
                         const float* src = from[i] + ((offset_t)p.dy * pitch[i] + p.at);
-                        cpAsync4(stage + placeOf(thread / 4 + 32 * i, q) + e * 4, ok ? src : x, ok);
+                        cpAsync4(stage + placeOf(thread / 4 + 32 * i, q) + e * 4, src, exists(p, valid[i]));
                     }
                 }
             }
@@ -222,9 +220,8 @@ DEVICE void convF16(const uint16_t* RESTRICT x, const Row* RESTRICT rows, const 
             uint8_t* stage = memory + fetched % stages * stageBytes;
             Piece p = pieces[fetched * 4 + q];
             UNROLL for (int i = 0; i < fetches; i++) {
-                bool ok = exists(p, valid[i]);
-                const uint16_t* src = from[i] + ((offset_t)p.dy * pitch[i] + p.at);
-                cpAsync16(stage + to + i * 32 * 64, ok ? src : x, ok);
+                const uint16_t* src = from[i] + ((offset_t)p.dy * pitch[i] + p.at); // not read where there is no tap
+                cpAsync16(stage + to + i * 32 * 64, src, exists(p, valid[i]));
             }
             UNROLL for (int i = 0; i < tileN / 32; i++) cpAsync16(stage + half + (i * 128 + thread) * 16, w + i * 2048);
             w += tileN * 64;

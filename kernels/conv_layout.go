@@ -90,14 +90,15 @@ type ConvWeights struct {
 	Values []float32
 }
 
-// ConvTables is what a convolution reads beside the image.
+// ConvTables is what a convolution reads beside the image. Weights take longest to lay out: Pack does that, and Layout tells
+// apart what it may make of the same ones.
 type ConvTables struct {
 	Kind   ConvKind
 	Rows   []ConvRow
 	Pieces []ConvPiece
 	Steps  int
-	Floats []float32 // weights: of float32
-	Halves []uint16  // or of float16
+	Layout string
+	Pack   func() []byte
 }
 
 // axis is a convolution along one axis of an image: output coordinate at[i] reads start[i], start[i]+step, ... for its taps
@@ -229,43 +230,52 @@ func tables(
 			}
 		}
 	}
+	step := kind.step()
+	t.Steps = ceil(values, step)
+	t.Layout = fmt.Sprint(kind, inGroup, outGroup, groups, y.taps, x.taps)
 	if kind.Direct {
-		t.Steps = values
-		t.Floats = make([]float32, values*outGroup*groups)
-		for k, v := range at {
-			for n := range outGroup * groups {
-				t.Floats[k*outGroup*groups+n] = weight(n, v.c, v.ky, v.kx)
+		t.Pack = func() []byte {
+			w := make([]float32, values*outGroup*groups)
+			for k, v := range at {
+				for n := range outGroup * groups {
+					w[k*outGroup*groups+n] = weight(n, v.c, v.ky, v.kx)
+				}
 			}
+			return Bytes(w)
 		}
 		return t, nil
 	}
-	step := kind.step()
-	t.Steps = ceil(values, step)
 	for len(t.Pieces) < t.Steps*step/kind.piece() {
 		t.Pieces = append(t.Pieces, ConvPiece{Real: 1})
 	}
+	// place calls put with each weight and its place: panels of a step's values, for each tile of columns.
 	width := kind.tile.columns
 	columns := ceil(outGroup, width)
 	panel := step * width
 	size := groups * columns * t.Steps * panel
-	if kind.Half {
-		t.Halves = make([]uint16, size)
-	} else {
-		t.Floats = make([]float32, size)
-	}
-	for g := range groups {
-		for n := range outGroup {
-			column, within := n/width, n%width
-			for k, v := range at {
-				base := ((g*columns+column)*t.Steps + k/step) * panel
-				w := weight(g*outGroup+n, v.c, v.ky, v.kx)
-				if kind.Half {
-					piece := k%step/8 ^ within/2%4 // as the kernel's placeOf twists them
-					t.Halves[base+within*step+piece*8+k%8] = Float16(w)
-				} else {
-					t.Floats[base+k%step*width+within] = w
+	place := func(put func(panel, k, column int, w float32)) {
+		for g := range groups {
+			for n := range outGroup {
+				for k, v := range at {
+					base := ((g*columns+n/width)*t.Steps + k/step) * panel
+					put(base, k%step, n%width, weight(g*outGroup+n, v.c, v.ky, v.kx))
 				}
 			}
+		}
+	}
+	t.Pack = func() []byte {
+		w := make([]float32, size)
+		place(func(panel, k, column int, v float32) { w[panel+k*width+column] = v })
+		return Bytes(w)
+	}
+	if kind.Half {
+		t.Pack = func() []byte {
+			w := make([]uint16, size)
+			place(func(panel, k, column int, v float32) {
+				piece := k/8 ^ column/2%4 // as the kernel's placeOf twists them
+				w[panel+column*step+piece*8+k%8] = Float16(v)
+			})
+			return Bytes(w)
 		}
 	}
 	return t, nil

@@ -108,7 +108,7 @@ func (p *planner) both(g *graph.Graph) (forward, backward *phase, err error) {
 // blob is a constant on the device: weights, a table, a kernel's form.
 type blob struct {
 	key   storeKey
-	bytes []byte // until it is there
+	make  func() []byte // until it is there
 	at    kernels.Ptr
 	users int // Nets
 }
@@ -132,7 +132,7 @@ func (s *store) keep(blobs []*blob) ([]*blob, error) {
 		for _, b := range blobs {
 			there := s.all[b.key]
 			if there == nil {
-				b.at = put(j, b.bytes)
+				b.at = put(j, b.make())
 				if j.err != nil {
 					return
 				}
@@ -140,7 +140,7 @@ func (s *store) keep(blobs []*blob) ([]*blob, error) {
 				there = &blob{key: b.key, at: b.at}
 				s.all[b.key] = there
 			}
-			b.at, b.bytes = there.at, nil
+			b.at, b.make = there.at, nil
 			there.users++
 			kept = append(kept, there)
 		}

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"f2pad.example/engine/graph"
@@ -88,16 +89,12 @@ func (p *planner) convolve(c *chain) error {
 	}
 	var parts []part
 	for _, t := range all {
-		packed := kernels.Bytes(t.Floats)
-		if half {
-			packed = kernels.Bytes(t.Halves)
-		}
 		parts = append(parts, part{
 			kernels.Conv{
 				Kind: t.Kind, InPixels: in[0] * in[1], OutPixels: out[0] * out[1], C: x.shape[1], N: c.shape[1], Groups: weights.Groups,
 				Rows: len(t.Rows), Steps: t.Steps, Lo: c.clip[0], Hi: c.clip[1], GateLo: c.open[0], GateHi: c.open[1],
 			},
-			p.blob(t.TableBytes()), p.blob(t.PieceBytes()), p.blob(packed),
+			p.blob(t.TableBytes()), p.blob(t.PieceBytes()), p.made(kernels.Bytes(weights.Values), fmt.Sprint(n.Op, shape, t.Layout), t.Pack),
 		})
 	}
 	p.emit(func(b *batch) error {

@@ -189,7 +189,15 @@ func (p *planner) emit(enqueue func(b *batch) error) {
 
 // blob makes a constant of bytes.
 func (p *planner) blob(bytes []byte) *blob {
-	b := &blob{key: sha256.Sum256(bytes), bytes: bytes}
+	return p.made(bytes, "", func() []byte { return bytes })
+}
+
+// made makes a constant of what from and how tell apart from all others, when it is not on the device yet.
+func (p *planner) made(from []byte, how string, make func() []byte) *blob {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s, %d bytes\n", how, len(from))
+	h.Write(from)
+	b := &blob{key: storeKey(h.Sum(nil)), make: make}
 	p.blobs = append(p.blobs, b)
 	return b
 }

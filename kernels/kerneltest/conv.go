@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"testing"
@@ -261,14 +262,8 @@ func convLaunches(r *Rig, k kernels.Conv, all []kernels.ConvTables, inputs *[]Ar
 	for _, t := range all {
 		rows, pieces := In(r, convRows(t.Rows)), In(r, convPieces(t.Pieces))
 		k.Kind, k.Rows, k.Steps, k.Table, k.Pieces = t.Kind, len(t.Rows), t.Steps, rows.Ptr, pieces.Ptr
-		*inputs = append(*inputs, rows, pieces)
-		if t.Kind.Half {
-			w := In(r, t.Halves)
-			k.Weights, *inputs = w.Ptr, append(*inputs, w)
-		} else {
-			w := In(r, t.Floats)
-			k.Weights, *inputs = w.Ptr, append(*inputs, w)
-		}
+		w := In(r, t.Pack())
+		k.Weights, *inputs = w.Ptr, append(*inputs, rows, pieces, w)
 		launches = append(launches, k)
 	}
 	return launches
@@ -376,20 +371,19 @@ func convBenchmark(n, side, from, to, kernel int, half bool) Bench {
 				Lo: 0, Hi: float32(math.Inf(1)),
 			}
 			share := 1
-			weights := func() (kernels.Ptr, error) { return Put(b, t.Floats) }
-			if half { // two to a word; random bits of the images are finite numbers
+			weights := func() (kernels.Ptr, error) { return Put(b, words(t.Pack())) }
+			if half {
 				share = 2
-				weights = func() (kernels.Ptr, error) { return Put(b, pairs(t.Halves)) }
 			}
 			image := func() (kernels.Ptr, error) {
 				if !half {
 					return b.Normal(n*side*side*from, 0, 1)
 				}
-				words := make([]uint32, n*side*side*from/2)
-				for i := range words {
-					words[i] = uint32(kernels.Float16(float32(b.Rand.NormFloat64()))) * 0x10001
+				pairs := make([]uint32, n*side*side*from/2)
+				for i := range pairs {
+					pairs[i] = uint32(kernels.Float16(float32(b.Rand.NormFloat64()))) * 0x10001
 				}
-				return Put(b, words)
+				return Put(b, pairs)
 			}
 			for _, a := range []struct {
 				p   *kernels.Ptr
@@ -409,10 +403,10 @@ func convBenchmark(n, side, from, to, kernel int, half bool) Bench {
 	}
 }
 
-func pairs(h []uint16) []uint32 {
-	words := make([]uint32, len(h)/2)
-	for i := range words {
-		words[i] = uint32(h[2*i]) | uint32(h[2*i+1])<<16
+func words(b []byte) []uint32 {
+	w := make([]uint32, len(b)/4)
+	for i := range w {
+		w[i] = binary.NativeEndian.Uint32(b[4*i:])
 	}
-	return words
+	return w
 }
