@@ -12,16 +12,16 @@ type PointOp uint32
 const (
 	PointClip        PointOp = iota // least(most(v, P), Q); NaN stays
 	PointLeakyRelu                  // P v below 0
-	PointSigmoid                    //
+	PointSigmoid                    // 1/(1 + e^-v)
 	PointHardSigmoid                // clip(P v + Q, 0, 1)
-	PointHardSwish                  //
-	PointTanh                       //
-	PointExp                        //
-	PointLog                        //
-	PointSqrt                       //
-	PointAbs                        //
-	PointErf                        //
-	PointSign                       //
+	PointHardSwish                  // v clip(v/6 + 1/2, 0, 1)
+	PointTanh                       // tanh v
+	PointExp                        // e^v
+	PointLog                        // log v
+	PointSqrt                       // the square root
+	PointAbs                        // |v|
+	PointErf                        // the error function
+	PointSign                       // -1, 0 or 1; NaN stays
 	PointStep                       // 1 where P < v < Q, else 0
 	PointAdd                        // v + operand
 	PointSub                        // v - operand

@@ -417,6 +417,9 @@ func softmax(p *planner, n *graph.Node) error {
 }
 
 func matMul(p *planner, n *graph.Node) error {
+	if w := p.g.Consts[n.In[1]]; w != nil && len(w.Shape()) == 2 && p.g.Consts[n.In[0]] == nil {
+		return p.project(n, swapped(nd.Data(w), w.Shape()[0], w.Shape()[1]), w.Shape()[1], nil)
+	}
 	a, err := p.wide(n.In[0])
 	if err != nil {
 		return err
@@ -425,29 +428,74 @@ func matMul(p *planner, n *graph.Node) error {
 	if err != nil {
 		return err
 	}
-	return p.multiply(n, a, b, nil)
+	return p.multiply(n, a, b)
 }
 
 // gemm puts alpha into B and beta into C.
 func gemm(p *planner, n *graph.Node) error {
-	a, err := p.wide(n.In[0])
+	b := p.g.Consts[n.In[1]]
+	w, outs := scaled(nd.Data(b), n.Float("alpha", 1)), b.Shape()[0]
+	if n.Int("transB", 0) == 0 {
+		w, outs = swapped(w, b.Shape()[0], b.Shape()[1]), b.Shape()[1]
+	}
+	var bias []float32
+	if len(n.In) == 3 && n.In[2] != "" {
+		if bias = scaled(nd.Data(p.g.Consts[n.In[2]]), n.Float("beta", 1)); len(bias) == 1 {
+			bias = slices.Repeat(bias, outs)
+		}
+	}
+	return p.project(n, w, outs, bias)
+}
+
+// swapped is the transpose of a matrix.
+func swapped(x []float32, rows, columns int) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i%columns*rows+i/columns] = v
+	}
+	return y
+}
+
+// project multiplies the rows of a value by the transpose of weights [outs,K]: a convolution of 1x1, its last axis being the
+// channels.
+func (p *planner) project(n *graph.Node, w []float32, outs int, bias []float32) error {
+	x, err := p.get(n.In[0])
 	if err != nil {
 		return err
 	}
-	shape := graph.Shape(slices.Clone(p.g.Consts[n.In[1]].Shape()))
-	b := array{shape: shape, strides: rowMajor(shape), data: p.blob(kernels.Bytes(scaled(nd.Data(p.g.Consts[n.In[1]]), n.Float("alpha", 1))))}
-	if n.Int("transB", 0) != 0 {
-		b.shape, b.strides = graph.Shape{shape[1], shape[0]}, []int{1, shape[1]}
+	length := len(w) / outs
+	_, err = kernels.ConvKindFor(length, outs, 1, true)
+	half := p.half && err == nil
+	if x, err = p.as(n.In[0], rowMajor(x.shape), half); err != nil {
+		return err
 	}
-	var bias *blob
-	if len(n.In) == 3 && n.In[2] != "" {
-		c := scaled(nd.Data(p.g.Consts[n.In[2]]), n.Float("beta", 1))
-		if len(c) == 1 {
-			c = slices.Repeat(c, b.shape[1])
+	rows := x.shape.PerImage() / length
+	win := graph.Window{Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}}
+	size := [2]int{rows, 1}
+	t, err := kernels.PlanConv(win, size, size, kernels.ConvWeights{Shape: [4]int{outs, length, 1, 1}, Groups: 1, Values: w}, half)
+	if err != nil {
+		return err
+	}
+	p.now++
+	p.use(x)
+	y := p.output(rowMajor(p.shapes[n.Out]), half)
+	k := kernels.Conv{
+		Kind: t.Kind, InPixels: rows, OutPixels: rows, C: length, N: outs, Groups: 1, Rows: rows, Steps: t.Steps, Lo: -infinite, Hi: infinite,
+	}
+	table, pieces := p.blob(t.TableBytes()), p.blob(t.PieceBytes())
+	weights := p.made(kernels.Bytes(w), fmt.Sprint("project", outs, length, t.Layout), t.Pack)
+	var constants *blob
+	if bias != nil {
+		constants = p.blob(kernels.Bytes(bias))
+	}
+	p.emit(func(b *batch) error {
+		k.Images, k.X, k.Out, k.Table, k.Pieces, k.Weights = b.images, b.at(x), b.at(y), table.at, pieces.at, weights.at
+		if constants != nil {
+			k.Bias = constants.at
 		}
-		bias = p.blob(kernels.Bytes(c))
-	}
-	return p.multiply(n, a, b, bias)
+		return k.Enqueue(b)
+	})
+	return nil
 }
 
 func scaled(x []float32, by float32) []float32 {
@@ -458,9 +506,8 @@ func scaled(x []float32, by float32) []float32 {
 	return y
 }
 
-// multiply emits the products of the matrices in the last two axes of a and b. Where there are no more axes, the images are the
-// rows of one matrix.
-func (p *planner) multiply(n *graph.Node, a, b array, bias *blob) error {
+// multiply emits the products of the matrices in the last two axes of a and b.
+func (p *planner) multiply(n *graph.Node, a, b array) error {
 	p.now++
 	p.use(a)
 	p.use(b)
@@ -468,35 +515,23 @@ func (p *planner) multiply(n *graph.Node, a, b array, bias *blob) error {
 	y := p.output(rowMajor(out), false)
 	rank, ra, rb := len(out), len(a.shape)-2, len(b.shape)-2
 	k := kernels.MatMul{
-		Batch: 1, M: 1, N: out[rank-1], K: a.shape[ra+1], AM: a.strides[ra], AK: a.strides[ra+1], BK: b.strides[rb], BN: b.strides[rb+1],
+		M: out[rank-2], N: out[rank-1], K: a.shape[ra+1], AM: a.strides[ra], AK: a.strides[ra+1], BK: b.strides[rb], BN: b.strides[rb+1],
 	}
+	matrices := out[1 : rank-2]
+	k.Batch = nd.Size(matrices...)
 	var places []int32
-	if rank > 2 {
-		k.M = out[rank-2]
-		batch := out[1 : rank-2]
-		k.Batch = nd.Size(batch...)
-		for z := range k.Batch {
-			places = append(places, place(a, z, batch, rank), place(b, z, batch, rank))
-		}
-		if a.data == nil {
-			k.AImage = a.shape.PerImage()
-		}
-		if b.data == nil {
-			k.BImage = b.shape.PerImage()
-		}
-	} else {
-		places = []int32{0, 0}
+	for z := range k.Batch {
+		places = append(places, place(a, z, matrices, rank), place(b, z, matrices, rank))
+	}
+	if a.data == nil {
+		k.AImage = a.shape.PerImage()
+	}
+	if b.data == nil {
+		k.BImage = b.shape.PerImage()
 	}
 	table := p.blob(kernels.Bytes(places))
 	p.emit(func(r *batch) error {
-		k.Images = r.images
-		if rank == 2 {
-			k.Images, k.M = 1, r.images
-		}
-		k.A, k.B, k.Out, k.Places = r.at(a), r.at(b), r.at(y), table.at
-		if bias != nil {
-			k.Bias = bias.at
-		}
+		k.Images, k.A, k.B, k.Out, k.Places = r.images, r.at(a), r.at(b), r.at(y), table.at
 		return k.Enqueue(r)
 	})
 	return nil

@@ -38,6 +38,9 @@ func (executing) MessageType() string { return "executor" }
 
 func (r executing) Text(w io.Writer) error {
 	text := fmt.Sprintf("network: %s %s on %s", r.Executor, r.Version, r.Device)
+	if r.Precision != string(cuda.Float32) {
+		text += " in " + r.Precision
+	}
 	switch {
 	case r.Library != "":
 		text += " (" + r.Library + ")"
