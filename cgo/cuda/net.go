@@ -97,8 +97,13 @@ func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
 				continue
 			}
 			dx := imageOf(t, i)
-			for j := range dx {
-				dx[j] /= s
+			for j, v := range dx {
+				if s != 0 && v-v != 0 {
+					return fmt.Errorf("cuda: the gradient of image %d of %d overflows float16", i, images)
+				}
+				if s != 0 {
+					dx[j] = v / s
+				}
 			}
 		}
 	}
@@ -109,33 +114,36 @@ func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
 // through a network: a Wide-ResNet-50-2 with random weights overflowed from 64, and did not from here.
 const largestGradient = 1.0 / 16
 
-// gradientScale is a power of two for an image's gradients, 1 where they are 0 or no numbers.
+// gradientScale is a power of two for an image's gradients, 0 where they are no numbers, and are left alone.
 func gradientScale(dout []*tensor.Dense, image int) float32 {
 	most := 0.0
 	for _, t := range dout {
 		for _, v := range imageOf(t, image) {
-			if v != v {
-				return 1
+			if v-v != 0 {
+				return 0
 			}
 			most = max(most, math.Abs(float64(v)))
 		}
 	}
-	if most == 0 || math.IsInf(most, 0) {
+	if most == 0 {
 		return 1
 	}
 	_, e := math.Frexp(largestGradient / most)
 	return float32(math.Ldexp(1, min(max(e-1, -126), 126)))
 }
 
-// scaledImages are copies of tensors with each image's values times its scale.
+// scaledImages are copies of tensors with each image's values times its scale, unless that is 0.
 func scaledImages(ts []*tensor.Dense, scales []float32) []*tensor.Dense {
 	copies := make([]*tensor.Dense, len(ts))
 	for k, t := range ts {
 		copies[k] = nd.New(t.Shape()...)
 		for i, s := range scales {
 			to := imageOf(copies[k], i)
-			for j, v := range imageOf(t, i) {
-				to[j] = v * s
+			copy(to, imageOf(t, i))
+			for j := range to {
+				if s != 0 {
+					to[j] *= s
+				}
 			}
 		}
 	}

@@ -262,3 +262,29 @@ func TestRecordings(t *testing.T) {
 	require.True(t, recorded())
 	require.NoError(t, n.Close())
 }
+
+// A gradient that float16 has no room for is an error, and one that was no number before is not.
+func TestFloat16Overflows(t *testing.T) {
+	weights := nd.New(8, 8, 1, 1)
+	for i := range nd.Data(weights) {
+		nd.Data(weights)[i] = 3e4
+	}
+	b := graph.NewBuilder("steep")
+	x := b.Input("x", graph.N, 8, 2, 2)
+	w := b.Const(weights)
+	g, err := b.Graph(b.Conv(b.Conv(x, w, "", nil), w, "", nil))
+	require.NoError(t, err)
+	n, err := opened(t, gpu.Options{}).Executor(Float16).Compile(g, true)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, n.Close()) }()
+	dy := nd.New(2, 8, 2, 2)
+	run := func(v float32) error {
+		in, out := []*tensor.Dense{nd.New(2, 8, 2, 2)}, []*tensor.Dense{nd.New(2, 8, 2, 2)}
+		require.NoError(t, n.Forward(t.Context(), in, out))
+		imageOf(dy, 1)[0] = v
+		return n.Backward(t.Context(), []*tensor.Dense{dy}, in)
+	}
+	require.NoError(t, run(0))
+	require.ErrorContains(t, run(1), "image 1 of 2 overflows float16")
+	require.NoError(t, run(float32(math.Inf(1))))
+}
