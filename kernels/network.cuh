@@ -53,9 +53,10 @@ DEVICE void mmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]
 
 // What follows is the same code for all readers.
 
-// Arrays hold float32 or, where half says so, float16.
-DEVICE float loadAs(const void* x, offset_t i, bool half) {
-    return half ? fromF16(((const uint16_t*)x)[i]) : ((const float*)x)[i];
+// Arrays hold float32 (kind 0), float16 (1) or bits (2), which stand for 0 and 1; what is written is no bits.
+DEVICE float loadAs(const void* x, offset_t i, uint32_t kind) {
+    if (kind == 2) return (float)(((const uint8_t*)x)[i / 8] >> (i % 8) & 1);
+    return kind ? fromF16(((const uint16_t*)x)[i]) : ((const float*)x)[i];
 }
 DEVICE void storeAs(void* y, offset_t i, bool half, float v) {
     if (half)

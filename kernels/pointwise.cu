@@ -3,7 +3,7 @@
 // Chains of a network's element-wise operators so read and write their values once, whatever they are: this is an interpreter.
 //
 // The form says where things are: words for the extents of y, outermost first as y lies in memory, how each input is read
-// (its own elements one for one, or by strides), what is float16, and the program, which computes in float32.
+// (its own elements one for one, or by strides), what is float16 or bits, and the program, which computes in float32.
 //
 // Geometry: a thread per element of an image, grid (elements/256, images). Bytes: each input read once (from the caches where it
 // is repeated), y written once. Deterministic.
@@ -13,7 +13,7 @@ struct Step { uint32_t op; int32_t operand; float p, q; };
 
 struct Form {
     int32_t rank, inputs, steps;
-    uint32_t halves; // bit j: input j is float16, bit 4: y is
+    uint32_t kinds; // two bits for each input, bit 8 for y
     int32_t extent[8];
     int32_t flat[4];      // 1: element i of y goes with element i
     int32_t stride[4][8]; // else
@@ -103,7 +103,7 @@ KERNEL(256) pointwise(const Form* RESTRICT form, int32_t elements, const void* x
                 rest /= d;
             }
         }
-        v[j] = loadAs(in[j], (offset_t)image * images[j] + at, form->halves >> j & 1);
+        v[j] = loadAs(in[j], (offset_t)image * images[j] + at, form->kinds >> 2 * j & 3);
     }
     float acc = v[0];
     for (int32_t s = 0; s < form->steps; s++) {
@@ -111,6 +111,6 @@ KERNEL(256) pointwise(const Form* RESTRICT form, int32_t elements, const void* x
         int32_t o = step.operand;
         acc = apply(step, acc, o == 0 ? v[0] : o == 1 ? v[1] : o == 2 ? v[2] : v[3]);
     }
-    storeAs(y, (offset_t)image * elements + i, form->halves >> 4 & 1, acc);
+    storeAs(y, (offset_t)image * elements + i, form->kinds >> 8 & 1, acc);
 }
 EMULATE(pointwise)

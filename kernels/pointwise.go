@@ -52,8 +52,9 @@ type PointForm struct {
 	Extents []int              // of an image's part of y, outermost first as it lies in memory
 	Strides [][]int            // of each input along these; nil: its elements lie as those of y do
 	Program []PointProgramStep // v is input 0 at first
-	Halves  [PointInputs]bool  // the inputs that are float16
-	HalfOut bool
+	// The inputs that are float16, or bits, which stand for 0 and 1. The others are float32.
+	Halves, Bits [PointInputs]bool
+	HalfOut      bool
 }
 
 // Words is the form as the kernel reads it.
@@ -67,7 +68,10 @@ func (f PointForm) Words() ([]int32, error) {
 	for a, d := range f.Extents {
 		w[4+a] = int32(d)
 	}
-	w[3] = halves(append(f.Halves[:], f.HalfOut)...)
+	for j := range PointInputs {
+		w[3] |= halves(f.Halves[j], f.Bits[j]) << (2 * j)
+	}
+	w[3] |= halves(f.HalfOut) << (2 * PointInputs)
 	flat, strides, program := w[4+pointRank:], w[4+pointRank+PointInputs:], w[4+pointRank+PointInputs*(1+pointRank):]
 	for j, s := range f.Strides {
 		if s == nil {
@@ -128,7 +132,7 @@ func (p Pointwise) Cost(inputs int) Cost {
 	return Cost{Bytes: 4 * int64(inputs+1) * int64(p.Images) * int64(p.Elements)}
 }
 
-// halves has a bit for each array that is float16.
+// halves has a bit for each array that is float16, or whatever else is asked.
 func halves(half ...bool) (bits int32) {
 	for i, h := range half {
 		if h {

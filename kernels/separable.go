@@ -64,7 +64,7 @@ type Separable struct {
 	InImage, OutImage      int     // elements from one image to the next
 	None                   float32 // where a coordinate has no taps
 	X, Out                 Ptr
-	HalfX, HalfOut         bool // float16
+	HalfX, BitsX, HalfOut  bool // float16; bits, which stand for 0 and 1
 }
 
 // Enqueue launches the kernel.
@@ -85,7 +85,7 @@ func (s Separable) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: "separable", Kernel: fmt.Sprintf("separable%d", s.Axes), Grid: [3]int{ceil(s.Elements, 256), s.Images}, Block: 256,
 		Args: []Arg{s.Form.Arg(), s.Starts.Arg(), s.Taps.Arg(), Int(s.Elements), s.X.Arg(), Int(s.InImage), Float(s.None), s.Out.Arg(), Int(s.OutImage),
-			Int(int(halves(s.HalfX, s.HalfOut)))},
+			Int(int(halves(s.HalfX, s.BitsX, s.HalfOut)))},
 	})
 }
 

@@ -22,7 +22,8 @@ import (
 // Nets share equal ones. Only what Forward and Backward take and give passes the bus.
 //
 // In Float16 the convolutions whose groups and channels the tensor cores' kernel takes (one group, multiples of 8) run on float16
-// with float32 sums, what comes from them stays float16, and gradients are scaled by a power of two for each image, which is
+// with float32 sums, what comes from them stays float16, of what a gradient asks for the sign only (a Relu's) bits are kept, and
+// gradients are scaled by a power of two for each image, which is
 // taken back at the end. Everything is computed in float32 otherwise.
 type Executor struct {
 	d         *Device
@@ -93,16 +94,37 @@ func (p *planner) both(g *graph.Graph) (forward, backward *phase, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	p.gates, p.signs = gates(r), map[string]array{}
 	if forward, err = p.phase(g, len(g.Inputs), r.Saved); err != nil {
 		return nil, nil, err
 	}
 	known := map[string][]array{}
 	for i, name := range r.Saved {
 		known[r.Graph.Inputs[len(g.Outputs)+i].Name] = p.values[name]
+		if s, ok := p.signs[name]; ok {
+			known[r.Graph.Inputs[len(g.Outputs)+i].Name] = []array{s}
+		}
 	}
-	p.values = known
+	p.values, p.gates = known, nil
 	backward, err = p.phase(r.Graph, len(g.Outputs), nil)
 	return forward, backward, err
+}
+
+// gates are the saved values of which a gradient asks only whether they are above 0, as that of a Relu does.
+func gates(r *autodiff.Reverse) map[string]bool {
+	only := map[string]bool{}
+	for _, name := range r.Saved {
+		only[name] = true
+	}
+	for _, n := range r.Graph.Nodes {
+		if n.Op == graph.Step && n.Float("min", -infinite) == 0 && !n.HasAttr("max") {
+			continue
+		}
+		for _, name := range n.In {
+			delete(only, name)
+		}
+	}
+	return only
 }
 
 // blob is a constant on the device: weights, a table, a kernel's form.

@@ -202,7 +202,7 @@ func (p *planner) compute(c *chain) error {
 		if in[i] = v; strides == nil && v.data == nil && v.shape.Equal(c.shape) {
 			strides = v.strides
 		}
-		half = half && (v.half || v.data != nil)
+		half = half && (v.half || v.bits || v.data != nil)
 	}
 	if strides == nil {
 		strides = usual(c.shape)
@@ -222,7 +222,7 @@ func (p *planner) compute(c *chain) error {
 			}
 		}
 		v := in[i]
-		form.Halves[i] = v.half
+		form.Halves[i], form.Bits[i] = v.half, v.bits
 		if v.data == nil {
 			images[i] = v.shape.PerImage()
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"f2pad.example/engine/exec/arena"
 	"f2pad.example/engine/graph"
 	"f2pad.example/engine/nd"
 	"f2pad.example/kernels"
@@ -67,7 +68,13 @@ func (p *planner) convolve(c *chain) error {
 	}
 	operands := make([]array, 2) // add and gate
 	for i, name := range []string{c.add, c.gate} {
-		if name != "" {
+		if name == "" {
+			continue
+		}
+		if operands[i], err = p.get(name); err != nil {
+			return err
+		}
+		if !(half && operands[i].bits && c.open == [2]float32{0, infinite}) {
 			if operands[i], err = p.as(name, usual(c.shape), half); err != nil {
 				return err
 			}
@@ -83,6 +90,12 @@ func (p *planner) convolve(c *chain) error {
 		p.use(v)
 	}
 	y := p.output(usual(c.shape), half)
+	var signs array
+	if half && p.gates[c.node.Out] {
+		signs = array{shape: y.shape, strides: y.strides, bits: true, buffer: &arena.Buffer{Size: (y.shape.PerImage() + 31) / 32, First: p.now, Last: p.now}}
+		p.buffers = append(p.buffers, signs.buffer)
+		p.signs[c.node.Out] = signs
+	}
 	type part struct {
 		kernels.Conv
 		table, pieces, weights *blob
@@ -107,8 +120,14 @@ func (p *planner) convolve(c *chain) error {
 			if c.add != "" {
 				k.Add = b.at(operands[0])
 			}
-			if c.gate != "" {
+			switch {
+			case c.gate != "" && operands[1].bits:
+				k.Open = b.at(operands[1])
+			case c.gate != "":
 				k.Gate = b.at(operands[1])
+			}
+			if signs.bits {
+				k.Signs = b.at(signs)
 			}
 			if err := k.Enqueue(b); err != nil {
 				return err

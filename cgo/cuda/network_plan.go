@@ -19,6 +19,7 @@ type array struct {
 	shape   graph.Shape
 	strides []int // of all axes, in elements; that of the first is the distance of images, 0 for constants
 	half    bool  // float16
+	bits    bool  // 1 where what it stands for is above 0, else 0; of four axes, in the usual order
 	buffer  *arena.Buffer
 	data    *blob
 }
@@ -93,6 +94,8 @@ type planner struct {
 	blobs   []*blob
 	values  map[string][]array // in the orders that there are by now
 	now     int
+	gates   map[string]bool  // saved values of which the gradient reads the signs only
+	signs   map[string]array // theirs, where what computes them has written them
 
 	// of the phase that is being planned
 	g      *graph.Graph
@@ -145,6 +148,10 @@ func (p *planner) phase(g *graph.Graph, inputs int, kept []string) (*phase, erro
 		p.ph.out = append(p.ph.out, port{name, p.shapes[name], p.use(outs[i])})
 	}
 	for _, name := range kept { // those that the other phase reads live on
+		if s, ok := p.signs[name]; ok {
+			p.use(s)
+			continue
+		}
 		for _, v := range p.values[name] {
 			p.use(v)
 		}
@@ -230,7 +237,7 @@ func (p *planner) get(name string) (array, error) {
 // wide is a value or constant as float32, in whatever order.
 func (p *planner) wide(name string) (array, error) {
 	v, err := p.get(name)
-	if err != nil || !v.half {
+	if err != nil || !v.half && !v.bits {
 		return v, err
 	}
 	return p.as(name, v.strides, false)
@@ -243,7 +250,7 @@ func (p *planner) as(name string, strides []int, half bool) (array, error) {
 		return array{}, err
 	}
 	for _, v := range p.values[name] {
-		if v.lies(strides) && v.half == half {
+		if v.lies(strides) && v.half == half && !v.bits {
 			return v, nil
 		}
 	}
@@ -290,7 +297,7 @@ func (p *planner) separable(x, y array, axes []kernels.SeparableAxis, first int,
 	p.emit(func(b *batch) error {
 		return kernels.Separable{
 			Images: b.images, Axes: form.Axes, Elements: form.Elements, Form: words.at, Starts: words.at.Plus(form.Starts), Taps: taps.at,
-			InImage: x.shape.PerImage(), OutImage: y.shape.PerImage(), None: none, X: b.at(x), HalfX: x.half, Out: b.at(y) + kernels.Ptr(first*y.size()),
+			InImage: x.shape.PerImage(), OutImage: y.shape.PerImage(), None: none, X: b.at(x), HalfX: x.half, BitsX: x.bits, Out: b.at(y) + kernels.Ptr(first*y.size()),
 			HalfOut: y.half,
 		}.Enqueue(b)
 	})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"f2pad.example/cgo/gpu"
+	"f2pad.example/engine/autodiff"
 	"f2pad.example/engine/compare"
 	"f2pad.example/engine/device"
 	"f2pad.example/engine/exec"
@@ -287,4 +288,27 @@ func TestFloat16Overflows(t *testing.T) {
 	require.NoError(t, run(0))
 	require.ErrorContains(t, run(1), "image 1 of 2 overflows float16")
 	require.NoError(t, run(float32(math.Inf(1))))
+}
+
+// Of what the gradient asks for the sign only, bits are kept.
+func TestSignsAreKept(t *testing.T) {
+	weights := nd.New(8, 8, 1, 1)
+	b := graph.NewBuilder("signs")
+	w := b.Const(weights)
+	pool := graph.Attrs{"kernel_shape": []int{2, 2}}
+	a := b.OpAs("pooled too", graph.Relu, nil, b.Conv(b.Input("x", graph.N, 8, 4, 4), w, "", nil))
+	c := b.OpAs("signs only", graph.Relu, nil, b.Conv(b.Op(graph.MaxPool, pool, a), w, "", nil))
+	d := b.OpAs("clipped", graph.Clip, graph.Attrs{"min": float32(0), "max": float32(6)}, b.Conv(c, w, "", nil))
+	g, err := b.Graph(b.Conv(d, w, "", nil))
+	require.NoError(t, err)
+	r, err := autodiff.Gradient(g)
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{"signs only": true}, gates(r))
+	for _, half := range []bool{false, true} {
+		p := &planner{half: half, values: map[string][]array{}}
+		_, _, err = p.both(g)
+		require.NoError(t, err)
+		_, kept := p.signs["signs only"]
+		require.Equal(t, half, kept)
+	}
 }

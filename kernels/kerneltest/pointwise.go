@@ -124,6 +124,39 @@ func Pointwise(t *testing.T, m kernels.Machine, seed uint64) {
 		}
 		compare.Require(r.T, "float16", got, want, convFloat16)
 	}, "strides")
+	Case(t, m, seed, func(r *Rig) {
+		const n = 300
+		open := func(i int) bool { return i%3 == 0 }
+		x, bits, out := In(r, r.Normal(n)), In(r, bitsOf(n, open)), Out[float32](r, n)
+		words, err := kernels.PointForm{
+			Extents: []int{n}, Strides: [][]int{nil, nil}, Bits: [4]bool{false, true},
+			Program: []kernels.PointProgramStep{{Op: kernels.PointGate, Operand: 1, P: 0, Q: float32(math.Inf(1))}},
+		}.Words()
+		require.NoError(r.T, err)
+		form := In(r, words)
+		p := kernels.Pointwise{Images: 1, Elements: n, Form: form.Ptr, In: [4]kernels.Ptr{x.Ptr, bits.Ptr}, Out: out.Ptr}
+		r.Run(p.Enqueue, []Array{form, x, bits}, []Array{out})
+		taps := make([][]kernels.AxisTap, n)
+		for i := range taps {
+			taps[i] = []kernels.AxisTap{{Offset: i, Weight: 1}}
+		}
+		f, err := kernels.PlanSeparable([]kernels.SeparableAxis{{Stride: 1, Taps: taps}})
+		require.NoError(r.T, err)
+		list, places, spelled := In(r, f.Words), In(r, f.Taps), Out[float32](r, n)
+		s := kernels.Separable{
+			Images: 1, Axes: f.Axes, Elements: n, Form: list.Ptr, Starts: list.Ptr.Plus(f.Starts), Taps: places.Ptr, InImage: n, OutImage: n,
+			X: bits.Ptr, BitsX: true, Out: spelled.Ptr,
+		}
+		r.Run(s.Enqueue, []Array{list, places, bits}, []Array{spelled})
+		for i, v := range out.Read() {
+			want := float32(0)
+			if open(i) {
+				want = 1
+			}
+			require.Equal(r.T, want, spelled.Read()[i])
+			require.Equal(r.T, want*x.Read()[i], v+0)
+		}
+	}, "bits")
 	t.Run("refuses", func(t *testing.T) {
 		_, err := kernels.PointForm{Extents: []int{1}, Strides: [][]int{nil}, Program: []kernels.PointProgramStep{{Operand: 1}}}.Words()
 		require.ErrorContains(t, err, "input 1")
