@@ -69,7 +69,7 @@ func (j *Job) Prepare(version string, force bool) error {
 		}
 	}
 	args := j.args()
-	if _, err := run.Look(args, j.Out, nil); err != nil {
+	if _, err := run.Look(dataset.Search{Out: j.Out}, args, nil); err != nil {
 		return err
 	}
 	if slices.Equal(args, []string{stdin}) && len(bytes.TrimSpace(j.List)) == 0 {

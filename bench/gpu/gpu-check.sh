@@ -22,11 +22,12 @@ esac
 
 # What must have run and passed.
 required_gpu="TestKernels
-	TestKernels/base_map TestKernels/blur TestKernels/ceiling TestKernels/compose TestKernels/coreset TestKernels/fill_min
-	TestKernels/knn TestKernels/mahalanobis TestKernels/pixel_step TestKernels/upsample
+	TestKernels/base_map TestKernels/blur TestKernels/ceiling TestKernels/compose TestKernels/conv TestKernels/coreset
+	TestKernels/fill_min TestKernels/knn TestKernels/mahalanobis TestKernels/matmul TestKernels/max_pool TestKernels/pixel_step
+	TestKernels/pointwise TestKernels/separable TestKernels/softmax TestKernels/upsample
 	TestDevices TestKernelsAreListed TestMemory TestMemoryOfAStream TestCopies TestPinned TestEvents TestCapture TestConcurrentUse TestCloseWhileInUse
 	TestCompiledKernelsAreKept TestModulesThatDoNotCompile TestLaunchRefuses"
-required_cuda="TestDevice TestBankInParts TestEngineOnTheGPU"
+required_cuda="TestDevice TestBankInParts TestEngineOnTheGPU TestExecutor TestFloat16"
 
 # What cannot run here: tests that make a fake driver fail, and one that reads the sources; and one that gpu-first.sh runs by itself.
 leave_out='^(TestFake.*|TestStubHasTheSameAPI|TestHammer)$'

@@ -51,7 +51,7 @@ type peerAnswer struct {
 // variant is one way to do a case's work.
 type variant struct {
 	Name      string  `json:"name"`
-	Precision string  `json:"precision"`       // of the products: "float32", "tf32", "bf16"
+	Precision string  `json:"precision"`       // of the products: "float32", "tf32", "bf16", "f16"
 	Exact     bool    `json:"exact"`           // as accurate as our kernel: counts for the ratio
 	MS        float64 `json:"ms"`              // median
 	P10       float64 `json:"p10_ms"`          //

@@ -25,7 +25,7 @@ except ImportError as e:
     sys.exit(0)
 
 # Relative errors |out - ref| / |ref| that a way may have, by the precision of its products.
-LIMITS = {"float32": 1e-5, "tf32": 3e-3, "bf16": 3e-2}
+LIMITS = {"float32": 1e-5, "tf32": 3e-3, "f16": 3e-3, "bf16": 3e-2}
 
 
 @dataclass
@@ -452,6 +452,26 @@ def pixel_step(data, n, h, w, t=3):
     )
 
 
+# Networks
+
+
+def conv(data, n, side, channels, outs, kernel, half=0):
+    """ReLU of a convolution with bias, padded to the same size, in float32 or float16, channels innermost."""
+    last, pad = torch.channels_last, kernel // 2
+    x = data.normal(n, channels, side, side)
+    w = data.normal(outs, channels, kernel, kernel) / (kernel * channels**0.5)
+    args = [t.to(torch.float16 if half else torch.float32) for t in (x, w, data.normal(outs))]
+    args[0], args[1] = args[0].to(memory_format=last), args[1].to(memory_format=last)
+
+    def call():
+        return F.relu(F.conv2d(*args, padding=pad))
+
+    return Work(
+        [Way("conv2d, relu", call, "f16")] if half else with_tf32("conv2d, relu", call),
+        lambda: F.relu(F.conv2d(*(t.double() for t in args), padding=pad)),
+    )
+
+
 # Ceilings
 
 
@@ -481,6 +501,7 @@ PEERS = {
     "fill_min": (fill_min, {"n": 2, "k": 3, "h": 9, "w": 11}),
     "compose": (compose, {"n": 2, "h": 9, "w": 11}),
     "pixel_step": (pixel_step, {"n": 2, "h": 19, "w": 21}),
+    "conv": (conv, {"n": 2, "side": 9, "channels": 8, "outs": 16, "kernel": 3}),
     "matmul_bf16": (matmul_bf16, {"n": 128}),
     "matmul_tf32": (matmul_tf32, {"n": 128}),
 }

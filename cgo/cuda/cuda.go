@@ -1,6 +1,7 @@
-// Package cuda computes methods and refinement on an NVIDIA GPU: it is the engine's Device over the kernels. What stays on the
-// GPU between calls is what a model holds (Gaussians, banks) and what the optimiser's steps change; vectors, maps and gradients
-// come from the host and go back to it, where the network runs.
+// Package cuda computes methods and refinement on an NVIDIA GPU, as the engine's Device over the kernels, and runs networks
+// there, as an Executor. What stays on the GPU between calls is what a model holds (Gaussians, banks), what the optimiser's
+// steps change, and a network's weights and saved values; images, vectors, maps and gradients come from the host and go back
+// to it.
 package cuda
 
 import (

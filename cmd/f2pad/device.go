@@ -94,26 +94,37 @@ func (p *program) computing() (engine.Options, error) {
 		p.tell(chosen{device.CPU, p.on.Reason})
 		return o, nil
 	}
-	if p.gpu == nil {
-		at := 0
-		if p.device != autoDevice {
-			if at, err = ordinal(p.device); err != nil {
-				return o, err
-			}
-		}
-		d, err := cuda.Open(at)
-		if err != nil && !o.Fallback {
-			return o, fmt.Errorf("--device %s: %w", p.device, err)
-		}
-		if err != nil {
-			p.tell(chosen{device.CPU, err.Error()})
-			return o, nil
-		}
-		p.gpu = d
-		p.tell(chosen{Info: d.Info()})
+	d, err := p.openGPU()
+	if err != nil && !o.Fallback {
+		return o, fmt.Errorf("--device %s: %w", p.device, err)
 	}
-	o.Device = p.gpu
+	if err != nil {
+		p.tell(chosen{device.CPU, err.Error()})
+		return o, nil
+	}
+	p.tell(chosen{Info: d.Info()})
+	o.Device = d
 	return o, nil
+}
+
+// openGPU returns the GPU that --device names, auto being the first. It is opened once.
+func (p *program) openGPU() (*cuda.Device, error) {
+	if p.gpu != nil {
+		return p.gpu, nil
+	}
+	at := 0
+	if p.device != autoDevice {
+		var err error
+		if at, err = ordinal(p.device); err != nil {
+			return nil, err
+		}
+	}
+	d, err := cuda.Open(at)
+	if err != nil {
+		return nil, err
+	}
+	p.gpu = d
+	return d, nil
 }
 
 // unlike warns of the first image that differs from those that the model learned from in a trait; others like it may be many.
@@ -210,7 +221,7 @@ func (p *program) devices() *cobra.Command {
 		Long: `List what there is to compute on: the CPU, NVIDIA GPUs with their memory, or the reason why there are none, and
 ONNX Runtime, or the reason why it is not used. Other verbs take a device as --device; the default, auto, is the first
 GPU, or the CPU where there is none. Networks run on --executor: auto is ONNX Runtime where its library loads (with pure Go
-for the gradients of networks with depthwise convolutions, which it is faster at), or pure Go.`,
+for the gradients of networks with depthwise convolutions, which it is faster at), or pure Go; cuda is the GPU of --device.`,
 		Example: "  f2pad devices\n  f2pad devices --json\n  f2pad score --device cuda:1 --model leather.f2pad --out results photos/",
 		Args:    cobra.NoArgs,
 		RunE: p.verb(func(context.Context, []string) error {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 
+	"f2pad.example/cgo/cuda"
 	"f2pad.example/cgo/ort"
 	"f2pad.example/cmd/f2pad/ui"
 	"f2pad.example/engine/exec"
@@ -18,11 +20,13 @@ const (
 	autoExecutor = "auto"
 	goExecutor   = "go"
 	ortExecutor  = "ort"
+	cudaExecutor = "cuda"
 )
 
 var (
-	executors    = []string{autoExecutor, goExecutor, ortExecutor}
+	executors    = []string{autoExecutor, goExecutor, ortExecutor, cudaExecutor}
 	ortProviders = []string{ort.CPU, ort.CUDA, ort.TensorRT}
+	precisions   = []string{string(cuda.Float32), string(cuda.Float16)}
 )
 
 // executing says what the network runs on.
@@ -36,6 +40,9 @@ func (executing) MessageType() string { return "executor" }
 
 func (r executing) Text(w io.Writer) error {
 	text := fmt.Sprintf("network: %s %s on %s", r.Executor, r.Version, r.Device)
+	if r.Precision != string(cuda.Float32) {
+		text += " in " + r.Precision
+	}
 	switch {
 	case r.Library != "":
 		text += " (" + r.Library + ")"
@@ -46,11 +53,31 @@ func (r executing) Text(w io.Writer) error {
 	return err
 }
 
+// checkExecutor refuses flags that contradict each other.
+func (p *program) checkExecutor() error {
+	if p.executorName == cudaExecutor && p.device == cpuDevice {
+		return errors.New("--executor cuda runs networks on a GPU, which --device cpu rules out")
+	}
+	if p.precision != string(cuda.Float32) && p.executorName != cudaExecutor {
+		return fmt.Errorf("--precision %s needs --executor cuda", p.precision)
+	}
+	return nil
+}
+
 // network returns what --executor names to run networks on, and says so, once. With auto that is ONNX Runtime where its library
 // can be loaded, otherwise pure Go; on a CPU pure Go takes the gradients of networks with depthwise convolutions, which it
-// is faster at.
+// is faster at. What was named by hand is never replaced by another.
 func (p *program) network() (exec.Executor, error) {
 	if p.executor != nil {
+		return p.executor, nil
+	}
+	if p.executorName == cudaExecutor {
+		d, err := p.openGPU()
+		if err != nil {
+			return nil, fmt.Errorf("--executor cuda: %w", err)
+		}
+		p.executor = d.Executor(cuda.Precision(p.precision))
+		p.ui.Note(executing{Info: p.executor.Info()})
 		return p.executor, nil
 	}
 	var why error

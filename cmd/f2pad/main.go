@@ -55,6 +55,7 @@ type program struct {
 	notices  []string             // what the engine did in another way than asked
 
 	executorName, ortLib, ortProvider string        // --executor, --ort-lib, --ort-provider
+	precision                         string        // --precision
 	imageMemory                       int           // --image-memory, in MiB
 	memory                            int           // --memory, in MiB; 0: half of the machine's
 	verbose                           bool          // --verbose
@@ -132,9 +133,10 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
   f2pad score --model leather.f2pad --out results --masks --overlays photos/
   f2pad serve --model leather.f2pad
   f2pad eval --data mvtec/leather --model leather.f2pad --report leather.html`,
-		Version:       version(),
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Version:           version(),
+		PersistentPreRunE: func(*cobra.Command, []string) error { return p.checkExecutor() },
+		SilenceUsage:      true,
+		SilenceErrors:     true,
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON lines to standard output (see docs/scripting.md)")
@@ -142,7 +144,10 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, serve, eval and demo compute; see devices")
 	p.executorName, p.ortProvider = autoExecutor, ort.CPU
 	root.PersistentFlags().Var(choice{&p.executorName, executors}, "executor",
-		"what the network runs on: ONNX Runtime (ort), pure Go (go), or ort where its library loads")
+		"what the network runs on: ONNX Runtime (ort), pure Go (go), --device's GPU (cuda), or ort where its library loads")
+	p.precision = string(cuda.Float32)
+	root.PersistentFlags().Var(choice{&p.precision, precisions}, "precision",
+		"what --executor cuda computes convolutions in; float16, with float32 sums, is for the tensor cores")
 	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", or what 'make ort' fetched")
 	root.PersistentFlags().Var(choice{&p.ortProvider, ortProviders}, "ort-provider",
 		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take --device's GPU")

@@ -1,11 +1,10 @@
 package goexec
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"f2pad.example/engine/autodiff"
+	"f2pad.example/engine/exec/arena"
 	"f2pad.example/engine/graph"
 	"f2pad.example/engine/internal/gemm"
 	"f2pad.example/engine/nd"
@@ -43,14 +42,11 @@ type phase struct {
 	values  map[string]int // name -> buffer
 }
 
-// buffer is a piece of the arena that is in use from time first to time last, both included.
-type buffer struct{ size, first, last, offset int }
-
 // planner turns graphs into steps. Time counts steps and copies through all phases.
 type planner struct {
 	isa     *gemm.ISA
 	store   *store
-	buffers []buffer
+	buffers []*arena.Buffer
 	phases  []*phase
 	now     int
 }
@@ -144,34 +140,32 @@ func (p *planner) step(ph *phase, g *graph.Graph, c *chain, shapes map[string]gr
 }
 
 func (p *planner) create(shape graph.Shape) int {
-	p.buffers = append(p.buffers, buffer{size: shape.PerImage(), first: p.now, last: p.now})
+	p.buffers = append(p.buffers, &arena.Buffer{Size: shape.PerImage(), First: p.now, Last: p.now})
 	return len(p.buffers) - 1
 }
 
 func (p *planner) use(buffer int) operand {
-	p.buffers[buffer].last = p.now
+	p.buffers[buffer].Last = p.now
 	return operand{buffer: buffer}
 }
 
+// line is the alignment of buffers, in floats: a cache line.
+const line = 16
+
 // place lays the buffers out and returns the floats that an arena and a core's scratch take.
-func (p *planner) place() (arena, scratch int) {
+func (p *planner) place() (size, scratch int) {
 	home := p.share()
-	order := make([]int, 0, len(p.buffers))
+	var own []*arena.Buffer
 	for b := range p.buffers {
 		if home[b] == b {
-			order = append(order, b)
+			own = append(own, p.buffers[b])
 		}
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p.buffers[b].size, p.buffers[a].size) })
-	for i, b := range order {
-		at := p.fit(b, order[:i])
-		p.buffers[b].offset = at
-		arena = max(arena, at+p.buffers[b].size)
-	}
+	size = arena.Place(own, line)
 	locate := func(o *operand) {
 		if o.data == nil {
 			b := p.buffers[home[o.buffer]]
-			o.lo, o.hi = b.offset, b.offset+b.size
+			o.lo, o.hi = b.Offset, b.Offset+b.Size
 		}
 	}
 	for _, ph := range p.phases {
@@ -189,7 +183,7 @@ func (p *planner) place() (arena, scratch int) {
 			scratch = max(scratch, s.scratch)
 		}
 	}
-	return arena, scratch
+	return size, scratch
 }
 
 // share lets a step that may work in place write to the buffer of an input that dies there. It returns, for each buffer,
@@ -209,37 +203,13 @@ func (p *planner) share() []int {
 				if in.data != nil {
 					continue
 				}
-				if b := &p.buffers[home[in.buffer]]; b.last == s.at && b.size == out.size {
+				if b := p.buffers[home[in.buffer]]; b.Last == s.at && b.Size == out.Size {
 					home[s.out.buffer] = home[in.buffer]
-					b.last = out.last
+					b.Last = out.Last
 					break
 				}
 			}
 		}
 	}
 	return home
-}
-
-// fit is the start of the smallest gap among the placed buffers, of those in use at the same time as b, that b fits in.
-func (p *planner) fit(b int, placed []int) int {
-	const align = 16 // a cache line
-	want := p.buffers[b]
-	var busy []buffer
-	for _, o := range placed {
-		if o := p.buffers[o]; o.first <= want.last && want.first <= o.last {
-			busy = append(busy, o)
-		}
-	}
-	slices.SortFunc(busy, func(x, y buffer) int { return cmp.Compare(x.offset, y.offset) })
-	best, room, end := -1, 0, 0
-	for _, o := range busy {
-		if gap := o.offset - end; gap >= want.size && (best < 0 || gap < room) {
-			best, room = end, gap
-		}
-		end = max(end, (o.offset+o.size+align-1)/align*align)
-	}
-	if best < 0 {
-		return end
-	}
-	return best
 }

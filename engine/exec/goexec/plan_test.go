@@ -1,47 +1,12 @@
 package goexec
 
 import (
-	"math/rand/v2"
 	"testing"
 
 	"f2pad.example/engine/graph"
 
 	"github.com/stretchr/testify/require"
 )
-
-func TestBuffersInUseTogetherLieApart(t *testing.T) {
-	rng := rand.New(rand.NewPCG(5, 0))
-	for range 50 {
-		p := &planner{}
-		for range 60 {
-			first := rng.IntN(100)
-			p.buffers = append(p.buffers, buffer{size: 1 + rng.IntN(500), first: first, last: first + rng.IntN(20)})
-		}
-		arena, _ := p.place()
-		total, most := 0, 0
-		for now := range 120 {
-			live := 0
-			for i, a := range p.buffers {
-				require.LessOrEqual(t, a.offset+a.size, arena)
-				if now < a.first || now > a.last {
-					continue
-				}
-				live += a.size
-				for _, b := range p.buffers[:i] {
-					if b.first <= now && now <= b.last {
-						require.True(t, a.offset+a.size <= b.offset || b.offset+b.size <= a.offset, "%+v and %+v", a, b)
-					}
-				}
-			}
-			most = max(most, live)
-		}
-		for _, b := range p.buffers {
-			total += b.size
-		}
-		require.Less(t, arena, total/2, "buffers are reused")
-		require.Less(t, float64(arena), 1.4*float64(most)+16*60, "the arena is not much larger than what is in use at once")
-	}
-}
 
 // A chain of element-wise steps runs in the input's own buffer; what Backward reads is kept.
 func TestElementwiseStepsWorkInPlace(t *testing.T) {

@@ -1,0 +1,85 @@
+// What the kernels of networks share beyond f2pad.cuh, for the same three readers: float16, and offsets in large batches.
+#pragma once
+#include "f2pad.cuh"
+
+typedef long long offset_t; // in elements; those of one image fit an int32_t
+
+#ifdef F2PAD_EMULATE
+
+DEVICE float fromF16(uint16_t v) { return (float)__builtin_bit_cast(_Float16, v); }
+DEVICE uint16_t toF16(float v) { return __builtin_bit_cast(uint16_t, (_Float16)v); }
+
+// As emuMma, the sums are exact up to one rounding, which no GPU promises.
+DEVICE void mmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_LINE) {
+    uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+    const uint32_t* all = emu::exchange("mmaF16", line, words, 6);
+    auto pair = [](uint32_t w, float (&v)[2]) { v[0] = fromF16((uint16_t)w), v[1] = fromF16((uint16_t)(w >> 16)); };
+    int lane = threadX() & 31;
+    float x[2][16], y[2][16]; // this lane's two rows and two columns
+    for (int l = 0; l < 4; l++)
+        for (int half = 0; half < 2; half++)
+            for (int i = 0; i < 2; i++) {
+                pair(all[(lane / 4 * 4 + l) * 6 + half * 2 + i], *(float(*)[2])(x[i] + half * 8 + l * 2));
+                pair(all[((lane % 4 * 2 + i) * 4 + l) * 6 + 4 + half], *(float(*)[2])(y[i] + half * 8 + l * 2));
+            }
+    for (int i = 0; i < 4; i++) {
+        double sum = d[i];
+        for (int k = 0; k < 16; k++) sum += (double)x[i / 2][k] * (double)y[i % 2][k];
+        d[i] = (float)sum;
+    }
+}
+
+#else
+
+// toF16 rounds to 11 significant bits, ties to even.
+DEVICE uint16_t toF16(float v) {
+    uint16_t r;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(v));
+    return r;
+}
+DEVICE float fromF16(uint16_t v) {
+    float r;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(v));
+    return r;
+}
+// mmaF16 is mmaBf16 for float16: m16n8k16, two values in each word of a and b, the lower half first.
+DEVICE void mmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+#endif
+
+// What follows is the same code for all readers.
+
+// Arrays hold float32 (kind 0), float16 (1) or bits (2), which stand for 0 and 1; what is written is no bits.
+DEVICE float loadAs(const void* x, offset_t i, uint32_t kind) {
+    if (kind == 2) return (float)(((const uint8_t*)x)[i / 8] >> (i % 8) & 1);
+    return kind ? fromF16(((const uint16_t*)x)[i]) : ((const float*)x)[i];
+}
+DEVICE void storeAs(void* y, offset_t i, bool half, float v) {
+    if (half)
+        ((uint16_t*)y)[i] = toF16(v);
+    else
+        ((float*)y)[i] = v;
+}
+
+DEVICE float clip(float v, float lo, float hi) { return v < lo ? lo : v > hi ? hi : v; } // NaN stays
+
+// timesPower2 is v 2^n for n from -252 to 254, in two factors where one float32 does not hold it.
+DEVICE float timesPower2(float v, int32_t n) {
+    int32_t half = n / 2;
+    return v * floatOf((uint32_t)(half + 127) << 23) * floatOf((uint32_t)(n - half + 127) << 23);
+}
+
+// exponential is e^x to some 2 units in the last place: x = n log 2 + r, e^r = 1 + r + r^2 P(r), P fitted on |r| <= log(2)/2.
+DEVICE float exponential(float x) {
+    if (x != x) return x;
+    if (x > 89.0f) return infinity();
+    if (x < -104.0f) return 0;
+    int32_t n = (int32_t)(x * 1.44269504f + (x < 0 ? -0.5f : 0.5f));
+    float r = x - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
+    float p = 0.5f + r * (0.16666577f + r * (0.0416663752f + r * (0.00836317981f + r * 0.00139411206f)));
+    return timesPower2(1.0f + (r + r * r * p), n);
+}
