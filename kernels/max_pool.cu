@@ -52,8 +52,8 @@ DEVICE int32_t winner(const Pool& p, const void* x, offset_t from, bool half, in
     return at;
 }
 
-KERNEL(256) max_pool_grad(const Pool* RESTRICT pool, const void* RESTRICT dy, const void* RESTRICT x, void* RESTRICT dx,
-                          uint32_t halves) {
+KERNEL(256, 4) max_pool_grad(const Pool* RESTRICT pool, const void* RESTRICT dy, const void* RESTRICT x, void* RESTRICT dx,
+                             uint32_t halves) {
     const Pool& p = *pool;
     int32_t e = blockX() * 256 + threadX(), elements = p.H * p.W * p.C;
     if (e >= elements) return;

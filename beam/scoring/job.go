@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"f2pad.example/engine"
+	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/region"
 	"f2pad.example/engine/run"

@@ -250,7 +250,8 @@ func TestRowsAreForOthersToRead(t *testing.T) {
 		require.Equal(t, slices.Contains([]string{"input", "member", "image"}, c.Name()), c.Required(), c.Name())
 	}
 	require.Equal(t, []string{
-		"input", "member", "image", "image_base64", "bytes", "modified", "sha256", "image_score", "threshold", "anomalous", "refined", "device",
+		"input", "member", "image", "image_base64", "bytes", "modified", "sha256", "tag", "image_score", "threshold", "anomalous", "refined",
+		"device",
 		"pixel_threshold", "regions", "map", "mask", "overlay", "seconds", "error",
 	}, names)
 	about, ok := file.Lookup(infoKey)
