@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build man release beam test test-gpu test-beam race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build man release beam test test-gpu test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -47,6 +47,10 @@ release:
 test:
 	$(GO) test ./...
 	@$(MAKE) --no-print-directory test-gpu
+
+# Makes a release of this tree twice, runs what is in it and installs it from its module proxy.
+test-release:
+	F2PAD_RELEASE=1 $(GO) test -timeout 30m -run TestARelease ./release
 
 # The GPU's side: on a fake driver that runs the kernels in an emulation, which g++ compiles.
 GPU_PACKAGES := ./cgo/... ./cmd/... ./bench/...

@@ -204,8 +204,8 @@ func filesBelow(t *testing.T, dir string) map[string][sha256.Size]byte {
 // TestARelease makes one of this tree twice, in other folders; runs what is in the archive; and installs the program from the module
 // proxy as its users do.
 func TestARelease(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: no release is made, for it compiles all of the program")
+	if os.Getenv("F2PAD_RELEASE") != "1" {
+		t.Skip("SKIPPED: no release is made, for that compiles all of the program, several times: make test-release")
 	}
 	first := snapshot(t)
 	second := filepath.Join(t.TempDir(), "another", "folder")

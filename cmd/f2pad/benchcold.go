@@ -48,7 +48,7 @@ func (p *program) firstResult() *cobra.Command {
 	var model, backbone string
 	maps := kinds{&[]refine.Kind{}}
 	cmd := &cobra.Command{
-		Use: "first-result IMAGE", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: "first-result IMAGE", Hidden: true, Args: cobra.ExactArgs(1), ValidArgsFunction: positions(anyFile),
 		RunE: p.verb(func(ctx context.Context, args []string) error {
 			s := steps{Began: time.Now().UnixNano()}
 			m, err := p.load(model, backbone)

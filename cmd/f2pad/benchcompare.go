@@ -33,7 +33,8 @@ The exit code is 4 if a row is slower, or has no result in NEW any more, 1 if a 
 		Example: `  f2pad bench --out old.json
   f2pad bench --out new.json
   f2pad bench compare old.json new.json --threshold 5`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: positions(anyFile, anyFile),
 		RunE: p.verb(func(_ context.Context, args []string) error {
 			before, err := bench.Read(args[0])
 			if err != nil {

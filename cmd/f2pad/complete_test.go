@@ -44,7 +44,7 @@ func TestCompletion(t *testing.T) {
 		{"fit --data ", "", "FilterDirs"},
 		{"fit --roi ", "", "Default"},
 		{"demo --device ", "auto cpu", "NoFileComp"},
-		{"demo --executor ", "auto go ort", "NoFileComp"},
+		{"demo --executor ", "auto go ort cuda", "NoFileComp"},
 		{"score --model ", "f2pad", "FilterFileExt"},
 		{"score --backbone ", "onnx", "FilterFileExt"},
 		{"score --batch ", "", "NoFileComp"},
@@ -88,19 +88,19 @@ func TestManual(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	dir := filepath.Join(t.TempDir(), "man1")
 	r := f2pad(t, "man", "--out", dir)
-	require.Equal(t, outcome{exitOK, "manual: 15 pages in " + dir + "\n", ""}, r)
+	require.Equal(t, outcome{exitOK, "manual: 19 pages in " + dir + "\n", ""}, r)
 	m := messages(t, f2pad(t, "man", "--out", dir, "--json").out)[0]
 	require.Equal(t, dir, m["path"])
 	for name := range filesBelow(t, dir) {
 		require.Contains(t, m["pages"], name)
 	}
-	require.Len(t, m["pages"], 15)
+	require.Len(t, m["pages"], 19)
 
 	// Pages say what the help says: nothing in it is taken for Markdown.
 	roff := strings.NewReplacer(`\&`, "", `\fB`, "", `\fP`, "")
 	page := roff.Replace(content(t, dir, "f2pad-score.1"))
 	for _, text := range []string{
-		`.TH "F2PAD-SCORE" "1" "Jan 1970" "f2pad `, "maps/NAME.tiff (float32), masks/NAME.png", "--refine=none|residual|f2pad", "--roi=FILE", "--batch=N", "(default 8)",
+		`.TH "F2PAD-SCORE" "1" "Jan 1970" "f2pad `, "maps/NAME.tiff (float32), masks/NAME.png", "--refine=none|residual|f2pad", "--roi=FILE", "--batch=N", "(default 1024)",
 		"FILE with a mask, white where it is", "--device=auto|cpu|cuda:N", "(default auto)", "$F2PAD_ORT_LIB",
 		"  f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png",
 	} {

@@ -63,6 +63,9 @@ func (p *program) writeManual(dir string) (manualMessage, error) {
 	var write func(cmd *cobra.Command) error
 	write = func(cmd *cobra.Command) error {
 		for _, verb := range cmd.Commands() {
+			if verb.Hidden {
+				continue
+			}
 			if err := write(verb); err != nil {
 				return err
 			}
