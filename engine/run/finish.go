@@ -19,6 +19,9 @@ import (
 func (j *journal) finish(inputs *inputsSum) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := j.know(); err != nil {
+		return err
+	}
 	left, err := j.left(j.named, true)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,7 +26,8 @@ type known struct {
 // renamed to ResultsFile when all are there. A run that was ended, in whatever way, is continued: lines are kept that were
 // made of the same content as the inputs have now and whose outputs are there. They stay where they are as long as they
 // are those of the first inputs; the first input without such a line moves all that follow to OldFile, from where they
-// are copied back when their turn comes.
+// are copied back when their turn comes. As long as the inputs are those of the lines, one after the other, nothing is remembered of
+// either (rest.go); otherwise of each line that is left some hundred bytes.
 //
 // It is safe for one goroutine that finds lines (keep), one that adds them (copy, add), and any number that write outputs (claim): a
 // claim stands before any file is touched that an older line may name, and a line is added when its files stand, so in whatever order
@@ -42,18 +42,19 @@ type journal struct {
 	mu    sync.Mutex
 	main  *os.File // the lines of the run before; nil if there are none
 	name  string   // of that file: PartFile, or ResultsFile if that run was complete
-	lines *bufio.Reader
-	at    int64 // end of the lines that are kept where they are
-	good  int64 // end of the whole lines
+	at    int64    // end of the lines that are kept where they are
+	good  int64    // end of the whole lines
 	size  int64
-	old   *os.File // nil: none is needed
-	oldAt int64    // its end
-	part  *os.File // where lines go; nil while they are kept where they are
-	known map[uint64]*known
+	old   *os.File          // nil: none is needed
+	oldAt int64             // its end
+	part  *os.File          // where lines go; nil while they are kept where they are
+	rest  *rest             // lines that the inputs come to in their order; nil: all are known
+	known map[uint64]*known // lines that they did not come to in order, or that do not hold for them
 	stems map[uint64]uint64 // output name -> key in known of the line that it belongs to
 
-	named    listed          // images of the present run, if an earlier one left lines,
-	written  map[uint64]bool // and the names of its outputs
+	earlier  bool            // an earlier run left lines;
+	named    listed          // images of the present run, as far as that has to do with what is known,
+	written  map[uint64]bool // and the names of their outputs
 	partial  bool            // some inputs failed or could not be listed: what is known of them stays known
 	changing bool            // inputs come and go: one that is there again was not when they were listed
 	complete bool

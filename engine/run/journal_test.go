@@ -320,9 +320,9 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		before := f.state()
 		j, err := f.open()
 		require.NoError(t, err)
-		require.NoError(t, j.others(Survey{are: listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true, fnv.Of(f.path("c.png")): true, fnv.Of(f.path("d.png")): true}}, unlisted: false}))
-		require.ErrorContains(t, j.others(Survey{are: listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true}}, unlisted: false}), "other inputs ("+f.path("c.png"))
-		require.NoError(t, j.others(Survey{are: listed{images: map[uint64]bool{fnv.Of(f.path("a.png")): true}}, unlisted: true}), "a folder could not be listed")
+		require.NoError(t, j.others(surveyed(false, f.path("a.png"), f.path("c.png"), f.path("d.png"))))
+		require.ErrorContains(t, j.others(surveyed(false, f.path("a.png"))), "other inputs ("+f.path("c.png"))
+		require.NoError(t, j.others(surveyed(true, f.path("a.png"))), "a folder could not be listed")
 		require.ErrorContains(t, j.finish(nil), "more inputs ("+f.path("a.png"))
 		require.NoError(t, j.close())
 		require.Equal(t, before, f.state())
@@ -330,7 +330,7 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		require.NoError(t, os.RemoveAll(f.in))
 		j, err = f.open()
 		require.NoError(t, err)
-		require.ErrorContains(t, j.others(Survey{are: listed{images: map[uint64]bool{fnv.Of("x.png"): true}}, unlisted: false}), "which is no longer there")
+		require.ErrorContains(t, j.others(surveyed(false, "x.png")), "which is no longer there")
 		require.NoError(t, j.close())
 
 		require.NoError(t, os.Remove(filepath.Join(f.out, RunFile)))
@@ -630,4 +630,13 @@ func (f *folder) requireTrue(msg ...any) {
 			require.Equal(f.t, l.SHA256, fmt.Sprintf("%x", sha256.Sum256(mask)), msg...)
 		}
 	}
+}
+
+// surveyed is a survey that found these images.
+func surveyed(unlisted bool, images ...string) Survey {
+	s := Survey{are: newListed(), unlisted: unlisted}
+	for _, path := range images {
+		s.are.images.add(fnv.Of(path))
+	}
+	return s
 }

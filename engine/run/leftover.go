@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,48 +20,84 @@ func (j *journal) others(s Survey) error {
 	in := s.are
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.known) == 0 {
-		return nil
+	shared, there, gone := false, "", ""
+	check := func(l finished) {
+		image := fnv.Of(l.Path())
+		switch here, other := in.images.has(image), in.elsewhere.has(image); {
+		case l.Error != "" || l.Claim:
+		case here || other:
+			shared = true
+			if !here && gone == "" {
+				gone = l.Path()
+			}
+		case there != "" && gone != "":
+		case in.gone(l.Path()):
+			gone = cmp.Or(gone, l.Path())
+		default:
+			there = cmp.Or(there, l.Path())
+		}
 	}
-	shared := false
-	for _, k := range j.known {
-		shared = shared || in.images[k.image] || in.elsewhere[k.image]
-	}
-	left, err := j.left(in, false)
-	if err != nil {
-		return err
+	if j.rest != nil && !j.rest.all {
+		if err := linesIn(j.main, 0, j.good, func(l finished, _ int64) { check(l) }); err != nil {
+			return err
+		}
+	} else {
+		for _, k := range j.unused(func(*known) bool { return true }) {
+			l, err := j.readLine(k)
+			if err != nil {
+				return err
+			}
+			check(l)
+		}
 	}
 	switch {
-	case len(left.there) > 0 && !s.unlisted:
-		return other{fmt.Errorf("%s holds results of other inputs (%s, for one)", j.dir, left.there[0].Path())}
-	case !shared && len(left.gone) > 0 && !s.changing:
-		return other{fmt.Errorf("%s holds results of other inputs (%s, for one, which is no longer there)", j.dir, left.gone[0].Path())}
+	case there != "" && !s.unlisted:
+		return other{fmt.Errorf("%s holds results of other inputs (%s, for one)", j.dir, there)}
+	case !shared && gone != "" && !s.changing:
+		return other{fmt.Errorf("%s holds results of other inputs (%s, for one, which is no longer there)", j.dir, gone)}
 	}
 	return nil
 }
 
 // listed is what the inputs of a run are: hashes of the images' paths, and the archives that some are members of.
 type listed struct {
-	images    map[uint64]bool
-	elsewhere map[uint64]bool // those of other shards
+	images    *hashes
+	elsewhere *hashes // those of other shards
 	archives  map[string]bool
 	exists    func(url string) (bool, error) // asks a store; nil: objects that are no inputs are taken to be there
 }
 
 func newListed() listed {
-	return listed{images: map[uint64]bool{}, elsewhere: map[uint64]bool{}, archives: map[string]bool{}}
+	return listed{images: &hashes{}, elsewhere: &hashes{}, archives: map[string]bool{}}
 }
 
 // add adds an input, of this shard or of another one.
 func (in listed) add(it dataset.Item, here bool) {
 	if here {
-		in.images[fnv.Of(it.Path)] = true
+		in.images.add(fnv.Of(it.Path))
 	} else {
-		in.elsewhere[fnv.Of(it.Path)] = true
+		in.elsewhere.add(fnv.Of(it.Path))
 	}
 	if a := it.Archive(); a != "" {
 		in.archives[a] = true
 	}
+}
+
+// hashes is a set, in eight bytes for each.
+type hashes struct {
+	all    []uint64
+	sorted bool
+}
+
+func (h *hashes) add(v uint64) { h.all, h.sorted = append(h.all, v), false }
+
+func (h *hashes) has(v uint64) bool {
+	if !h.sorted {
+		slices.Sort(h.all)
+		h.all, h.sorted = slices.Compact(h.all), true
+	}
+	_, ok := slices.BinarySearch(h.all, v)
+	return ok
 }
 
 // leftover is what earlier runs scored and the present one does not name.
@@ -73,9 +110,28 @@ type leftover struct {
 // left sorts the lines that the present run has not come to, in their order; those of images that are named only if moved, since before
 // a run these are all.
 func (j *journal) left(in listed, moved bool) (leftover, error) {
-	var ks []*known
+	ks := j.unused(func(k *known) bool { return moved || !in.images.has(k.image) })
+	var left leftover
+	for _, k := range ks {
+		l, err := j.readLine(k)
+		if err != nil {
+			return left, err
+		}
+		if in.images.has(k.image) {
+			left.moved = append(left.moved, l)
+		} else if in.elsewhere.has(k.image) || in.gone(l.Path()) {
+			left.gone = append(left.gone, l)
+		} else {
+			left.there = append(left.there, l)
+		}
+	}
+	return left, nil
+}
+
+// unused are the known lines that the present run has not come to, as far as they are wanted, in their order.
+func (j *journal) unused(wanted func(*known) bool) (ks []*known) {
 	for _, k := range j.known {
-		if !k.used && (moved || !in.images[k.image]) {
+		if !k.used && wanted(k) {
 			ks = append(ks, k)
 		}
 	}
@@ -86,23 +142,9 @@ func (j *journal) left(in listed, moved bool) (leftover, error) {
 			}
 			return -1
 		}
-		return int(min(max(a.at-b.at, -1), 1))
+		return cmp.Compare(a.at, b.at)
 	})
-	var left leftover
-	for _, k := range ks {
-		l, err := j.readLine(k)
-		if err != nil {
-			return left, err
-		}
-		if in.images[k.image] {
-			left.moved = append(left.moved, l)
-		} else if in.elsewhere[k.image] || in.gone(l.Path()) {
-			left.gone = append(left.gone, l)
-		} else {
-			left.there = append(left.there, l)
-		}
-	}
-	return left, nil
+	return ks
 }
 
 // gone reports whether an image that is no input is not there any more. A member of an archive is gone if the archive is, or if it is
@@ -116,7 +158,7 @@ func (in listed) gone(image string) bool {
 		}
 	}
 	if archive != "" {
-		return !in.images[fnv.Of(archive)] && !in.elsewhere[fnv.Of(archive)]
+		return !in.images.has(fnv.Of(archive)) && !in.elsewhere.has(fnv.Of(archive))
 	}
 	if dataset.IsURL(image) {
 		if in.exists == nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"strings"
 	"time"
 
 	"f2pad.example/engine"
@@ -38,29 +37,34 @@ func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 	if it.ID != "" && (j.run.Maps || j.run.Masks || j.run.Overlays) {
 		stem = dataset.OutputName(it.ID, "")
 	}
-	if len(j.known) > 0 {
-		j.named.add(it, true)
-		if stem != "" {
-			j.written[fnv.Of(strings.ToLower(stem))] = true
+	if j.rest != nil && !j.rest.all {
+		return j.inOrder(it, stem)
+	}
+	if j.earlier {
+		j.remember(it, stem)
+	}
+	if j.part == nil && it.ID != "" && j.rest != nil {
+		if l, more, err := j.rest.next(); err != nil {
+			return kept{}, false, err
+		} else if more && l.Path() == it.Path && l.stem() == stem {
+			if c, ok := j.holds(l, it); ok && c == l.Content {
+				j.at += j.rest.take()
+				if k := j.known[key(it.Path, stem)]; k != nil {
+					k.used = true
+				}
+				return kept{anomalous: l.Anomalous}, true, nil
+			}
 		}
+	}
+	return j.find(it, stem)
+}
+
+// find is keep for an input whose line may be anywhere.
+func (j *journal) find(it dataset.Item, stem string) (kept, bool, error) {
+	if err := j.begin(); err != nil {
+		return kept{}, false, err
 	}
 	k := j.known[key(it.Path, stem)]
-	if j.part == nil && it.ID != "" {
-		if l, n, ok, err := j.next(it, stem); err != nil {
-			return kept{}, false, err
-		} else if ok {
-			j.at += int64(n)
-			if k != nil {
-				k.used = true
-			}
-			return kept{anomalous: l.Anomalous}, true, nil
-		}
-	}
-	if j.part == nil {
-		if err := j.startAdding(); err != nil {
-			return kept{}, false, err
-		}
-	}
 	if k == nil || it.ID == "" {
 		return kept{}, false, nil
 	}
@@ -75,8 +79,13 @@ func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 	if !ok {
 		return kept{}, false, nil
 	}
-	k.used = true
-	r := kept{from: k, anomalous: l.Anomalous}
+	return j.stands(l, k, c)
+}
+
+// stands keeps a line that holds for its input, which has the content c now.
+func (j *journal) stands(l finished, at *known, c Content) (_ kept, _ bool, err error) {
+	at.used = true
+	r := kept{from: at, anomalous: l.Anomalous}
 	if c != l.Content {
 		r.line, err = touched(l, c)
 	}
@@ -88,19 +97,33 @@ func (j *journal) pass(it dataset.Item, failed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.partial = j.partial || failed
-	if len(j.known) > 0 {
+	if j.earlier {
 		j.named.add(it, false)
 	}
 }
 
 // leave is keep for an input that is not ready: it gets no line, and what is known of it stays known.
-func (j *journal) leave(it dataset.Item) {
+func (j *journal) leave(it dataset.Item) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.partial = true
-	if len(j.known) > 0 {
-		j.named.add(it, true)
+	if !j.earlier {
+		return nil
 	}
+	j.named.add(it, true)
+	if j.rest == nil || j.rest.all {
+		return nil
+	}
+	l, more, err := j.rest.next()
+	if err != nil || !more {
+		return err
+	}
+	if !l.of(it, "") {
+		return j.know()
+	}
+	j.note(l, &known{at: j.rest.at, old: j.rest.file == j.old, image: fnv.Of(it.Path)})
+	j.rest.take()
+	return j.begin() // before the line: it is not where it belongs
 }
 
 // touched is a line with another time of its file, which was touched but not changed.
@@ -112,26 +135,6 @@ func touched(l finished, c Content) ([]byte, error) {
 	s.Content = c
 	line, err := json.Marshal(s)
 	return append(line, '\n'), err
-}
-
-// next reads the next of the lines that are kept where they are, if it is that of the image.
-func (j *journal) next(it dataset.Item, stem string) (finished, int, bool, error) {
-	if j.lines == nil {
-		return finished{}, 0, false, nil
-	}
-	line, err := j.lines.ReadBytes('\n')
-	if err == io.EOF {
-		return finished{}, 0, false, nil
-	}
-	if err != nil {
-		return finished{}, 0, false, err
-	}
-	l, ok := parseLine(line)
-	if !ok || l.Path() != it.Path || l.stem() != stem {
-		return l, 0, false, nil
-	}
-	c, ok := j.holds(l, it)
-	return l, len(line), ok && c == l.Content, nil
 }
 
 // holds reports whether a line still tells the truth of an input: that has the content that was scored, and its outputs are
@@ -233,6 +236,9 @@ func (j *journal) moveRest() error {
 		if !k.old && k.at >= j.at {
 			k.at, k.old = k.at-j.at+j.oldAt, true
 		}
+	}
+	if r := j.rest; r != nil && !r.all {
+		j.rest = restOf(j.old, r.at-j.at+j.oldAt, j.oldAt+n)
 	}
 	j.oldAt += n
 	return nil

@@ -8,7 +8,7 @@
 //	writing.go   several images on their way to the disk, while the engine goes on
 //	outputs.go   their maps, masks and overlays
 //	journal.go   the results' files: lines.go (what a line is), manifest.go (run.json), scan.go (what earlier runs left),
-//	             resume.go (what is kept of it), append.go (how lines are added), leftover.go (what is no input any more),
+//	             resume.go (what is kept of it; rest.go: in order), append.go (how lines are added), leftover.go (what is no input any more),
 //	             finish.go (how a run is completed)
 //	results.go   what a run has written, to be read
 //	watch.go     runs of inputs that change, one after the other; notify.go (how changes are heard of)

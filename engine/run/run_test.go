@@ -517,7 +517,7 @@ func TestLookKnowsInputsBeforehand(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(out, PartFile), nil, 0o600))
 	s, err = Look(dataset.Search{Out: out}, []string{in}, nil)
 	require.NoError(t, err)
-	require.Len(t, s.are.images, 2)
+	require.Len(t, s.are.images.all, 2)
 	s, err = Look(dataset.Search{Out: out}, []string{in, "-"}, nil)
 	require.NoError(t, err)
 	require.Zero(t, s.Total)

@@ -11,20 +11,24 @@ import (
 	"f2pad.example/engine/internal/fnv"
 )
 
-// scan learns which lines earlier runs left.
+// scan learns which lines earlier runs left. Where no run was changed on its way there is PartFile or ResultsFile alone, whose lines are
+// read again when the inputs come to them.
 func (j *journal) scan() error {
 	unverified := 0
-	note := func(l finished, at int64, old bool) {
+	visit := func(l finished, at int64, old bool) {
+		j.earlier = true
 		if l.Error == "" && !l.Claim && l.SHA256 == "" {
 			unverified++
 		}
-		j.note(l, at, old)
+		if j.old != nil {
+			j.note(l, &known{at: at, old: old, image: fnv.Of(l.Path())})
+		}
 	}
 	if j.old != nil {
 		var err error
 		if j.oldAt, err = eachLine(j.old, func(l finished, ok bool, at int64) bool {
 			if ok {
-				note(l, at, true)
+				visit(l, at, true)
 			}
 			return true // what a crash left in it lies between good lines
 		}); err != nil {
@@ -39,7 +43,7 @@ func (j *journal) scan() error {
 		if j.good, err = eachLine(j.main, func(l finished, ok bool, at int64) bool {
 			ok = ok && !l.Claim
 			if ok {
-				note(l, at, false)
+				visit(l, at, false)
 			}
 			return ok
 		}); err != nil {
@@ -53,7 +57,8 @@ func (j *journal) scan() error {
 			j.warn(fmt.Sprintf("%s: the last %d bytes are broken and cut off; what they may have told is done again",
 				j.path(j.name), j.size-j.good))
 		}
-		j.lines = bufio.NewReader(io.NewSectionReader(j.main, 0, j.good))
+		j.rest = restOf(j.main, 0, j.good)
+		j.rest.all = j.old != nil
 	}
 	if unverified > 0 {
 		j.warn(fmt.Sprintf("%s: %s of a version that did not record which content was scored: unverified, and scored again",
@@ -84,7 +89,7 @@ func eachLine(f *os.File, visit func(l finished, ok bool, at int64) bool) (int64
 }
 
 // note remembers a line; an older one is forgotten that it replaces, or that names the same outputs.
-func (j *journal) note(l finished, at int64, old bool) {
+func (j *journal) note(l finished, as *known) {
 	k, stem := key(l.Path(), l.stem()), l.stem()
 	if stem != "" {
 		s := fnv.Of(strings.ToLower(stem))
@@ -96,5 +101,5 @@ func (j *journal) note(l finished, at int64, old bool) {
 	if l.Error != "" || l.Claim {
 		return
 	}
-	j.known[k] = &known{at: at, old: old, image: fnv.Of(l.Path())}
+	j.known[k] = as
 }

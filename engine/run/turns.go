@@ -124,7 +124,10 @@ func (s *scoring) todo(next func() (input, bool)) iter.Seq[dataset.Item] {
 				continue
 			}
 			if errors.Is(in.err, dataset.ErrNotReady) {
-				s.journal.leave(in.item)
+				if err := s.journal.leave(in.item); err != nil {
+					s.fail(err, nil)
+					return
+				}
 				continue
 			}
 			k, ok, err := s.journal.keep(in.item)

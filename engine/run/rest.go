@@ -1,0 +1,147 @@
+package run
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"strings"
+
+	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/internal/fnv"
+)
+
+// rest reads the lines of an earlier run one after the other, as the inputs come to them.
+type rest struct {
+	file    *os.File
+	at, end int64 // of the lines that are left
+	lines   *bufio.Reader
+	ahead   finished // the next line, of so many bytes; 0: it has not been read
+	bytes   int64
+	all     bool // its lines are known, too: a run was changed on its way, and the same image may have lines in two files
+}
+
+func restOf(f *os.File, at, end int64) *rest {
+	return &rest{file: f, at: at, end: end, lines: bufio.NewReader(io.NewSectionReader(f, at, end-at))}
+}
+
+// next is the line that is next; ok says whether there is one.
+func (r *rest) next() (l finished, ok bool, err error) {
+	if r.at == r.end {
+		return finished{}, false, nil
+	}
+	if r.bytes == 0 {
+		line, err := r.lines.ReadBytes('\n')
+		if err != nil {
+			return finished{}, false, err
+		}
+		r.ahead, _ = parseLine(line) // all up to end can be read: scan has done so
+		r.bytes = int64(len(line))
+	}
+	return r.ahead, true, nil
+}
+
+// take goes on to the line after the next.
+func (r *rest) take() int64 {
+	n := r.bytes
+	r.at += n
+	r.bytes = 0
+	return n
+}
+
+// of reports whether the line is that of an input, as far as names say it. A line or an input that failed names no outputs.
+func (l *finished) of(it dataset.Item, stem string) bool {
+	return l.Path() == it.Path && (l.stem() == stem || l.Error != "" || it.ID == "")
+}
+
+// inOrder is keep while the inputs are those of the lines, one after the other.
+func (j *journal) inOrder(it dataset.Item, stem string) (kept, bool, error) {
+	l, more, err := j.rest.next()
+	if err != nil {
+		return kept{}, false, err
+	}
+	if !more {
+		return kept{}, false, j.begin()
+	}
+	if !l.of(it, stem) {
+		if err := j.know(); err != nil {
+			return kept{}, false, err
+		}
+		j.remember(it, stem)
+		return j.find(it, stem)
+	}
+	at := &known{at: j.rest.at, old: j.rest.file == j.old, image: fnv.Of(it.Path)}
+	var c Content
+	ok := it.ID != "" && l.stem() == stem
+	if ok {
+		c, ok = j.holds(l, it)
+	}
+	n := j.rest.take()
+	if ok && c == l.Content && j.part == nil {
+		j.at += n
+		return kept{anomalous: l.Anomalous}, true, nil
+	}
+	if !ok || j.part == nil { // what moves the lines moves those that are known
+		j.note(l, at)
+		j.remember(it, stem)
+	}
+	if err := j.begin(); err != nil || !ok {
+		return kept{}, false, err
+	}
+	return j.stands(l, at, c)
+}
+
+// begin has lines added, if they are not yet.
+func (j *journal) begin() error {
+	if j.part != nil {
+		return nil
+	}
+	return j.startAdding()
+}
+
+// know remembers the lines that are left, since the inputs do not come to them in order, and which inputs came to those before.
+func (j *journal) know() error {
+	r := j.rest
+	j.rest = nil
+	if r == nil || r.all || r.at == r.end {
+		return nil
+	}
+	old := r.file == j.old
+	if err := linesIn(r.file, r.at, r.end, func(l finished, at int64) {
+		j.note(l, &known{at: at, old: old, image: fnv.Of(l.Path())})
+	}); err != nil {
+		return err
+	}
+	came := func(l finished, _ int64) {
+		j.named.images.add(fnv.Of(l.Path()))
+		if stem := l.stem(); stem != "" {
+			j.written[fnv.Of(strings.ToLower(stem))] = true
+		}
+	}
+	if old {
+		if err := linesIn(j.old, 0, r.at, came); err != nil {
+			return err
+		}
+	}
+	return linesIn(j.main, 0, j.at, came)
+}
+
+// linesIn visits the lines between two places of a file.
+func linesIn(f *os.File, at, end int64, visit func(l finished, at int64)) error {
+	r := restOf(f, at, end)
+	for {
+		l, more, err := r.next()
+		if err != nil || !more {
+			return err
+		}
+		visit(l, r.at)
+		r.take()
+	}
+}
+
+// remember notes an input of the present run, and what its outputs are called.
+func (j *journal) remember(it dataset.Item, stem string) {
+	j.named.add(it, true)
+	if stem != "" {
+		j.written[fnv.Of(strings.ToLower(stem))] = true
+	}
+}
