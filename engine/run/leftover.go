@@ -27,9 +27,6 @@ func (j *journal) others(s Survey) error {
 		case l.Error != "" || l.Claim:
 		case here || other:
 			shared = true
-			if !here && gone == "" {
-				gone = l.Path()
-			}
 		case there != "" && gone != "":
 		case in.gone(l.Path()):
 			gone = cmp.Or(gone, l.Path())

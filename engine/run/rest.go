@@ -80,14 +80,14 @@ func (j *journal) inOrder(it dataset.Item, stem string) (kept, bool, error) {
 		j.at += n
 		return kept{anomalous: l.Anomalous}, true, nil
 	}
-	if !ok || j.part == nil { // what moves the lines moves those that are known
-		j.note(l, at)
+	if !ok {
+		j.note(l, at) // which moves when lines begin to be added
 		j.remember(it, stem)
 	}
 	if err := j.begin(); err != nil || !ok {
 		return kept{}, false, err
 	}
-	return j.stands(l, at, c)
+	return j.stands(l, at, c) // where it is the first that is added, its line is another one, and it is not read there
 }
 
 // begin has lines added, if they are not yet.
@@ -111,12 +111,7 @@ func (j *journal) know() error {
 	}); err != nil {
 		return err
 	}
-	came := func(l finished, _ int64) {
-		j.named.images.add(fnv.Of(l.Path()))
-		if stem := l.stem(); stem != "" {
-			j.written[fnv.Of(strings.ToLower(stem))] = true
-		}
-	}
+	came := func(l finished, _ int64) { j.named.images.add(fnv.Of(l.Path())) } // none that is left has an output of theirs
 	if old {
 		if err := linesIn(j.old, 0, r.at, came); err != nil {
 			return err
