@@ -56,18 +56,12 @@ func (e *Executor) Info() exec.Info {
 // tables. g is neither changed nor kept. The Net's arena is for the largest batch that it has seen. An operator that there is
 // no kernel for is an error that names the node; so is device.ErrOutOfMemory.
 func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
-	if err := g.Validate(); err != nil {
+	g, err := exec.Prepare(g)
+	if err != nil {
 		return nil, err
 	}
-	g = g.Clone()
-	g.Prune()
-	if err := g.Fold(); err != nil {
-		return nil, err
-	}
-	g.Prune()
 	p := &planner{half: e.precision == Float16, values: map[string][]array{}}
 	n := &net{ex: e}
-	var err error
 	if !gradient {
 		n.forward, err = p.phase(g, len(g.Inputs), nil)
 	} else {

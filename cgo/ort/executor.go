@@ -62,15 +62,10 @@ func (e *Executor) Info() exec.Info { return e.info }
 // layout of their own, which Nets of graphs that differ only in the size of their images share. The Net holds what passes between sessions for each image of the largest batch it has seen with
 // gradient, else for one per core.
 func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
-	if err := g.Validate(); err != nil {
+	g, err := exec.Prepare(g)
+	if err != nil {
 		return nil, err
 	}
-	g = g.Clone()
-	g.Prune()
-	if err := g.Fold(); err != nil {
-		return nil, err
-	}
-	g.Prune()
 	p := &planner{}
 	forward, backward, err := p.plan(g, gradient)
 	if err != nil {

@@ -36,19 +36,13 @@ func (*Executor) Info() exec.Info {
 // gradient, else one per core; after the first run of a batch size it does not allocate. Nets of one Executor share equal
 // weights.
 func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
-	if err := g.Validate(); err != nil {
+	g, err := exec.Prepare(g)
+	if err != nil {
 		return nil, err
 	}
-	g = g.Clone()
-	g.Prune()
-	if err := g.Fold(); err != nil {
-		return nil, err
-	}
-	g.Prune()
 	p := &planner{isa: e.isa, store: &e.store}
 	n := &net{gradient: gradient}
 	if !gradient {
-		var err error
 		if n.forward, err = p.phase(g, len(g.Inputs), map[string]int{}, nil); err != nil {
 			return nil, err
 		}
