@@ -1,0 +1,52 @@
+package cuda
+
+import (
+	"context"
+
+	"f2pad.example/engine/method"
+	"f2pad.example/kernels"
+)
+
+// head is a method's scores and their gradient, computed where the features are.
+type head interface {
+	// view prepares for locations of features: it uploads what of them does not change while features do. What it allocates is the
+	// job's, and lives as long.
+	view(j *job, v *view) (scoring, error)
+	// images fills image [v.n], for views of whole images whose every location was scored, with the method's own image scores of the
+	// locations inside (nil: all), if it has any. It may wait for the device.
+	images(ctx context.Context, j *job, v *view, s scoring, inside []bool, image []float32) error
+	close() error
+}
+
+// scoring enqueues what a head does with a view, on whatever queue: nothing waits for the host, nothing is allocated, so that it
+// can be recorded.
+type scoring interface {
+	// score fills v.s from v.f. With v.gradient it keeps what grad needs.
+	score(q kernels.Queue) error
+	// grad fills all of v.df, 0 where nothing depends on it, with sum over items of v.ds[item] * ds/df.
+	grad(q kernels.Queue) error
+}
+
+// view is features as a head sees them: of whole images or of windows of one size, and the locations whose scores are wanted.
+type view struct {
+	n, h, w  int    // windows, and their cells on the finest grid
+	grid     [2]int // cells of the whole images' finest grid
+	origins  [][2]int
+	layers   []layerView
+	at       []int32     // wanted: (window*h+row)*w+column, ascending; on the host
+	items    kernels.Ptr // the same [len(at)] int32
+	item     kernels.Ptr // [n,h,w] int32: the index in at of a cell, or -1
+	s        kernels.Ptr // [len(at)] float32
+	ds       kernels.Ptr // [len(at)] float32, where gradient
+	gradient bool
+}
+
+// layerView is one layer's features and their gradients: [n,h,w,d] float32, channels innermost.
+type layerView struct {
+	h, w, d int
+	f, df   kernels.Ptr // df where gradient
+}
+
+// headOf returns the method's head on the device. A method that has none there is computed on the host: its features come down,
+// and their gradients go up.
+type headOf func(m method.Method) (head, error)
