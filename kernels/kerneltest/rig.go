@@ -15,7 +15,7 @@ import (
 
 // Value is what memory holds.
 type Value interface {
-	float32 | int32 | uint32 | uint16 | uint8
+	float32 | float64 | int32 | uint32 | uint16 | uint8
 }
 
 // Rig is a machine under test and its memory, which is freed, and checked for what was written beside it, when the test ends.
