@@ -60,10 +60,20 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{half: e.precision == Float16, values: map[string][]array{}}
-	n := &net{ex: e}
+	n, err := e.network(g, gradient, false)
+	if err != nil {
+		return nil, err
+	}
+	return &net{network: n}, nil
+}
+
+// network plans a prepared graph and uploads its constants. With ports its inputs and outputs stay on the device.
+func (e *Executor) network(g *graph.Graph, gradient, ports bool) (*network, error) {
+	p := &planner{half: e.precision == Float16, ports: ports, values: map[string][]array{}}
+	n := &network{ex: e}
+	var err error
 	if !gradient {
-		n.forward, err = p.phase(g, len(g.Inputs), nil)
+		n.forward, err = p.phase(g, len(g.Inputs), nil, false)
 	} else {
 		n.forward, n.backward, err = p.both(g)
 	}
@@ -89,7 +99,7 @@ func (p *planner) both(g *graph.Graph) (forward, backward *phase, err error) {
 		return nil, nil, err
 	}
 	p.gates, p.signs = gates(r), map[string]array{}
-	if forward, err = p.phase(g, len(g.Inputs), r.Saved); err != nil {
+	if forward, err = p.phase(g, len(g.Inputs), r.Saved, false); err != nil {
 		return nil, nil, err
 	}
 	known := map[string][]array{}
@@ -100,8 +110,17 @@ func (p *planner) both(g *graph.Graph) (forward, backward *phase, err error) {
 		}
 	}
 	p.values, p.gates = known, nil
-	backward, err = p.phase(r.Graph, len(g.Outputs), nil)
-	return forward, backward, err
+	if backward, err = p.phase(r.Graph, len(g.Outputs), nil, true); err != nil {
+		return nil, nil, err
+	}
+	if p.ports { // who makes gradients of them reads them
+		for _, out := range forward.out {
+			if b := out.value.buffer; b != nil {
+				b.Last = max(b.Last, backward.in[0].value.buffer.First)
+			}
+		}
+	}
+	return forward, backward, nil
 }
 
 // gates are the saved values of which a gradient asks only whether they are above 0, as that of a Relu does.

@@ -62,7 +62,8 @@ func (v array) size() int {
 	return 4
 }
 
-// port is an input or output of a phase: one tensor of the caller's, row by row.
+// port is an input or output of a phase: a tensor of the caller's, row by row, or one that the caller's kernels write and read
+// where it lies.
 type port struct {
 	name  string
 	shape graph.Shape
@@ -76,20 +77,23 @@ func (p port) Value() (string, graph.Shape) { return p.name, p.shape }
 type phase struct {
 	in, out []port
 	steps   []step
+	powers  array // of two, one for each image, that a gradient was multiplied by and is divided by again; in float16
 
-	images, runs int        // of the runs in a row that had as many images
-	graph        *gpu.Graph // of the steps for as many; nil: none
+	last  occasion   // the latest, and
+	runs  int        // how many like it there were in a row
+	graph *gpu.Graph // of the steps for such; nil: none
 }
 
 // step enqueues the launches of one node, or of a chain of them.
 type step struct {
-	node    *graph.Node
+	node    *graph.Node // nil: of none
 	enqueue func(b *batch) error
 }
 
 // planner turns graphs into steps. Time counts steps and copies through all phases.
 type planner struct {
 	half    bool // convolutions run in float16 where their kernel takes them
+	ports   bool // inputs and outputs stay on the device: outputs and gradients lie as usual, inputs as their first reader wants them
 	buffers []*arena.Buffer
 	blobs   []*blob
 	values  map[string][]array // in the orders that there are by now
@@ -101,24 +105,34 @@ type planner struct {
 	g      *graph.Graph
 	shapes map[string]graph.Shape
 	ph     *phase
+	began  int
+	open   map[string]bool // inputs whose order nobody has asked for
 	node   *graph.Node
 	chains map[string]*chain // put off, by what they compute
 	reads  map[string]int
 }
 
 // phase plans a graph. The first inputs of its inputs come from the caller, the others are known. The values named in kept
-// are there when the phase is over.
-func (p *planner) phase(g *graph.Graph, inputs int, kept []string) (*phase, error) {
+// are there when the phase is over. backward says that it is a gradient.
+func (p *planner) phase(g *graph.Graph, inputs int, kept []string, backward bool) (*phase, error) {
 	var err error
 	if p.shapes, err = g.Infer(); err != nil {
 		return nil, err
 	}
-	p.g, p.ph, p.chains, p.reads = g, &phase{}, map[string]*chain{}, map[string]int{}
+	p.g, p.ph, p.chains, p.reads, p.open = g, &phase{}, map[string]*chain{}, map[string]int{}, map[string]bool{}
 	p.now++
+	p.began = p.now
 	for _, v := range g.Inputs[:inputs] {
-		x := p.create(v.Shape, rowMajor(v.Shape), false)
-		p.values[v.Name] = []array{x}
-		p.ph.in = append(p.ph.in, port{v.Name, v.Shape, x})
+		p.ph.in = append(p.ph.in, port{name: v.Name, shape: v.Shape})
+		p.open[v.Name] = true
+		if !p.ports {
+			p.enter(v.Name, rowMajor(v.Shape), false)
+		} else if backward {
+			p.enter(v.Name, usual(v.Shape), false)
+		}
+	}
+	if backward && p.half {
+		p.scale()
 	}
 	for _, n := range g.Nodes {
 		for _, name := range n.In {
@@ -137,7 +151,11 @@ func (p *planner) phase(g *graph.Graph, inputs int, kept []string) (*phase, erro
 	}
 	var outs []array
 	for _, name := range g.Outputs {
-		v, err := p.as(name, rowMajor(p.shapes[name]), false)
+		strides := rowMajor(p.shapes[name])
+		if p.ports {
+			strides = usual(p.shapes[name])
+		}
+		v, err := p.as(name, strides, false)
 		if err != nil {
 			return nil, fmt.Errorf("cuda: output %q: %w", name, err)
 		}
@@ -146,6 +164,12 @@ func (p *planner) phase(g *graph.Graph, inputs int, kept []string) (*phase, erro
 	p.now++
 	for i, name := range g.Outputs {
 		p.ph.out = append(p.ph.out, port{name, p.shapes[name], p.use(outs[i])})
+	}
+	if backward && p.half {
+		p.scaleBack()
+	}
+	for _, v := range g.Inputs[:inputs] {
+		p.enter(v.Name, usual(v.Shape), false) // that nobody reads
 	}
 	for _, name := range kept { // those that the other phase reads live on
 		if s, ok := p.signs[name]; ok {
@@ -157,6 +181,65 @@ func (p *planner) phase(g *graph.Graph, inputs int, kept []string) (*phase, erro
 		}
 	}
 	return p.ph, nil
+}
+
+// enter makes an input of the phase that is being planned, unless it is there: written before everything else, in the given order
+// and kind.
+func (p *planner) enter(name string, strides []int, half bool) {
+	if !p.open[name] {
+		return
+	}
+	delete(p.open, name)
+	i := slices.IndexFunc(p.ph.in, func(in port) bool { return in.name == name })
+	v := p.create(p.ph.in[i].shape, strides, half)
+	v.buffer.First = p.began
+	p.ph.in[i].value = v
+	p.values[name] = []array{v}
+}
+
+// largestGradient is 2^that: what the largest gradient that comes in becomes in float16, or up to half of it. Gradients grow on
+// their way through a network: a Wide-ResNet-50-2 with random weights overflowed from 64, and did not from here.
+const largestGradient = -4
+
+// scale emits what brings the gradients that come in into float16's range, each image's by a power of two.
+func (p *planner) scale() {
+	blocks := 0
+	for _, in := range p.ph.in {
+		blocks += kernels.RescaleBlocks(in.shape.PerImage())
+	}
+	magnitudes := p.create(graph.Shape{graph.N, blocks}, []int{blocks, 1}, false)
+	p.ph.powers = p.create(graph.Shape{graph.N, 1}, []int{1, 1}, false)
+	p.now++
+	for _, in := range p.ph.in {
+		p.use(in.value)
+	}
+	ph := p.ph
+	p.ph.steps = append(p.ph.steps, step{nil, func(b *batch) error {
+		r := ph.rescale(b, ph.in)
+		r.Limit, r.Magnitudes = largestGradient-b.lower, b.at(magnitudes)
+		return r.Enqueue(b)
+	}})
+}
+
+// scaleBack emits the inverse for the gradients that go out.
+func (p *planner) scaleBack() {
+	ph := p.ph
+	p.use(ph.powers)
+	p.ph.steps = append(p.ph.steps, step{nil, func(b *batch) error {
+		return ph.rescale(b, nil).Back(b, ph.rescale(b, ph.out).Arrays...)
+	}})
+}
+
+// rescale is of the different arrays of some ports.
+func (ph *phase) rescale(b *batch, ports []port) kernels.Rescale {
+	r := kernels.Rescale{Images: b.images, Powers: b.at(ph.powers)}
+	for _, p := range ports {
+		a := kernels.RescaleArray{X: b.at(p.value), Elements: p.shape.PerImage()}
+		if p.value.buffer != nil && !slices.Contains(r.Arrays, a) {
+			r.Arrays = append(r.Arrays, a)
+		}
+	}
+	return r
 }
 
 // create makes a value that is written now.
@@ -226,6 +309,7 @@ func (p *planner) get(name string) (array, error) {
 	if p.g.Consts[name] != nil {
 		return p.constant(name), nil
 	}
+	p.enter(name, usual(p.shapes[name]), false)
 	if c := p.chains[name]; c != nil {
 		if err := p.settle(c); err != nil {
 			return array{}, err
@@ -245,6 +329,7 @@ func (p *planner) wide(name string) (array, error) {
 
 // as is a value in the given order and kind, into which it is brought where it has to be.
 func (p *planner) as(name string, strides []int, half bool) (array, error) {
+	p.enter(name, strides, half)
 	v, err := p.get(name)
 	if err != nil {
 		return array{}, err
