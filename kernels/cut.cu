@@ -3,9 +3,9 @@
 //   cut          out = gain (Y - c A) + shift on the region Omega, gain Y + shift elsewhere, for the pixels of windows of one size
 //   cut_gather   dx = sum over the windows of an image, in their order, of gain dw, for its pixels
 //
-// Y, A [N,3,H,W], c (scale) [N,H,W] float32, A in units of c; mask [N,H,W] bytes (not 0: Omega), or null: Omega is empty; gain,
-// shift [N,3]. Table of cut: an image, a first row and a first column for each window, which lies within its image; out is any
-// array of the windows by strides, float32 or float16. dw are windows [h,w,3] of any sizes: a table of first row, first column,
+// Y [N,3,H,W], A [M,3,H,W], c (scale) [M,H,W] float32, A in units of c; mask [M,H,W] bytes (not 0: Omega), or null: Omega is empty; gain,
+// shift [N,3]. Table of cut: for each window an image, that image's number among those that have A, c and mask, a first row and a first
+// column; it lies within its image. out is any array of the windows by strides, float32 or float16. dw are windows [h,w,3] of any sizes: a table of first row, first column,
 // h, w, and where the window begins (64 bits), image i's being those from bound i to bound i+1. dx [N,3,H,W]: with a list of
 // tiles (pixel_step's) only pixels of Omega are written; without one, all.
 //
@@ -21,12 +21,13 @@ KERNEL(256) cut(const int32_t* RESTRICT table, int32_t h, int32_t w, int32_t H, 
         void* RESTRICT out) {
     int32_t p = blockX() * 256 + threadX(), k = blockY();
     if (p >= h * w) return;
-    int32_t n = table[3 * k], y = p / w, x = p % w, plane = H * W, at = (table[3 * k + 1] + y) * W + table[3 * k + 2] + x;
-    bool omega = mask && mask[(offset_t)n * plane + at];
-    float c = omega ? scale[(offset_t)n * plane + at] : 0;
+    int32_t n = table[4 * k], m = table[4 * k + 1], y = p / w, x = p % w, plane = H * W;
+    int32_t at = (table[4 * k + 2] + y) * W + table[4 * k + 3] + x;
+    bool omega = mask && mask[(offset_t)m * plane + at];
+    float c = omega ? scale[(offset_t)m * plane + at] : 0;
     UNROLL for (int32_t ch = 0; ch < 3; ch++) {
-        offset_t from = ((offset_t)3 * n + ch) * plane + at;
-        float v = omega ? Y[from] - c * A[from] : Y[from];
+        float v = Y[((offset_t)3 * n + ch) * plane + at];
+        if (omega) v -= c * A[((offset_t)3 * m + ch) * plane + at];
         storeAs(out, (offset_t)k * outImage + ch * outChannel + y * outRow + x * outColumn, half, gain[3 * n + ch] * v + shift[3 * n + ch]);
     }
 }

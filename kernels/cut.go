@@ -11,11 +11,11 @@ type Cut struct {
 	N, H, W                int // images
 	Windows, Rows, Columns int // windows, and the pixels of one
 
-	Table Ptr // int32 [Windows,3]: image, first row, first column
+	Table Ptr // int32 [Windows,4]: image, its number among the M that have a region, first row, first column
 	Y     Ptr // [N,3,H,W]
-	Mask  Ptr // uint8 [N,H,W], not 0 on Omega; 0: Omega is empty, and there is no A
-	A     Ptr // [N,3,H,W] in units of c
-	Scale Ptr // [N,H,W] c
+	Mask  Ptr // uint8 [M,H,W], not 0 on Omega; 0: no image has a region
+	A     Ptr // [M,3,H,W] in units of c
+	Scale Ptr // [M,H,W] c
 
 	Gain, Shift Ptr // [N,3]
 
