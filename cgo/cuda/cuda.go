@@ -47,6 +47,7 @@ type Device struct {
 	streams chan *gpu.Stream // idle ones
 	uuid    string
 	ex      *Executor
+	nets    nets
 	timed   atomic.Bool  // the device's own time is measured
 	busy    atomic.Int64 // ns of it
 }
@@ -134,7 +135,8 @@ func (j *job) room(values, size int) kernels.Ptr {
 	if j.lasting {
 		alloc = j.d.gpu.Alloc
 	}
-	p, err := alloc(max(values, 1) * size)
+	var p kernels.Ptr
+	err := j.d.withRoom(func() (err error) { p, err = alloc(max(values, 1) * size); return err })
 	if err != nil {
 		j.err = err
 		return 0
@@ -145,6 +147,13 @@ func (j *job) room(values, size int) kernels.Ptr {
 
 // floats allocates memory for float32, or other values of 4 bytes.
 func (j *job) floats(n int) kernels.Ptr { return j.room(n, 4) }
+
+// fail ends the job with an error, unless it has one.
+func (j *job) fail(err error) {
+	if j.err == nil {
+		j.err = err
+	}
+}
 
 // free gives memory back before the job ends: to what comes later in its stream.
 func (j *job) free(p kernels.Ptr) {

@@ -62,11 +62,15 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	if err != nil {
 		return nil, err
 	}
+	guard, err := exec.NewGuard("cuda", g, gradient)
+	if err != nil {
+		return nil, err
+	}
 	n, err := e.network(g, gradient, false)
 	if err != nil {
 		return nil, err
 	}
-	return &net{network: n}, nil
+	return &net{n, guard}, nil
 }
 
 // network plans a prepared graph and uploads its constants. With ports its inputs and outputs stay on the device.

@@ -2,11 +2,11 @@ package cuda
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"f2pad.example/engine/exec"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/sight"
 	"f2pad.example/kernels"
 
 	"gorgonia.org/tensor"
@@ -14,71 +14,41 @@ import (
 
 // net is a network for callers on the host.
 type net struct {
-	*network     // nil when it is closed
-	images   int // of the last Forward, if Backward may follow it
+	*network
+	guard exec.Guard
 }
-
-var errClosed = errors.New("cuda: the net is closed")
 
 // Forward implements exec.Net.
 func (n *net) Forward(ctx context.Context, in, out []*tensor.Dense) error {
-	if n.network == nil {
-		return errClosed
+	images, err := n.guard.Forward(in, out)
+	if err != nil {
+		return err
 	}
-	images := 0
-	if err := exec.Check(exec.Input, n.forward.in, in, &images); err != nil {
-		return fmt.Errorf("cuda: %w", err)
-	}
-	if err := exec.Check(exec.Output, n.forward.out, out, &images); err != nil {
-		return fmt.Errorf("cuda: %w", err)
-	}
-	n.images = 0
 	if _, err := n.pass(ctx, n.forward, images, in, out); err != nil {
 		return err
 	}
-	n.images = images
+	n.guard.Done(images)
 	return nil
 }
 
 // Backward implements exec.Net.
 func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
-	switch {
-	case n.network == nil:
-		return errClosed
-	case n.backward == nil:
-		return errors.New("cuda: Backward on a net compiled without gradient")
-	case n.images == 0:
-		return errors.New("cuda: Backward without a Forward of its own")
+	images, err := n.guard.Backward(dout, din)
+	if err != nil {
+		return err
 	}
-	images := n.images
-	if err := exec.Check(exec.OutputGradient, n.backward.in, dout, &images); err != nil {
-		return fmt.Errorf("cuda: %w", err)
-	}
-	if err := exec.Check(exec.InputGradient, n.backward.out, din, &images); err != nil {
-		return fmt.Errorf("cuda: %w", err)
-	}
-	n.images = 0
 	powers, err := n.pass(ctx, n.backward, images, dout, din)
 	if err != nil {
 		return err
 	}
 	for i, p := range powers {
 		for _, t := range din {
-			if t != nil && p != 0 && !finite(imageOf(t, i)) { // else what came in was no number
+			if t != nil && p != 0 && !sight.Finite(imageOf(t, i)) { // else what came in was no number
 				return fmt.Errorf("cuda: the gradient of image %d of %d overflows float16", i, images)
 			}
 		}
 	}
 	return nil
-}
-
-func finite(x []float32) bool {
-	for _, v := range x {
-		if v-v != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // imageOf is an image's part of a tensor.
@@ -93,7 +63,7 @@ func (n *net) Close() error {
 		return nil
 	}
 	err := n.close()
-	n.network = nil
+	*n = net{guard: n.guard.Closed()}
 	return err
 }
 

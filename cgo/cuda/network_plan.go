@@ -70,9 +70,6 @@ type port struct {
 	value array
 }
 
-// Value is for exec.Check.
-func (p port) Value() (string, graph.Shape) { return p.name, p.shape }
-
 // phase is a graph as steps.
 type phase struct {
 	in, out []port

@@ -38,6 +38,13 @@ type Batch interface {
 // Timer is told how long stages take; nil is one, too.
 type Timer = stage.Timer
 
+// The stages that a Detector tells a Timer of: the network and the method on images as they were given, and on those that change.
+const (
+	StageFeatures  = stage.Features
+	StageScores    = stage.Scores
+	StageGradients = stage.Gradients
+)
+
 // Spec says what a Detector is made of.
 type Spec struct {
 	Backbone           backbone.Backbone

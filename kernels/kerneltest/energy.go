@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"f2pad.example/engine/compare"
-	"f2pad.example/engine/refine"
+	"f2pad.example/engine/loop"
 	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
@@ -13,7 +13,7 @@ import (
 
 // Energy tests the kernel energy against the hinge in Go. A window's sum is the same whatever its neighbours are.
 func Energy(t *testing.T, m kernels.Machine, seed uint64) {
-	hinge := refine.Hinge{Weight: 16, Margin: 0.7}
+	hinge := loop.Hinge{Weight: 16, Margin: 0.7}
 	const q50, q995 = 3.25, 4.5
 	for _, sizes := range [][]int{{1}, {0, 700, 3, 128, 0, 129}} {
 		Case(t, m, seed, func(r *Rig) {
