@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"f2pad.example/engine/graph"
+	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
 )
@@ -23,9 +24,6 @@ type port struct {
 	name  string
 	shape graph.Shape
 }
-
-// Value is for Check.
-func (p port) Value() (string, graph.Shape) { return p.name, p.shape }
 
 // NewGuard returns the Guard of a Net of g, for the executor of that name.
 func NewGuard(executor string, g *graph.Graph, gradient bool) (Guard, error) {
@@ -50,10 +48,10 @@ func (g *Guard) Forward(in, out []*tensor.Dense) (images int, err error) {
 	if !g.open {
 		return 0, g.wrap(errClosed)
 	}
-	if err := Check(Input, g.in, in, &images); err != nil {
+	if err := check(input, g.in, in, &images); err != nil {
 		return 0, g.wrap(err)
 	}
-	if err := Check(Output, g.out, out, &images); err != nil {
+	if err := check(output, g.out, out, &images); err != nil {
 		return 0, g.wrap(err)
 	}
 	g.images = 0
@@ -77,10 +75,10 @@ func (g *Guard) Backward(dout, din []*tensor.Dense) (images int, err error) {
 	case images == 0:
 		return 0, g.wrap(errors.New("Backward without a Forward of its own"))
 	}
-	if err := Check(OutputGradient, g.out, dout, &images); err != nil {
+	if err := check(outputGradient, g.out, dout, &images); err != nil {
 		return 0, g.wrap(err)
 	}
-	if err := Check(InputGradient, g.in, din, &images); err != nil {
+	if err := check(inputGradient, g.in, din, &images); err != nil {
 		return 0, g.wrap(err)
 	}
 	g.images = 0
@@ -88,3 +86,36 @@ func (g *Guard) Backward(dout, din []*tensor.Dense) (images int, err error) {
 }
 
 func (g *Guard) wrap(err error) error { return fmt.Errorf("%s: %w", g.name, err) }
+
+// role is what a tensor is to a Net.
+type role string
+
+const (
+	input          role = "input"
+	output         role = "output"
+	outputGradient role = "output gradient"
+	inputGradient  role = "input gradient" // may be nil
+)
+
+// check compares the caller's tensors with what a graph has in a role. The first tensor sets the number of images where it is still 0.
+func check(r role, want []port, ts []*tensor.Dense, images *int) error {
+	if len(ts) != len(want) {
+		return fmt.Errorf("%d %ss, want %d", len(ts), r, len(want))
+	}
+	for i, t := range ts {
+		if t == nil && r == inputGradient {
+			continue
+		}
+		if err := nd.Check(string(r), t, want[i].shape...); err != nil {
+			return fmt.Errorf("%q: %w", want[i].name, err)
+		}
+		got := t.Shape()[0]
+		if *images == 0 {
+			*images = got
+		}
+		if got != *images || got < 1 {
+			return fmt.Errorf("%s %q has %d images, want %d", r, want[i].name, got, max(*images, 1))
+		}
+	}
+	return nil
+}
