@@ -279,6 +279,33 @@ func (k KNNTopK) Cost() Cost {
 	return Cost{Bytes: 4*(m+n)*d + 12*n*int64(k.K), Flops: 3 * n * m * d}
 }
 
+// KNNScore is S [L] (float32), the distances |q-b|, or with Squared |q-b|^2, whose squares KNN has left in Dist [L].
+type KNNScore struct {
+	L       int
+	Squared bool
+	Dist, S Ptr
+}
+
+// Enqueue launches the kernel.
+func (s KNNScore) Enqueue(q Queue) error {
+	if s.L < 1 || s.L > math.MaxInt32 {
+		return fmt.Errorf("kernels: knn_score: %d locations, want 1 to %d", s.L, math.MaxInt32)
+	}
+	if err := aligned("knn_score", 8, named{"dist", s.Dist}); err != nil {
+		return err
+	}
+	if err := aligned("knn_score", 4, named{"s", s.S}); err != nil {
+		return err
+	}
+	return q.Launch(Launch{
+		Module: "knn", Kernel: "knn_score", Grid: [3]int{ceil(s.L, 256)}, Block: 256,
+		Args: []Arg{s.Dist.Arg(), Int(s.L), Bool(s.Squared), s.S.Arg()},
+	})
+}
+
+// Cost is that of one launch.
+func (s KNNScore) Cost() Cost { return Cost{Bytes: 12 * int64(s.L)} }
+
 // KNNGradient is DQ [L,D], dq_l = scale_l (q_l - b_winner(l)), for queries [L,D] whose Winner [L] and Dist [L] KNN has found:
 // the gradient of scores |q-b| (scale dS/|q-b|) or, with Squared, |q-b|^2 (scale 2 dS), given DS [L]. It is 0 where dS or the
 // distance is. Without DS (0) it is the difference q_l - b_winner(l). Rows [M,D] is the bank, or the chunk of it that begins
