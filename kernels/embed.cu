@@ -3,21 +3,21 @@
 //
 //   v_rs(i,j,c) = sum_a rows_r[i][a] sum_b cols_s[j][b] f[n, y_i + a, x_j + b, c]
 //
-//   embed           one stencil an axis (nearest cell; or an average, brought to the finer grid): q[first + k] = v(channels[k])
+//   embed           one stencil an axis (the nearest cell; an average, brought to the finer grid): q[first + k] = v(channels[k])
 //   embed_unfolded  three stencils an axis: the 9 C values v, channel by channel, are pooled, q[m] (+)= sum_k pool_m[k] v_k
-//   *_grad          df[n,y,x,c] = sum over the rows p of dq that read the cell, by location, of weight_p dq_p's share, times the same
-//                   factors; 0 where none does
+//   *_grad          df[n,y,x,c] = sum of the same factors times weight_p dq_p over the locations that read the cell, p being
+//                   a location's row of dq; 0 where none does
 //
-// An axis is a table: for each location its first cell, how many (4 at the most), and each stencil's weights. Turned round it says
-// for each cell which locations read it. Pools are tables of the same kind. A location's row is looked up in a grid [N,h,w].
+// An axis is a table: for each location its first cell, how many (4 at the most), and each stencil's weights. Turned round it
+// says which locations read each cell. Pools are tables of the same kind. A grid [N,h,w] has the locations' rows, if any.
 //
 // Geometry: embed a warp a location, its lanes channels, which are innermost. embed_unfolded a block a location: 128 channels'
 // values v at a time meet in shared memory. The gradients a warp a cell: its lanes look 32 locations up at once, of which most
-// are often not wanted, and take 128 channels past those that are; a block's cells are neighbours, and share rows of dq in L1.
-// Bytes: f, and q or dq, once from memory; df written once; up to 16 reads of f a value, and of dq, from the caches.
-// Operations: 2 a read; of embed_unfolded 36 L C, 18 L C of shared memory, of its gradient some 72 L C at the most.
-// Deterministic: a vector depends on its own window, and a sum runs over the locations in their order, whatever else is in the batch. With
-// `continued` it goes on where the launch before it, with other rows, has stopped: the same bits as in one.
+// are often not wanted, and take 128 channels (unfolded: 64) past those that are; a block's cells are neighbours, and share rows
+// of dq in L1. Bytes: f, and q or dq, once from memory, df written once; f's values, and those of dq, up to 16 times from the
+// caches. Operations: 2 a read of embed; 93 L C of embed_unfolded and 9 L C or more for its pool; of its gradient some 150 L C.
+// Deterministic: a vector depends on its own window only, and sums run over the locations in their order, whatever else is in
+// the batch. A window that is `continued` goes on where the launch before, with other rows, has stopped: the bits of one launch.
 #include "f2pad.cuh"
 
 struct Place { int32_t n, i, j; };
@@ -117,7 +117,7 @@ struct From {
 template <int S, class Share>
 DEVICE void pull(const From& from, int32_t window, int32_t windows, int32_t continued, int32_t h, int32_t w, float* df,
                  int32_t layerH, int32_t layerW, int32_t C, const int32_t* rowTable, const int32_t* colTable, Share share) {
-    constexpr int32_t unrolled = 4;
+    constexpr int32_t unrolled = S == 1 ? 4 : 2;
     int32_t lane = laneOf(threadX()), plane = layerH * layerW;
     uint32_t cell = (uint32_t)blockX() * 8 + warpOf(threadX());
     if (cell / plane >= (uint32_t)windows) return;

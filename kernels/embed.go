@@ -51,17 +51,18 @@ type EmbedGradient struct {
 }
 
 // What products of extents must stay below, and that of an unfolded layer's values and the vector's.
-const embedMaxC, embedMaxD = 1 << 15, 4096
+const embedMaxC, embedMaxD = 1 << 15, KNNMaxD
 
 func (l EmbedLayer) check(kernel string, pointers ...named) error {
 	switch {
 	case l.Windows < 1 || l.H < 1 || l.W < 1 || l.H > maxExtent || l.W > maxExtent || l.Windows > math.MaxInt32/(l.H*l.W):
-		return fmt.Errorf("kernels: %s: locations [%d,%d,%d]: extents must be 1 to %d, and all of them fit an int32", kernel, l.Windows, l.H, l.W, maxExtent)
+		return fmt.Errorf("kernels: %s: locations [%d,%d,%d]: extents must be 1 to %d, and all of them fit an int32", kernel, l.Windows,
+			l.H, l.W, maxExtent)
 	case l.LayerH < 1 || l.LayerW < 1 || l.LayerH > l.H || l.LayerW > l.W:
 		return fmt.Errorf("kernels: %s: a layer of %dx%d cells for %dx%d locations", kernel, l.LayerH, l.LayerW, l.H, l.W)
 	case l.C < 1 || l.C > embedMaxC || l.D < 1 || l.D > embedMaxD:
 		return fmt.Errorf("kernels: %s: vectors of %d values of %d channels, want 1 to %d and 1 to %d", kernel, l.D, l.C, embedMaxD, embedMaxC)
-	case !l.Unfolded && (l.First < 0 || l.Kept < 1 || l.Kept > l.C || l.First+l.Kept > l.D):
+	case !l.Unfolded && (l.First < 0 || l.Kept < 0 || l.Kept > l.C || l.First+l.Kept > l.D):
 		return fmt.Errorf("kernels: %s: %d of %d channels are values %d on of %d", kernel, l.Kept, l.C, l.First, l.D)
 	}
 	return aligned(kernel, 4, append(pointers, named{"rows", l.Down}, named{"columns", l.Across})...)
@@ -102,15 +103,14 @@ func (e Embed) Enqueue(q Queue) error {
 
 // Cost is that of one launch that reads all features.
 func (e Embed) Cost() Cost {
-	values, reads := int64(e.Kept), int64(20)
+	values, flops := int64(e.Kept), 2*20*int64(e.Kept)
 	if e.Unfolded {
-		values, reads = int64(e.D), 0
+		values, flops = int64(e.D), 2*(3*16+9*4+9)*int64(e.C)
 	}
-	c := Cost{Bytes: 4 * (int64(e.Windows)*int64(e.LayerH*e.LayerW)*int64(e.C) + int64(e.Items)*(values+1)), Flops: 2 * reads * int64(e.Items) * values}
-	if e.Unfolded {
-		c.Flops = 2 * int64(e.Items) * int64(e.C) * (3*16 + 9*4 + 9)
+	return Cost{
+		Bytes: 4 * (int64(e.Windows)*int64(e.LayerH*e.LayerW)*int64(e.C) + int64(e.Items)*(values+1)),
+		Flops: flops * int64(e.Items),
 	}
-	return c
 }
 
 // Enqueue launches the kernel.

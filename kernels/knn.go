@@ -11,7 +11,7 @@ const (
 	knnRows     = 256 // rows of a tile
 	knnClasses  = 16  // classes of a split
 	knnShared   = 4 * 64 * (knnQueries + knnRows)
-	knnMaxD     = 4096
+	KNNMaxD     = 4096
 	knnMaxRows  = math.MaxInt32 - knnRows
 	knnMaxN     = 1 << 22
 	knnMaxSplit = 64
@@ -34,8 +34,8 @@ type KNNBank struct {
 }
 
 func (b KNNBank) check() error {
-	if b.M < 1 || b.M > knnMaxRows || b.D < 1 || b.D > knnMaxD {
-		return fmt.Errorf("kernels: knn: bank [%d,%d], want [1 to %d, 1 to %d]", b.M, b.D, knnMaxRows, knnMaxD)
+	if b.M < 1 || b.M > knnMaxRows || b.D < 1 || b.D > KNNMaxD {
+		return fmt.Errorf("kernels: knn: bank [%d,%d], want [1 to %d, 1 to %d]", b.M, b.D, knnMaxRows, KNNMaxD)
 	}
 	if b.Products != 1 && b.Products != 3 {
 		return fmt.Errorf("kernels: knn: %d products, want 1 or 3", b.Products)
@@ -241,8 +241,8 @@ func (k KNNTopK) Enqueue(q Queue) error {
 	switch {
 	case k.N < 1 || k.N > KNNMaxQueries:
 		return fmt.Errorf("kernels: knn_topk: %d queries, want 1 to %d", k.N, KNNMaxQueries)
-	case k.M < 1 || k.M > knnMaxRows || k.D < 1 || k.D > knnMaxD:
-		return fmt.Errorf("kernels: knn_topk: bank [%d,%d], want [1 to %d, 1 to %d]", k.M, k.D, knnMaxRows, knnMaxD)
+	case k.M < 1 || k.M > knnMaxRows || k.D < 1 || k.D > KNNMaxD:
+		return fmt.Errorf("kernels: knn_topk: bank [%d,%d], want [1 to %d, 1 to %d]", k.M, k.D, knnMaxRows, KNNMaxD)
 	case k.K < 1 || k.K > KNNMaxK:
 		return fmt.Errorf("kernels: knn_topk: %d neighbours, want 1 to %d", k.K, KNNMaxK)
 	case k.First < 0 || k.First+k.M > math.MaxInt32:
@@ -324,8 +324,8 @@ func (g KNNGradient) Enqueue(q Queue) error {
 	switch {
 	case g.L < 1 || g.L > knnMaxN:
 		return fmt.Errorf("kernels: knn_gradient: %d locations, want 1 to %d", g.L, knnMaxN)
-	case g.M < 1 || g.M > knnMaxRows || g.D < 1 || g.D > knnMaxD:
-		return fmt.Errorf("kernels: knn_gradient: bank [%d,%d], want [1 to %d, 1 to %d]", g.M, g.D, knnMaxRows, knnMaxD)
+	case g.M < 1 || g.M > knnMaxRows || g.D < 1 || g.D > KNNMaxD:
+		return fmt.Errorf("kernels: knn_gradient: bank [%d,%d], want [1 to %d, 1 to %d]", g.M, g.D, knnMaxRows, KNNMaxD)
 	case g.First < 0 || g.First+g.M > math.MaxInt32:
 		return fmt.Errorf("kernels: knn_gradient: first row %d of %d, want 0 to %d", g.First, g.M, math.MaxInt32-g.M)
 	}

@@ -39,7 +39,7 @@ type mahalanobisShape struct {
 
 const (
 	mahalanobisGroup = 16
-	mahalanobisMaxK  = 2048
+	MahalanobisMaxK  = 2048
 )
 
 func shapeOfMahalanobis(k int) mahalanobisShape {
@@ -49,14 +49,14 @@ func shapeOfMahalanobis(k int) mahalanobisShape {
 	case k <= 640:
 		return mahalanobisShape{640, 8, 1, [2][2]int{{5, 6}, {8, 8}}}
 	default:
-		return mahalanobisShape{mahalanobisMaxK, 8, 2, [2][2]int{{3, 3}, {6, 6}}}
+		return mahalanobisShape{MahalanobisMaxK, 8, 2, [2][2]int{{3, 3}, {6, 6}}}
 	}
 }
 
 // Enqueue launches the kernel.
 func (m Mahalanobis) Enqueue(q Queue) error {
-	if m.K < 1 || m.K > mahalanobisMaxK {
-		return fmt.Errorf("kernels: mahalanobis: K = %d, want 1 to %d", m.K, mahalanobisMaxK)
+	if m.K < 1 || m.K > MahalanobisMaxK {
+		return fmt.Errorf("kernels: mahalanobis: K = %d, want 1 to %d", m.K, MahalanobisMaxK)
 	}
 	if m.Gaussians < 1 || m.Gaussians > math.MaxInt32 {
 		return fmt.Errorf("kernels: mahalanobis: %d Gaussians, want 1 to %d", m.Gaussians, math.MaxInt32)
