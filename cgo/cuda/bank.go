@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"f2pad.example/engine/device"
-	"f2pad.example/engine/method"
 	"f2pad.example/kernels"
 )
 
@@ -31,17 +30,9 @@ type part struct {
 	bank  kernels.KNNBank
 }
 
-// Bank implements method.Device. A bank that the device has no room for stays on the host, and every search sends it through
+// Bank keeps the vectors rows [M,D]. A bank that the device has no room for stays on the host, and every search sends it through
 // the device in parts: slower, with the same result.
-func (d *Device) Bank(rows []float32, width int) (method.Bank, error) {
-	b, err := d.newBank(rows, width)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
-func (d *Device) newBank(rows []float32, width int) (*bank, error) {
+func (d *Device) Bank(rows []float32, width int) (*bank, error) {
 	if width < 1 || len(rows) < width || len(rows)%width != 0 {
 		return nil, fmt.Errorf("cuda: bank of %d values, want rows of %d", len(rows), width)
 	}
@@ -91,7 +82,7 @@ func (b *bank) parts(ctx context.Context, j *job, visit func(part)) {
 	}
 }
 
-// Nearest implements method.Bank.
+// Nearest implements patchcore.Bank.
 func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []float64, diff []float32) error {
 	n := len(winner)
 	if len(q) != n*b.width || len(dist) != n || diff != nil && len(diff) != n*b.width {
@@ -131,7 +122,7 @@ func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []
 	})
 }
 
-// Supports implements method.Bank.
+// Supports implements patchcore.Bank.
 func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, error) {
 	var near [][]int32
 	err := b.d.do(ctx, "search", func(j *job) { near = b.supports(j, q, k, func(visit func(part)) { b.parts(ctx, j, visit) }) })
@@ -174,7 +165,7 @@ func (b *bank) supports(j *job, q []float32, k int, parts func(visit func(part))
 	return near
 }
 
-// Close implements method.Bank.
+// Close frees what is kept.
 func (b *bank) Close() error {
 	if b.whole == nil {
 		return nil
