@@ -126,6 +126,13 @@ func (d *Device) do(ctx context.Context, what string, f func(j *job)) error {
 	return nil
 }
 
+// fail ends the job, unless it has ended.
+func (j *job) fail(err error) {
+	if j.err == nil {
+		j.err = err
+	}
+}
+
 // room allocates memory for so many values of size bytes each.
 func (j *job) room(values, size int) kernels.Ptr {
 	if j.err != nil {
@@ -147,13 +154,6 @@ func (j *job) room(values, size int) kernels.Ptr {
 
 // floats allocates memory for float32, or other values of 4 bytes.
 func (j *job) floats(n int) kernels.Ptr { return j.room(n, 4) }
-
-// fail ends the job with an error, unless it has one.
-func (j *job) fail(err error) {
-	if j.err == nil {
-		j.err = err
-	}
-}
 
 // free gives memory back before the job ends: to what comes later in its stream.
 func (j *job) free(p kernels.Ptr) {

@@ -262,11 +262,11 @@ func (t *detector) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.
 }
 
 // score scores images, and keeps on the device what an optimisation of them needs.
-func (t *detector) score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result, keep bool) (*scored, error) {
+func (t *detector) score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result, keep bool) (*begun, error) {
 	if s := x.Shape(); len(s) != 4 || s[1] != 3 || s[0] != len(norms) {
 		return nil, fmt.Errorf("cuda: images %v with %d normalisations, want [N,3,H,W] with N", s, len(norms))
 	}
-	b := &scored{t: t, norms: norms}
+	b := &begun{t: t, norms: norms}
 	err := t.d.do(ctx, "scores", func(j *job) {
 		j.lasting = keep
 		b.images = j.bring(x, norms)

@@ -216,7 +216,7 @@ func ask(t *testing.T, d sight.Detector, g given) answer {
 // pairRounding is for two layers of sums of 72 products, and what three steps make of gradients of them: nothing in it has a kink but ReLUs.
 var pairRounding = compare.Tolerance{Abs: 2e-5, Rel: 2e-5}
 
-func requireSame(t *testing.T, got, want answer, tol compare.Tolerance) {
+func requireAlike(t *testing.T, got, want answer, tol compare.Tolerance) {
 	t.Helper()
 	compare.Require(t, "scores", got.s, want.s, tol)
 	compare.Require(t, "image scores", got.image, want.image, tol)
@@ -261,7 +261,7 @@ func TestDetector(t *testing.T) {
 			seeds := []uint64{1, 2, 3, 4, 5, 7, 8}
 			want := ask(t, host, givenOf(48, 72, seeds...))
 			got := ask(t, dev, givenOf(48, 72, seeds...))
-			requireSame(t, got, want, pairRounding)
+			requireAlike(t, got, want, pairRounding)
 			for _, company := range [][]int{{4}, {6, 1, 4}} {
 				var some []uint64
 				for _, i := range company {
@@ -436,7 +436,7 @@ func TestNetworksGiveWay(t *testing.T) {
 		return nd.Data(s)
 	}
 	want := score(96, 96)
-	const tables = 128 << 10 // of another size
+	const tables = 128 << 10                                // of another size
 	for range (most - d.gpu.Stats().Peak - tables) / step { // who scores this once more has the room that it has taken
 		p, err := d.gpu.Alloc(step)
 		require.NoError(t, err)

@@ -11,8 +11,8 @@ import (
 	"f2pad.example/kernels"
 )
 
-// scored is images that a detector has scored.
-type scored struct {
+// begun is images that a detector has scored.
+type begun struct {
 	t *detector
 	images
 	norms []backbone.Affine
@@ -20,10 +20,10 @@ type scored struct {
 	held  []kernels.Ptr
 }
 
-var _ sight.Batch = (*scored)(nil)
+var _ sight.Batch = (*begun)(nil)
 
 // Close implements sight.Batch. What cannot be freed shows when the device is closed.
-func (b *scored) Close() {
+func (b *begun) Close() {
 	for _, p := range b.held {
 		_ = b.t.d.gpu.Free(p)
 	}
@@ -38,7 +38,7 @@ const (
 )
 
 // Optimise implements sight.Batch. The energy must be loop.Hinge, the penalty pixel.GroupLog.
-func (b *scored) Optimise(ctx context.Context, problems []loop.Problem, scale sight.Scale, o *loop.Options) ([][]loop.Iteration, error) {
+func (b *begun) Optimise(ctx context.Context, problems []loop.Problem, scale sight.Scale, o *loop.Options) ([][]loop.Iteration, error) {
 	hinge, ok := o.Energy.(loop.Hinge)
 	if !ok {
 		return nil, fmt.Errorf("cuda: energy %T: GPUs know loop.Hinge only", o.Energy)
@@ -82,7 +82,7 @@ func (b *scored) Optimise(ctx context.Context, problems []loop.Problem, scale si
 
 // loops is the optimisation of some images of a batch, as one job: the host enqueues all of it, and waits at its end.
 type loops struct {
-	b        *scored
+	b        *begun
 	ctx      context.Context
 	problems []loop.Problem
 	images   []int // of the batch, those that are optimised
@@ -93,7 +93,7 @@ type loops struct {
 	lower    int
 
 	plan    *sight.Plan
-	windows []*windows
+	windows []*windowSet
 	count   int         // of all windows
 	first   []int       // for each of windows, how many come before
 	e       kernels.Ptr // float64 [iterations, all windows]
@@ -107,8 +107,8 @@ type loops struct {
 	list     []float32 // of regions
 }
 
-// windows are those of one size that run together.
-type windows struct {
+// windowSet is windows of one size that run together.
+type windowSet struct {
 	patches []sight.Patch
 	net     *sized
 	cut     kernels.Cut
@@ -231,7 +231,7 @@ func (l *loops) lay(j *job, nets map[[2]int]*sized) {
 		if j.err != nil {
 			return
 		}
-		win := &windows{patches: ps, net: nets[size], dw: l.dw.Plus(values), bytes: 4 * 3 * size[0] * size[1] * len(ps)}
+		win := &windowSet{patches: ps, net: nets[size], dw: l.dw.Plus(values), bytes: 4 * 3 * size[0] * size[1] * len(ps)}
 		l.windows = append(l.windows, win)
 		values += win.bytes / 4
 		table := make([]int32, 0, 4*len(ps))
@@ -285,7 +285,7 @@ func (l *loops) scratch(j *job) (all []kernels.Ptr) {
 }
 
 // look makes what the method sees of windows, and its scoring of the cells that they own.
-func (l *loops) look(j *job, win *windows, where []bool, scratch []kernels.Ptr) {
+func (l *loops) look(j *job, win *windowSet, where []bool, scratch []kernels.Ptr) {
 	b, t := l.b, l.b.t
 	n, h, w := len(win.patches), b.h/t.windows.Stride, b.w/t.windows.Stride
 	seen := t.windows.Seen(win.patches, h, w)
@@ -320,7 +320,7 @@ func (l *loops) look(j *job, win *windows, where []bool, scratch []kernels.Ptr) 
 
 // correct is boundary correction: what windows of the images as they were given are missing, of what the whole images have there, is
 // added to what the network makes of them. The method sees them among the features of the images as they were given.
-func (l *loops) correct(j *job, win *windows, v *view, seen []sight.Rect, scratch []kernels.Ptr) {
+func (l *loops) correct(j *job, win *windowSet, v *view, seen []sight.Rect, scratch []kernels.Ptr) {
 	n, grid := len(win.patches), v.grid
 	j.run(win.cut.Enqueue)
 	j.forward(win.net, n)
