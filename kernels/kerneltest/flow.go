@@ -19,7 +19,7 @@ func throughBlocks(want []float64) compare.Tolerance {
 	for _, v := range want {
 		most = max(most, math.Abs(v))
 	}
-	return compare.Tolerance{Abs: 3e-5 * most}
+	return compare.Tolerance{Abs: 5e-6 * most}
 }
 
 // newFlow is a flow far from where training begins, so that nothing of it is nearly linear.
@@ -151,14 +151,14 @@ func FlowTest(t *testing.T, m kernels.Machine, seed uint64) {
 	}{
 		{2, 1, 1, false, 1}, {2, 3, 2, true, 65}, {5, 9, 3, false, 3}, {24, 88, 3, true, 70}, {33, 40, 2, true, 64}, {63, 33, 1, false, 5},
 		{64, 128, 2, true, 200}, {65, 66, 2, true, 67}, {112, 176, 2, true, 3}, {128, 31, 1, false, 2}, {129, 70, 2, true, 66},
-		{192, 96, 1, false, 64}, {256, 97, 1, true, 3}, {257, 130, 2, true, 37}, {512, 64, 1, false, 2}, {600, 300, 2, true, 18},
-		{1024, 129, 1, true, 2}, {1025, 300, 1, true, 9}, {2048, 16, 1, false, 2},
+		{192, 96, 1, false, 64}, {256, 97, 1, true, 3}, {257, 130, 2, true, 37}, {512, 64, 1, false, 2}, {600, 150, 1, true, 18},
+		{1024, 129, 1, false, 2}, {1025, 300, 1, false, 9}, {2048, 16, 1, false, 1},
 	} {
 		Case(t, m, seed, func(r *Rig) { flowTwin(newFlowed(r, newFlow(r, c.d, c.hidden, c.blocks, c.whitened)), c.n) },
 			"D=%d, %d hidden, %d blocks, %d vectors", c.d, c.hidden, c.blocks, c.n)
 	}
-	for _, d := range []int{7, 100, 130, 300, 520} {
-		Case(t, m, seed, func(r *Rig) { flowCompany(newFlowed(r, newFlow(r, d, 50, 2, true))) }, "company does not matter, D=%d", d)
+	for _, c := range []struct{ d, n int }{{7, 75}, {100, 70}, {130, 70}, {300, 40}, {520, 20}} { // more than a tile
+		Case(t, m, seed, func(r *Rig) { flowCompany(newFlowed(r, newFlow(r, c.d, 50, 1, true)), c.n) }, "company does not matter, D=%d", c.d)
 	}
 	for _, fusion := range []kernels.FlowFusion{kernels.FlowSum, kernels.FlowRoot, kernels.FlowMean} {
 		for _, some := range []bool{false, true} {
@@ -175,18 +175,19 @@ func FlowTest(t *testing.T, m kernels.Machine, seed uint64) {
 	t.Run("refuses", func(t *testing.T) { flowRefuses(t, m) })
 }
 
-// flowTwin compares with float64, and gradients with differences of that in up to 40 directions.
+// flowTwin compares with float64, and gradients with differences of that in some directions.
 func flowTwin(f *flowed, n int) {
 	f.T.Helper()
 	x, at, places := f.vectors(n)
 	q, unit := f.run(x, at, places)
 	d := f.k.D
 	var want, got, slope []float64
+	most := max(1, 5*100/d) // differences of wide ones take their time
 	for i, a := range at {
 		v := wide(x[int(a)*d : (int(a)+1)*d])
 		of := func() float64 { return density(f.model, v, int(places[2*i]), int(places[2*i+1])) }
 		want = append(want, of())
-		if i >= 5 && i < n-2 {
+		if i >= most && i < n-2 {
 			continue
 		}
 		steps := []int{0, d/2 - 1, d / 2, d - d/2 - 1, d - d/2, d - 1} // both ends of y1 and y2
@@ -211,9 +212,8 @@ func flowTwin(f *flowed, n int) {
 }
 
 // flowCompany measures vectors together, backwards, and one by one, one of them not finite.
-func flowCompany(f *flowed) {
+func flowCompany(f *flowed, n int) {
 	f.T.Helper()
-	const n = 75
 	d := f.k.D
 	x, at, places := f.vectors(n)
 	bad := int(at[6])
