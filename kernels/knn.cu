@@ -19,6 +19,7 @@
 //   knn_products* the rows of a bank fall into classes; per query and class the row of least w, and the second least w
 //   knn_refine    measures the rows that may win; then, wherever a class's second w may win, the whole class
 //   knn_topk      the k nearest rows of few queries, measured; knn_merge joins the lists of its blocks
+//   knn_score     s_l = |q-b|, or its square, of the winners
 //   knn_gradient  dq_l = scale_l (q_l - b_winner(l)), scale = dS/|q-b|, or 2 dS for squared distances; 0 where dS or |q-b| is;
 //                 scale = 1 without dS
 //
@@ -499,6 +500,12 @@ DEVICE float root(double v) {
     if (v > 1e30) return squareRoot((float)(v * 0x1p-200)) * 0x1p100f;
     return squareRoot((float)v);
 }
+
+KERNEL(256) knn_score(const double* RESTRICT dist, int32_t count, int32_t squared, float* RESTRICT s) {
+    int32_t l = blockX() * 256 + threadX();
+    if (l < count) s[l] = squared ? (float)dist[l] : root(dist[l]);
+}
+EMULATE(knn_score)
 
 // knn_gradient: a warp a location. Winners outside of this chunk of the bank are left alone.
 KERNEL(256) knn_gradient(const float* RESTRICT queries, const float* RESTRICT bank, int32_t count, int32_t d, int32_t first,

@@ -11,7 +11,7 @@ const (
 	knnRows     = 256 // rows of a tile
 	knnClasses  = 16  // classes of a split
 	knnShared   = 4 * 64 * (knnQueries + knnRows)
-	knnMaxD     = 4096
+	KNNMaxD     = 4096
 	knnMaxRows  = math.MaxInt32 - knnRows
 	knnMaxN     = 1 << 22
 	knnMaxSplit = 64
@@ -34,8 +34,8 @@ type KNNBank struct {
 }
 
 func (b KNNBank) check() error {
-	if b.M < 1 || b.M > knnMaxRows || b.D < 1 || b.D > knnMaxD {
-		return fmt.Errorf("kernels: knn: bank [%d,%d], want [1 to %d, 1 to %d]", b.M, b.D, knnMaxRows, knnMaxD)
+	if b.M < 1 || b.M > knnMaxRows || b.D < 1 || b.D > KNNMaxD {
+		return fmt.Errorf("kernels: knn: bank [%d,%d], want [1 to %d, 1 to %d]", b.M, b.D, knnMaxRows, KNNMaxD)
 	}
 	if b.Products != 1 && b.Products != 3 {
 		return fmt.Errorf("kernels: knn: %d products, want 1 or 3", b.Products)
@@ -241,8 +241,8 @@ func (k KNNTopK) Enqueue(q Queue) error {
 	switch {
 	case k.N < 1 || k.N > KNNMaxQueries:
 		return fmt.Errorf("kernels: knn_topk: %d queries, want 1 to %d", k.N, KNNMaxQueries)
-	case k.M < 1 || k.M > knnMaxRows || k.D < 1 || k.D > knnMaxD:
-		return fmt.Errorf("kernels: knn_topk: bank [%d,%d], want [1 to %d, 1 to %d]", k.M, k.D, knnMaxRows, knnMaxD)
+	case k.M < 1 || k.M > knnMaxRows || k.D < 1 || k.D > KNNMaxD:
+		return fmt.Errorf("kernels: knn_topk: bank [%d,%d], want [1 to %d, 1 to %d]", k.M, k.D, knnMaxRows, KNNMaxD)
 	case k.K < 1 || k.K > KNNMaxK:
 		return fmt.Errorf("kernels: knn_topk: %d neighbours, want 1 to %d", k.K, KNNMaxK)
 	case k.First < 0 || k.First+k.M > math.MaxInt32:
@@ -279,6 +279,33 @@ func (k KNNTopK) Cost() Cost {
 	return Cost{Bytes: 4*(m+n)*d + 12*n*int64(k.K), Flops: 3 * n * m * d}
 }
 
+// KNNScore is S [L] (float32), the distances |q-b|, or with Squared |q-b|^2, whose squares KNN has left in Dist [L].
+type KNNScore struct {
+	L       int
+	Squared bool
+	Dist, S Ptr
+}
+
+// Enqueue launches the kernel.
+func (s KNNScore) Enqueue(q Queue) error {
+	if s.L < 1 || s.L > math.MaxInt32 {
+		return fmt.Errorf("kernels: knn_score: %d locations, want 1 to %d", s.L, math.MaxInt32)
+	}
+	if err := aligned("knn_score", 8, named{"dist", s.Dist}); err != nil {
+		return err
+	}
+	if err := aligned("knn_score", 4, named{"s", s.S}); err != nil {
+		return err
+	}
+	return q.Launch(Launch{
+		Module: "knn", Kernel: "knn_score", Grid: [3]int{ceil(s.L, 256)}, Block: 256,
+		Args: []Arg{s.Dist.Arg(), Int(s.L), Bool(s.Squared), s.S.Arg()},
+	})
+}
+
+// Cost is that of one launch.
+func (s KNNScore) Cost() Cost { return Cost{Bytes: 12 * int64(s.L)} }
+
 // KNNGradient is DQ [L,D], dq_l = scale_l (q_l - b_winner(l)), for queries [L,D] whose Winner [L] and Dist [L] KNN has found:
 // the gradient of scores |q-b| (scale dS/|q-b|) or, with Squared, |q-b|^2 (scale 2 dS), given DS [L]. It is 0 where dS or the
 // distance is. Without DS (0) it is the difference q_l - b_winner(l). Rows [M,D] is the bank, or the chunk of it that begins
@@ -297,8 +324,8 @@ func (g KNNGradient) Enqueue(q Queue) error {
 	switch {
 	case g.L < 1 || g.L > knnMaxN:
 		return fmt.Errorf("kernels: knn_gradient: %d locations, want 1 to %d", g.L, knnMaxN)
-	case g.M < 1 || g.M > knnMaxRows || g.D < 1 || g.D > knnMaxD:
-		return fmt.Errorf("kernels: knn_gradient: bank [%d,%d], want [1 to %d, 1 to %d]", g.M, g.D, knnMaxRows, knnMaxD)
+	case g.M < 1 || g.M > knnMaxRows || g.D < 1 || g.D > KNNMaxD:
+		return fmt.Errorf("kernels: knn_gradient: bank [%d,%d], want [1 to %d, 1 to %d]", g.M, g.D, knnMaxRows, KNNMaxD)
 	case g.First < 0 || g.First+g.M > math.MaxInt32:
 		return fmt.Errorf("kernels: knn_gradient: first row %d of %d, want 0 to %d", g.First, g.M, math.MaxInt32-g.M)
 	}

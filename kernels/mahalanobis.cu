@@ -6,6 +6,8 @@
 // K = 550. So vectors that share a Gaussian come in groups of up to 16, {Gaussian, first vector, count}, and a block reads M
 // once for a group, and once for both distance and gradient.
 //
+// s_l may go to place order[l] instead: vectors come by Gaussian, and whoever wants their distances has an order of his own.
+//
 // Layout of M: tiles of 16x16, C = ceil(K/16) rows of them, tile (p,t) with t <= p as number p(p+1)/2 + t; zeros above the
 // diagonal and beyond K.
 //   float32   value (r,c) at 128 (c/2%2) + 16 (r/2) + 4 (c/4) + 2 (c%2) + r%2: fragments for M are 16 bytes of a lane, and
@@ -161,7 +163,7 @@ DEVICE float root(double v) {
 
 template <class M, int32_t W, int32_t T, int32_t N, int32_t R, bool gradient>
 DEVICE void mahalanobis(const int32_t* RESTRICT groups, int32_t parts, int32_t K, const float* RESTRICT x, const float* RESTRICT mean,
-                        const uint8_t* RESTRICT factor, float* RESTRICT s, float* RESTRICT unit) {
+                        const uint8_t* RESTRICT factor, const int32_t* RESTRICT order, float* RESTRICT s, float* RESTRICT unit) {
     constexpr int32_t threads = 32 * W, outputs = 128 * N, per = (outputs + threads - 1) / threads;
     constexpr bool keep = gradient && R >= T, twice = gradient && !keep; // tiles stay for the second product, or come twice
     const int32_t thread = threadX(), lane = laneOf(thread), warp = warpOf(thread), C = (K + 15) / 16;
@@ -291,7 +293,7 @@ DEVICE void mahalanobis(const int32_t* RESTRICT groups, int32_t parts, int32_t K
         double sum = 0;
         for (int32_t i = 0; i < 16; i++) sum += all[thread * 16 + i];
         float d = root(sum);
-        s[first + thread] = d;
+        s[order ? order[first + thread] : first + thread] = d;
         if (gradient) zs[thread] = d == 0 ? 0.0f : 1.0f / d;
     }
     if (!gradient) return;
@@ -306,8 +308,8 @@ DEVICE void mahalanobis(const int32_t* RESTRICT groups, int32_t parts, int32_t K
 
 #define MAHALANOBIS(name, threads, blocks, ...)                                                                          \
     KERNEL(threads, blocks) name(const int32_t* groups, int32_t parts, int32_t K, const float* x, const float* mean,      \
-                                 const uint8_t* factor, float* s, float* unit) {                                          \
-        mahalanobis<__VA_ARGS__>(groups, parts, K, x, mean, factor, s, unit);                                             \
+                                 const uint8_t* factor, const int32_t* order, float* s, float* unit) {                     \
+        mahalanobis<__VA_ARGS__>(groups, parts, K, x, mean, factor, order, s, unit);                                      \
     }                                                                                                                    \
     EMULATE(name)
 

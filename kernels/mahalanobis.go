@@ -16,6 +16,8 @@ import (
 // MahalanobisGroups makes it. M is read once per group. It is not checked: it must name each vector once, and only Gaussians
 // that are there.
 //
+// Order [Items] (int32), unless it is 0, says where in S each vector's distance goes.
+//
 // A vector's result has the same bits in any group, with or without Unit. Its error is that of float32 sums. A vector that is
 // not finite gets a NaN or infinite distance.
 type Mahalanobis struct {
@@ -25,7 +27,7 @@ type Mahalanobis struct {
 	// by 0.04 % at condition 1e2 and 0.6 % at 1e5, gradients by 0.5 % and 11 %.
 	BF16                   bool
 	Group, X, Mean, Factor Ptr
-	S, Unit                Ptr
+	Order, S, Unit         Ptr
 }
 
 // mahalanobisShape is mahalanobis.cu's geometry for K up to k: warps of a block, blocks of a group, and tiles in a warp's
@@ -37,7 +39,7 @@ type mahalanobisShape struct {
 
 const (
 	mahalanobisGroup = 16
-	mahalanobisMaxK  = 2048
+	MahalanobisMaxK  = 2048
 )
 
 func shapeOfMahalanobis(k int) mahalanobisShape {
@@ -47,14 +49,14 @@ func shapeOfMahalanobis(k int) mahalanobisShape {
 	case k <= 640:
 		return mahalanobisShape{640, 8, 1, [2][2]int{{5, 6}, {8, 8}}}
 	default:
-		return mahalanobisShape{mahalanobisMaxK, 8, 2, [2][2]int{{3, 3}, {6, 6}}}
+		return mahalanobisShape{MahalanobisMaxK, 8, 2, [2][2]int{{3, 3}, {6, 6}}}
 	}
 }
 
 // Enqueue launches the kernel.
 func (m Mahalanobis) Enqueue(q Queue) error {
-	if m.K < 1 || m.K > mahalanobisMaxK {
-		return fmt.Errorf("kernels: mahalanobis: K = %d, want 1 to %d", m.K, mahalanobisMaxK)
+	if m.K < 1 || m.K > MahalanobisMaxK {
+		return fmt.Errorf("kernels: mahalanobis: K = %d, want 1 to %d", m.K, MahalanobisMaxK)
 	}
 	if m.Gaussians < 1 || m.Gaussians > math.MaxInt32 {
 		return fmt.Errorf("kernels: mahalanobis: %d Gaussians, want 1 to %d", m.Gaussians, math.MaxInt32)
@@ -72,8 +74,8 @@ func (m Mahalanobis) Enqueue(q Queue) error {
 	if err := aligned("mahalanobis", 4, named{"group", m.Group}, named{"x", m.X}, named{"mean", m.Mean}, named{"s", m.S}); err != nil {
 		return err
 	}
-	if m.Unit%4 != 0 {
-		return fmt.Errorf("kernels: mahalanobis: unit is not aligned to 4 bytes")
+	if m.Unit%4 != 0 || m.Order%4 != 0 {
+		return fmt.Errorf("kernels: mahalanobis: unit or order is not aligned to 4 bytes")
 	}
 
 	// As in mahalanobis.cu: rings, then vectors of float32, the warps' sums (two of them without the gradient), and z.
@@ -93,7 +95,7 @@ func (m Mahalanobis) Enqueue(q Queue) error {
 		Grid: [3]int{shape.parts * m.Groups}, Block: 32 * shape.warps,
 		Shared: shape.warps*shape.ring[storage][gradient]*tile + 4*values,
 		Args: []Arg{
-			m.Group.Arg(), Int(shape.parts), Int(m.K), m.X.Arg(), m.Mean.Arg(), m.Factor.Arg(), m.S.Arg(), m.Unit.Arg(),
+			m.Group.Arg(), Int(shape.parts), Int(m.K), m.X.Arg(), m.Mean.Arg(), m.Factor.Arg(), m.Order.Arg(), m.S.Arg(), m.Unit.Arg(),
 		},
 	})
 }

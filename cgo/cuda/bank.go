@@ -34,6 +34,14 @@ type part struct {
 // Bank implements method.Device. A bank that the device has no room for stays on the host, and every search sends it through
 // the device in parts: slower, with the same result.
 func (d *Device) Bank(rows []float32, width int) (method.Bank, error) {
+	b, err := d.newBank(rows, width)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (d *Device) newBank(rows []float32, width int) (*bank, error) {
 	if width < 1 || len(rows) < width || len(rows)%width != 0 {
 		return nil, fmt.Errorf("cuda: bank of %d values, want rows of %d", len(rows), width)
 	}
@@ -62,13 +70,16 @@ func (b *bank) part(j *job, first, m int) part {
 	return p
 }
 
+// rowsAtOnce is how many rows pass through at once.
+func (b *bank) rowsAtOnce() int { return min(max(1, b.atOnce/(4*b.width)), b.m) }
+
 // parts visits the bank part by part.
 func (b *bank) parts(ctx context.Context, j *job, visit func(part)) {
 	if b.whole != nil {
 		visit(*b.whole)
 		return
 	}
-	step := max(1, b.atOnce/(4*b.width))
+	step := b.rowsAtOnce()
 	for first := 0; first < b.m && j.err == nil; first += step {
 		if j.err = ctx.Err(); j.err != nil {
 			return
@@ -122,37 +133,45 @@ func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []
 
 // Supports implements method.Bank.
 func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, error) {
+	var near [][]int32
+	err := b.d.do(ctx, "search", func(j *job) { near = b.supports(j, q, k, func(visit func(part)) { b.parts(ctx, j, visit) }) })
+	if err != nil {
+		return nil, err
+	}
+	return near, ctx.Err()
+}
+
+// supports is Supports within a job, which has its error; parts visits the bank.
+func (b *bank) supports(j *job, q []float32, k int, parts func(visit func(part))) [][]int32 {
 	k = min(k, b.m)
 	if k < 0 || k > kernels.KNNMaxK || len(q)%b.width != 0 {
-		return nil, fmt.Errorf("cuda: %d neighbours of %d values, want at most %d of rows of %d", k, len(q), kernels.KNNMaxK, b.width)
+		j.fail(fmt.Errorf("%d neighbours of %d values, want at most %d of rows of %d", k, len(q), kernels.KNNMaxK, b.width))
 	}
 	n := len(q) / b.width
 	near := make([][]int32, n)
-	for lo := 0; lo < n && k > 0; lo += kernels.KNNMaxQueries {
+	for lo := 0; lo < n && k > 0 && j.err == nil; lo += kernels.KNNMaxQueries {
 		hi := min(lo+kernels.KNNMaxQueries, n)
 		index := make([]int32, (hi-lo)*k)
-		err := b.d.do(ctx, "search", func(j *job) {
-			t := kernels.KNNTopK{
-				N: hi - lo, D: b.width, K: k, Processors: b.d.sms, Queries: put(j, q[lo*b.width:hi*b.width]),
-				Index: j.floats(len(index)), Dist: j.room(len(index), 8),
-			}
-			b.parts(ctx, j, func(p part) {
-				t.M, t.Rows, t.First = p.bank.M, p.bank.Rows, p.first
-				t.Scratch = j.room(t.ScratchBytes(), 1)
-				j.run(t.Enqueue)
-				j.free(t.Scratch)
-				t.Accumulate = true
-			})
-			get(j, index, t.Index)
+		t := kernels.KNNTopK{
+			N: hi - lo, D: b.width, K: k, Processors: b.d.sms, Queries: put(j, q[lo*b.width:hi*b.width]),
+			Index: j.floats(len(index)), Dist: j.room(len(index), 8),
+		}
+		parts(func(p part) {
+			t.M, t.Rows, t.First = p.bank.M, p.bank.Rows, p.first
+			t.Scratch = j.room(t.ScratchBytes(), 1)
+			j.run(t.Enqueue)
+			j.free(t.Scratch)
+			t.Accumulate = true
 		})
-		if err != nil {
-			return nil, err
+		get(j, index, t.Index)
+		for _, p := range []kernels.Ptr{t.Queries, t.Index, t.Dist} {
+			j.free(p)
 		}
 		for i := range hi - lo {
 			near[lo+i] = index[i*k : (i+1)*k]
 		}
 	}
-	return near, ctx.Err()
+	return near
 }
 
 // Close implements method.Bank.

@@ -122,6 +122,13 @@ func (d *Device) do(ctx context.Context, what string, f func(j *job)) error {
 	return nil
 }
 
+// fail ends the job, unless it has ended.
+func (j *job) fail(err error) {
+	if j.err == nil {
+		j.err = err
+	}
+}
+
 // room allocates memory for so many values of size bytes each.
 func (j *job) room(values, size int) kernels.Ptr {
 	if j.err != nil {

@@ -22,6 +22,14 @@ const packedAtOnce = 16 << 20
 
 // Gaussians implements method.Device.
 func (d *Device) Gaussians(mean, factor []float32, k int) (method.Gaussians, error) {
+	g, err := d.newGaussians(mean, factor, k)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+func (d *Device) newGaussians(mean, factor []float32, k int) (*gaussians, error) {
 	triangle := k * (k + 1) / 2
 	if k < 1 || len(mean) < k || len(mean)%k != 0 || len(factor) != len(mean)/k*triangle {
 		return nil, fmt.Errorf("cuda: Gaussians of %d values with %d means and %d of factors", k, len(mean), len(factor))

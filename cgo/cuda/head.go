@@ -10,7 +10,7 @@ import (
 // head is a method's scores and their gradient, computed where the features are.
 type head interface {
 	// view prepares for locations of features: it uploads what of them does not change while features do. What it allocates is the
-	// job's, and lives as long.
+	// job's, and lives as long: beside what grad needs, headScratch bytes at the most, and a part of what is streamed.
 	view(j *job, v *view) (scoring, error)
 	// images fills image [v.n], for views of whole images whose every location was scored, with the method's own image scores of the
 	// locations inside (nil: all), if it has any. It may wait for the device.
@@ -19,19 +19,23 @@ type head interface {
 }
 
 // scoring enqueues what a head does with a view, on whatever queue: nothing waits for the host, nothing is allocated, so that it
-// can be recorded.
+// can be recorded, unless it is streamed.
 type scoring interface {
 	// score fills v.s from v.f. With v.gradient it keeps what grad needs.
 	score(q kernels.Queue) error
-	// grad fills all of v.df, 0 where nothing depends on it, with sum over items of v.ds[item] * ds/df.
+	// grad fills all of v.df, 0 where nothing depends on it, with sum over items of v.ds[item] * ds/df. It follows a score of the same
+	// features.
 	grad(q kernels.Queue) error
+	// streamed says that the device has no room for what is fitted, which therefore passes through it: score and grad wait for the
+	// host, want a stream for their queue, and cannot be recorded.
+	streamed() bool
 }
 
 // view is features as a head sees them: of whole images or of windows of one size, and the locations whose scores are wanted.
 type view struct {
-	n, h, w  int    // windows, and their cells on the finest grid
-	grid     [2]int // cells of the whole images' finest grid
-	origins  [][2]int
+	n, h, w  int      // windows, and their cells on the finest grid
+	grid     [2]int   // cells of the whole images' finest grid
+	origins  [][2]int // nil: of whole images
 	layers   []layerView
 	at       []int32     // wanted: (window*h+row)*w+column, ascending; on the host
 	items    kernels.Ptr // the same [len(at)] int32
@@ -41,11 +45,23 @@ type view struct {
 	gradient bool
 }
 
+// origin is the cell of the image's grid that a window begins at.
+func (v *view) origin(n int) (row, col int) {
+	if v.origins == nil {
+		return 0, 0
+	}
+	return v.origins[n][0], v.origins[n][1]
+}
+
 // layerView is one layer's features and their gradients: [n,h,w,d] float32, channels innermost.
 type layerView struct {
 	h, w, d int
 	f, df   kernels.Ptr // df where gradient
 }
+
+// headScratch bounds what a view takes for vectors that nobody needs any more once they have been measured: more locations than
+// have room in it come one part after another.
+const headScratch = 256 << 20
 
 // headOf returns the method's head on the device. A method that has none there is computed on the host: its features come down,
 // and their gradients go up.

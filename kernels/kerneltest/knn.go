@@ -498,6 +498,19 @@ func knnGradient(t *testing.T, m kernels.Machine, seed uint64) {
 			}
 			queries, rows, w, s, up := In(r, q), In(r, bank), In(r, winner), In(r, dist), In(r, dS)
 			dq := Out[float32](r, c.l*c.d)
+			for _, square := range []bool{false, true} {
+				score := Out[float32](r, c.l)
+				k := kernels.KNNScore{L: c.l, Squared: square, Dist: s.Ptr, S: score.Ptr}
+				r.Run(k.Enqueue, []Array{s}, []Array{score})
+				got, want := score.Read(), slices.Clone(squared)
+				for l := range want {
+					if !square {
+						want[l] = math.Sqrt(want[l])
+					}
+					got[l], want[l] = min(got[l], math.MaxFloat32), min(want[l], math.MaxFloat32) // squares overflow
+				}
+				compare.Require(r.T, "scores", got, want, rounding)
+			}
 			g := kernels.KNNGradient{
 				L: c.l, D: c.d, M: c.m, First: c.first,
 				Queries: queries.Ptr, Rows: rows.Ptr, Winner: w.Ptr, Dist: s.Ptr, DS: up.Ptr, DQ: dq.Ptr,
@@ -571,6 +584,15 @@ func knnRefuses(t *testing.T, m kernels.Machine) {
 		k := top
 		change(&k)
 		require.ErrorContains(t, k.Enqueue(m), what)
+	}
+	score := kernels.KNNScore{L: 1, Dist: 8, S: 4}
+	for what, change := range map[string]func(*kernels.KNNScore){
+		"0 locations": func(s *kernels.KNNScore) { s.L = 0 }, "dist is null": func(s *kernels.KNNScore) { s.Dist = 0 },
+		"s is not": func(s *kernels.KNNScore) { s.S = 2 },
+	} {
+		s := score
+		change(&s)
+		require.ErrorContains(t, s.Enqueue(m), what)
 	}
 	gradient := kernels.KNNGradient{
 		L: 1, D: 3, M: 2, Queries: 256, Rows: 512, Winner: 1024, Dist: 2048, DS: 4096, DQ: 8192,

@@ -84,7 +84,7 @@ type measured struct {
 }
 
 // run measures x [L,k] against the Gaussians state [L] in the given groups, with gradient and without, and requires the same
-// distances of both.
+// distances of both, in whatever order.
 func (g *gaussians) run(r *Rig, x []float32, groups []int32, bf16 bool) measured {
 	r.T.Helper()
 	n := kernels.FactorLen(g.k)
@@ -111,9 +111,15 @@ func (g *gaussians) run(r *Rig, x []float32, groups []int32, bf16 bool) measured
 	}
 	r.Run(m.Enqueue, in, []Array{s})
 	score := s.Read()
-	m.Unit = unit.Ptr
-	r.Run(m.Enqueue, in, []Array{s, unit})
+	var backwards []int32
+	for i := range score {
+		backwards = append(backwards, int32(len(score)-1-i))
+	}
+	order := In(r, backwards)
+	m.Unit, m.Order = unit.Ptr, order.Ptr
+	r.Run(m.Enqueue, append(in, order), []Array{s, unit})
 	got := measured{s.Read(), unit.Read()}
+	slices.Reverse(got.s)
 	require.Equal(r.T, kernels.Bytes(score), kernels.Bytes(got.s), "distances with and without gradient")
 	return got
 }
@@ -227,7 +233,8 @@ func Mahalanobis(t *testing.T, m kernels.Machine, seed uint64) {
 			"group is null":    func(m *kernels.Mahalanobis) { m.Group = 0 },
 			"s is null":        func(m *kernels.Mahalanobis) { m.S = 0 },
 			"factor is not":    func(m *kernels.Mahalanobis) { m.Factor += 4 },
-			"unit is not":      func(m *kernels.Mahalanobis) { m.Unit += 2 },
+			"unit or order is": func(m *kernels.Mahalanobis) { m.Unit += 2 },
+			"or order is not":  func(m *kernels.Mahalanobis) { m.Order = 2 },
 		} {
 			bad := good
 			change(&bad)

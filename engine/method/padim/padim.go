@@ -76,10 +76,11 @@ func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) 
 	if err != nil {
 		return fmt.Errorf("padim: %w", err)
 	}
+	fitted := m.Gaussians()
 	for n := range g.N {
-		if row, col := r.Origin(n); !m.opts.Native && (row+g.H > m.h || col+g.W > m.w) {
-			return fmt.Errorf("padim: %dx%d locations at cell (%d,%d), but the model has %dx%d: it was fitted for one image size",
-				g.H, g.W, row, col, m.h, m.w)
+		row, col := r.Origin(n)
+		if err := fitted.Cover(g.H, g.W, row, col); err != nil {
+			return err
 		}
 	}
 	at, state := m.wanted(g, r)
@@ -133,16 +134,13 @@ type gradients struct {
 // wanted lists the wanted locations of a batch and their Gaussians, sorted by Gaussian, so that the images of a batch
 // share the reading of it, and by image.
 func (m *Model) wanted(g method.Grid, r *method.Result) ([]place, []int32) {
+	fitted := m.Gaussians()
 	visit := func(wanted func(p place, state int)) {
 		for n := range g.N {
 			row, col := r.Origin(n)
 			for v := range g.Cells() {
-				switch {
-				case r.Where != nil && !r.Where[n*g.Cells()+v]:
-				case m.opts.Native:
-					wanted(place{n, v}, 0)
-				default:
-					wanted(place{n, v}, (row+v/g.W)*m.w+col+v%g.W)
+				if r.Where == nil || r.Where[n*g.Cells()+v] {
+					wanted(place{n, v}, fitted.Of(row+v/g.W, col+v%g.W))
 				}
 			}
 		}
@@ -241,7 +239,7 @@ func nearest(layer tensor.Shape, g method.Grid) []int32 {
 	}
 	cell := make([]int32, g.Cells())
 	for v := range cell {
-		cell[v] = int32(v/g.W*hl/g.H*wl + v%g.W*wl/g.W)
+		cell[v] = int32(Cell(v/g.W, hl, g.H)*wl + Cell(v%g.W, wl, g.W))
 	}
 	return cell
 }

@@ -39,6 +39,15 @@ func (e *embedding) stencils() [][]float64 {
 	return [][]float64{{1. / 3, 1. / 3, 1. / 3}}
 }
 
+// axis brings each stencil along an axis of so many cells to the finest grid.
+func (e *embedding) axis(cells, finest int) []axis.Map {
+	var all []axis.Map
+	for _, w := range e.stencils() {
+		all = append(all, axis.Bilinear(cells, finest).After(axis.Stencil(cells, w...), cells))
+	}
+	return all
+}
+
 // view is an embedding for batches of one grid.
 type view struct {
 	embedding
@@ -58,10 +67,7 @@ func (e *embedding) view(f []*tensor.Dense, g method.Grid) *view {
 	for _, t := range f {
 		s := t.Shape()
 		l := layer{c: s[1], h: s[2], w: s[3], first: v.raw}
-		for _, w := range e.stencils() {
-			l.rows = append(l.rows, axis.Bilinear(l.h, g.H).After(axis.Stencil(l.h, w...), l.h))
-			l.cols = append(l.cols, axis.Bilinear(l.w, g.W).After(axis.Stencil(l.w, w...), l.w))
-		}
+		l.rows, l.cols = e.axis(l.h, g.H), e.axis(l.w, g.W)
 		v.layers = append(v.layers, l)
 		v.raw += l.values()
 	}

@@ -166,51 +166,29 @@ func (m *Model) score(squared float64) float64 {
 	return math.Sqrt(squared)
 }
 
-// imageScores are the largest scores of the images, inside of r.Inside, each times 1 - exp(d_1)/sum_k exp(d_k) if there are supports: d_k are
-// the distances of the patch with that score to the b members nearest to its winner, the winner itself being the first
-// (equation 7 of the paper). An image's is NaN if any of its scores is.
+// imageScores are the largest scores of the images, inside of r.Inside, re-weighted if there are supports. An image's is NaN if any of
+// its scores is.
 func (m *Model) imageScores(ctx context.Context, v *view, f []*tensor.Dense, s []float32, won []int32, r *method.Result) error {
-	cells, image := v.grid.Cells(), r.Image
-	top := make([]int, len(image))
-	for n := range top {
-		top[n] = -1
-		for i := n * cells; i < (n+1)*cells; i++ {
-			if r.Inside != nil && !r.Inside[i] {
-				continue
-			}
-			if top[n] < 0 || s[i] > s[top[n]] || math.IsNaN(float64(s[i])) {
-				top[n] = i
-			}
-		}
-		if top[n] < 0 {
-			return fmt.Errorf("patchcore: image %d of the batch has no location inside", n)
-		}
-		image[n] = s[top[n]]
+	fitted := m.Fitted()
+	top, err := fitted.Greatest(s, len(r.Image), r.Inside)
+	if err != nil {
+		return err
 	}
-	if min(m.opts.Supports, m.bank.size()) < 2 {
+	var winners []float32
+	for n, i := range top {
+		r.Image[n] = s[i]
+		winners = append(winners, fitted.Row(won[i])...)
+	}
+	if fitted.Supports == 0 {
 		return nil
 	}
-	winners := make([]float32, 0, len(top)*v.dim)
-	for _, i := range top {
-		winners = append(winners, m.bank.row(int(won[i]))...)
-	}
-	near, err := m.search.Supports(ctx, winners, m.opts.Supports)
+	near, err := m.search.Supports(ctx, winners, fitted.Supports)
 	if err != nil {
 		return fmt.Errorf("patchcore: %w", err)
 	}
 	q := v.vectors(f, top)
 	for n, members := range near {
-		d := make([]float64, len(members))
-		far := 0.0
-		for k, j := range members {
-			d[k] = math.Sqrt(distance(q[n*v.dim:(n+1)*v.dim], m.bank.row(int(j))))
-			far = max(far, d[k])
-		}
-		sum := 0.0
-		for _, x := range d {
-			sum += math.Exp(x - far)
-		}
-		image[n] = float32((1 - math.Exp(d[0]-far)/sum) * float64(image[n]))
+		r.Image[n] = fitted.Reweighed(r.Image[n], q[n*v.dim:(n+1)*v.dim], members)
 	}
 	return nil
 }
