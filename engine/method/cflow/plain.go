@@ -1,6 +1,11 @@
 package cflow
 
-import "math"
+import (
+	"fmt"
+	"math"
+
+	"f2pad.example/engine/method/internal/axis"
+)
 
 // Plain is a fitted model as plain data, for whoever computes it elsewhere. Slices are the model's own: they must not be changed.
 type Plain struct {
@@ -14,12 +19,34 @@ type Plain struct {
 //	log p / D = (-|y|^2/2 + the sum of all blocks' s) / D + Constant.
 type PlainLayer struct {
 	D, Hidden        int
-	H, W             int       // of the grid that positions are of; 0 if there is no condition
+	H, W             int       // of the grid that positions are of; 0 if images may have any
 	Largest, Average float64   // of log p / D in the training images
 	Mean, Whiten     []float32 // [D], [D,D]; nil: none
 	Clamp            float64
 	Constant         float64
 	Blocks           []PlainBlock
+}
+
+// Place is the layer's cell that a window begins at: it has so many cells of the layer, locations of the finest grid, and lies at
+// location (row,col) of that. The error says that cells are cut, or lie beyond the grid of positions.
+func (l *PlainLayer) Place(cells, locations [2]int, row, col int) ([2]int, error) {
+	return place([2]int{l.H, l.W}, cells, locations, row, col)
+}
+
+func place(grid, cells, locations [2]int, row, col int) (at [2]int, err error) {
+	if locations[0]%cells[0] != 0 || locations[1]%cells[1] != 0 {
+		return at, fmt.Errorf("%dx%d cells, the finest %dx%d: want whole cells in each", cells[0], cells[1], locations[0], locations[1])
+	}
+	down, across := locations[0]/cells[0], locations[1]/cells[1]
+	if row%down != 0 || col%across != 0 {
+		return at, fmt.Errorf("a window at cell (%d,%d) of the finest grid, which is not at a border of the layer's cells", row, col)
+	}
+	at = [2]int{row / down, col / across}
+	if grid[0] > 0 && (at[0]+cells[0] > grid[0] || at[1]+cells[1] > grid[1]) {
+		return at, fmt.Errorf("%dx%d locations at cell (%d,%d), but the model has %dx%d: it was fitted for one image size",
+			cells[0], cells[1], at[0], at[1], grid[0], grid[1])
+	}
+	return at, nil
 }
 
 // PlainBlock is a coupling block, all of its factors joined: with y1 the first D - D/2 values of y, y2 the rest, and (i,j) the position,
@@ -28,9 +55,26 @@ type PlainLayer struct {
 //	y2 <- y2 exp(s) + b, s = Clamp tanh(a),   y <- y Mix + Offset.
 type PlainBlock struct {
 	W1, W2      []float32 // [D - D/2,Hidden], [Hidden,2 (D/2)]
-	Rows, Cols  []float32 // [H,Hidden] and [W,Hidden], of one row where there is no condition
+	Rows, Cols  []float32 // [H,Hidden] and [W,Hidden], of one row where the grid is 0
 	B2          []float32 // [2 (D/2)]
 	Mix, Offset []float32 // [D,D], [D]
+}
+
+// PlainTap is what a location reads of a layer's cells along an axis: W0 of Lo and, where it is not 0, W1 of the next one.
+type PlainTap struct {
+	Lo     int
+	W0, W1 float32
+}
+
+// Up says what the locations of the finest grid read of a layer's cells along an axis.
+func Up(cells, locations int) []PlainTap {
+	taps := make([]PlainTap, locations)
+	for i, t := range axis.Bilinear(cells, locations) {
+		if taps[i] = (PlainTap{Lo: t.Lo, W0: t.W[0]}); len(t.W) > 1 {
+			taps[i].W1 = t.W[1]
+		}
+	}
+	return taps
 }
 
 // Plain returns the model. It takes as long as a few hundred vectors do.
