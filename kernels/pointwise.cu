@@ -20,28 +20,6 @@ struct Form {
     Step program[16];
 };
 
-// logarithm is log x to some 2 units in the last place: x = 2^e m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m-1)/(m+1)).
-DEVICE float logarithm(float x) {
-    if (!(x > 0)) return x == 0 ? -infinity() : floatOf(0x7fc00000u);
-    if (x == infinity()) return x;
-    int32_t e = 0;
-    if (x < 1.17549435e-38f) x *= 8388608.0f, e = -23;
-    int32_t bits = (int32_t)bitsOf(x) - 0x3f3504f3;
-    e += bits >> 23;
-    float f = floatOf((uint32_t)((bits & 0x7fffff) + 0x3f3504f3)) - 1.0f, t = f / (2.0f + f), t2 = t * t;
-    float series = t2 * (1.0f / 3 + t2 * (1.0f / 5 + t2 * (1.0f / 7 + t2 * (1.0f / 9 + t2 * (1.0f / 11)))));
-    return (float)e * 0.693359375f + (2.0f * t + (2.0f * t * series - (float)e * 2.12194440e-4f));
-}
-
-// hyperbolicTangent is tanh x: x + x^3 P(x^2) near 0, fitted, else 1 - 2/(e^2|x| + 1).
-DEVICE float hyperbolicTangent(float x) {
-    float a = absolute(x), z = x * x;
-    if (a < 0.625f)
-        return x + x * z * (-0.333333288f + z * (0.133327471f + z * (-0.053846752f + z * (0.0209752039f + z * -0.00606244406f))));
-    float t = 1.0f - 2.0f / (exponential(2.0f * a) + 1.0f); // 1 for what is large; NaN stays
-    return x < 0 ? -t : t;
-}
-
 // errorFunction is erf x: x P(x^2) up to 1, then 1 - e^-Q(|x|), both fitted.
 DEVICE float errorFunction(float x) {
     float a = absolute(x), z = x * x;

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"context"
+	"fmt"
 
 	"f2pad.example/engine/method"
 	"f2pad.example/kernels"
@@ -51,6 +52,22 @@ func (v *view) origin(n int) (row, col int) {
 		return 0, 0
 	}
 	return v.origins[n][0], v.origins[n][1]
+}
+
+// check compares the layers with the channels that a method was fitted on.
+func (v *view) check(widths []int) error {
+	if len(v.layers) != len(widths) {
+		return fmt.Errorf("cuda: features of %d layers, want %d", len(v.layers), len(widths))
+	}
+	for l, la := range v.layers {
+		switch {
+		case la.d != widths[l]:
+			return fmt.Errorf("cuda: features of layer %d have %d channels, want %d", l+1, la.d, widths[l])
+		case la.h > v.h || la.w > v.w:
+			return fmt.Errorf("cuda: features of layer %d are %dx%d cells, finer than the first layer's %dx%d", l+1, la.h, la.w, v.h, v.w)
+		}
+	}
+	return nil
 }
 
 // layerView is one layer's features and their gradients: [n,h,w,d] float32, channels innermost.

@@ -1,10 +1,6 @@
 package cuda
 
-import (
-	"fmt"
-
-	"f2pad.example/kernels"
-)
+import "f2pad.example/kernels"
 
 // embedding is how the vectors of a view's locations come of its layers, and their gradients go back.
 type embedding struct {
@@ -18,8 +14,8 @@ type stencils func(cells, locations int) [][][]kernels.AxisTap
 
 // embed brings to the device what every layer of width channels is read with. The vectors have d values.
 func (v *view) embed(j *job, widths []int, d int, axis stencils) (*embedding, error) {
-	if len(v.layers) != len(widths) {
-		return nil, fmt.Errorf("cuda: features of %d layers, want %d", len(v.layers), len(widths))
+	if err := v.check(widths); err != nil {
+		return nil, err
 	}
 	e := &embedding{v: v}
 	tables := func(cells, locations int) (forward, back kernels.Ptr) {
@@ -35,13 +31,7 @@ func (v *view) embed(j *job, widths []int, d int, axis stencils) (*embedding, er
 		return forward, back
 	}
 	first := 0
-	for l, la := range v.layers {
-		switch {
-		case la.d != widths[l]:
-			return nil, fmt.Errorf("cuda: features of layer %d have %d channels, want %d", l+1, la.d, widths[l])
-		case la.h > v.h || la.w > v.w:
-			return nil, fmt.Errorf("cuda: features of layer %d are %dx%d cells, finer than the first layer's %dx%d", l+1, la.h, la.w, v.h, v.w)
-		}
+	for _, la := range v.layers {
 		layer := kernels.EmbedLayer{
 			Windows: v.n, H: v.h, W: v.w, LayerH: la.h, LayerW: la.w, C: la.d, D: d, First: first, Kept: la.d,
 		}

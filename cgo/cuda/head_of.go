@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/cflow"
 	"f2pad.example/engine/method/padim"
 	"f2pad.example/engine/method/patchcore"
 )
@@ -17,6 +18,8 @@ func (d *Device) head(m method.Method) (head, error) {
 	switch m := m.(type) {
 	case *padim.Model:
 		return d.gaussiansHead(m)
+	case *cflow.Model:
+		return d.flowHead(m)
 	case *patchcore.Model:
 		return d.bankHead(m)
 	}

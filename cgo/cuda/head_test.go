@@ -13,6 +13,7 @@ import (
 	"f2pad.example/engine/compare"
 	"f2pad.example/engine/device"
 	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/cflow"
 	"f2pad.example/engine/method/methodtest"
 	"f2pad.example/engine/method/padim"
 	"f2pad.example/engine/method/patchcore"
@@ -155,6 +156,7 @@ type headModel struct {
 	name   string
 	method method.Method
 	layers []methodtest.Layer
+	step   int // windows begin at multiples of it
 }
 
 func headModels(t *testing.T) []headModel {
@@ -164,7 +166,7 @@ func headModels(t *testing.T) []headModel {
 	add := func(name string, layers []methodtest.Layer, fit func(f method.Features) (method.Method, error)) {
 		m, err := fit(methodtest.Images(1, 6, layers))
 		require.NoError(t, err)
-		all = append(all, headModel{name, m, layers})
+		all = append(all, headModel{name, m, layers, 1})
 	}
 	gaussians := func(name, profile string, layers []methodtest.Layer, change func(*padim.Options)) {
 		add(name, layers, func(f method.Features) (method.Method, error) {
@@ -182,6 +184,16 @@ func headModels(t *testing.T) []headModel {
 			return patchcore.Fit(t.Context(), f, o)
 		})
 	}
+	flow := func(name, profile string, change func(*cflow.Options)) {
+		add(name, []methodtest.Layer{{C: 5, H: 8, W: 16}, {C: 4, H: 4, W: 8}, {C: 37, H: 2, W: 4}}, func(f method.Features) (method.Method, error) {
+			o, err := cflow.ProfileOptions(profile)
+			require.NoError(t, err)
+			o.Condition, o.Blocks, o.MaxSteps = 8, 2, 5
+			change(&o)
+			return cflow.Fit(t.Context(), o, method.Fitting{Features: f})
+		})
+		all[len(all)-1].step = 4
+	}
 	gaussians("padim", "f2pad", three, func(o *padim.Options) {})
 	gaussians("padim, some channels", "paper", three, func(o *padim.Options) {
 		o.Channels = []int{1, 4, 9, 12, 30, 45} // none of the second layer's
@@ -193,6 +205,10 @@ func headModels(t *testing.T) []headModel {
 	bank("patchcore, unfolded to little, not squared", "paper", same, func(o *patchcore.Options) {
 		o.EmbedDim, o.Squared, o.Supports = 2, false, 4
 	})
+	flow("cflow", "compact", func(o *cflow.Options) {})
+	flow("cflow, native", "compact", func(o *cflow.Options) { o.Native = true })
+	flow("cflow, sums", "paper", func(o *cflow.Options) {})
+	flow("cflow, means", "anomalib", func(o *cflow.Options) { o.Fuse = cflow.FuseMean })
 	return all
 }
 
@@ -211,7 +227,7 @@ func (m *headModel) windows() *windows {
 		cut[l].H, cut[l].W = (cut[l].H+1)/2, (cut[l].W+1)/2
 	}
 	h, w := m.layers[0].H-cut[0].H, m.layers[0].W-cut[0].W
-	batch := &windows{origins: [][2]int{{h, w}, {0, 0}, {1, 2}, {h, w}, {0, w}}}
+	batch := &windows{origins: [][2]int{{h, w}, {0, 0}, {m.step, 2 * m.step}, {h, w}, {0, w}}}
 	batch.f = methodtest.Batch(78, len(batch.origins), cut)
 	for i := range len(batch.origins) * cut[0].H * cut[0].W {
 		batch.where = append(batch.where, i*7%11 < 5 && i/(cut[0].H*cut[0].W) != 1) // of the second window none
@@ -306,6 +322,8 @@ func TestHeadsInParts(t *testing.T) {
 					h.scratch = map[bool]int{true: 4 * h.fitted.K() * 17, false: headScratch}[on]
 				case *bankHead:
 					h.scratch = map[bool]int{true: 1, false: headScratch}[on]
+				case *flowHead:
+					h.scratch = map[bool]int{true: 1, false: headScratch}[on]
 				}
 			}
 			for _, w := range []*windows{m.windows(), m.images(2)} {
@@ -397,7 +415,7 @@ func TestHeadsRefuse(t *testing.T) {
 			"features of 2 layers, want 3":              func(w *windows) { w.f = w.f[:2] },
 			"features of layer 2 have":                  func(w *windows) { w.f[1] = w.f[0] },
 			"features of layer 3 are 1x20 cells, finer": func(w *windows) { w.f[2] = nd.New(1, m.layers[2].C, 1, 20) },
-			"it was fitted for one image size":          func(w *windows) { w.origins = [][2]int{{0, 1}} },
+			"it was fitted for one image size":          func(w *windows) { w.origins = [][2]int{{0, 4}} },
 		} {
 			bad := *w
 			bad.f = slices.Clone(w.f)

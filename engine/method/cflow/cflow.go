@@ -46,7 +46,7 @@ var _ method.Method = (*Model)(nil)
 // layer is a trained flow and what is known of its likelihoods.
 type layer struct {
 	flow
-	h, w    int // of the grid that positions are of; 0 if there is no condition
+	h, w    int // of the grid that positions are of; 0 if images may have any
 	theta   []float32
 	largest float64 // q in the training images
 	average float64 // of them
@@ -116,21 +116,12 @@ func (m *Model) views(f []*tensor.Dense, g method.Grid, r *method.Result) ([]*vi
 	views := make([]*view, len(f))
 	for i, t := range f {
 		v := &view{layer: m.layers[i], h: t.Shape()[2], w: t.Shape()[3], origins: make([][2]int, g.N)}
-		if g.H%v.h != 0 || g.W%v.w != 0 {
-			return nil, fmt.Errorf("layer %d has %dx%d cells, the finest %dx%d: want whole cells in each", i+1, v.h, v.w, g.H, g.W)
-		}
-		kh, kw := g.H/v.h, g.W/v.w
 		for n := range g.N {
 			row, col := r.Origin(n)
-			if row%kh != 0 || col%kw != 0 {
-				return nil, fmt.Errorf("a window at cell (%d,%d), which is not at a border of layer %d's cells", row, col, i+1)
+			var err error
+			if v.origins[n], err = place([2]int{v.layer.h, v.layer.w}, [2]int{v.h, v.w}, [2]int{g.H, g.W}, row, col); err != nil {
+				return nil, fmt.Errorf("layer %d: %w", i+1, err)
 			}
-			row, col = row/kh, col/kw
-			if !m.opts.Native && (row+v.h > v.layer.h || col+v.w > v.layer.w) {
-				return nil, fmt.Errorf("layer %d has %dx%d locations at cell (%d,%d), but the model %dx%d: it was fitted for one image size",
-					i+1, v.h, v.w, row, col, v.layer.h, v.layer.w)
-			}
-			v.origins[n] = [2]int{row, col}
 		}
 		v.rows, v.cols = axis.Bilinear(v.h, g.H), axis.Bilinear(v.w, g.W)
 		v.want(g, r.Where)
