@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"f2pad.example/cgo/fakecuda"
 	"f2pad.example/cgo/gpu"
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/backbone"
@@ -19,6 +20,10 @@ import (
 	"f2pad.example/engine/graph"
 	"f2pad.example/engine/loop"
 	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/cflow"
+	"f2pad.example/engine/method/methodtest"
+	"f2pad.example/engine/method/padim"
+	"f2pad.example/engine/method/patchcore"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/sight"
@@ -258,11 +263,14 @@ func TestDetector(t *testing.T) {
 			dev, err := d.Detector(s)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, dev.Close()) }()
-			seeds := []uint64{1, 2, 3, 4, 5, 7, 8}
+			seeds, companies := []uint64{1, 2, 3, 4, 5, 7, 8}, [][]int{{4}, {6, 1, 4}}
+			if s.MaxPixels < 1<<20 {
+				seeds, companies = []uint64{2, 4, 5}, [][]int{{1}}
+			}
 			want := ask(t, host, givenOf(48, 72, seeds...))
 			got := ask(t, dev, givenOf(48, 72, seeds...))
 			requireAlike(t, got, want, pairRounding)
-			for _, company := range [][]int{{4}, {6, 1, 4}} {
+			for _, company := range companies {
 				var some []uint64
 				for _, i := range company {
 					some = append(some, seeds[i])
@@ -499,4 +507,57 @@ func TestDetectorShared(t *testing.T) {
 		require.Equal(t, want, g)
 	}
 	require.LessOrEqual(t, len(d.nets.idle), 4*streams)
+}
+
+// However many iterations there are, the host waits and sends as often as for one: all of it stays on the device.
+func TestIterationsDoNotWait(t *testing.T) {
+	if onGPU {
+		t.Skip("SKIPPED: only the fake driver counts calls")
+	}
+	features := methodtest.Images(1, 6, []methodtest.Layer{{C: 8, H: 24, W: 36}, {C: 12, H: 12, W: 18}})
+	padimOptions, err := padim.ProfileOptions("f2pad")
+	require.NoError(t, err)
+	gaussians, err := padim.Fit(t.Context(), features, padimOptions)
+	require.NoError(t, err)
+	bankOptions, err := patchcore.ProfileOptions("f2pad")
+	require.NoError(t, err)
+	bankOptions.MaxBank = 50
+	bank, err := patchcore.Fit(t.Context(), features, bankOptions)
+	require.NoError(t, err)
+	flowOptions, err := cflow.ProfileOptions("compact")
+	require.NoError(t, err)
+	flowOptions.Condition, flowOptions.Blocks, flowOptions.MaxSteps = 8, 2, 5
+	flow, err := cflow.Fit(t.Context(), flowOptions, method.Fitting{Features: features})
+	require.NoError(t, err)
+	driver := fakecuda.Open(t)
+	d := opened(t, gpu.Options{})
+	for _, m := range []method.Method{gaussians, bank, flow} {
+		dev, err := d.Detector(sight.Spec{Backbone: network1, Method: m, MaxPixels: 1 << 20, Context: 4})
+		require.NoError(t, err)
+		var calls [][]int // the first compiles the networks
+		for _, iterations := range []int{1, 1, 4} {
+			g, o := givenOf(48, 72, 1, 2), *loopOptions
+			o.Iterations = iterations
+			b, err := dev.Begin(t.Context(), g.x, g.norms, &method.Result{S: nd.New(2, 24, 36)})
+			require.NoError(t, err)
+			count := func() (all []int) {
+				for _, name := range []string{"cuStreamSynchronize", "cuEventSynchronize", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2"} {
+					all = append(all, driver.Calls(name))
+				}
+				return all
+			}
+			before := count()
+			_, err = b.Optimise(t.Context(), g.problems, pairScale, &o)
+			require.NoError(t, err)
+			after := count()
+			for k := range after {
+				after[k] -= before[k]
+			}
+			calls = append(calls, after)
+			b.Close()
+		}
+		require.Equal(t, calls[1], calls[2], m.Name())
+		require.Positive(t, calls[1][0])
+		require.NoError(t, dev.Close())
+	}
 }
