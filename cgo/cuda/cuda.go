@@ -1,7 +1,13 @@
-// Package cuda computes methods and refinement on an NVIDIA GPU, as the engine's Device over the kernels, and runs networks
-// there, as an Executor. What stays on the GPU between calls is what a model holds (Gaussians, banks), what the optimiser's
-// steps change, and a network's weights and saved values; images, vectors, maps and gradients come from the host and go back
-// to it.
+// Package cuda is an NVIDIA GPU as a place: there networks, methods, the whole optimisation, maps and what compares fills run on the
+// kernels. docs/architecture.md says what stays on the device in an iteration.
+//
+//	cuda.go           Device; a job is one call's work on a stream
+//	detector.go       images to scores: windows, features, the method; host_scoring.go for methods without a head
+//	loop.go           the optimisation of a batch, as one job
+//	head*.go          methods where the features are
+//	network*.go       graphs as launches on an arena; nets.go keeps those that wait
+//	executor.go       networks for callers on the host, with net.go
+//	maps.go, coreset.go  the rest of place.Place; counters.go
 package cuda
 
 import (

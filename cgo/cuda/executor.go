@@ -19,7 +19,7 @@ import (
 //
 // A graph is planned once, in elements of one image: a list of launches over one arena, whose buffers are reused as values die
 // and are as many times as long as a batch has images. Weights and the kernels' tables are uploaded when a graph is compiled;
-// Nets share equal ones. Only what Forward and Backward take and give passes the bus.
+// networks share equal ones. A Net is one whose callers are on the host: what Forward and Backward take and give passes the bus.
 //
 // In Float16 the convolutions whose groups and channels the tensor cores' kernel takes (one group, multiples of 8) run on float16
 // with float32 sums, and what comes from them stays float16; of what a gradient asks for the sign only (a Relu's) bits are
