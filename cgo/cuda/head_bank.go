@@ -31,7 +31,7 @@ func (d *Device) bankHead(m *patchcore.Model) (head, error) {
 		return nil, fmt.Errorf("cuda: %d neighbours re-weight an image's score, more than %d: %w", h.fitted.Supports, kernels.KNNMaxK, errNoHead)
 	}
 	var err error
-	if h.bank, err = d.Bank(h.fitted.Bank, h.fitted.Dim); err != nil {
+	if h.bank, err = d.newBank(h.fitted.Bank, h.fitted.Dim); err != nil {
 		return nil, err
 	}
 	if !h.fitted.Unfolded {
