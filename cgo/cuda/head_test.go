@@ -24,7 +24,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// batch of windows, or of whole images, and what is wanted of them.
+// windows are a batch of them, or of whole images, and what is wanted there.
 type windows struct {
 	f       []*tensor.Dense
 	origins [][2]int
