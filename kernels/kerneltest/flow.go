@@ -386,8 +386,6 @@ func flowScores(r *Rig, fusion kernels.FlowFusion, some bool) {
 	}
 }
 
-
-
 func flowRefuses(t *testing.T, m kernels.Machine) {
 	_, err := kernels.PackFlow(kernels.FlowModel{D: 2049, Hidden: 1, H: 1, W: 1, Blocks: make([]kernels.FlowBlock, 1)})
 	require.ErrorContains(t, err, "width 2049")
