@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 
-	"f2pad.example/engine/internal/morph"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
 )
@@ -54,7 +53,7 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 			area[i] += len(is.state.Pixels)
 		}
 		if some != nil {
-			cellsNear(morph.Distances(some, H, W), H, W, r.opts.Stride, r.opts.px(o.NearCells), where[i*cells:(i+1)*cells])
+			cellsNear(some, H, W, r.opts.Stride, r.opts.px(o.NearCells), where[i*cells:(i+1)*cells])
 		}
 	}
 	if slices.Max(area) == 0 {

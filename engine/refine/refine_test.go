@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"f2pad.example/engine/internal/morph"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
 
@@ -372,8 +371,7 @@ func TestMapWithoutSuspicion(t *testing.T) {
 	ex = newExample(h, w, false, 2)
 	out = run(t, r, all, ex)[0]
 	require.True(t, out.Refined)
-	s, err := r.prepare(&ex.in)
-	require.NoError(t, err)
+	s := prepared(t, r, ex.in)
 	pixels := 0
 	for _, in := range s.omega {
 		if in {
@@ -397,9 +395,9 @@ func TestMapWithoutSuspicion(t *testing.T) {
 
 // ranked is g(v).
 func ranked(r *Refiner, v []float32) []float32 {
-	out := make([]float32, len(v))
+	rank, out := r.opts.Map.ranking(), make([]float32, len(v))
 	for p, v := range v {
-		out[p] = float32(r.opts.Map.rank(float64(v)))
+		out[p] = float32(rank.of(float64(v)))
 	}
 	return out
 }
@@ -461,10 +459,11 @@ func TestIslands(t *testing.T) {
 	for p, on := range disc(h, w, 60, 70, 5) {
 		omega[p] = omega[p] || on
 	}
-	s := &scene{h: h, w: w}
-	regions := morph.Components(omega, h, w, true)
+	s := &scene{h: h, w: w, omega: omega}
+	s.find()
+	regions := s.pixels()
 	require.Len(t, regions, 3)
-	s.split(regions, morph.Distances(omega, h, w), reach)
+	s.split(reach)
 	require.Len(t, s.islands, 2)
 	require.Equal(t, []int{0, 1}, s.islands[0].regions)
 	require.Equal(t, []int{2}, s.islands[1].regions)
@@ -548,8 +547,7 @@ func TestGradientIsOfTheCellsNearTheRegion(t *testing.T) {
 	r, sc := newRefiner(t), &counted{differ: scorerOf(ex)}
 	_, err := r.Run(t.Context(), sc, []Input{ex.in}, []Kind{F2PAD})
 	require.NoError(t, err)
-	s, err := r.prepare(&ex.in)
-	require.NoError(t, err)
+	s := prepared(t, r, ex.in)
 	want := make([]bool, h*w/16)
 	for p := range s.omega {
 		if slowDistance(s.omega, w, p) <= 8*8 {
@@ -691,7 +689,9 @@ func TestFaultsEndTheRun(t *testing.T) {
 // badFills are sources of fills that break their contract.
 type badFills struct{ fills func(s *Scene) [][][]float32 }
 
-func (b badFills) Fill(s *Scene, _ int) [][][]float32 { return b.fills(s) }
+func (b badFills) Fill(_ Filler, scenes []*Scene, _ int) ([][][][]float32, error) {
+	return eachScene(scenes, b.fills), nil
+}
 
 func TestPartsCanBeReplaced(t *testing.T) {
 	ex := newExample(96, 104, false, 1)
