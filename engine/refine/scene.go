@@ -88,7 +88,7 @@ func (r *Refiner) prepare(ctx context.Context, in []Input) ([]*scene, error) {
 	if len(which) == 0 {
 		return scenes, nil
 	}
-	fills, err := r.Fills.Fill(r.Device, searched, r.opts.Fills.Count)
+	fills, err := r.Fills.Fill(r.Pixels, searched, r.opts.Fills.Count)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (r *Refiner) prepare(ctx context.Context, in []Input) ([]*scene, error) {
 			spreads = append(spreads, Spread{Fills: g.fills, Share: r.opts.Residual.Quantile, Out: g.spread})
 		}
 	}
-	if err := r.Device.Spreads(spreads); err != nil {
+	if err := r.Pixels.Spreads(spreads); err != nil {
 		return nil, err
 	}
 	return scenes, par.Err(len(which), func(i int) error {
@@ -126,7 +126,7 @@ func (r *Refiner) open(in *Input) (*scene, error) {
 	}
 	u := make([]float32, s.h*s.w)
 	smooth := pixel.NewGaussian(o.px(o.Region.SmoothCells))
-	if err := r.Device.Smooth(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, smooth, u); err != nil {
+	if err := r.Pixels.Smooth(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, smooth, u); err != nil {
 		return nil, err
 	}
 	s.omega = suspicious(u, peaks(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, int(o.Region.PeakCells)), s.h, s.w, o)
@@ -242,7 +242,7 @@ func (r *Refiner) compare(s *scene, is *island) error {
 	start, smooth := pixel.NewGaussian(o.Optimiser.StartPx), pixel.NewGaussian(o.Residual.SmoothPx)
 	is.residual = make([]float32, n)
 	best := make([]int32, n)
-	if err := r.Device.Compare(y, all, K, h, w, smooth, start, is.residual, best); err != nil {
+	if err := r.Pixels.Compare(y, all, K, h, w, smooth, start, is.residual, best); err != nil {
 		return err
 	}
 	for _, p := range is.state.Pixels {
