@@ -7,16 +7,12 @@ import (
 	"f2pad.example/engine/pixel"
 )
 
-// join makes the map of the evidence e [h,w] (step 6): S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v)
-// away from it and where nothing is suspicious. With asked, what the fills explain counts, and what looks like the clearest
-// pixels is evidence once more (step 7).
+// join makes the map of v [h,w], the method's own map, averaged over looks or not, and of the evidence e [h,w] (step 6):
+// S = g(v) ((f + e)/(f + mean of e near by))^trust on Omega, and g(v) away from it and where nothing is suspicious. With asked, what
+// the fills explain counts, and what looks like the clearest pixels is evidence once more (step 7).
 func (r *Refiner) join(s *scene, v, e []float32, asked bool) []float32 {
 	o, c := &r.opts.Map, &r.opts.Classifier
-	g := make([]float64, s.h*s.w)
-	rank := o.ranking()
-	for i, v := range v {
-		g[i] = rank.of(float64(v))
-	}
+	g := r.ranked(s, v)
 	S := slices.Clone(g)
 	if s.omega != nil {
 		r.favour(s, S, e, o.Floor, o.Trust.of(agreement(s, e, g)), asked)
@@ -34,6 +30,22 @@ func (r *Refiner) join(s *scene, v, e []float32, asked bool) []float32 {
 		out[i] = float32(min(v, math.MaxFloat32))
 	}
 	return out
+}
+
+// ranked is g(v). Away from Omega v is the same for every kind of map, and ranked once.
+func (r *Refiner) ranked(s *scene, v []float32) []float64 {
+	rank := r.opts.Map.ranking()
+	if s.ranked == nil {
+		s.ranked = make([]float64, len(v))
+		for i, v := range v {
+			s.ranked[i] = rank.of(float64(v))
+		}
+		return s.ranked
+	}
+	for _, p := range s.inside() {
+		s.ranked[p] = rank.of(float64(v[p]))
+	}
+	return s.ranked
 }
 
 // share is how much of what the detector finds in the region of a pixel of Omega its fill takes away.

@@ -25,7 +25,8 @@ type scene struct {
 	islands   []*island
 	explained []float32 // [h,w] the regions' shares; nil: not asked
 
-	at []int32 // see inside
+	at     []int32   // see inside
+	ranked []float64 // [h,w] see Refiner.ranked
 }
 
 // inside is Omega's pixels, ascending. It is for one goroutine.
