@@ -4,8 +4,8 @@
 //
 // The image is blurred already: planes [C,H,W]. A candidate is the image moved by so many pixels, or a normal image in 8 bits, of
 // which the value is what a Gaussian makes of it at the place: rows first, edges reflected with the edge pixel repeated. A table has
-// 10 int32 per ring: where its pixels begin and n, where its candidates begin, how many are shifts and how many there are, where its
-// image begins, C, H W, W, and s (2-s) as bits. A candidate is the shift, or the number of a normal, of which normalTable has 4
+// 12 int32 per ring: where its pixels begin and n, where its candidates begin, how many are shifts and how many there are, where its
+// image begins, C, H W, W, and s (2-s), 1/n and 1/C as bits. A candidate is the shift, or the number of a normal, of which normalTable has 4
 // int32: where its bytes begin, c, h, w; it covers the ring, and one of c = 1 has the same in all channels.
 //
 // Geometry: a warp per candidate, 4 in a block of 128 threads, grid (ceil(most candidates/4), rings); the lanes take the ring's pixels
@@ -24,24 +24,23 @@ DEVICE float blurredAt(const uint8_t* RESTRICT plane, int32_t h, int32_t w, int3
     float sum = 0;
     for (int32_t i = -r; i <= r; i++) {
         const uint8_t* row = plane + mirror(y + i, h) * w;
-        float line = taps[0] * ((float)row[x] / 255.0f);
-        for (int32_t k = 1; k <= r; k++)
-            line += taps[k] * ((float)row[mirror(x - k, w)] / 255.0f + (float)row[mirror(x + k, w)] / 255.0f);
+        float line = taps[0] * (float)row[x];
+        for (int32_t k = 1; k <= r; k++) line += taps[k] * ((float)row[mirror(x - k, w)] + (float)row[mirror(x + k, w)]);
         sum += taps[i < 0 ? -i : i] * line;
     }
-    return sum;
+    return sum * (1.0f / 255);
 }
 
 KERNEL(128) fill_search(const int32_t* RESTRICT table, const int32_t* RESTRICT pixels, const int32_t* RESTRICT candidates,
                         const float* RESTRICT images, const uint8_t* RESTRICT normals, const int32_t* RESTRICT normalTable,
                         const float* RESTRICT taps, int32_t r, float* RESTRICT costs) {
-    const int32_t* ring = table + 10 * blockY();
+    const int32_t* ring = table + 12 * blockY();
     int32_t n = ring[1], k = blockX() * 4 + warpOf(threadX()), lane = laneOf(threadX());
     if (k >= ring[4]) return;
     const int32_t* at = pixels + ring[0];
     int32_t by = candidates[ring[2] + k], C = ring[6], plane = ring[7], W = ring[8];
     const float* image = images + (uint32_t)ring[5];
-    float share = floatOf((uint32_t)ring[9]), cost = 0;
+    float share = floatOf((uint32_t)ring[9]), each = floatOf((uint32_t)ring[10]), cost = 0;
     const int32_t* normal = k < ring[3] ? 0 : normalTable + 4 * by;
     for (int32_t c = 0; c < C; c++, image += plane) {
         float sum = 0, sq = 0;
@@ -58,10 +57,10 @@ KERNEL(128) fill_search(const int32_t* RESTRICT table, const int32_t* RESTRICT p
             sum += e;
             sq += e * e;
         }
-        float mean = warpSum(sum) / (float)n;
-        cost += warpSum(sq) / (float)n - mean * mean * share;
+        float mean = warpSum(sum) * each;
+        cost += warpSum(sq) * each - mean * mean * share;
     }
-    if (lane == 0) costs[ring[2] + k] = cost / (float)C;
+    if (lane == 0) costs[ring[2] + k] = cost * floatOf((uint32_t)ring[11]);
 }
 EMULATE(fill_search)
 

@@ -28,13 +28,12 @@ type FillSearch struct {
 
 // TableOf returns what Table holds: the rings', then the normal images'; see fill_search.cu.
 func (k FillSearch) TableOf() []int32 {
-	t := make([]int32, 0, 10*len(k.Rings)+4*len(k.Sizes))
+	t := make([]int32, 0, 12*len(k.Rings)+4*len(k.Sizes))
 	pixels, candidates := 0, 0
 	for _, r := range k.Rings {
 		all := r.Shifts + r.Normals
-		share := math.Float32bits(float32(r.MeanShare * (2 - r.MeanShare)))
 		t = append(t, int32(pixels), int32(r.Pixels), int32(candidates), int32(r.Shifts), int32(all), int32(r.Image), int32(r.Channels),
-			int32(r.H*r.W), int32(r.W), int32(share))
+			int32(r.H*r.W), int32(r.W), bits(r.MeanShare*(2-r.MeanShare)), bits(1/float64(r.Pixels)), bits(1/float64(r.Channels)))
 		pixels, candidates = pixels+r.Pixels, candidates+all
 	}
 	at := 0
@@ -44,6 +43,9 @@ func (k FillSearch) TableOf() []int32 {
 	}
 	return t
 }
+
+// bits is a value of a table as a float32.
+func bits(v float64) int32 { return int32(math.Float32bits(float32(v))) }
 
 // Enqueue launches the kernel.
 func (k FillSearch) Enqueue(q Queue) error {
@@ -86,7 +88,7 @@ func (k FillSearch) Enqueue(q Queue) error {
 	}
 	return q.Launch(Launch{
 		Module: "fill_search", Kernel: kernel, Grid: [3]int{ceil(most, 4), len(k.Rings)}, Block: 128,
-		Args: []Arg{k.Table.Arg(), k.Pixels.Arg(), k.Candidates.Arg(), k.Images.Arg(), k.Bytes.Arg(), k.Table.Plus(10 * len(k.Rings)).Arg(),
+		Args: []Arg{k.Table.Arg(), k.Pixels.Arg(), k.Candidates.Arg(), k.Images.Arg(), k.Bytes.Arg(), k.Table.Plus(12 * len(k.Rings)).Arg(),
 			k.Taps.Arg(), Int(len(k.Blur) - 1), k.Costs.Arg()},
 	})
 }
@@ -126,7 +128,7 @@ func (k FillSpread) TableOf() []int32 {
 	for _, j := range k.Jobs {
 		at := j.Share * float64(max(j.K-1, 0))
 		lo := int(at)
-		t = append(t, int32(fills), int32(j.N), int32(j.K), int32(out), int32(lo), int32(math.Float32bits(float32(at-float64(lo)))))
+		t = append(t, int32(fills), int32(j.N), int32(j.K), int32(out), int32(lo), bits(at-float64(lo)))
 		fills, out = fills+3*j.K*j.N, out+j.N
 	}
 	return t

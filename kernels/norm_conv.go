@@ -33,8 +33,7 @@ func (k NormConv) TableOf() []int32 {
 	t := make([]int32, 0, 9*len(k.Jobs))
 	pixels, v, out := 0, 0, 0
 	for _, j := range k.Jobs {
-		scale := math.Float32bits(float32(1 / (2 * j.Sigma * j.Sigma)))
-		t = append(t, int32(pixels), int32(j.N), int32(pixels+j.N), int32(j.M), int32(v), int32(j.C), int32(out), int32(j.W), int32(scale))
+		t = append(t, int32(pixels), int32(j.N), int32(pixels+j.N), int32(j.M), int32(v), int32(j.C), int32(out), int32(j.W), bits(1/(2*j.Sigma*j.Sigma)))
 		pixels, v, out = pixels+j.N+j.M, v+j.N*j.C, out+j.M*j.C
 	}
 	return t
