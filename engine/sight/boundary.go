@@ -3,6 +3,7 @@ package sight
 import (
 	"context"
 
+	"f2pad.example/engine/exec"
 	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -11,9 +12,9 @@ import (
 // measureMissing finds what is missing from the features of a job's windows. Where a window does not hold all that its features depend on,
 // they differ from the whole image's. What the window makes of the image as it was given, and what the whole image gave there,
 // are known; their difference stays nearly the same while pixels in the window's middle change.
-func (b *HostBatch) measureMissing(ctx context.Context, c *compiled, j *job) error {
-	missing := c.outputs(len(j.ps))
-	if err := c.net.Forward(ctx, []*tensor.Dense{b.Net.load(b.given, b.norms, j.ps)}, missing); err != nil {
+func (b *HostBatch) measureMissing(ctx context.Context, c *exec.Pooled, j *job) error {
+	missing := c.Outputs(len(j.ps))
+	if err := c.Forward(ctx, []*tensor.Dense{b.Net.load(b.given, b.norms, j.ps)}, missing); err != nil {
 		return err
 	}
 	h, w := b.given.Shape()[2]/b.Net.Stride, b.given.Shape()[3]/b.Net.Stride

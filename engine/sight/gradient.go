@@ -81,28 +81,28 @@ func (b *HostBatch) windowGradient(ctx context.Context, x *tensor.Dense, j *job,
 	ih, iw := j.ps[0].In.H(), j.ps[0].In.W()
 	b.Net.turns <- struct{}{}
 	defer func() { <-b.Net.turns }()
-	c, err := b.Net.take(ih*st, iw*st, true)
+	c, err := b.Net.nets.Take(ih*st, iw*st, true)
 	if err != nil {
 		return fmt.Errorf("engine: %s: %w", b.Net.bb.Name(), err)
 	}
-	defer b.Net.give(c)
+	defer b.Net.nets.Give(c)
 	if b.features != nil && j.missing == nil {
 		if err := b.measureMissing(ctx, c, j); err != nil {
 			return fmt.Errorf("engine: %s: %w", b.Net.bb.Name(), err)
 		}
 	}
 	in := b.Net.load(x, b.norms, j.ps)
-	f := c.outputs(len(j.ps))
-	if err := c.net.Forward(ctx, []*tensor.Dense{in}, f); err != nil {
+	f := c.Outputs(len(j.ps))
+	if err := c.Forward(ctx, []*tensor.Dense{in}, f); err != nil {
 		return fmt.Errorf("engine: %s: %w", b.Net.bb.Name(), err)
 	}
 	j.complete(f)
 	j.dx = in // the gradient takes the place of what it is the gradient of
-	df := c.outputs(len(j.ps))
+	df := c.Outputs(len(j.ps))
 	if err := b.methodGradient(ctx, j, f, df, where, h, w, e, scale); err != nil {
 		return err
 	}
-	if err := c.net.Backward(ctx, df, []*tensor.Dense{j.dx}); err != nil {
+	if err := c.Backward(ctx, df, []*tensor.Dense{j.dx}); err != nil {
 		return fmt.Errorf("engine: gradient of %s: %w", b.Net.bb.Name(), err)
 	}
 	return nil

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"sync"
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/exec"
-	"f2pad.example/engine/graph"
 	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -18,22 +16,9 @@ import (
 // concurrent use.
 type Network struct {
 	Windows
-	bb backbone.Backbone
-	ex exec.Executor
-
+	bb    backbone.Backbone
+	nets  *exec.Pool
 	turns chan struct{} // held by those that run forward and backward, which keeps every value of their windows
-
-	mu   sync.Mutex
-	idle []*compiled // least recently used first
-}
-
-// compiled is a graph for one input size.
-type compiled struct {
-	h, w     int
-	gradient bool
-	pixels   int           // of the largest batch so far
-	layers   []graph.Shape // of the outputs, N free
-	net      exec.Net
 }
 
 // What waits for an image of its size is bounded in number, and in pixels by so many times the largest window: a graph
@@ -45,70 +30,14 @@ const (
 
 // NewNetwork returns the network that runs a backbone on ex, on windows as they are.
 func NewNetwork(bb backbone.Backbone, ex exec.Executor, w Windows) *Network {
-	return &Network{Windows: w, bb: bb, ex: ex, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
-}
-
-// take returns a compiled graph for inputs of h x w pixels; give hands it back.
-func (n *Network) take(h, w int, gradient bool) (*compiled, error) {
-	n.mu.Lock()
-	for i := len(n.idle) - 1; i >= 0; i-- {
-		if c := n.idle[i]; c.h == h && c.w == w && c.gradient == gradient {
-			n.idle = append(n.idle[:i], n.idle[i+1:]...)
-			n.mu.Unlock()
-			return c, nil
-		}
-	}
-	n.mu.Unlock()
-	g, err := n.bb.Graph(h, w)
-	if err != nil {
-		return nil, err
-	}
-	shapes, err := g.Infer()
-	if err != nil {
-		return nil, err
-	}
-	c := &compiled{h: h, w: w, gradient: gradient}
-	for _, out := range g.Outputs {
-		c.layers = append(c.layers, shapes[out])
-	}
-	c.net, err = n.ex.Compile(g, gradient)
-	return c, err
-}
-
-func (n *Network) give(c *compiled) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.idle = append(n.idle, c)
-	pixels := 0
-	for _, c := range n.idle {
-		pixels += c.pixels
-	}
-	for len(n.idle) > idleGraphs || len(n.idle) > 1 && pixels > idleWindows*n.limit*n.Stride*n.Stride {
-		pixels -= n.idle[0].pixels
-		n.idle[0].net.Close()
-		n.idle = append(n.idle[:0], n.idle[1:]...)
+	return &Network{
+		Windows: w, bb: bb, turns: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		nets: exec.NewPool(ex, bb.Graph, idleGraphs, idleWindows*w.limit*w.Stride*w.Stride),
 	}
 }
 
 // Close frees the idle graphs.
-func (n *Network) Close() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, c := range n.idle {
-		c.net.Close()
-	}
-	n.idle = nil
-}
-
-// outputs makes the tensors of a batch's feature maps, and notes the batch's size.
-func (c *compiled) outputs(batch int) []*tensor.Dense {
-	c.pixels = max(c.pixels, batch*c.h*c.w)
-	f := make([]*tensor.Dense, len(c.layers))
-	for i, s := range c.layers {
-		f[i] = nd.New(append([]int{batch}, s[1:]...)...)
-	}
-	return f
-}
+func (n *Network) Close() { n.nets.Close() }
 
 // load cuts the patches (all of one size) out of the images x [N,3,H,W] and normalises each as its image is.
 func (n *Network) load(x *tensor.Dense, norms []backbone.Affine, ps []Patch) *tensor.Dense {
@@ -144,13 +73,13 @@ func (n *Network) Features(ctx context.Context, x *tensor.Dense, norms []backbon
 		for i := range ps {
 			ps[i] = Patch{i, win}
 		}
-		c, err := n.take(win.In.H()*s, win.In.W()*s, false)
+		c, err := n.nets.Take(win.In.H()*s, win.In.W()*s, false)
 		if err != nil {
 			return nil, fmt.Errorf("engine: %s at %dx%d pixels: %w", n.bb.Name(), win.In.W()*s, win.In.H()*s, err)
 		}
-		f := c.outputs(N)
-		err = c.net.Forward(ctx, []*tensor.Dense{n.load(x, norms, ps)}, f)
-		n.give(c)
+		f := c.Outputs(N)
+		err = c.Forward(ctx, []*tensor.Dense{n.load(x, norms, ps)}, f)
+		n.nets.Give(c)
 		if err != nil {
 			return nil, fmt.Errorf("engine: %s: %w", n.bb.Name(), err)
 		}
