@@ -48,8 +48,8 @@ func (g Gaussian) Blur(plane []float32, h, w int, scratch []float32) {
 	}
 }
 
-// BlurBox is Blur of the box alone, into dst [b.H(),b.W()]; dst may be the plane if the box is all of it. Its time is that of the
-// box's rows and, above and below, of as many more as the kernel reaches.
+// BlurBox is Blur of the box alone, into dst [b.H(),b.W()]; dst may be the plane if the box is all of it, and scratch is that of
+// Blur. Its time is that of the box's rows and, above and below, of as many more as the kernel reaches.
 func (g Gaussian) BlurBox(dst, plane []float32, h, w int, b Box, scratch []float32) {
 	r, bw := g.Radius(), b.W()
 	top, bottom := max(b.Y0-r, 0), min(b.Y1+r, h)

@@ -144,6 +144,11 @@ func TestRankGrows(t *testing.T) {
 	for _, v := range []float64{0.25, 0.3, 1, 7, 1e6} {
 		require.InEpsilon(t, v*v, rank.of(v), 1e-12)
 	}
+	rng := rand.New(rand.NewPCG(6, 6))
+	for range 1000 {
+		v := 0.25 + math.Exp(20*rng.NormFloat64())
+		require.Equal(t, math.Pow(v, 2), rank.of(v), "the square of %g", v)
+	}
 	for _, knee := range []float64{0, 0.25} { // no jump, and no corner
 		const h = 1e-6
 		require.InDelta(t, rank.of(knee-h), rank.of(knee+h), 1e-5)

@@ -723,7 +723,7 @@ func TestPartsCanBeReplaced(t *testing.T) {
 		change(r)
 		require.False(t, slices.Equal(want, bits(run(t, r, []Kind{F2PAD}, ex)[0])), "%s does nothing", name)
 	}
-	for _, op := range []string{"smooth", "compare"} {
+	for _, op := range []string{"smooth", "costs", "offsets", "spreads", "compare"} {
 		r.Pixels = failing{op: op}
 		_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, all)
 		require.ErrorIs(t, err, errBoom, op)
@@ -754,6 +754,10 @@ func (f failing) fail(op string) error {
 func (f failing) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
 	return errors.Join(f.fail("smooth"), f.Host.Smooth(z, h, w, s, g, u))
 }
+
+func (f failing) Costs(s []Search) error   { return errors.Join(f.fail("costs"), f.Host.Costs(s)) }
+func (f failing) Offsets(o []Offset) error { return errors.Join(f.fail("offsets"), f.Host.Offsets(o)) }
+func (f failing) Spreads(s []Spread) error { return errors.Join(f.fail("spreads"), f.Host.Spreads(s)) }
 
 func (f failing) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
 	return errors.Join(f.fail("compare"), f.Host.Compare(y, fills, k, h, w, smooth, start, residual, best))
