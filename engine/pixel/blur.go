@@ -43,36 +43,48 @@ func (g Gaussian) Scratch(h, w int) int { return h*w + w + 2*g.Radius() }
 // edge pixel repeated (d c b a | a b c d | d c b a: scipy.ndimage's "reflect"). scratch has at least g.Scratch(h, w)
 // values. About 2 (radius + 1) multiplications per pixel.
 func (g Gaussian) Blur(plane []float32, h, w int, scratch []float32) {
-	r := g.Radius()
-	if r == 0 {
-		return
+	if g.Radius() > 0 {
+		g.BlurBox(plane, plane, h, w, Box{0, 0, h, w}, scratch)
 	}
-	rows, line := scratch[:h*w], scratch[h*w:][:w+2*r]
-	for i := range h {
-		src := plane[i*w : (i+1)*w]
-		copy(line[r:], src)
-		for k := 1; k <= r; k++ {
-			line[r-k] = src[index.Mirror(-k, w)]
-			line[r+w-1+k] = src[index.Mirror(w-1+k, w)]
+}
+
+// BlurBox is Blur of the box alone, into dst [b.H(),b.W()]; dst may be the plane if the box is all of it, and scratch is that of
+// Blur. Its time is that of the box's rows and, above and below, of as many more as the kernel reaches.
+func (g Gaussian) BlurBox(dst, plane []float32, h, w int, b Box, scratch []float32) {
+	r, bw := g.Radius(), b.W()
+	top, bottom := max(b.Y0-r, 0), min(b.Y1+r, h)
+	rows, line := scratch[:(bottom-top)*bw], scratch[(bottom-top)*bw:][:bw+2*r]
+	left, right := max(b.X0-r, 0), min(b.X1+r, w) // of what the line has from the plane itself
+	for i := range bottom - top {
+		src := plane[(top+i)*w:][:w]
+		copy(line[left-b.X0+r:], src[left:right])
+		for x := b.X0 - r; x < 0; x++ {
+			line[x-b.X0+r] = src[index.Mirror(x, w)]
 		}
-		dst := rows[i*w : (i+1)*w]
-		g.start(dst, line[r:])
+		for x := w; x < b.X1+r; x++ {
+			line[x-b.X0+r] = src[index.Mirror(x, w)]
+		}
+		to := rows[i*bw:][:bw]
+		g.start(to, line[r:])
 		for k := 1; k <= r; k++ {
-			vec.AddPair(dst, line[r-k:], line[r+k:], g.taps[k])
+			vec.AddPair(to, line[r-k:], line[r+k:], g.taps[k])
 		}
 	}
-	for i := range h {
-		dst := plane[i*w : (i+1)*w]
-		g.start(dst, rows[i*w:])
+	row := func(y int) []float32 { return rows[(index.Mirror(y, h)-top)*bw:] }
+	for i := range b.H() {
+		to := dst[i*bw:][:bw]
+		g.start(to, row(b.Y0+i))
 		for k := 1; k <= r; k++ {
-			vec.AddPair(dst, rows[index.Mirror(i-k, h)*w:], rows[index.Mirror(i+k, h)*w:], g.taps[k])
+			vec.AddPair(to, row(b.Y0+i-k), row(b.Y0+i+k), g.taps[k])
 		}
 	}
 }
 
 // start sets dst to the kernel's middle times src.
 func (g Gaussian) start(dst, src []float32) {
-	vec.ShiftRows(dst, src, len(dst), unmoved, g.taps[0], float32(math.Inf(-1)))
+	n := len(dst) &^ 7 // of whole vectors
+	vec.ShiftRows(dst[:n], src, n, unmoved, g.taps[0], float32(math.Inf(-1)))
+	vec.ShiftRows(dst[n:], src[n:], len(dst)-n, unmoved, g.taps[0], float32(math.Inf(-1)))
 }
 
 var unmoved = []float32{0}

@@ -110,6 +110,28 @@ func TestBlurOfAWindowIsThatOfTheImage(t *testing.T) {
 	}
 }
 
+// A box, blurred, has the whole plane's values, bit for bit; what is in dst before does not matter.
+func TestBlurBoxIsThatOfThePlane(t *testing.T) {
+	for i, c := range []struct {
+		h, w  int
+		sigma float64
+		box   Box
+	}{
+		{40, 50, 1.5, Box{15, 20, 22, 31}}, {40, 50, 1.5, Box{0, 0, 5, 4}}, {40, 50, 2, Box{33, 44, 40, 50}}, {40, 50, 1, Box{0, 7, 40, 23}},
+		{40, 50, 0, Box{3, 4, 9, 20}}, {5, 6, 4, Box{1, 2, 4, 5}}, {1, 1, 1, Box{0, 0, 1, 1}}, {30, 9, 3, Box{12, 1, 13, 8}},
+	} {
+		plane := random(c.h*c.w, uint64(i))
+		g := NewGaussian(c.sigma)
+		scratch := random(g.Scratch(c.h, c.w), 2)
+		dst := random(c.box.H()*c.box.W(), 3)
+		g.BlurBox(dst, plane, c.h, c.w, c.box, scratch)
+		g.Blur(plane, c.h, c.w, scratch)
+		want := make([]float32, len(dst))
+		Crop(want, plane, 1, c.h, c.w, c.box)
+		require.Equal(t, want, dst, "%+v", c)
+	}
+}
+
 func BenchmarkBlur(b *testing.B) {
 	const h, w = 256, 256
 	x := random(h*w, 1)

@@ -1,6 +1,10 @@
 package pixel
 
-import "math"
+import (
+	"math"
+
+	"f2pad.example/engine/internal/vec"
+)
 
 // FillMin compares an image with K fills: sq[k][p] = ||y_p - fill_k,p||^2 over the channels and r[p] = min_k sqrt(sq[k][p]).
 // y is [C,n], fills [K,C,n], sq [K,n], r [n] with n pixels. A pixel is normal if any fill explains it.
@@ -8,15 +12,14 @@ func FillMin(y, fills []float32, k, c, n int, sq, r []float32) {
 	for p := range r[:n] {
 		r[p] = float32(math.Inf(1))
 	}
+	d := make([]float32, n)
 	for f := range k {
 		d2 := sq[f*n : (f+1)*n]
 		clear(d2)
 		for ch := range c {
-			a, b := y[ch*n:(ch+1)*n], fills[(f*c+ch)*n:(f*c+ch+1)*n]
-			for p := range d2 {
-				d := a[p] - b[p]
-				d2[p] += d * d
-			}
+			vec.Sub(d, y[ch*n:], fills[(f*c+ch)*n:])
+			vec.Mul(d, d, d)
+			vec.Add(d2, d2, d)
 		}
 		for p, v := range d2 {
 			r[p] = min(r[p], v)

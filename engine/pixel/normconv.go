@@ -13,27 +13,73 @@ func NormConv(v []float32, at, to []int32, w, c int, sigma float64, out []float3
 	for d := range weight {
 		weight[d] = math.Exp(-float64(d*d) / (2 * sigma * sigma))
 	}
-	acc := make([]float64, c)
+	n := len(at)
+	wide := make([]float64, len(v)) // v in float64
+	for i, s := range v {
+		wide[i] = float64(s)
+	}
+	column, down := make([]int, n), make([]float64, n) // of the samples: x, and the weight of their distance from the row py
+	for j, q := range at {
+		column[j] = int(q) % w
+	}
+	g, acc := make([]float64, n), make([]float64, c)
+	py, x0 := -1, 0
 	for i, p := range to {
-		py, px := int(p)/w, int(p)%w
-		clear(acc)
-		total := 0.0
-		for j, q := range at {
-			qy, qx := int(q)/w, int(q)%w
-			g := weight[abs(py-qy)] * weight[abs(px-qx)]
-			total += g
-			for k, s := range v[j*c : (j+1)*c] {
-				acc[k] += g * float64(s)
+		if i == 0 || int(p) < x0 || int(p) >= x0+w {
+			py = int(p) / w
+			x0 = py * w
+			for j, q := range at {
+				down[j] = weight[abs(py-int(q)/w)]
 			}
+		}
+		px := int(p) - x0
+		total := 0.0
+		for j, x := range column {
+			g[j] = down[j] * weight[abs(px-x)]
+			total += g[j]
 		}
 		dst := out[i*c : (i+1)*c]
 		if total == 0 {
 			clear(dst)
 			continue
 		}
+		weighted(acc, g, wide)
 		for k, s := range acc {
 			dst[k] = float32(s / total)
 		}
+	}
+}
+
+// weighted sets acc [C] to the sums of g[j] v[j][k] over j, in their order; v is [len(g),C]. Four sums at a time hide the time that
+// an addition takes.
+func weighted(acc, g, v []float64) {
+	c, k := len(acc), 0
+	for ; k+4 <= c; k += 4 {
+		var a0, a1, a2, a3 float64
+		for j, g := range g {
+			s := v[j*c+k:][:4]
+			a0 += float64(g * s[0])
+			a1 += float64(g * s[1])
+			a2 += float64(g * s[2])
+			a3 += float64(g * s[3])
+		}
+		acc[k], acc[k+1], acc[k+2], acc[k+3] = a0, a1, a2, a3
+	}
+	for ; k+2 <= c; k += 2 {
+		var a0, a1 float64
+		for j, g := range g {
+			s := v[j*c+k:][:2]
+			a0 += float64(g * s[0])
+			a1 += float64(g * s[1])
+		}
+		acc[k], acc[k+1] = a0, a1
+	}
+	for ; k < c; k++ {
+		a := 0.0
+		for j, g := range g {
+			a += float64(g * v[j*c+k])
+		}
+		acc[k] = a
 	}
 }
 

@@ -4,17 +4,37 @@ package pixel
 // lies at (i + 0.5)/s - 0.5), constant beyond the outermost centres.
 func Upsample(grid []float32, h, w, s int, out []float32) {
 	W := w * s
+	across := make([]mix, W)
+	for j := range across {
+		across[j].lo, across[j].hi, across[j].f = between(j, s, w)
+	}
+	// The grid's rows above and below, at the width of the output.
+	lines := [2][]float32{make([]float32, W), make([]float32, W)}
+	of := [2]int{-1, -1}
+	line := func(k, y int) []float32 {
+		if of[k] != y {
+			of[k] = y
+			row := grid[y*w:][:w]
+			for j, m := range across {
+				lines[k][j] = row[m.lo] + m.f*(row[m.hi]-row[m.lo])
+			}
+		}
+		return lines[k]
+	}
 	for i := range h * s {
 		y0, y1, fy := between(i, s, h)
-		top, bottom := grid[y0*w:][:w], grid[y1*w:][:w]
+		a, b := line(y0&1, y0), line(y1&1, y1)
 		row := out[i*W:][:W]
-		for j := range row {
-			x0, x1, fx := between(j, s, w)
-			a := top[x0] + fx*(top[x1]-top[x0])
-			b := bottom[x0] + fx*(bottom[x1]-bottom[x0])
-			row[j] = a + fy*(b-a)
+		for j, v := range a {
+			row[j] = v + fy*(b[j]-v)
 		}
 	}
+}
+
+// mix is a value between two cells, f of the way to the second.
+type mix struct {
+	lo, hi int
+	f      float32
 }
 
 // between returns the two of n cells that output pixel i lies between, and the share of the second.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"f2pad.example/engine/internal/morph"
 	"f2pad.example/engine/pixel"
 
 	"gonum.org/v1/gonum/mat"
@@ -16,13 +17,10 @@ import (
 // coefficients to learn them by heart.
 func (r *Refiner) classify(s *scene, S []float64) []float32 {
 	o := &r.opts.Classifier
-	var at []int32
-	var scores []float32
-	for p, in := range s.omega {
-		if in {
-			at = append(at, int32(p))
-			scores = append(scores, float32(S[p]))
-		}
+	at := s.inside()
+	scores := make([]float32, len(at))
+	for k, p := range at {
+		scores[k] = float32(S[p])
 	}
 	sorted := slices.Clone(scores)
 	top, rest := float32(pixel.Quantile(sorted, 1-o.Top)), float32(pixel.Quantile(sorted, o.Rest))
@@ -41,9 +39,9 @@ func (r *Refiner) classify(s *scene, S []float64) []float32 {
 	x := r.looksLike(s, at)
 	d := len(x) / len(at)
 	row := func(k int) []float32 { return x[k*d : (k+1)*d] }
-	a, b := mat.NewSymDense(d, nil), mat.NewVecDense(d, nil)
-	for j := range d - 1 { // the constant is not shrunk
-		a.SetSym(j, j, o.Ridge)
+	a, b := make([]float64, d*d), make([]float64, d) // of a, what is on the diagonal and right of it
+	for j := range d - 1 {                           // the constant is not shrunk
+		a[j*d+j] = o.Ridge
 	}
 	pos, neg = thinned(pos, o.Pixels), thinned(neg, o.Pixels)
 	for _, some := range [][]int{pos, neg} {
@@ -51,28 +49,29 @@ func (r *Refiner) classify(s *scene, S []float64) []float32 {
 		for _, k := range some {
 			x := row(k)
 			for i, u := range x {
-				wu := weight * float64(u)
-				for j := i; j < d; j++ {
-					a.SetSym(i, j, a.At(i, j)+wu*float64(x[j]))
+				wu, right := weight*float64(u), a[i*d+i:][:d-i]
+				for j, v := range x[i:] {
+					right[j] += wu * float64(v)
 				}
 			}
 		}
 	}
 	for _, k := range pos {
 		for i, u := range row(k) {
-			b.SetVec(i, b.AtVec(i)+0.5/float64(len(pos))*float64(u))
+			b[i] += 0.5 / float64(len(pos)) * float64(u)
 		}
 	}
 	var beta mat.VecDense
 	var chol mat.Cholesky
-	if !chol.Factorize(a) || chol.SolveVecTo(&beta, b) != nil {
+	if !chol.Factorize(mat.NewSymDense(d, a)) || chol.SolveVecTo(&beta, mat.NewVecDense(d, b)) != nil {
 		return nil // Ridge is too small for float64
 	}
 	out := make([]float32, s.h*s.w)
+	coefficients := beta.RawVector().Data
 	for k, p := range at {
 		v := 0.0
 		for j, u := range row(k) {
-			v += beta.AtVec(j) * float64(u)
+			v += coefficients[j] * float64(u)
 		}
 		out[p] = float32(min(max(v, 0), 1))
 	}
@@ -106,53 +105,90 @@ func (r *Refiner) looksLike(s *scene, at []int32) []float32 {
 	linear := channels * each
 	d := 2*linear + 1
 	x := make([]float32, len(at)*d)
-	scratch := make([]float32, n+s.w+2*pixel.NewGaussian(max(o.FinePx, o.MidPx, o.WidePx, o.GrainPx)).Radius())
-	blurred := func(plane []float32, sigma float64) []float32 {
-		out := slices.Clone(plane)
-		pixel.NewGaussian(sigma).Blur(out, s.h, s.w, scratch)
-		return out
+	means := []pixel.Gaussian{pixel.NewGaussian(o.FinePx), pixel.NewGaussian(o.MidPx), pixel.NewGaussian(o.WidePx)}
+	grain := pixel.NewGaussian(o.GrainPx)
+	widest := pixel.NewGaussian(max(o.FinePx, o.MidPx, o.WidePx, o.GrainPx))
+	order := make([]int32, n) // of the pixels in at
+	for k, p := range at {
+		order[p] = int32(k)
 	}
-	for c := range channels {
-		y := s.y[c*n : (c+1)*n]
-		fine, mid, wide, grain := blurred(y, o.FinePx), blurred(y, o.MidPx), blurred(y, o.WidePx), blurred(y, o.GrainPx)
-		for p, v := range y {
-			dev := v - grain[p]
-			grain[p] = dev * dev
+	for _, pixels := range morph.Components(s.omega, s.h, s.w, true) {
+		box := pixel.Bounds(pixels, s.w)
+		around := box.Grow(grain.Radius(), s.h, s.w)
+		inside := pixel.Box{
+			Y0: box.Y0 - around.Y0, X0: box.X0 - around.X0, Y1: box.Y1 - around.Y0, X1: box.X1 - around.X0,
 		}
-		grain = blurred(grain, o.GrainPx)
-		for k, p := range at {
-			copy(x[k*d+c*each:], []float32{y[p], fine[p], fine[p] - mid[p], fine[p] - wide[p], float32(math.Sqrt(float64(grain[p])))})
+		w, size := box.W(), box.H()*box.W()
+		var seen [4][]float32 // in the box: the means, and the squared deviation's
+		for i := range seen {
+			seen[i] = make([]float32, size)
+		}
+		dev := make([]float32, around.H()*around.W())
+		scratch := make([]float32, widest.Scratch(s.h, around.W()))
+		for c := range channels {
+			y := s.y[c*n : (c+1)*n]
+			for i, g := range means {
+				g.BlurBox(seen[i], y, s.h, s.w, box, scratch)
+			}
+			grain.BlurBox(dev, y, s.h, s.w, around, scratch)
+			for i := range around.H() {
+				row := dev[i*around.W():][:around.W()]
+				for j, v := range y[(around.Y0+i)*s.w+around.X0:][:len(row)] {
+					row[j] = (v - row[j]) * (v - row[j])
+				}
+			}
+			grain.BlurBox(seen[3], dev, around.H(), around.W(), inside, scratch)
+			for _, p := range pixels {
+				i := (int(p)/s.w-box.Y0)*w + int(p)%s.w - box.X0
+				fine, mid, wide, grain := seen[0][i], seen[1][i], seen[2][i], seen[3][i]
+				copy(x[int(order[p])*d+c*each:], []float32{y[p], fine, fine - mid, fine - wide, float32(math.Sqrt(float64(grain)))})
+			}
 		}
 	}
-	for j := range linear {
-		standardise(x, d, j)
-		for k := range at {
-			v := min(max(x[k*d+j], -6), 6)
-			x[k*d+j], x[k*d+linear+j] = v, v*v
-		}
-		standardise(x, d, linear+j)
-	}
+	standardise(x, d, 0, linear)
 	for k := range at {
-		x[k*d+d-1] = 1
+		row := x[k*d:][:d]
+		for j, v := range row[:linear] {
+			v = min(max(v, -6), 6)
+			row[j], row[linear+j] = v, v*v
+		}
+		row[d-1] = 1
 	}
+	standardise(x, d, linear, 2*linear)
 	return x
 }
 
-// standardise gives column j of x [n,d] mean 0 and deviation 1, or 0 where it does not vary.
-func standardise(x []float32, d, j int) {
-	var sum, sq float64
+// standardise gives the columns from..to of x [n,d] mean 0 and deviation 1, or 0 where they do not vary.
+func standardise(x []float32, d, from, to int) {
 	n := float64(len(x) / d)
-	for k := j; k < len(x); k += d {
-		sum += float64(x[k])
+	mean, sq := make([]float64, to-from), make([]float64, to-from)
+	rows := func(do func(row []float32)) {
+		for k := 0; k < len(x); k += d {
+			do(x[k+from : k+to])
+		}
 	}
-	mean := sum / n
-	for k := j; k < len(x); k += d {
-		v := float64(x[k]) - mean
-		sq += v * v
+	rows(func(row []float32) {
+		for j, v := range row {
+			mean[j] += float64(v)
+		}
+	})
+	for j := range mean {
+		mean[j] /= n
 	}
+	rows(func(row []float32) {
+		for j, v := range row {
+			v := float64(v) - mean[j]
+			sq[j] += v * v
+		}
+	})
 	const least = 1e-6 // of pixels in [0,1], far below a grey level
-	scale := 1 / (math.Sqrt(sq/n) + least)
-	for k := j; k < len(x); k += d {
-		x[k] = float32((float64(x[k]) - mean) * scale)
+	scale := sq
+	for j, v := range sq {
+		scale[j] = 1 / (math.Sqrt(v/n) + least)
 	}
+	rows(func(row []float32) {
+		for j, v := range row {
+			row[j] = float32((float64(v) - mean[j]) * scale[j])
+		}
+	})
 }

@@ -44,8 +44,7 @@ func TestPlanesKeepOverlaps(t *testing.T) {
 func TestEvidenceIsGraded(t *testing.T) {
 	ex := newExample(96, 104, true, 1)
 	r := newRefiner(t)
-	s, err := r.prepare(&ex.in)
-	require.NoError(t, err)
+	s := prepared(t, r, ex.in)
 	scenes := []*scene{s}
 	got, err := residual{}.measure(t.Context(), r, nil, scenes)
 	require.NoError(t, err)

@@ -47,14 +47,15 @@ func (r *Refiner) explain(ctx context.Context, sc Scorer, scenes []*scene) error
 // conclude sets a scene's shares from the map left [h,w] of its filled image.
 func (r *Refiner) conclude(s *scene, left []float32) {
 	s.explained = make([]float32, s.h*s.w)
+	rank := r.opts.Map.ranking()
 	for i := range s.regions {
 		g := &s.regions[i]
 		g.explained = 1
 		if g.filled {
 			var found, still float64
 			for _, p := range g.pixels {
-				found += r.opts.Map.rank(float64(s.v[p]))
-				still += r.opts.Map.rank(float64(left[p]))
+				found += rank.of(float64(s.v[p]))
+				still += rank.of(float64(left[p]))
 			}
 			g.explained = min(max(1-still/found, 0), 1)
 		}

@@ -28,8 +28,7 @@ func twoRegions(t *testing.T, r *Refiner) (s *scene, fill float32) {
 		nd.Data(v)[p] = 2
 	}
 	r.Fills = leftOnly{0.25}
-	s, err := r.prepare(&Input{Y: wrap(y, h, w), Z: z, V: v})
-	require.NoError(t, err)
+	s = prepared(t, r, Input{Y: wrap(y, h, w), Z: z, V: v})
 	require.Len(t, s.islands, 2)
 	return s, 0.25
 }
@@ -37,7 +36,11 @@ func twoRegions(t *testing.T, r *Refiner) (s *scene, fill float32) {
 // leftOnly fills the regions in the left half with one value.
 type leftOnly struct{ value float32 }
 
-func (f leftOnly) Fill(s *Scene, _ int) [][][]float32 {
+func (f leftOnly) Fill(_ Filler, scenes []*Scene, _ int) ([][][][]float32, error) {
+	return eachScene(scenes, f.fill), nil
+}
+
+func (f leftOnly) fill(s *Scene) [][][]float32 {
 	out := make([][][]float32, len(s.Regions))
 	for i, region := range s.Regions {
 		if int(region[0])%s.W < s.W/2 {
@@ -171,9 +174,9 @@ func TestExplainedRanksHigher(t *testing.T) {
 		e[p] = 0.5
 		s.explained[p] = float32(p%3) / 2
 	}
-	S := make([]float64, len(v))
+	rank, S := r.opts.Map.ranking(), make([]float64, len(v))
 	for p := range S {
-		S[p] = r.opts.Map.rank(float64(v[p]))
+		S[p] = rank.of(float64(v[p]))
 	}
 	r.opts.Classifier.Trust.Most = 0
 	for p, got := range r.join(s, v, e, true) {

@@ -13,20 +13,19 @@ import (
 
 // Scene is an image and its suspicious region, as a source of fills sees them. Pixels are indices y*W+x.
 type Scene struct {
-	Y        []float32 // [3,H,W]
-	H, W     int
-	Omega    []bool    // [H,W] the suspicious region
-	Distance []int32   // [H,W] squared distance to Omega
-	Regions  [][]int32 // Omega's 8-connected components, each ascending
-	Memory   []*Normal // remembered normal images, in the same coordinates
-	Seed     uint64    // of every random choice
+	Y       []float32 // [3,H,W]
+	H, W    int
+	Omega   []bool    // [H,W] the suspicious region
+	Regions [][]int32 // Omega's 8-connected components, each ascending
+	Memory  []*Normal // remembered normal images, in the same coordinates
+	Seed    uint64    // of every random choice
 }
 
-// Fills proposes what a normal image could look like in the regions of a scene (step 2).
+// Fills proposes what a normal image could look like in the regions of a batch's scenes (step 2).
 type Fills interface {
-	// Fill returns at most k fills of each region, best first: the values [3,len(region)] at the region's pixels. A
-	// region may have none. It depends on the scene alone.
-	Fill(s *Scene, k int) [][][]float32
+	// Fill returns, for each scene, at most k fills of each of its regions, best first: the values [3,len(region)] at the region's
+	// pixels. A region may have none. A scene's depend on it alone. The error is the filler's.
+	Fill(on Filler, scenes []*Scene, k int) ([][][][]float32, error)
 }
 
 // ShiftFills takes fills from elsewhere in the image and from the same place of remembered normal images. Candidates are
@@ -38,27 +37,49 @@ type ShiftFills struct {
 	Stride int // pixels per grid cell
 }
 
-// Fill implements Fills.
-func (f ShiftFills) Fill(s *Scene, k int) [][][]float32 {
-	src := f.sources(s)
-	out := make([][][]float32, len(s.Regions))
-	par.For(len(out), func(i int) { out[i] = src.fill(i, k) })
-	return out
+// Fill implements Fills. What is random is chosen here, so that every Filler compares the same candidates.
+func (f ShiftFills) Fill(on Filler, scenes []*Scene, k int) ([][][][]float32, error) {
+	sources := make([]*sources, len(scenes))
+	searches := make([]Search, len(scenes))
+	par.For(len(scenes), func(i int) {
+		s := f.sources(scenes[i])
+		par.For(len(s.places), func(j int) { s.places[j] = s.place(j) })
+		sources[i], searches[i] = s, s.search()
+	})
+	if err := on.Costs(searches); err != nil {
+		return nil, err
+	}
+	out := make([][][][]float32, len(scenes))
+	var fitted []*fitting
+	for i, s := range sources {
+		out[i] = make([][][]float32, len(s.Regions))
+		for j := range s.places {
+			if best := s.best(s.candidates(&s.places[j], searches[i].Rings[j].Costs), k); len(best) > 0 {
+				fitted = append(fitted, &fitting{sources: s, place: &s.places[j], best: best, fills: &out[i][j]})
+			}
+		}
+	}
+	offsets := make([]Offset, len(fitted))
+	par.For(len(fitted), func(i int) { offsets[i] = fitted[i].offset() })
+	if err := on.Offsets(offsets); err != nil {
+		return nil, err
+	}
+	par.For(len(fitted), func(i int) { *fitted[i].fills = fitted[i].add(offsets[i].Out) })
+	return out, nil
 }
 
 // sources is a scene, opened for the search.
 type sources struct {
 	ShiftFills
 	*Scene
-	channels int            // 1 if everything is grey, else 3
-	blur     pixel.Gaussian // of images that are compared
-	smooth   []float32      // [channels,H,W] the image blurred
-	blocked  []int32        // [H,W+1] per row: pixels left of column x within ClearPx of Omega
+	channels int     // 1 if everything is grey, else 3
+	blocked  []int32 // [H,W+1] per row: pixels left of column x within ClearPx of Omega
+	places   []place // of the regions
 }
 
 func (f ShiftFills) sources(s *Scene) *sources {
 	n := s.H * s.W
-	src := &sources{ShiftFills: f, Scene: s, channels: 1, blur: pixel.NewGaussian(f.SmoothPx)}
+	src := &sources{ShiftFills: f, Scene: s, channels: 1, places: make([]place, len(s.Regions))}
 	colour := !slices.Equal(s.Y[:n], s.Y[n:2*n]) || !slices.Equal(s.Y[:n], s.Y[2*n:])
 	for _, m := range s.Memory {
 		colour = colour || m.c == 3
@@ -66,57 +87,71 @@ func (f ShiftFills) sources(s *Scene) *sources {
 	if colour {
 		src.channels = 3
 	}
-	src.smooth = slices.Clone(s.Y[:src.channels*n])
-	scratch := make([]float32, src.blur.Scratch(s.H, s.W))
-	for c := range src.channels {
-		src.blur.Blur(src.smooth[c*n:(c+1)*n], s.H, s.W, scratch)
-	}
 	src.blocked = make([]int32, s.H*(s.W+1))
-	near := morph.Within(s.Distance, f.ClearPx)
+	near := morph.Dilate(s.Omega, s.H, s.W, f.ClearPx)
 	for y := range s.H {
-		row := src.blocked[y*(s.W+1):]
-		for x := range s.W {
-			row[x+1] = row[x]
-			if near[y*s.W+x] {
-				row[x+1]++
+		row, left := src.blocked[y*(s.W+1):][:s.W+1], int32(0)
+		for x, on := range near[y*s.W:][:s.W] {
+			if on {
+				left++
 			}
+			row[x+1] = left
 		}
 	}
 	return src
 }
 
+// search is what is to be compared in the scene.
+func (s *sources) search() Search {
+	q := Search{
+		Y: s.Y[:s.channels*s.H*s.W], H: s.H, W: s.W, Blur: pixel.NewGaussian(s.SmoothPx), MeanShare: s.MeanShare,
+		Rings: make([]Ring, len(s.places)),
+	}
+	for i, p := range s.places {
+		q.Rings[i] = Ring{Pixels: p.ring, Box: p.box, Normals: p.normals, Costs: make([]float64, len(p.shifts)+len(p.normals))}
+		for _, v := range p.shifts {
+			q.Rings[i].Shifts = append(q.Rings[i].Shifts, int32(v.dy*s.W+v.dx))
+		}
+	}
+	return q
+}
+
+// shift is where in the image a fill is taken from.
+type shift struct{ dy, dx int }
+
 // candidate is one place to take a fill from.
 type candidate struct {
 	normal *Normal // nil: the image itself
-	dy, dx int     // shift of the image
+	shift          // of the image
 	black  bool    // neither: 0 everywhere
 	cost   float64
 }
 
-// place is where a fill is wanted.
+// place is where a fill is wanted, and what it may be taken from.
 type place struct {
-	pixels []int32
-	ring   []int32   // the part of the ring that is looked at, ascending
-	box    pixel.Box // around the region and its whole ring
-	want   []float32 // [channels,len(ring)] the blurred image on the ring
+	pixels  []int32
+	ring    []int32   // the part of the ring that is looked at, ascending
+	box     pixel.Box // around the region and its whole ring
+	shifts  []shift   // that are valid
+	normals []*Normal // that cover the place
 }
 
-func (s *sources) fill(region, k int) [][]float32 {
+// place looks around a region. Where there is no ring to compare on, there are no shifts.
+func (s *sources) place(region int) place {
 	rng := rand.New(rand.NewPCG(s.Seed, uint64(region)))
-	p := s.place(s.Regions[region], rng)
-	all := s.remembered(&p)
+	p := s.around(s.Regions[region], rng)
 	if len(p.ring) > 0 {
-		all = append(s.shifted(&p, rng), all...)
+		p.shifts = s.shifted(&p, rng)
 	}
-	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.cost, b.cost) })
-	best := s.best(all, k)
-	if len(best) == 0 && len(p.ring) == 0 {
-		return nil
+	for _, m := range s.Memory {
+		if p.box.Within(m.h, m.w) {
+			p.normals = append(p.normals, m)
+		}
 	}
-	return s.fit(&p, best)
+	return p
 }
 
-func (s *sources) place(pixels []int32, rng *rand.Rand) place {
+func (s *sources) around(pixels []int32, rng *rand.Rand) place {
 	reach := s.RingCells * float64(s.Stride)
 	box := pixel.Bounds(pixels, s.W)
 	win := box.Grow(int(reach), s.H, s.W)
@@ -125,7 +160,7 @@ func (s *sources) place(pixels []int32, rng *rand.Rand) place {
 		set[(int(q)/s.W-win.Y0)*win.W()+int(q)%s.W-win.X0] = true
 	}
 	p := place{pixels: pixels}
-	for i, near := range morph.Within(morph.Distances(set, win.H(), win.W()), reach) {
+	for i, near := range morph.Dilate(set, win.H(), win.W(), reach) {
 		if q := int32((win.Y0+i/win.W())*s.W + win.X0 + i%win.W()); near && !s.Omega[q] {
 			p.ring = append(p.ring, q)
 		}
@@ -144,12 +179,6 @@ func (s *sources) place(pixels []int32, rng *rand.Rand) place {
 		}
 		p.ring = p.ring[:n]
 		slices.Sort(p.ring)
-	}
-	p.want = make([]float32, s.channels*len(p.ring))
-	for c := range s.channels {
-		for i, q := range p.ring {
-			p.want[c*len(p.ring)+i] = s.smooth[c*s.H*s.W+int(q)]
-		}
 	}
 	return p
 }
@@ -171,7 +200,7 @@ func spans(pixels []int32, w int) []span {
 
 // shifted returns the valid shifts among a seeded choice of the grid of shifts that keep the region and its ring inside
 // the image: those whose region is clear of Omega. It stops at Shifts valid ones.
-func (s *sources) shifted(p *place, rng *rand.Rand) []candidate {
+func (s *sources) shifted(p *place, rng *rand.Rand) []shift {
 	step := max(1, int(math.Round(s.ShiftCells*float64(s.Stride))))
 	y0, x0 := -(p.box.Y0 / step), -(p.box.X0 / step) // in steps
 	ny, nx := (s.H-p.box.Y1)/step-y0+1, (s.W-p.box.X1)/step-x0+1
@@ -180,24 +209,21 @@ func (s *sources) shifted(p *place, rng *rand.Rand) []candidate {
 		order[i] = int32(i)
 	}
 	parts := spans(p.pixels, s.W)
-	var out []candidate
+	var out []shift
 	for i := 0; i < len(order) && len(out) < s.Shifts; i++ {
 		j := i + rng.IntN(len(order)-i)
 		order[i], order[j] = order[j], order[i]
-		c := candidate{dy: (y0 + int(order[i])/nx) * step, dx: (x0 + int(order[i])%nx) * step}
-		if s.clear(parts, c.dy, c.dx) {
-			at := int32(c.dy*s.W + c.dx)
-			c.cost = s.cost(p, func(ch, i int) float32 { return s.smooth[ch*s.H*s.W+int(p.ring[i]+at)] })
-			out = append(out, c)
+		if v := (shift{(y0 + int(order[i])/nx) * step, (x0 + int(order[i])%nx) * step}); s.clear(parts, v) {
+			out = append(out, v)
 		}
 	}
 	return out
 }
 
 // clear reports whether the region, shifted, touches nothing within ClearPx of Omega.
-func (s *sources) clear(parts []span, dy, dx int) bool {
+func (s *sources) clear(parts []span, v shift) bool {
 	for _, r := range parts {
-		row := (r.y+dy)*(s.W+1) + dx
+		row := (r.y+v.dy)*(s.W+1) + v.dx
 		if s.blocked[row+r.x1] != s.blocked[row+r.x0] {
 			return false
 		}
@@ -205,59 +231,21 @@ func (s *sources) clear(parts []span, dy, dx int) bool {
 	return true
 }
 
-// remembered returns the normal images that cover the place, in their order.
-func (s *sources) remembered(p *place) []candidate {
-	var out []candidate
-	for _, m := range s.Memory {
-		if !p.box.Within(m.h, m.w) {
-			continue
-		}
-		c := candidate{normal: m}
-		if len(p.ring) > 0 {
-			win := p.box.Grow(s.blur.Radius(), m.h, m.w)
-			smooth := s.crop(m, win)
-			n := win.H() * win.W()
-			c.cost = s.MemoryCost * s.cost(p, func(ch, i int) float32 {
-				q := int(p.ring[i])
-				return smooth[ch*n+(q/s.W-win.Y0)*win.W()+q%s.W-win.X0]
-			})
-		}
-		out = append(out, c)
+// candidates returns those of a place in the order of their costs [len(shifts)+len(normals)]; shifts come before remembered images
+// that cost the same, and those in their order.
+func (s *sources) candidates(p *place, costs []float64) []candidate {
+	all := make([]candidate, 0, len(costs))
+	for i, v := range p.shifts {
+		all = append(all, candidate{shift: v, cost: costs[i]})
 	}
-	return out
-}
-
-// crop returns the window [channels,h,w] of a normal image, blurred.
-func (s *sources) crop(m *Normal, win pixel.Box) []float32 {
-	h, w := win.H(), win.W()
-	out := make([]float32, s.channels*h*w)
-	scratch := make([]float32, s.blur.Scratch(h, w))
-	for c := range s.channels {
-		plane := out[c*h*w : (c+1)*h*w]
-		for i := range plane {
-			plane[i] = m.at(c, win.Y0+i/w, win.X0+i%w)
-		}
-		s.blur.Blur(plane, h, w, scratch)
+	for i, m := range p.normals {
+		all = append(all, candidate{normal: m, cost: s.MemoryCost * costs[len(p.shifts)+i]})
 	}
-	return out
-}
-
-// cost is the mean square over the ring and the channels of e - MeanShare mean(e), e = candidate - image, the mean being
-// each channel's own. at(c, i) is the candidate in channel c at ring pixel i.
-func (s *sources) cost(p *place, at func(c, i int) float32) float64 {
-	n := len(p.ring)
-	total := 0.0
-	for c := range s.channels {
-		var sum, sq float64
-		for i, want := range p.want[c*n : (c+1)*n] {
-			e := float64(at(c, i) - want)
-			sum += e
-			sq += e * e
-		}
-		mean := sum / float64(n)
-		total += sq/float64(n) - mean*mean*s.MeanShare*(2-s.MeanShare)
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.cost, b.cost) })
+	if len(all) == 0 && len(p.ring) > 0 {
+		all = []candidate{{black: true}} // its offset is the smooth continuation of the ring
 	}
-	return total / float64(s.channels)
+	return all
 }
 
 // best picks up to k candidates in the order of their cost, shifts of the image at least ApartCells from each other.
@@ -279,44 +267,65 @@ next:
 	return out
 }
 
-// fit returns the candidates' values in the region, each with its offset: Y - candidate on the ring, interpolated by
-// normalised convolution with sigma = max(OffsetCells, sqrt(area)/OffsetDivisor). With no candidate, black takes the
-// place of one: its offset is the smooth continuation of the ring.
-func (s *sources) fit(p *place, best []candidate) [][]float32 {
-	if len(best) == 0 {
-		best = []candidate{{black: true}}
-	}
-	value := func(b candidate, c int, q int32) float32 {
-		switch {
-		case b.black:
-			return 0
-		case b.normal != nil:
-			return b.normal.at(c, int(q)/s.W, int(q)%s.W)
-		}
-		return s.Y[c*s.H*s.W+int(q)+b.dy*s.W+b.dx]
-	}
-	width := len(best) * s.channels
-	residual := make([]float32, 0, len(p.ring)*width) // [ring,best,channels]
-	for _, q := range p.ring {
-		for _, b := range best {
-			for c := range s.channels {
-				residual = append(residual, s.Y[c*s.H*s.W+int(q)]-value(b, c, q))
+// fitting is a place, its candidates, and where their fills go: the candidates' values in the region, each with its offset, which is
+// Y - candidate on the ring, interpolated by normalised convolution with sigma = max(OffsetCells, sqrt(area)/OffsetDivisor).
+type fitting struct {
+	*sources
+	*place
+	best  []candidate
+	fills *[][]float32
+}
+
+// offset is what is to be interpolated.
+func (f *fitting) offset() Offset {
+	width, n := len(f.best)*f.channels, f.H*f.W
+	v := make([]float32, len(f.ring)*width) // [ring,best,channels]
+	of := make([]float32, len(f.ring))
+	for k, b := range f.best {
+		for c := range f.channels {
+			f.values(b, c, f.ring, of)
+			for i, q := range f.ring {
+				v[i*width+k*f.channels+c] = f.Y[c*n+int(q)] - of[i]
 			}
 		}
 	}
-	n := len(p.pixels)
-	sigma := max(s.OffsetCells*float64(s.Stride), math.Sqrt(float64(n))/s.OffsetDivisor)
-	offset := make([]float32, n*width) // [pixels,best,channels]
-	pixel.NormConv(residual, p.ring, p.pixels, s.W, width, sigma, offset)
-	out := make([][]float32, len(best))
-	for k, b := range best {
+	sigma := max(f.OffsetCells*float64(f.Stride), math.Sqrt(float64(len(f.pixels)))/f.OffsetDivisor)
+	return Offset{V: v, At: f.ring, To: f.pixels, W: f.W, C: width, Sigma: sigma, Out: make([]float32, len(f.pixels)*width)}
+}
+
+// add returns the fills, with the offsets [pixels,best,channels].
+func (f *fitting) add(offset []float32) [][]float32 {
+	n, width := len(f.pixels), len(f.best)*f.channels
+	out := make([][]float32, len(f.best))
+	for k, b := range f.best {
 		out[k] = make([]float32, 3*n)
-		for c := range 3 {
-			ch := min(c, s.channels-1)
-			for i, q := range p.pixels {
-				out[k][c*n+i] = value(b, ch, q) + offset[i*width+k*s.channels+ch]
+		for c := range f.channels {
+			plane := out[k][c*n:][:n]
+			f.values(b, c, f.pixels, plane)
+			for i := range plane {
+				plane[i] += offset[i*width+k*f.channels+c]
 			}
+		}
+		for c := f.channels; c < 3; c++ {
+			copy(out[k][c*n:], out[k][:n])
 		}
 	}
 	return out
+}
+
+// values sets out [len(pixels)] to a candidate's values in channel c at pixels of the image.
+func (s *sources) values(b candidate, c int, pixels []int32, out []float32) {
+	switch {
+	case b.black:
+		clear(out)
+	case b.normal != nil:
+		for i, q := range pixels {
+			out[i] = b.normal.at(c, int(q)/s.W, int(q)%s.W)
+		}
+	default:
+		plane, by := s.Y[c*s.H*s.W:][:s.H*s.W], int32(b.dy*s.W+b.dx)
+		for i, q := range pixels {
+			out[i] = plane[q+by]
+		}
+	}
 }

@@ -1,8 +1,8 @@
 package refine
 
 import (
+	"cmp"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -19,7 +19,7 @@ var rounding = compare.Tolerance{Abs: 1e-5, Rel: 1e-5}
 // sceneOf is an image with its region.
 func sceneOf(y []float32, h, w int, omega []bool, memory ...*Normal) *Scene {
 	return &Scene{
-		Y: y, H: h, W: w, Omega: omega, Distance: morph.Distances(omega, h, w), Regions: morph.Components(omega, h, w, true),
+		Y: y, H: h, W: w, Omega: omega, Regions: morph.Components(omega, h, w, true),
 		Memory: memory, Seed: 5,
 	}
 }
@@ -33,6 +33,14 @@ func disc(h, w, cy, cx int, r float64) []bool {
 }
 
 func shiftFills() ShiftFills { return ShiftFills{DefaultOptions(4).Fills, 4} }
+
+// fillsOf is six fills of each region of a scene.
+func fillsOf(t *testing.T, f Fills, s *Scene) [][][]float32 {
+	t.Helper()
+	fills, err := f.Fill(Host{}, []*Scene{s}, 6)
+	require.NoError(t, err)
+	return fills[0]
+}
 
 // slowCost follows the cost's definition over a whole ring; candidate and image are blurred planes.
 func slowCost(ring []int, value, image func(c, p int) float64) float64 {
@@ -75,8 +83,7 @@ func TestCandidatesAndTheirCosts(t *testing.T) {
 		f.Shifts, f.RingPixels = 1e6, 1e6 // all, so that definitions can be compared
 		src := f.sources(s)
 		require.Len(t, s.Regions, 3)
-		rng := rand.New(rand.NewPCG(1, 1))
-		p := src.place(s.Regions[0], rng)
+		p := src.place(0)
 
 		inside := make([]bool, h*w)
 		for _, q := range s.Regions[0] {
@@ -116,42 +123,45 @@ func TestCandidatesAndTheirCosts(t *testing.T) {
 				want[[2]int{dy, dx}] = slowCost(ring, func(c, q int) float64 { return image(c, q+dy*w+dx) }, image)
 			}
 		}
-		got := src.shifted(&p, rng)
-		require.Len(t, got, len(want))
+		src.places[0] = p
+		search := src.search()
+		require.NoError(t, Host{}.Costs([]Search{search}))
+		got := src.candidates(&p, search.Rings[0].Costs)
+		require.True(t, slices.IsSortedFunc(got, func(a, b candidate) int { return cmp.Compare(a.cost, b.cost) }))
+		require.Len(t, got, len(want)+1, "all shifts, and the image that covers the ring")
 		require.Greater(t, len(want), 20)
-		for _, c := range got {
-			cost, ok := want[[2]int{c.dy, c.dx}]
-			require.True(t, ok, "shift %d, %d is not valid", c.dy, c.dx)
-			require.InEpsilon(t, cost, c.cost, 1e-4)
-			delete(want, [2]int{c.dy, c.dx})
-		}
-
-		kept := src.remembered(&p)
-		require.Len(t, kept, 1, "the image that does not cover the ring is left out")
 		eight := make([]float32, len(other))
 		for i, v := range other {
 			eight[i] = float32(math.Round(float64(v)*255) / 255)
 		}
 		eight = blurred(eight, h+5, w+9)
-		cost := 1.1 * slowCost(ring, func(c, q int) float64 {
-			return float64(eight[(c*(h+5)+q/w)*(w+9)+q%w])
-		}, image)
-		require.InEpsilon(t, cost, kept[0].cost, 1e-4)
+		for _, c := range got {
+			if c.normal != nil {
+				require.Same(t, large, c.normal)
+				cost := 1.1 * slowCost(ring, func(c, q int) float64 {
+					return float64(eight[(c*(h+5)+q/w)*(w+9)+q%w])
+				}, image)
+				require.InEpsilon(t, cost, c.cost, 1e-4)
+				continue
+			}
+			cost, ok := want[[2]int{c.dy, c.dx}]
+			require.True(t, ok, "shift %d, %d is not valid", c.dy, c.dx)
+			require.InEpsilon(t, cost, c.cost, 1e-4)
+			delete(want, [2]int{c.dy, c.dx})
+		}
+		require.Empty(t, want)
 
 		f.Shifts, f.RingPixels = 9, 31
 		src = f.sources(s)
-		p = src.place(s.Regions[0], rng)
+		p = src.place(0)
 		require.Len(t, p.ring, 31)
 		require.True(t, slices.IsSorted(p.ring))
 		for _, q := range p.ring {
 			require.Contains(t, ring, int(q))
 		}
-		few := src.shifted(&p, rng)
-		require.Len(t, few, 9)
-		for i, a := range few {
-			for _, b := range few[:i] {
-				require.False(t, a.dy == b.dy && a.dx == b.dx, "a shift was drawn twice")
-			}
+		require.Len(t, p.shifts, 9)
+		for i, a := range p.shifts {
+			require.NotContains(t, p.shifts[:i], a, "a shift was drawn twice")
 		}
 	}
 }
@@ -159,10 +169,11 @@ func TestCandidatesAndTheirCosts(t *testing.T) {
 func TestBestAreApart(t *testing.T) {
 	s := &sources{ShiftFills: shiftFills()}
 	m := &Normal{}
+	at := func(dy, dx int) candidate { return candidate{shift: shift{dy, dx}} }
 	got := s.best([]candidate{
-		{dy: 10, dx: 10}, {dy: 12, dx: 12}, {dy: 10, dx: 14}, {normal: m}, {normal: m}, {dy: 8, dx: 14}, {dy: 14, dx: 10},
+		at(10, 10), at(12, 12), at(10, 14), {normal: m}, {normal: m}, at(8, 14), at(14, 10),
 	}, 5)
-	require.Equal(t, []candidate{{dy: 10, dx: 10}, {dy: 10, dx: 14}, {normal: m}, {normal: m}, {dy: 14, dx: 10}}, got)
+	require.Equal(t, []candidate{at(10, 10), at(10, 14), {normal: m}, {normal: m}, at(14, 10)}, got)
 	require.Len(t, s.best(got, 2), 2)
 }
 
@@ -185,7 +196,7 @@ func TestFillsRestoreATexture(t *testing.T) {
 	}
 	f := shiftFills()
 	f.Shifts = 1e6
-	fills := f.Fill(sceneOf(y, h, w, omega), 6)
+	fills := fillsOf(t, f, sceneOf(y, h, w, omega))
 	require.Len(t, fills, 1)
 	require.Len(t, fills[0], 6)
 	region := morph.Components(omega, h, w, true)[0]
@@ -211,7 +222,7 @@ func TestOffsetContinuesTheRing(t *testing.T) {
 		f.Shifts, f.RingPixels = 0, 1e6
 		omega := disc(h, w, 24, 24, radius)
 		s := sceneOf(y, h, w, omega, m)
-		got := f.Fill(s, 6)[0]
+		got := fillsOf(t, f, s)[0]
 		require.Len(t, got, 1)
 		region := s.Regions[0]
 		sigma := math.Max(3, math.Sqrt(float64(len(region)))/2.5)
@@ -245,7 +256,7 @@ func TestFallbacks(t *testing.T) {
 	}
 	omega := disc(h, w, 16, 16, 13) // no room for a shift
 	s := sceneOf(y, h, w, omega)
-	got := shiftFills().Fill(s, 6)[0]
+	got := fillsOf(t, shiftFills(), s)[0]
 	require.Len(t, got, 1, "the smooth continuation of the ring")
 	for _, v := range got[0] {
 		require.InDelta(t, 0.25, v, 1e-6)
@@ -255,7 +266,7 @@ func TestFallbacks(t *testing.T) {
 	for p := range everything {
 		everything[p] = true
 	}
-	require.Equal(t, [][][]float32{nil}, shiftFills().Fill(sceneOf(y, h, w, everything), 6))
+	require.Equal(t, [][][]float32{nil}, fillsOf(t, shiftFills(), sceneOf(y, h, w, everything)))
 
 	var memory []*Normal
 	for k := range 8 {
@@ -263,7 +274,7 @@ func TestFallbacks(t *testing.T) {
 		require.NoError(t, err)
 		memory = append(memory, m)
 	}
-	got = shiftFills().Fill(sceneOf(y, h, w, everything, memory...), 6)[0]
+	got = fillsOf(t, shiftFills(), sceneOf(y, h, w, everything, memory...))[0]
 	require.Len(t, got, 6, "no ring to compare on: remembered images in their order")
 	for k, f := range got {
 		require.Len(t, f, 3*h*w)
@@ -281,8 +292,8 @@ func TestGreyAndColourFillsAgree(t *testing.T) {
 	colour, err := NewNormal(slices.Concat(planes, planes, planes), 3, h, w)
 	require.NoError(t, err)
 	omega := disc(h, w, 20, 24, 6)
-	a := shiftFills().Fill(sceneOf(y, h, w, omega, grey), 6)
-	b := shiftFills().Fill(sceneOf(y, h, w, omega, colour), 6)
+	a := fillsOf(t, shiftFills(), sceneOf(y, h, w, omega, grey))
+	b := fillsOf(t, shiftFills(), sceneOf(y, h, w, omega, colour))
 	for k := range a[0] {
 		compare.Require(t, "fill", a[0][k], b[0][k], rounding)
 	}

@@ -15,7 +15,19 @@ import (
 // given are whole images as fills, without offsets.
 type given [][]float32 // [3,H,W] each
 
-func (g given) Fill(s *Scene, k int) [][][]float32 {
+func (g given) Fill(_ Filler, scenes []*Scene, k int) ([][][][]float32, error) {
+	return eachScene(scenes, g.fill), nil
+}
+
+func eachScene(scenes []*Scene, fill func(*Scene) [][][]float32) [][][][]float32 {
+	out := make([][][][]float32, len(scenes))
+	for i, s := range scenes {
+		out[i] = fill(s)
+	}
+	return out
+}
+
+func (g given) fill(s *Scene) [][][]float32 {
 	out := make([][][]float32, len(s.Regions))
 	for i, region := range s.Regions {
 		for _, im := range g {

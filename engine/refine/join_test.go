@@ -69,10 +69,10 @@ func TestJoinFollowsTheFormulas(t *testing.T) {
 		}
 		compare.Require(t, "local mean", got, want, rounding)
 
-		g := make([]float64, len(v))
+		rank, g := r.opts.Map.ranking(), make([]float64, len(v))
 		var ge, sumG, sumE, n float64
 		for p, v := range v {
-			g[p] = r.opts.Map.rank(float64(v))
+			g[p] = rank.of(float64(v))
 			if s.omega[p] {
 				ge, sumG, sumE, n = ge+g[p]*float64(e[p]), sumG+g[p], sumE+float64(e[p]), n+1
 			}
@@ -140,14 +140,19 @@ func TestTrustIsHowFarEvidenceAndDetectorAgree(t *testing.T) {
 // The map without evidence ranks as v does, from the least score to where float32 ends.
 func TestRankGrows(t *testing.T) {
 	r := newRefiner(t)
-	o := &r.opts.Map
+	rank := r.opts.Map.ranking()
 	for _, v := range []float64{0.25, 0.3, 1, 7, 1e6} {
-		require.InEpsilon(t, v*v, o.rank(v), 1e-12)
+		require.InEpsilon(t, v*v, rank.of(v), 1e-12)
+	}
+	rng := rand.New(rand.NewPCG(6, 6))
+	for range 1000 {
+		v := 0.25 + math.Exp(20*rng.NormFloat64())
+		require.Equal(t, math.Pow(v, 2), rank.of(v), "the square of %g", v)
 	}
 	for _, knee := range []float64{0, 0.25} { // no jump, and no corner
 		const h = 1e-6
-		require.InDelta(t, o.rank(knee-h), o.rank(knee+h), 1e-5)
-		below, above := (o.rank(knee)-o.rank(knee-h))/h, (o.rank(knee+h)-o.rank(knee))/h
+		require.InDelta(t, rank.of(knee-h), rank.of(knee+h), 1e-5)
+		below, above := (rank.of(knee)-rank.of(knee-h))/h, (rank.of(knee+h)-rank.of(knee))/h
 		require.InEpsilon(t, above, below, 1e-4)
 	}
 	var v []float32

@@ -37,33 +37,26 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 		})
 		clear(where)
 		par.For(len(which), func(k int) {
-			for p, in := range scenes[which[k]].omega {
-				if in {
-					y, x := min(max(p/w-shift[0], 0), h-1), min(max(p%w-shift[1], 0), w-1)
-					where[(k*h+y)*w+x] = true
-				}
+			for _, p := range scenes[which[k]].inside() {
+				y, x := min(max(int(p)/w-shift[0], 0), h-1), min(max(int(p)%w-shift[1], 0), w-1)
+				where[(k*h+y)*w+x] = true
 			}
 		})
 		if err := ask(ctx, sc, which, x, where, v, "a look"); err != nil {
 			return err
 		}
 		par.For(len(which), func(k int) {
-			back := make([]float32, h*w)
-			moved(back, nd.Data(v)[k*h*w:(k+1)*h*w], h, w, -shift[0], -shift[1])
-			s := scenes[which[k]]
-			for p, in := range s.omega {
-				if in {
-					s.looked[p] += back[p]
-				}
+			s, seen := scenes[which[k]], nd.Data(v)[k*h*w:(k+1)*h*w]
+			for _, p := range s.inside() {
+				y, x := min(max(int(p)/w-shift[0], 0), h-1), min(max(int(p)%w-shift[1], 0), w-1)
+				s.looked[p] += seen[y*w+x]
 			}
 		})
 	}
 	for _, i := range which {
 		s := scenes[i]
-		for p, in := range s.omega {
-			if in {
-				s.looked[p] /= float32(len(shifts) + 1)
-			}
+		for _, p := range s.inside() {
+			s.looked[p] /= float32(len(shifts) + 1)
 		}
 	}
 	return nil
@@ -85,10 +78,17 @@ func ask(ctx context.Context, sc Scorer, images []int, x *tensor.Dense, where []
 
 // moved fills dst [h,w] with src at (y+dy, x+dx), or at the nearest pixel of the image.
 func moved(dst, src []float32, h, w, dy, dx int) {
+	from, to := min(max(-dx, 0), w), max(min(w-dx, w), 0) // columns of dst that src has pixels for
 	for y := range h {
-		row := src[min(max(y+dy, 0), h-1)*w:]
-		for x := range w {
-			dst[y*w+x] = row[min(max(x+dx, 0), w-1)]
+		row, out := src[min(max(y+dy, 0), h-1)*w:][:w], dst[y*w:][:w]
+		for x := range from {
+			out[x] = row[0]
+		}
+		if from < to {
+			copy(out[from:to], row[from+dx:])
+		}
+		for x := max(from, to); x < w; x++ {
+			out[x] = row[w-1]
 		}
 	}
 }

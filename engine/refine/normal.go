@@ -49,5 +49,24 @@ func (n *Normal) Planes() (data []uint8, shape []int) { return n.data, []int{n.c
 
 // at is the value in [0,1] of channel ch; a grey image has the same in all three.
 func (n *Normal) at(ch, y, x int) float32 {
-	return float32(n.data[(min(ch, n.c-1)*n.h+y)*n.w+x]) / 255
+	return unit[n.data[(min(ch, n.c-1)*n.h+y)*n.w+x]]
 }
+
+// crop copies a window of channel ch into dst [h,w].
+func (n *Normal) crop(dst []float32, ch int, win pixel.Box) {
+	w := win.W()
+	for y := range win.H() {
+		row := dst[y*w:][:w]
+		for x, v := range n.data[(min(ch, n.c-1)*n.h+win.Y0+y)*n.w+win.X0:][:w] {
+			row[x] = unit[v]
+		}
+	}
+}
+
+// unit is what the 8-bit values are in [0,1].
+var unit = func() (u [256]float32) {
+	for v := range u {
+		u[v] = float32(v) / 255
+	}
+	return u
+}()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"f2pad.example/engine/internal/morph"
 	"f2pad.example/engine/loop"
 )
 
@@ -35,7 +34,7 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 			p.States = append(p.States, is.state)
 		}
 		if some != nil {
-			cellsNear(morph.Distances(some, H, W), H, W, r.opts.Stride, r.opts.px(o.NearCells), p.Cells)
+			cellsNear(some, H, W, r.opts.Stride, r.opts.px(o.NearCells), p.Cells)
 		}
 	}
 	told, err := sc.Optimise(ctx, problems, &loop.Options{Iterations: o.Iterations, Energy: r.Energy, Step: r.step()})

@@ -5,6 +5,7 @@ import "f2pad.example/engine/pixel"
 // Pixels is where the refinement's work on pixels is done, but for the optimisation, which is the Scorer's. It is safe for
 // concurrent use. Host is the CPU; what other places compute may differ from it by float32 rounding.
 type Pixels interface {
+	Filler
 	// Smooth enlarges the grid z [h,w] s times (pixel.Upsample) into u [h*s,w*s] and blurs it with g.
 	Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error
 	// Compare measures a window y [3,h,w] against K fills [K,3,h,w] of it: residual [h,w] is the distance to the nearest

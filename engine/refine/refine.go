@@ -131,13 +131,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 		return out, nil
 	}
 	lap := r.Timer.Start(len(in))
-	scenes := make([]*scene, len(in))
-	err := par.Err(len(in), func(i int) (err error) {
-		if err = ctx.Err(); err == nil {
-			scenes[i], err = r.prepare(&in[i])
-		}
-		return err
-	})
+	scenes, err := r.prepare(ctx, in)
 	if err != nil {
 		return nil, err
 	}

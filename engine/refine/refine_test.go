@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"f2pad.example/engine/internal/morph"
 	"f2pad.example/engine/loop"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
@@ -377,8 +376,7 @@ func TestMapWithoutSuspicion(t *testing.T) {
 	ex = newExample(h, w, false, 2)
 	out = run(t, r, all, ex)[0]
 	require.True(t, out.Refined)
-	s, err := r.prepare(&ex.in)
-	require.NoError(t, err)
+	s := prepared(t, r, ex.in)
 	pixels := 0
 	for _, in := range s.omega {
 		if in {
@@ -402,9 +400,9 @@ func TestMapWithoutSuspicion(t *testing.T) {
 
 // ranked is g(v).
 func ranked(r *Refiner, v []float32) []float32 {
-	out := make([]float32, len(v))
+	rank, out := r.opts.Map.ranking(), make([]float32, len(v))
 	for p, v := range v {
-		out[p] = float32(r.opts.Map.rank(float64(v)))
+		out[p] = float32(rank.of(float64(v)))
 	}
 	return out
 }
@@ -466,10 +464,11 @@ func TestIslands(t *testing.T) {
 	for p, on := range disc(h, w, 60, 70, 5) {
 		omega[p] = omega[p] || on
 	}
-	s := &scene{h: h, w: w}
-	regions := morph.Components(omega, h, w, true)
+	s := &scene{h: h, w: w, omega: omega}
+	s.find()
+	regions := s.pixels()
 	require.Len(t, regions, 3)
-	s.split(regions, morph.Distances(omega, h, w), reach)
+	s.split(reach)
 	require.Len(t, s.islands, 2)
 	require.Equal(t, []int{0, 1}, s.islands[0].regions)
 	require.Equal(t, []int{2}, s.islands[1].regions)
@@ -557,8 +556,7 @@ func TestGradientIsOfTheCellsNearTheRegion(t *testing.T) {
 	r, sc := newRefiner(t), &counted{differ: scorerOf(ex)}
 	_, err := r.Run(t.Context(), sc, []Input{ex.in}, []Kind{F2PAD})
 	require.NoError(t, err)
-	s, err := r.prepare(&ex.in)
-	require.NoError(t, err)
+	s := prepared(t, r, ex.in)
 	want := make([]bool, h*w/16)
 	for p := range s.omega {
 		if slowDistance(s.omega, w, p) <= 8*8 {
@@ -704,7 +702,9 @@ func TestFaultsEndTheRun(t *testing.T) {
 // badFills are sources of fills that break their contract.
 type badFills struct{ fills func(s *Scene) [][][]float32 }
 
-func (b badFills) Fill(s *Scene, _ int) [][][]float32 { return b.fills(s) }
+func (b badFills) Fill(_ Filler, scenes []*Scene, _ int) ([][][][]float32, error) {
+	return eachScene(scenes, b.fills), nil
+}
 
 func TestPartsCanBeReplaced(t *testing.T) {
 	ex := newExample(96, 104, false, 1)
@@ -723,7 +723,7 @@ func TestPartsCanBeReplaced(t *testing.T) {
 		change(r)
 		require.False(t, slices.Equal(want, bits(run(t, r, []Kind{F2PAD}, ex)[0])), "%s does nothing", name)
 	}
-	for _, op := range []string{"smooth", "compare"} {
+	for _, op := range []string{"smooth", "costs", "offsets", "spreads", "compare"} {
 		r.Pixels = failing{op: op}
 		_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, all)
 		require.ErrorIs(t, err, errBoom, op)
@@ -754,6 +754,10 @@ func (f failing) fail(op string) error {
 func (f failing) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
 	return errors.Join(f.fail("smooth"), f.Host.Smooth(z, h, w, s, g, u))
 }
+
+func (f failing) Costs(s []Search) error   { return errors.Join(f.fail("costs"), f.Host.Costs(s)) }
+func (f failing) Offsets(o []Offset) error { return errors.Join(f.fail("offsets"), f.Host.Offsets(o)) }
+func (f failing) Spreads(s []Spread) error { return errors.Join(f.fail("spreads"), f.Host.Spreads(s)) }
 
 func (f failing) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
 	return errors.Join(f.fail("compare"), f.Host.Compare(y, fills, k, h, w, smooth, start, residual, best))

@@ -15,23 +15,31 @@ func suspicious(u, peak []float32, h, w int, o *Options) []bool {
 	certain, reached, suspect := make([]bool, n), make([]bool, n), make([]bool, n)
 	certainly := max(o.Region.Certain, o.Region.TopShare*float64(slices.Max(peak)))
 	var queue []int32
-	for p, v := range u {
-		near := float64(peak[p/w/o.Stride*(w/o.Stride)+p%w/o.Stride])
-		suspect[p] = float64(v) > max(o.Region.Suspect, o.Region.PeakShare*near)
-		if suspect[p] && float64(v) > certainly {
-			certain[p], reached[p] = true, true
-			queue = append(queue, int32(p))
+	for v, most := range peak {
+		y, x := v/(w/o.Stride)*o.Stride, v%(w/o.Stride)*o.Stride
+		least := max(o.Region.Suspect, o.Region.PeakShare*float64(most))
+		for i := range o.Stride {
+			for j, v := range u[(y+i)*w+x:][:o.Stride] {
+				if float64(v) > least {
+					p := (y+i)*w + x + j
+					suspect[p] = true
+					if float64(v) > certainly {
+						certain[p], reached[p] = true, true
+						queue = append(queue, int32(p))
+					}
+				}
+			}
 		}
 	}
 	if len(queue) == 0 {
 		return nil
 	}
 	morph.Flood(queue, suspect, reached, h, w, true)
-	keep := morph.Within(morph.Distances(certain, h, w), o.px(o.Region.KeepCells))
+	keep := morph.Dilate(certain, h, w, o.px(o.Region.KeepCells))
 	for p, k := range keep {
 		keep[p] = k && reached[p]
 	}
-	return morph.Within(morph.Distances(keep, h, w), o.px(o.Region.DilateCells))
+	return morph.Dilate(keep, h, w, o.px(o.Region.DilateCells))
 }
 
 // peaks returns, for each cell of the grid z [h,w], the largest value of the square of cells at most r away.
@@ -52,11 +60,10 @@ func peaks(z []float32, h, w, r int) []float32 {
 	return out
 }
 
-// cellsNear marks the grid cells, of stride x stride pixels, that have a pixel at most r from the set that the squared
-// distances d [H,W] belong to.
-func cellsNear(d []int32, H, W, stride int, r float64, where []bool) {
+// cellsNear marks the grid cells, of stride x stride pixels, that have a pixel at most r from one of mask [H,W].
+func cellsNear(mask []bool, H, W, stride int, r float64, where []bool) {
 	w := W / stride
-	for p, near := range morph.Within(d, r) {
+	for p, near := range morph.Dilate(mask, H, W, r) {
 		if near {
 			where[p/W/stride*w+p%W/stride] = true
 		}

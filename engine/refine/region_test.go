@@ -137,8 +137,7 @@ func TestNeighbourhoodIsEightCells(t *testing.T) {
 			}
 		}
 		in := Input{Y: nd.New(3, h*stride, w*stride), Z: nd.Wrap(z, h, w), V: nd.New(h*stride, w*stride)}
-		s, err := r.prepare(&in)
-		require.NoError(t, err)
+		s := prepared(t, r, in)
 		require.True(t, s.omega[(first+1)*stride])
 		require.Equal(t, first == 10, s.omega[0])
 	}
@@ -151,7 +150,7 @@ func TestCellsNear(t *testing.T) {
 	set[23*W] = true
 	for _, r := range []float64{0, 3, 8} {
 		where := make([]bool, H*W/stride/stride)
-		cellsNear(morph.Distances(set, H, W), H, W, stride, r, where)
+		cellsNear(set, H, W, stride, r, where)
 		for v, got := range where {
 			want := false
 			for i := range stride * stride {

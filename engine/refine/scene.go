@@ -1,8 +1,8 @@
 package refine
 
 import (
+	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"f2pad.example/engine/internal/morph"
@@ -24,13 +24,30 @@ type scene struct {
 	regions   []region
 	islands   []*island
 	explained []float32 // [h,w] the regions' shares; nil: not asked
+
+	at     []int32   // see inside
+	ranked []float64 // [h,w] see Refiner.ranked
+}
+
+// inside is Omega's pixels, ascending. It is for one goroutine.
+func (s *scene) inside() []int32 {
+	if s.at == nil {
+		for p, in := range s.omega {
+			if in {
+				s.at = append(s.at, int32(p))
+			}
+		}
+	}
+	return s.at
 }
 
 // region is a component of Omega.
 type region struct {
 	pixels    []int32
-	filled    bool    // has a fill
-	explained float64 // see explain
+	fills     [][]float32 // [3,len(pixels)] each, until they are compared with the image
+	spread    []float32   // [len(pixels)] what they differ by, likewise
+	filled    bool        // has a fill
+	explained float64     // see explain
 }
 
 // island is a part of Omega that no blur reaches from another part, in its window.
@@ -47,8 +64,62 @@ func (is *island) pixel(p int32, w int) int {
 	return (b.Y0+int(p)/b.W())*w + b.X0 + int(p)%b.W()
 }
 
-// prepare runs steps 1 to 3.
-func (r *Refiner) prepare(in *Input) (*scene, error) {
+// prepare runs steps 1 to 3: each for all images at once, as far as devices do them.
+func (r *Refiner) prepare(ctx context.Context, in []Input) ([]*scene, error) {
+	scenes := make([]*scene, len(in))
+	err := par.Err(len(in), func(i int) (err error) {
+		if err = ctx.Err(); err == nil {
+			scenes[i], err = r.open(&in[i])
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var which []int // where something is suspicious
+	var searched []*Scene
+	for i, s := range scenes {
+		if s.omega != nil {
+			which = append(which, i)
+			searched = append(searched, &Scene{
+				Y: s.y, H: s.h, W: s.w, Omega: s.omega, Regions: s.pixels(), Memory: in[i].Memory, Seed: in[i].Seed,
+			})
+		}
+	}
+	if len(which) == 0 {
+		return scenes, nil
+	}
+	fills, err := r.Fills.Fill(r.Pixels, searched, r.opts.Fills.Count)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFills(fills, searched); err != nil {
+		return nil, err
+	}
+	var spreads []Spread
+	for i, k := range which {
+		for j := range scenes[k].regions {
+			g := &scenes[k].regions[j]
+			g.fills, g.spread, g.filled = fills[i][j], make([]float32, len(g.pixels)), len(fills[i][j]) > 0
+			spreads = append(spreads, Spread{Fills: g.fills, Share: r.opts.Residual.Quantile, Out: g.spread})
+		}
+	}
+	if err := r.Pixels.Spreads(spreads); err != nil {
+		return nil, err
+	}
+	return scenes, par.Err(len(which), func(i int) error {
+		s := scenes[which[i]]
+		s.split(r.reach)
+		err := par.Err(len(s.islands), func(i int) error { return r.compare(s, s.islands[i]) })
+		for i := range s.regions { // they are large
+			s.regions[i].fills, s.regions[i].spread = nil, nil
+		}
+		return err
+	})
+}
+
+// open runs step 1.
+func (r *Refiner) open(in *Input) (*scene, error) {
 	o := &r.opts
 	s := &scene{y: nd.Data(in.Y), h: in.Y.Shape()[1], w: in.Y.Shape()[2], v: nd.Data(in.V)}
 	if in.Diary {
@@ -60,47 +131,50 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 		return nil, err
 	}
 	s.omega = suspicious(u, peaks(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, int(o.Region.PeakCells)), s.h, s.w, o)
-	if s.omega == nil {
-		return s, nil
-	}
-	distance := morph.Distances(s.omega, s.h, s.w)
-	regions := morph.Components(s.omega, s.h, s.w, true)
-	fills := r.Fills.Fill(&Scene{
-		Y: s.y, H: s.h, W: s.w, Omega: s.omega, Distance: distance, Regions: regions, Memory: in.Memory, Seed: in.Seed,
-	}, o.Fills.Count)
-	if err := checkFills(fills, regions); err != nil {
-		return nil, err
-	}
-	s.split(regions, distance, r.reach)
-	err := par.Err(len(s.islands), func(i int) error { return r.compare(s, s.islands[i], regions, fills) })
-	if err != nil {
-		return nil, err
-	}
-	s.regions = make([]region, len(regions))
-	for i, pixels := range regions {
-		s.regions[i] = region{pixels: pixels, filled: len(fills[i]) > 0}
+	if s.omega != nil {
+		s.find()
 	}
 	return s, nil
 }
 
-func checkFills(fills [][][]float32, regions [][]int32) error {
-	if len(fills) != len(regions) {
-		return fmt.Errorf("refine: fills for %d regions, want %d", len(fills), len(regions))
+// find sets the regions: Omega's 8-connected components.
+func (s *scene) find() {
+	for _, pixels := range morph.Components(s.omega, s.h, s.w, true) {
+		s.regions = append(s.regions, region{pixels: pixels})
 	}
-	for i, fs := range fills {
-		for _, f := range fs {
-			if len(f) != 3*len(regions[i]) {
-				return fmt.Errorf("refine: a fill of %d values for a region of %d pixels", len(f), len(regions[i]))
+}
+
+// pixels is the regions' pixels.
+func (s *scene) pixels() [][]int32 {
+	out := make([][]int32, len(s.regions))
+	for i, g := range s.regions {
+		out[i] = g.pixels
+	}
+	return out
+}
+func checkFills(fills [][][][]float32, scenes []*Scene) error {
+	if len(fills) != len(scenes) {
+		return fmt.Errorf("refine: fills for %d images, want %d", len(fills), len(scenes))
+	}
+	for k, s := range scenes {
+		if len(fills[k]) != len(s.Regions) {
+			return fmt.Errorf("refine: fills for %d regions, want %d", len(fills[k]), len(s.Regions))
+		}
+		for i, fs := range fills[k] {
+			for _, f := range fs {
+				if len(f) != 3*len(s.Regions[i]) {
+					return fmt.Errorf("refine: a fill of %d values for a region of %d pixels", len(f), len(s.Regions[i]))
+				}
 			}
 		}
 	}
 	return nil
 }
 
-// split gathers the regions of Omega, to which distance [h,w] is the squared distance, into islands more than twice reach apart, each with a window that reach fits into.
-func (s *scene) split(regions [][]int32, distance []int32, reach int) {
+// split gathers the regions of Omega into islands more than twice reach apart, each with a window that reach fits into.
+func (s *scene) split(reach int) {
 	label := make([]int32, s.h*s.w)
-	groups := morph.Components(morph.Within(distance, float64(reach)), s.h, s.w, true)
+	groups := morph.Components(morph.Dilate(s.omega, s.h, s.w, float64(reach)), s.h, s.w, true)
 	for i, g := range groups {
 		for _, p := range g {
 			label[p] = int32(i)
@@ -110,14 +184,14 @@ func (s *scene) split(regions [][]int32, distance []int32, reach int) {
 	for i := range s.islands {
 		s.islands[i] = &island{}
 	}
-	for i, region := range regions {
-		is := s.islands[label[region[0]]]
+	for i, g := range s.regions {
+		is := s.islands[label[g.pixels[0]]]
 		is.regions = append(is.regions, i)
 	}
 	for _, is := range s.islands {
 		var all []int32
 		for _, i := range is.regions {
-			all = append(all, regions[i]...)
+			all = append(all, s.regions[i].pixels...)
 		}
 		slices.Sort(all)
 		box := pixel.Bounds(all, s.w).Grow(reach, s.h, s.w)
@@ -130,11 +204,11 @@ func (s *scene) split(regions [][]int32, distance []int32, reach int) {
 
 // compare measures an island against its fills: the least residual and its unit (step 3), and A = Y - N* to start from
 // (step 4), in that unit. A region with fewer fills than others repeats them; one without is its own fill.
-func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]float32) error {
+func (r *Refiner) compare(s *scene, is *island) error {
 	o := &r.opts
 	box, K := is.state.Box, 1
 	for _, i := range is.regions {
-		K = max(K, len(fills[i]))
+		K = max(K, len(s.regions[i].fills))
 	}
 	h, w := box.H(), box.W()
 	n := h * w
@@ -146,20 +220,21 @@ func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]f
 	}
 	is.state = pixel.NewState(box, is.state.Pixels, r.step())
 	for _, i := range is.regions {
-		inWindow := func(p int32) int { return (int(p)/s.w-box.Y0)*w + int(p)%s.w - box.X0 }
-		spread := variation(fills[i], len(regions[i]), o.Residual.Quantile)
-		for j, p := range regions[i] {
-			is.state.C[inWindow(p)] = spread[j]
+		g := &s.regions[i]
+		at := make([]int32, len(g.pixels)) // in the window
+		for j, p := range g.pixels {
+			at[j] = int32((int(p)/s.w-box.Y0)*w + int(p)%s.w - box.X0)
+			is.state.C[at[j]] = g.spread[j]
 		}
-		if len(fills[i]) == 0 {
+		if len(g.fills) == 0 {
 			continue
 		}
 		for k := range K {
-			f := fills[i][k%len(fills[i])]
-			for j, p := range regions[i] {
-				at := inWindow(p)
-				for c := range 3 {
-					all[(k*3+c)*n+at] = f[c*len(regions[i])+j]
+			f := g.fills[k%len(g.fills)]
+			for c := range 3 {
+				plane := all[(k*3+c)*n:][:n]
+				for j, v := range f[c*len(at):][:len(at)] {
+					plane[at[j]] = v
 				}
 			}
 		}
@@ -195,47 +270,4 @@ func (is *island) unit(o *Options) {
 	for _, p := range is.state.Pixels {
 		is.state.C[p] = float32(o.Residual.High) * (is.state.C[p]/cover[p] + float32(o.Residual.Floor))
 	}
-}
-
-// unknownSpread is the spread of a region with less than two fills: the whole range of the pixels, so that nothing there is
-// evidence.
-const unknownSpread = 1
-
-// variation is how much normal fills differ among themselves, per pixel of a region of n: the root of the share-quantile
-// over the fills [3,n] of their squared distance to the nearest other one, which counts as unknownSpread at most. It is
-// measured as the image is: by the least distance to fills that were chosen and offset by the same ring.
-func variation(fills [][]float32, n int, share float64) []float32 {
-	out := make([]float32, n)
-	K := len(fills)
-	if K < 2 {
-		for j := range out {
-			out[j] = unknownSpread
-		}
-		return out
-	}
-	sq := make([]float32, n)
-	least := make([]float32, n*K) // [n,K]
-	for i := range least {
-		least[i] = unknownSpread
-	}
-	for a := range K {
-		for b := range a {
-			clear(sq)
-			for c := range 3 {
-				x, y := fills[a][c*n:(c+1)*n], fills[b][c*n:(c+1)*n]
-				for j := range sq {
-					d := x[j] - y[j]
-					sq[j] += d * d
-				}
-			}
-			for j, d := range sq {
-				least[j*K+a] = min(least[j*K+a], d)
-				least[j*K+b] = min(least[j*K+b], d)
-			}
-		}
-	}
-	for j := range out {
-		out[j] = float32(math.Sqrt(pixel.Quantile(least[j*K:(j+1)*K], share)))
-	}
-	return out
 }

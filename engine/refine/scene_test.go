@@ -6,62 +6,10 @@ import (
 	"slices"
 	"testing"
 
-	"f2pad.example/engine/compare"
-	"f2pad.example/engine/internal/morph"
 	"f2pad.example/engine/pixel"
 
 	"github.com/stretchr/testify/require"
 )
-
-func TestVariationLeavesEachFillOut(t *testing.T) {
-	const n = 37
-	for _, K := range []int{2, 3, 6} {
-		for _, share := range []float64{0, 0.5, 0.9, 1} {
-			rng := rand.New(rand.NewPCG(uint64(K), 3))
-			fills := make([][]float32, K)
-			for k := range fills {
-				fills[k] = make([]float32, 3*n)
-				for i := range fills[k] {
-					fills[k][i] = 0.5 + float32(i%n)/n*float32(rng.NormFloat64()) // the last pixels differ by more than counts
-				}
-			}
-			if K > 2 {
-				copy(fills[1], fills[0]) // equals: as alike as can be
-			}
-			want := make([]float64, n)
-			capped := false
-			for j := range want {
-				var least []float64
-				for a := range K {
-					best := math.Inf(1)
-					for b := range K {
-						d := 0.0
-						for c := range 3 {
-							d += math.Pow(float64(fills[a][c*n+j])-float64(fills[b][c*n+j]), 2)
-						}
-						if a != b {
-							best = min(best, d)
-						}
-					}
-					capped = capped || best > 1
-					least = append(least, min(best, 1))
-				}
-				slices.Sort(least)
-				at := share * float64(K-1)
-				low := int(at)
-				high := least[min(low+1, K-1)]
-				want[j] = math.Sqrt(least[low] + (high-least[low])*(at-float64(low)))
-			}
-			require.True(t, capped)
-			compare.Require(t, "spread", variation(fills, n, share), want, rounding)
-		}
-	}
-	fill := make([]float32, 3*n)
-	for _, few := range [][][]float32{nil, {fill}} {
-		require.Equal(t, slices.Repeat([]float32{1}, n), variation(few, n, 0.9), "one fill says nothing of how fills differ")
-	}
-	require.Equal(t, make([]float32, n), variation([][]float32{fill, fill}, n, 0.9))
-}
 
 // slowBlur is G_sigma * x of the plane [h,w] at pixel p, edges reflected, truncated at 4 sigma.
 func slowBlur(x func(y, x int) float64, h, w, p int, sigma float64) float64 {
@@ -100,7 +48,8 @@ func TestUnitIsTheSpreadOfTheRegionNearBy(t *testing.T) {
 	}
 	r := newRefiner(t)
 	s := &scene{h: h, w: w, omega: omega}
-	s.split(morph.Components(omega, h, w, true), morph.Distances(omega, h, w), r.reach)
+	s.find()
+	s.split(r.reach)
 	require.Len(t, s.islands, 2)
 	for _, is := range s.islands {
 		b := is.state.Box
@@ -123,6 +72,14 @@ func TestUnitIsTheSpreadOfTheRegionNearBy(t *testing.T) {
 	}
 }
 
+// prepared is an image after steps 1 to 3.
+func prepared(t *testing.T, r *Refiner, in Input) *scene {
+	t.Helper()
+	scenes, err := r.prepare(t.Context(), []Input{in})
+	require.NoError(t, err)
+	return scenes[0]
+}
+
 // Each region has the spread of its own fills, and starts from the image less its own best fill.
 func TestRegionsAreMeasuredByTheirFills(t *testing.T) {
 	const h, w = 64, 96
@@ -134,10 +91,11 @@ func TestRegionsAreMeasuredByTheirFills(t *testing.T) {
 			omega[p] = omega[p] || in
 		}
 	}
-	regions := morph.Components(omega, h, w, true)
 	r := newRefiner(t)
 	s := &scene{y: y, h: h, w: w, omega: omega}
-	s.split(regions, morph.Distances(omega, h, w), r.reach)
+	s.find()
+	regions := s.pixels()
+	s.split(r.reach)
 	require.Len(t, s.islands, 3)
 	level := func(i int, values ...float32) (fills [][]float32) {
 		for _, v := range values {
@@ -146,8 +104,13 @@ func TestRegionsAreMeasuredByTheirFills(t *testing.T) {
 		return fills
 	}
 	fills := [][][]float32{level(0, 0.5), level(1, 0.25, 0.75), nil}
+	for i := range s.regions {
+		g := &s.regions[i]
+		g.fills, g.spread = fills[i], make([]float32, len(g.pixels))
+		require.NoError(t, Host{}.Spreads([]Spread{{Fills: g.fills, Share: 0.9, Out: g.spread}}))
+	}
 	for _, is := range s.islands {
-		require.NoError(t, r.compare(s, is, regions, fills))
+		require.NoError(t, r.compare(s, is))
 		i := is.regions[0]
 		c := 3 * ([]float64{1, 0.5 * math.Sqrt(3), 1}[i] + 0.01)
 		b := is.state.Box

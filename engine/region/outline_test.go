@@ -69,11 +69,11 @@ func random(rng *rand.Rand, h, w int) []bool {
 		mask[i] = rng.Float64() < share
 	}
 	if rng.IntN(2) == 0 {
-		mask = morph.Within(morph.Distances(mask, h, w), 1.5)
+		mask = morph.Dilate(mask, h, w, 1.5)
 		for i, in := range mask {
 			mask[i] = !in
 		}
-		mask = morph.Within(morph.Distances(mask, h, w), 2)
+		mask = morph.Dilate(mask, h, w, 2)
 	}
 	return mask
 }

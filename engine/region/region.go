@@ -166,11 +166,11 @@ func Close(mask []bool, h, w, radius int) []bool {
 	for y := range h {
 		copy(wide[(y+r)*W+r:][:w], mask[y*w:][:w])
 	}
-	wide = morph.Within(morph.Distances(wide, H, W), float64(r))
+	wide = morph.Dilate(wide, H, W, float64(r))
 	for i, in := range wide {
 		wide[i] = !in
 	}
-	wide = morph.Within(morph.Distances(wide, H, W), float64(r))
+	wide = morph.Dilate(wide, H, W, float64(r))
 	out := make([]bool, len(mask))
 	for y := range h {
 		for x := range w {

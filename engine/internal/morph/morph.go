@@ -1,11 +1,9 @@
-// Package morph is morphology of masks [H,W] in row order: what is connected in them, and how far from them it is.
+// Package morph is morphology of masks [H,W] in row order: what is connected in them, and what is near them.
 package morph
 
 import (
 	"math"
 	"slices"
-
-	"f2pad.example/engine/internal/index"
 )
 
 // Flood adds to queue, whose pixels are already in reached, every pixel of mask connected to one of them: over 8
@@ -44,68 +42,85 @@ func Components(mask []bool, h, w int, eight bool) [][]int32 {
 	return out
 }
 
-// Distances returns each pixel's squared Euclidean distance to the nearest pixel of set, exactly up to
-// math.MaxInt32; (h+w)^2 or that if it is empty. Two passes (Meijster, Roerdink, Hesselink 2000): along columns, then the lower envelope of each row's parabolas.
-func Distances(set []bool, h, w int) []int32 {
-	d := make([]int32, h*w)
-	far := h + w
-	for x := range w {
-		run := far
-		for y := range h {
-			if run = min(run+1, far); set[y*w+x] {
-				run = 0
+// Dilate marks the pixels at most r from one of mask, by the Euclidean distance of their middles. Time: a few operations for each
+// pixel of the box around mask and for each of its rows widened by r, whatever r is.
+func Dilate(mask []bool, h, w int, r float64) []bool {
+	out := make([]bool, h*w)
+	y0, y1, x0, x1 := bounds(mask, h, w)
+	if y0 == y1 {
+		return out
+	}
+	far := float64(h + w) // a larger radius finds the same
+	r2 := int(math.Floor(min(r*r, far*far)))
+	reach := root(r2)
+	half := make([]int32, reach+2) // of the disc's rows by their distance from its middle, which they have; 0 beyond
+	for d := range reach + 1 {
+		half[d] = int32(root(r2-d*d)) + 1
+	}
+	top, bottom, n := max(y0-reach, 0), min(y1+reach, h), x1-x0
+	// How far up or down the mask is in the pixel's column; reach + 1: farther.
+	away := slices.Repeat([]int32{int32(reach + 1)}, (bottom-top+2)*n)
+	rows := func(y int) (before, row, after []int32) {
+		at := (y - top) * n
+		return away[at:][:n], away[at+n:][:n], away[at+2*n:][:n]
+	}
+	for y := y0; y < bottom; y++ {
+		before, row, _ := rows(y)
+		for x, on := range mask[y*w+x0:][:n] {
+			row[x] = min(before[x]+1, int32(reach+1))
+			if on {
+				row[x] = 0
 			}
-			d[y*w+x] = int32(run)
-		}
-		run = far
-		for y := h - 1; y >= 0; y-- {
-			if run = min(run+1, far); set[y*w+x] {
-				run = 0
-			}
-			d[y*w+x] = min(d[y*w+x], int32(run))
 		}
 	}
-	sq, at, from := make([]int, w), make([]int, w), make([]int, w)
-	for y := range h {
-		row := d[y*w : (y+1)*w]
-		for x, v := range row {
-			sq[x] = int(v) * int(v)
+	steps := make([]int32, w+1) // how many of the row's discs begin at column x, less those that have ended
+	for y := bottom - 1; y >= top; y-- {
+		_, row, after := rows(y)
+		clear(steps)
+		for x := range row {
+			d := min(row[x], after[x]+1)
+			row[x] = d
+			if k := int(half[d]); k > 0 {
+				steps[max(x0+x-k+1, 0)]++
+				steps[min(x0+x+k, w)]--
+			}
 		}
-		// Parabola at[k] is the lowest from column from[k] on.
-		k := -1
+		depth := int32(0)
 		for x := range w {
-			start := 0
-			for k >= 0 {
-				i := at[k]
-				start = index.FloorDiv(x*x-i*i+sq[x]-sq[i], 2*(x-i)) + 1
-				if start > from[k] {
-					break
-				}
-				k--
-				start = 0
-			}
-			if start < w {
-				k++
-				at[k], from[k] = x, start
-			}
-		}
-		for x := w - 1; x >= 0; x-- {
-			i := at[k]
-			row[x] = int32(min((x-i)*(x-i)+sq[i], math.MaxInt32))
-			if x == from[k] {
-				k--
-			}
+			depth += steps[x]
+			out[y*w+x] = depth > 0
 		}
 	}
-	return d
+	return out
 }
 
-// Within marks the pixels at most r from the set that the squared distances d belong to.
-func Within(d []int32, r float64) []bool {
-	m := make([]bool, len(d))
-	r2 := int32(min(math.Floor(r*r), math.MaxInt32-1))
-	for p, v := range d {
-		m[p] = v <= r2
+// bounds is the smallest box around mask: rows [y0,y1), columns [x0,x1); none of either where it is empty.
+func bounds(mask []bool, h, w int) (y0, y1, x0, x1 int) {
+	y0, x0 = h, w
+	for y := range h {
+		row := mask[y*w:][:w]
+		first := slices.Index(row, true)
+		if first < 0 {
+			continue
+		}
+		y0, y1, x0 = min(y0, y), y+1, min(x0, first)
+		for x := w - 1; x >= x1; x-- {
+			if row[x] {
+				x1 = x + 1
+			}
+		}
 	}
-	return m
+	return min(y0, y1), y1, min(x0, x1), x1
+}
+
+// root is the largest integer whose square is at most n.
+func root(n int) int {
+	r := int(math.Sqrt(float64(n)))
+	for r*r > n {
+		r--
+	}
+	for (r+1)*(r+1) <= n {
+		r++
+	}
+	return r
 }

@@ -31,25 +31,21 @@ func slowDistance(set []bool, w, p int) int {
 	return best
 }
 
-func TestDistancesAreExact(t *testing.T) {
+func TestDilateIsExact(t *testing.T) {
 	for i, c := range []struct {
 		h, w  int
 		share float64
 	}{{1, 1, 1}, {1, 20, 0.1}, {20, 1, 0.1}, {17, 23, 0.01}, {17, 23, 0.3}, {30, 9, 0.005}, {9, 30, 0.02}, {25, 25, 0.003}} {
-		set := scatter(c.h*c.w, c.share, uint64(i))
-		set[c.h*c.w/2] = true
-		for p, d := range Distances(set, c.h, c.w) {
-			require.EqualValues(t, slowDistance(set, c.w, p), d, "%v at %d", c, p)
+		mask := scatter(c.h*c.w, c.share, uint64(i))
+		mask[c.h*c.w/2] = true
+		for _, r := range []float64{0, 1, 1.5, 2.5, 5, math.Sqrt(10), 12, 100, 1e12} {
+			for p, got := range Dilate(mask, c.h, c.w, r) {
+				require.Equal(t, float64(slowDistance(mask, c.w, p)) <= r*r, got, "%v, radius %g, at %d", c, r, p)
+			}
 		}
 	}
-	for _, d := range Distances(make([]bool, 30), 5, 6) {
-		require.GreaterOrEqual(t, d, int32(11*11))
-	}
-}
-
-func TestWithinIsInclusive(t *testing.T) {
-	require.Equal(t, []bool{true, true, true, false}, Within([]int32{0, 24, 25, 26}, 5))
-	require.Equal(t, []bool{true, false}, Within([]int32{6, 7}, 2.5))
+	require.Equal(t, make([]bool, 30), Dilate(make([]bool, 30), 5, 6, 100), "nothing is near nothing")
+	require.Empty(t, Dilate(nil, 0, 0, 1))
 }
 
 // slowComponents joins labels until nothing changes.
@@ -101,16 +97,13 @@ func TestComponents(t *testing.T) {
 	}
 }
 
-// A line longer than int32 can square holds no distance that has turned negative.
-func TestDistancesOnALongLine(t *testing.T) {
-	const w = 70_000
-	set := make([]bool, w)
-	set[0] = true
-	d := Distances(set, 1, w)
-	require.EqualValues(t, 46_340*46_340, d[46_340])
-	require.EqualValues(t, math.MaxInt32, d[46_341])
-	require.EqualValues(t, math.MaxInt32, d[w-1])
-	near := Within(d, 1e9)
-	require.True(t, near[46_340])
-	require.False(t, near[w-1], "no one knows how far it is")
+// On a line longer than int32 can square, no distance turns negative.
+func TestDilateOnALongLine(t *testing.T) {
+	const w, r = 70_000, 50_000
+	mask := make([]bool, w)
+	mask[0] = true
+	near := Dilate(mask, 1, w, r)
+	require.True(t, near[r])
+	require.False(t, near[r+1])
+	require.False(t, near[w-1])
 }

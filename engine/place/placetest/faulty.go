@@ -12,13 +12,15 @@ import (
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/place"
+	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 
 	"gorgonia.org/tensor"
 )
 
 // Faulty is the host under another name. Fault, if set, is asked before each operation ("detector", "begin", "score", "optimise",
-// "maps", "smooth", "compare", "kcentre") and may fail it; n is how many images or points it is about.
+// "maps", "smooth", "costs", "offsets", "spreads", "compare", "kcentre") and may fail it; n is how many images, regions or points it is
+// about.
 type Faulty struct {
 	Fault func(op string, n int) error
 
@@ -102,6 +104,30 @@ func (p *Faulty) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32)
 		return err
 	}
 	return p.there().Smooth(z, h, w, s, g, u)
+}
+
+// Costs implements place.Place.
+func (p *Faulty) Costs(searches []refine.Search) error {
+	if err := p.fault("costs", len(searches)); err != nil {
+		return err
+	}
+	return p.there().Costs(searches)
+}
+
+// Offsets implements place.Place.
+func (p *Faulty) Offsets(offsets []refine.Offset) error {
+	if err := p.fault("offsets", len(offsets)); err != nil {
+		return err
+	}
+	return p.there().Offsets(offsets)
+}
+
+// Spreads implements place.Place.
+func (p *Faulty) Spreads(spreads []refine.Spread) error {
+	if err := p.fault("spreads", len(spreads)); err != nil {
+		return err
+	}
+	return p.there().Spreads(spreads)
 }
 
 // Compare implements refine.Pixels.

@@ -33,6 +33,9 @@ func Test(t *testing.T, p place.Place, seed uint64) {
 	s := &suite{p: p, seed: seed}
 	t.Run("Detector", s.detectors)
 	t.Run("Smooth", s.smooth)
+	t.Run("Costs", s.costs)
+	t.Run("Offsets", s.offsets)
+	t.Run("Spreads", s.spreads)
 	t.Run("Compare", s.compare)
 	t.Run("KCentre", s.kCentre)
 	t.Run("Concurrent", s.concurrent)
@@ -341,6 +344,122 @@ func (s *suite) smooth(t *testing.T) {
 		require.NoError(t, refine.Host{}.Smooth(z, c.h, c.w, c.s, g, want))
 		compare.Require(t, fmt.Sprint(c), got, want, blurred)
 	}
+}
+
+// summed is for sums of some hundred products of values around 1, in float32 against float64.
+var summed = compare.Tolerance{Abs: 3e-5, Rel: 3e-5}
+
+func (s *suite) costs(t *testing.T) {
+	rng := s.rng(11)
+	normals := func(c, h, w int) *refine.Normal {
+		data := make([]uint8, c*h*w)
+		for i := range data {
+			data[i] = uint8(rng.IntN(256))
+		}
+		n, err := refine.NewNormal(data, c, h, w)
+		require.NoError(t, err)
+		return n
+	}
+	colour, larger, grey := normals(3, 40, 50), normals(3, 45, 61), normals(1, 40, 50)
+	search := func(c, h, w int, blur float64, rings ...refine.Ring) refine.Search {
+		q := refine.Search{Y: normal(rng, c*h*w), H: h, W: w, Blur: pixel.NewGaussian(blur), MeanShare: 0.7}
+		for _, r := range rings {
+			r.Box = pixel.Box{Y0: 4, X0: 5, Y1: min(h, 33), X1: min(w, 44)}
+			for n := rng.IntN(150); len(r.Pixels) <= n; {
+				r.Pixels = append(r.Pixels, int32(r.Box.Y0+rng.IntN(r.Box.H()))*int32(w)+int32(r.Box.X0+rng.IntN(r.Box.W())))
+			}
+			slices.Sort(r.Pixels)
+			r.Costs = make([]float64, len(r.Shifts)+len(r.Normals))
+			q.Rings = append(q.Rings, r)
+		}
+		return q
+	}
+	all := []refine.Search{
+		search(3, 40, 50, 1, refine.Ring{Shifts: []int32{0, 1, -7, 50, 204, -150, 6}, Normals: []*refine.Normal{colour, grey}},
+			refine.Ring{Normals: []*refine.Normal{larger}}, refine.Ring{Shifts: []int32{49}}, refine.Ring{}),
+		search(1, 40, 50, 1, refine.Ring{Shifts: []int32{3, 2}, Normals: []*refine.Normal{grey}}),
+		search(3, 37, 45, 1, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{colour, larger}}),
+		search(3, 40, 50, 0, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{larger, grey}}),
+		search(3, 40, 50, 0),
+	}
+	all[1].Rings = append(all[1].Rings, refine.Ring{Normals: []*refine.Normal{grey}, Costs: []float64{9}}) // no ring to compare on
+	copied := func(searches []refine.Search) []refine.Search {
+		out := slices.Clone(searches)
+		for i := range out {
+			out[i].Rings = slices.Clone(out[i].Rings)
+			for j, r := range out[i].Rings {
+				out[i].Rings[j].Costs = slices.Repeat([]float64{math.NaN()}, len(r.Costs))
+			}
+		}
+		return out
+	}
+	want, got := copied(all), copied(all)
+	require.NoError(t, refine.Host{}.Costs(want))
+	require.NoError(t, s.p.Costs(got))
+	for i, q := range want {
+		alone := copied(all[i : i+1])
+		require.NoError(t, s.p.Costs(alone))
+		for j, r := range q.Rings {
+			compare.Require(t, fmt.Sprintf("image %d, ring %d", i, j), got[i].Rings[j].Costs, r.Costs, summed)
+			require.Equal(t, got[i].Rings[j].Costs, alone[0].Rings[j].Costs, "image %d, ring %d, alone", i, j)
+		}
+	}
+	require.Equal(t, []float64{0}, got[1].Rings[1].Costs)
+	require.NoError(t, s.p.Costs(nil))
+}
+
+func (s *suite) offsets(t *testing.T) {
+	rng := s.rng(12)
+	var want, got []refine.Offset
+	for _, c := range []struct {
+		n, m, c int
+		sigma   float64
+	}{{150, 400, 18, 8}, {1, 3, 1, 3}, {0, 4, 3, 3}, {77, 130, 6, 2.5}} {
+		o := refine.Offset{V: normal(rng, c.n*c.c), W: 60, C: c.c, Sigma: c.sigma, Out: make([]float32, c.m*c.c)}
+		for range c.n {
+			o.At = append(o.At, int32(rng.IntN(50*60)))
+		}
+		for range c.m {
+			o.To = append(o.To, int32(rng.IntN(50*60)))
+		}
+		want = append(want, o)
+		o.Out = nans(len(o.Out))
+		got = append(got, o)
+	}
+	require.NoError(t, refine.Host{}.Offsets(want))
+	require.NoError(t, s.p.Offsets(got))
+	for i, o := range want {
+		compare.Require(t, fmt.Sprintf("offset %d", i), got[i].Out, o.Out, summed)
+		alone := got[i]
+		alone.Out = nans(len(o.Out))
+		require.NoError(t, s.p.Offsets([]refine.Offset{alone}))
+		require.Equal(t, got[i].Out, alone.Out, "offset %d, alone", i)
+	}
+	require.NoError(t, s.p.Offsets(nil))
+}
+
+func (s *suite) spreads(t *testing.T) {
+	rng := s.rng(13)
+	var want, got []refine.Spread
+	for _, c := range []struct{ k, n int }{{6, 333}, {0, 5}, {1, 7}, {2, 64}, {5, 1}} {
+		one := refine.Spread{Share: 0.9, Out: make([]float32, c.n)}
+		for range c.k {
+			fill := normal(rng, 3*c.n)
+			for i := range fill {
+				fill[i] *= 0.2
+			}
+			one.Fills = append(one.Fills, fill)
+		}
+		want = append(want, one)
+		one.Out = nans(c.n)
+		got = append(got, one)
+	}
+	require.NoError(t, refine.Host{}.Spreads(want))
+	require.NoError(t, s.p.Spreads(got))
+	for i, w := range want {
+		compare.Require(t, fmt.Sprintf("spread %d", i), got[i].Out, w.Out, blurred)
+	}
+	require.NoError(t, s.p.Spreads(nil))
 }
 
 func (s *suite) compare(t *testing.T) {

@@ -1,0 +1,241 @@
+package cuda
+
+import (
+	"context"
+	"slices"
+
+	"f2pad.example/engine/refine"
+	"f2pad.example/kernels"
+)
+
+// atOnce is how many values a call for fills has on the GPU at once, where one item has not more.
+const atOnce = 1 << 28
+
+// atMost is how many of the items, one at least, have at most atOnce values in all and fit into a launch.
+func atMost[T any](items []T, values func(T) int) int {
+	n, sum := 0, 0
+	for n < min(len(items), kernels.MaxJobs) {
+		if sum += values(items[n]); n > 0 && sum > atOnce {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// Costs implements refine.Filler, in float32. Images are blurred on the GPU, and so are normal images where they are looked at.
+func (d *Device) Costs(searches []refine.Search) error {
+	for _, s := range searches {
+		for _, r := range s.Rings {
+			clear(r.Costs)
+		}
+	}
+	for len(searches) > 0 {
+		n := atMost(searches, func(s refine.Search) int { return len(s.Y) })
+		taps := searches[0].Blur.Taps()
+		if other := slices.IndexFunc(searches[:n], func(s refine.Search) bool { return !slices.Equal(s.Blur.Taps(), taps) }); other > 0 {
+			n = other
+		}
+		if err := d.costs(searches[:n]); err != nil {
+			return err
+		}
+		searches = searches[n:]
+	}
+	return nil
+}
+
+// costs is Costs of images that one Gaussian blurs.
+func (d *Device) costs(searches []refine.Search) error {
+	return d.do(context.Background(), "searching fills", func(j *job) {
+		s := search{job: j, searches: searches, blur: searches[0].Blur.Taps()}
+		s.upload()
+		normals := s.normals()
+		for shifts := true; j.err == nil && (shifts || len(normals) > 0); shifts = false {
+			n := atMost(normals, func(n *refine.Normal) int { data, _ := n.Planes(); return len(data) })
+			s.compare(normals[:n], shifts)
+			normals = normals[n:]
+		}
+	})
+}
+
+// search is the work on images for Costs.
+type search struct {
+	*job
+	searches []refine.Search
+	blur     []float32
+	taps     kernels.Ptr
+	images   kernels.Ptr // blurred
+	begin    []int       // where each of them begins
+}
+
+// upload puts the images on the GPU and blurs them.
+func (s *search) upload() {
+	size := 0
+	type planes struct{ at, n, h, w int }
+	var all []planes // that follow each other and are of one size
+	for _, q := range s.searches {
+		if k := len(all) - 1; k < 0 || all[k].h != q.H || all[k].w != q.W {
+			size = (size + 3) &^ 3 // the blur's planes begin at 16 bytes
+			all = append(all, planes{at: size, h: q.H, w: q.W})
+		}
+		s.begin = append(s.begin, size)
+		all[len(all)-1].n += len(q.Y) / (q.H * q.W)
+		size += len(q.Y)
+	}
+	given := s.floats(size)
+	s.images, s.taps = s.floats(size), put(s.job, s.blur)
+	for i, q := range s.searches {
+		s.write(given.Plus(s.begin[i]), kernels.Bytes(q.Y))
+	}
+	for _, p := range all {
+		s.run(kernels.Blur{N: p.n, H: p.h, W: p.w, Taps: s.blur, In: given.Plus(p.at), Out: s.images.Plus(p.at)}.Enqueue)
+	}
+	s.free(given)
+}
+
+// normals is the normal images that are candidates anywhere, each once.
+func (s *search) normals() (all []*refine.Normal) {
+	seen := map[*refine.Normal]bool{}
+	for _, q := range s.searches {
+		for _, r := range q.Rings {
+			for _, n := range r.Normals {
+				if !seen[n] {
+					seen[n] = true
+					all = append(all, n)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// compare fills in what some normal images cost, and the shifts if they are asked for.
+func (s *search) compare(normals []*refine.Normal, shifts bool) {
+	k := kernels.FillSearch{Blur: s.blur, Images: s.images, Taps: s.taps}
+	number := map[*refine.Normal]int32{}
+	var bytes []uint8
+	for i, n := range normals {
+		data, shape := n.Planes()
+		number[n] = int32(i)
+		bytes, k.Sizes = append(bytes, data...), append(k.Sizes, [3]int(shape))
+	}
+	if len(bytes) > 0 {
+		k.Bytes = put(s.job, bytes)
+	}
+	var pixels, candidates []int32
+	var to []*float64 // where the candidates' costs go
+	launch := func() {
+		if len(to) > 0 && s.err == nil {
+			k.Table, k.Pixels, k.Candidates, k.Costs = put(s.job, k.TableOf()), put(s.job, pixels), put(s.job, candidates), s.floats(len(to))
+			s.run(k.Enqueue)
+			costs := make([]float32, len(to))
+			get(s.job, costs, k.Costs)
+			for i, c := range costs {
+				*to[i] = float64(c)
+			}
+		}
+		k.Rings, pixels, candidates, to = nil, nil, nil, nil
+	}
+	for i, q := range s.searches {
+		for _, r := range q.Rings {
+			ring := kernels.SearchRing{
+				Pixels: len(r.Pixels), Image: s.begin[i], Channels: len(q.Y) / (q.H * q.W), H: q.H, W: q.W, MeanShare: q.MeanShare,
+			}
+			if ring.Pixels == 0 { // every cost is 0
+				continue
+			}
+			if shifts {
+				ring.Shifts = len(r.Shifts)
+				candidates = append(candidates, r.Shifts...)
+				for c := range r.Shifts {
+					to = append(to, &r.Costs[c])
+				}
+			}
+			for c, n := range r.Normals {
+				if v, ok := number[n]; ok {
+					ring.Normals++
+					candidates, to = append(candidates, v), append(to, &r.Costs[len(r.Shifts)+c])
+				}
+			}
+			if ring.Shifts+ring.Normals > 0 {
+				k.Rings, pixels = append(k.Rings, ring), append(pixels, r.Pixels...)
+			}
+			if len(k.Rings) == kernels.MaxJobs {
+				launch()
+			}
+		}
+	}
+	launch()
+	s.free(k.Bytes)
+}
+
+// Offsets implements refine.Filler, in float32.
+func (d *Device) Offsets(offsets []refine.Offset) error {
+	for len(offsets) > 0 {
+		n := atMost(offsets, func(o refine.Offset) int { return max(len(o.Out), len(o.V)) + len(o.At) + len(o.To) })
+		if err := d.offsets(offsets[:n]); err != nil {
+			return err
+		}
+		offsets = offsets[n:]
+	}
+	return nil
+}
+
+func (d *Device) offsets(offsets []refine.Offset) error {
+	return d.do(context.Background(), "fitting fills", func(j *job) {
+		var k kernels.NormConv
+		var pixels []int32
+		var v []float32
+		for _, o := range offsets {
+			k.Jobs = append(k.Jobs, kernels.NormConvJob{N: len(o.At), M: len(o.To), C: o.C, W: o.W, Sigma: o.Sigma})
+			pixels, v = append(append(pixels, o.At...), o.To...), append(v, o.V...)
+		}
+		_, _, size := k.Sizes()
+		k.Table, k.Pixels, k.V, k.Out = put(j, k.TableOf()), put(j, pixels), put(j, v), j.floats(size)
+		j.run(k.Enqueue)
+		getParts(j, k.Out, offsets, func(o refine.Offset) []float32 { return o.Out })
+	})
+}
+
+// Spreads implements refine.Filler, in float32.
+func (d *Device) Spreads(spreads []refine.Spread) error {
+	for len(spreads) > 0 {
+		n := atMost(spreads, func(s refine.Spread) int { return (3*len(s.Fills) + 1) * len(s.Out) })
+		if err := d.spreads(spreads[:n]); err != nil {
+			return err
+		}
+		spreads = spreads[n:]
+	}
+	return nil
+}
+
+func (d *Device) spreads(spreads []refine.Spread) error {
+	return d.do(context.Background(), "comparing fills", func(j *job) {
+		var k kernels.FillSpread
+		var fills []float32
+		size := 0
+		for _, s := range spreads {
+			k.Jobs = append(k.Jobs, kernels.SpreadJob{N: len(s.Out), K: len(s.Fills), Share: s.Share})
+			for _, f := range s.Fills {
+				fills = append(fills, f...)
+			}
+			size += len(s.Out)
+		}
+		k.Table, k.Fills, k.Out = put(j, k.TableOf()), put(j, fills), j.floats(size)
+		j.run(k.Enqueue)
+		getParts(j, k.Out, spreads, func(s refine.Spread) []float32 { return s.Out })
+	})
+}
+
+// getParts copies back what lies item after item.
+func getParts[T any](j *job, p kernels.Ptr, items []T, out func(T) []float32) {
+	n := 0
+	for _, i := range items {
+		n += len(out(i))
+	}
+	all := make([]float32, n)
+	get(j, all, p)
+	for _, i := range items {
+		all = all[copy(out(i), all):]
+	}
+}
