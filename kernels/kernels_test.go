@@ -2,6 +2,7 @@ package kernels_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"testing"
@@ -63,4 +64,26 @@ func TestKernels(t *testing.T) { kerneltest.All(t, emulated, seed) }
 // No kernel goes untested.
 func TestEveryModuleHasASuite(t *testing.T) {
 	require.Equal(t, kernels.Modules(), kerneltest.Kernels())
+}
+
+// What is measured of convolutions is checked before, and the check sees what is wrong: here, at small sizes, that nothing was written.
+func TestLayersAreChecked(t *testing.T) {
+	m := emulated(t)
+	layers := map[string]bool{}
+	for _, c := range kerneltest.Benches() {
+		if c.Kernel != "conv" {
+			continue
+		}
+		layers[c.Size] = true
+		b := &kerneltest.Bed{M: m, Rand: rand.New(rand.NewPCG(seed, 0)), Small: true}
+		work, cost, err := c.Setup(b)
+		require.NoError(t, err, c.Size)
+		require.Error(t, b.Check(), c.Size)
+		require.NoError(t, work(m), c.Size)
+		require.NoError(t, b.Check(), c.Size)
+		require.Positive(t, cost.Bytes)
+		require.Positive(t, cost.Flops+cost.TensorFlops)
+		require.NoError(t, b.Free())
+	}
+	require.Greater(t, len(layers), 60)
 }

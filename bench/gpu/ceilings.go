@@ -40,7 +40,7 @@ func probes(c card, bytes, blocks, rounds int) []probe {
 				if unit == bf16 {
 					word = func() uint32 { return bits(b)&^(1<<16-1) | bits(b)>>16 }
 				}
-				t := kernels.CeilingTensor{Blocks: blocks, Rounds: rounds, TF32: unit == tf32}
+				t := kernels.CeilingTensor{Blocks: blocks, Rounds: rounds, Precision: unit}
 				for _, m := range []struct {
 					rows int
 					to   *kernels.Ptr
