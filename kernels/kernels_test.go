@@ -2,6 +2,7 @@ package kernels_test
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -86,4 +87,34 @@ func TestLayersAreChecked(t *testing.T) {
 		require.NoError(t, b.Free())
 	}
 	require.Greater(t, len(layers), 60)
+}
+
+// dry is a machine that takes launches, within CUDA's limits, and has addresses instead of memory.
+type dry struct {
+	t    *testing.T
+	next kernels.Ptr
+	most int
+}
+
+func (d *dry) Alloc(bytes int) (kernels.Ptr, error) {
+	d.next += 1 << 40
+	d.most = max(d.most, bytes)
+	return d.next, nil
+}
+func (d *dry) Free(kernels.Ptr) error             { return nil }
+func (d *dry) Write(kernels.Ptr, []byte) error    { return nil }
+func (d *dry) Read([]byte, kernels.Ptr) error     { return nil }
+func (d *dry) Copy(_, _ kernels.Ptr, _ int) error { return nil }
+func (d *dry) Launch(l kernels.Launch) error {
+	require.LessOrEqual(d.t, l.Grid[0], math.MaxInt32, l.Kernel)
+	require.LessOrEqual(d.t, max(l.Grid[1], l.Grid[2]), 1<<16-1, l.Kernel)
+	return nil
+}
+
+// On a GPU each kernel is tried on arrays past 4 GiB (cgo/gpu's TestFar). What needs no memory of it is tried here: none is forgotten, and
+// their launches take so many items.
+func TestFarIsOfEveryKernel(t *testing.T) {
+	d := &dry{t: t}
+	require.Equal(t, kernels.Modules(), kerneltest.Far(t, d, 1<<32, false, seed))
+	require.Greater(t, d.most, 1<<32)
 }

@@ -69,7 +69,7 @@ func measured(t *testing.T, o options, cases []kerneltest.Bench) (string, error)
 		o.run = regexp.MustCompile("")
 	}
 	var out bytes.Buffer
-	err := bench(o, cases, &out)
+	err := measure(o, cases, &out)
 	return out.String(), err
 }
 
