@@ -111,7 +111,7 @@ func (p *program) coldStarts(ctx context.Context, o benchOptions, model, image s
 	for _, d := range devices {
 		args := []string{
 			"bench", "first-result", "--json", "--model", model, "--refine", kinds{&[]refine.Kind{last(o.maps)}}.String(), "--device", d.Device,
-			"--executor", p.executorName, "--ort-provider", p.ortProvider, "--image-memory", strconv.Itoa(p.imageMemory),
+			"--executor", p.executorName, "--precision", p.precision, "--ort-provider", p.ortProvider, "--image-memory", strconv.Itoa(p.imageMemory),
 			"--memory", strconv.Itoa(p.memory),
 		}
 		if o.backbone != "" {

@@ -226,6 +226,8 @@ func remarks(r *bench.Report) (lines []string) {
 		switch a := row.Apart; {
 		case a != nil && *a == 0 && maps == "":
 			add("%s: image scores and maps are those on %s.", row.Name(), r.Rows[0].Device)
+		case a != nil && *a == 0:
+			add("%s: image scores are those on %s%s.", row.Name(), r.Rows[0].Device, strings.Replace(maps, "maps by", "maps differ by", 1))
 		case a != nil:
 			add("%s: image scores differ by %.1e at most from those on %s%s.", row.Name(), *a, r.Rows[0].Device, maps)
 		}
