@@ -104,8 +104,11 @@ func bus(c card, unit string, bytes int, copies func(p kernels.Ptr, host [2][]by
 				return nil, kernels.Cost{}, err
 			}
 			b.Cleanup(func() error { return c.FreePinned(h) })
-			for at := range h {
-				h[at] = byte(at % 251)
+			for at := range min(bytes, 251) {
+				h[at] = byte(at)
+			}
+			for at := 251; at < bytes; at *= 2 {
+				copy(h[at:], h[:at])
 			}
 			host[i] = h
 		}

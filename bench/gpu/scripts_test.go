@@ -306,7 +306,7 @@ func TestGPUFirstFigures(t *testing.T) {
 	text, code := runIn(t, dir, "gpu-first.sh", programs, "ceilings", "convolutions", "kernels")
 	require.Zero(t, code, text)
 	require.Regexp(t, `gpu-first-ceilings.json -probe\n`, text)
-	require.Regexp(t, `-json \S+-convolutions.json -ceilings \S+/gpu-first-ceilings.json -run \^conv +-limit 75s\n`, text)
+	require.Regexp(t, `-json \S+-convolutions.json -ceilings \S+/gpu-first-ceilings.json -run \^conv +-limit 90s\n`, text)
 	require.Regexp(t, `-json \S+-kernels.json -ceilings \S+/gpu-first-ceilings.json -skip \^conv +-limit \d+s\n`, text)
 
 	text, code = runIn(t, dir, "gpu-first.sh", firstPrograms(), "iteration")

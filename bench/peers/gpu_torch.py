@@ -57,7 +57,7 @@ class Work:
     kinked: tuple = ()  # outputs that are gradients through rectifiers, by position
     precision: str = "float32"  # of the kernel's products
     # The ways are compared with the reference at the sizes that are timed, too: what runs depends on them.
-    at_size: bool = False
+    at_size: bool = False  # and graphs of a kernel or two save nothing
 
 
 class precision:
@@ -487,7 +487,12 @@ def conv(data, n, side, channels, outs, kernel, stride=1, groups=1, gradient=0, 
     if half:
         # Both have the same inputs then.
         x, w, b, dy = (t.half().float() for t in (x, w, b, dy))
-    return Work(ways, operation(torch.float64), precision="f16" if half else "float32", at_size=True)
+
+    def reference():
+        with torch.backends.cudnn.flags(benchmark=False):  # once need not be fast
+            return operation(torch.float64)()
+
+    return Work(ways, reference, precision="f16" if half else "float32", at_size=True)
 
 
 class ResNet18(torch.nn.Module):
@@ -728,7 +733,7 @@ def time_case(clock, name, params, effort, tell=lambda answer: None):
         answers.append(time_way(clock, way, effort, work, want))
         tell(answers[-1])
     del want
-    if clock.device == "cpu":
+    if clock.device == "cpu" or work.at_size:
         return {"variants": answers}
     # The best way again without the host's part in it.
     times = [a.get("ms", math.inf) if a["exact"] else math.inf for a in answers]
