@@ -84,22 +84,17 @@ gpubench() {
 # The program's own optimisation on the card, by batch, in both precisions. Each row's passes must give the same bits; runs with cpu
 # in their names are on the CPU, too, whose maps the card's are compared with.
 loop() {
-	local model=$work/model.f2pad run precision batch count rest bad=0 device network apart=
-	# Where the network has a flag of its own, --device alone leaves it on the CPU, in float32.
-	./f2pad bench --help | grep -qe '--executor .*cuda' && apart=1
+	local model=$work/model.f2pad run precision batch count rest bad=0 device
 	./gpubench -resnet "$work/resnet18.onnx" -side "$side" -width "$width" &&
 		./f2pad synth --out "$work/data" --texture weave --train "$train" --test 1 --size "$side" --seed 1 &&
 		./f2pad fit --data "$work/data" --method padim --backbone "$work/resnet18.onnx" --layers layer1,layer2,layer3 --size "$side" \
 			--device cpu --out "$model" || return
 	for run in $runs; do
-		precision=${run%%-*} batch=${run##*-} rest=$((seconds - SECONDS - 3)) device=cuda:0 network=${apart:+--executor cuda}
+		precision=${run%%-*} batch=${run##*-} rest=$((seconds - SECONDS - 3)) device=cuda:0
 		count=$((batch < least ? least : batch))
-		case $apart$run in
-		1float16-cpu*) continue ;;
-		*cpu*) device=cpu,cuda:0 network= count=$batch ;;
-		esac
+		[[ $run != *cpu* ]] || device=cpu,cuda:0 count=$batch
 		[ $rest -gt 0 ] || { echo "NOT REACHED: $run and what follows"; break; }
-		timeout -k 5 $rest ./f2pad bench --model "$model" --device $device $network --precision "$precision" --refine f2pad \
+		timeout -k 5 $rest ./f2pad bench --model "$model" --device $device --precision "$precision" --refine f2pad \
 			--scenario offline --batch "$batch" --count $count --size "$side" --seconds "$row" --cold 0 \
 			--out "$out/gpu-first-loop-$run.json"
 		case $? in
@@ -170,7 +165,7 @@ export OUT=$out
 fake=false benchtime=0.2s train=24 side=256 width=64 least=16 row=3
 runs="float16-32 float32-cpu-8 float16-cpu-8 float32-32 float16-128 float16-8 float16-1 float32-128 float32-8 float32-1"
 if test -n "${F2PAD_LIBCUDA-}"; then # an emulation, on which all takes a thousand times as long
-	fake=true brief=1ms benchtime=1x train=4 side=32 width=8 least=1 row=0.01 runs="float32-cpu-1 float16-1"
+	fake=true brief=1ms benchtime=1x train=4 side=32 width=8 least=1 row=0.01 runs="float32-cpu-1 float16-cpu-1"
 fi
 
 # A stage is a process of its own, which timeout can end.
