@@ -137,7 +137,7 @@ func measure(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 		for _, b := range all {
 			fmt.Fprintf(out, "%s %s\n", b.Kernel, b.Size)
 		}
-		return fmt.Errorf("-run %q and -skip leave none of these", o.run)
+		return fmt.Errorf("-run %q finds none of these that -skip leaves", o.run)
 	}
 	if o.probe {
 		cases = nil

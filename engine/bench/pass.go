@@ -88,19 +88,18 @@ func (p pass) apart(other pass) (worst float64) {
 	return worst
 }
 
-// mapsApart is the RMS of the difference of the maps that both have kept over the RMS of the other's. ok is false where there are none.
+// mapsApart is the RMS of the difference of the maps that both have kept over the larger RMS of the two. ok is false where there are none.
 func (p pass) mapsApart(other pass) (apart float64, ok bool) {
-	var difference, size float64
+	var difference, own, others float64
 	n := min(len(p.maps), len(other.maps))
 	for i := range n {
 		for k, v := range p.maps[i] {
-			w := float64(other.maps[i][k])
-			d := float64(v) - w
-			difference, size = difference+d*d, size+w*w
+			v, w := float64(v), float64(other.maps[i][k])
+			difference, own, others = difference+(v-w)*(v-w), own+v*v, others+w*w
 		}
 	}
 	if difference == 0 {
 		return 0, n > 0
 	}
-	return math.Sqrt(difference / size), true
+	return math.Sqrt(difference / max(own, others)), true
 }
