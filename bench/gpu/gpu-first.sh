@@ -108,14 +108,14 @@ loop() {
 
 # What PyTorch takes for one iteration on the same network.
 iteration() {
-	local file=$out/gpu-first-iteration.jsonl case cases=() first
+	local file=$out/gpu-first-iteration.jsonl case cases=() first code
 	type -P "${PYTHON-python3}" >/dev/null || lacks "${PYTHON-python3}"
 	for case in 32 8 1 128; do cases+=(--time padim_iteration "n=$case" "side=$side" compiled=0); done
 	cases+=(--time padim_iteration n=32 "side=$side")
 	timeout -k 5 $((seconds - 5)) "${PYTHON-python3}" ./gpu_torch.py "${cases[@]}" | tee "$file"
-	[ "${PIPESTATUS[0]}" != 124 ] || echo "NOT REACHED: the rest"
-	first=$(head -n 1 "$file")
+	code=${PIPESTATUS[0]} first=$(head -n 1 "$file")
 	[[ $first != '{"error"'* ]] || { rm "$file"; lacks "PyTorch with CUDA"; }
+	[ "$code" = 124 ] && echo "NOT REACHED: the rest" || return "$code"
 }
 
 ncu() {
