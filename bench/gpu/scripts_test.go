@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"f2pad.example/kernels"
+	"f2pad.example/kernels/kerneltest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -212,7 +213,7 @@ func TestGPUFirstGoesOn(t *testing.T) {
 		{"a crash", "f2pad", "kill -SEGV $$", "card", "FAILED", "", 1},
 		{"a missing tool", "ncu", "", "ncu", "LEFT OUT", "LEFT OUT: ncu: there is no ncu here", 0},
 		{"no permission", "ncu", `for a; do case $last in --log-file) echo ERR_NVGPUCTRPERM >"$a";; esac; last=$a; done; exit 1`,
-			"ncu", "LEFT OUT", "permission to read the card's counters", 0},
+			"ncu", "LEFT OUT", "there is no permission to read the card's counters", 0},
 		{"another missing tool", "compute-sanitizer", "", "sanitizer", "LEFT OUT", "there is no compute-sanitizer here", 0},
 		{"bad accesses", "compute-sanitizer", "echo invalid read; exit 9", "sanitizer", "FAILED", "invalid read", 1},
 	} {
@@ -326,6 +327,24 @@ func TestGPUFirstFar(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(lines), `"stage":"far","case":"knn"`)
 	require.NotContains(t, string(lines), `"case":"conv"`)
+}
+
+// Each of ncu's runs is of one case.
+func TestGPUFirstCounts(t *testing.T) {
+	text, err := os.ReadFile("gpu-first.sh")
+	require.NoError(t, err)
+	runs := regexp.MustCompile(`\t"(\w+) (\^.*)"[ ;]`).FindAllSubmatch(text, -1)
+	require.Len(t, runs, 4)
+	for _, r := range runs {
+		var cases []string
+		for _, b := range kerneltest.Benches() {
+			if name := b.Kernel + " " + b.Size; regexp.MustCompile(string(r[2])).MatchString(name) {
+				cases = append(cases, name)
+			}
+		}
+		require.NotEmpty(t, cases, "%s", r[2])
+		require.LessOrEqual(t, len(cases), 2)
+	}
 }
 
 // compute-sanitizer runs on every kernel.
