@@ -5,13 +5,14 @@
 //   ceiling_read: out[i] = sum of the i-th 16384 values of in [n], n a multiple of 16384.   4 n bytes
 //   ceiling_fma:  x <- a x + b, `rounds` times, from x0 = in[t] + k, k < 8, for each thread t; out[t] = sum over k of x.
 //                 16 float32 operations a thread and round, in registers
-//   ceiling_bf16, ceiling_tf32: out [warps,64,32] = rounds A B by repeated accumulation, with A [64,8 words] and B [32,8 words]
-//                 (by columns), a word being two bfloat16 or one tf32: each warp keeps both in registers, as a matrix product
-//                 would for a step of its tile. 64 32 32 (bf16) or 64 32 16 (tf32) operations a warp and round
+//   ceiling_bf16, ceiling_f16, ceiling_tf32: out [warps,64,32] = rounds A B by repeated accumulation, with A [64,8 words] and
+//                 B [32,8 words] (by columns), a word being two bfloat16, two float16 or one tf32: each warp keeps both in
+//                 registers, as a matrix product would for a step of its tile. 64 32 32 operations a warp and round, of tf32
+//                 64 32 16
 //
 // Geometry: 256 threads a block; a block copies 4096 values or reads 16384; the others take any number of blocks. Shared
 // memory: 32 bytes for read, otherwise none. Deterministic.
-#include "f2pad.cuh"
+#include "network.cuh"
 
 // move copies 16 bytes; of a plain assignment clang makes two moves of 8.
 DEVICE void move(vec4* to, const vec4* from) { to->x = from->x, to->y = from->y, to->z = from->z, to->w = from->w; }
@@ -49,10 +50,14 @@ KERNEL(256) ceiling_fma(const float* RESTRICT in, float a, float b, int32_t roun
 }
 EMULATE(ceiling_fma)
 
-DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], uint16_t) { mmaBf16(d, a, b); }
-DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], uint32_t) { mmaTf32(d, a, b); }
+struct Bf16 {};
+struct F16 {};
+struct Tf32 {};
+DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Bf16) { mmaBf16(d, a, b); }
+DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], F16) { mmaF16(d, a, b); }
+DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Tf32) { mmaTf32(d, a, b); }
 
-// products is the body of both: in words of 32 bits, the fragments of bf16 and of tf32 are the same.
+// products is the body of all: in words of 32 bits, the fragments of 16 bits and of tf32 are the same.
 template <class Operand> DEVICE void products(const uint32_t* A, const uint32_t* B, int32_t rounds, float* out) {
     int32_t row = laneOf(threadX()) / 4, word = laneOf(threadX()) % 4;
     uint32_t a[4][4], b[4][2];
@@ -71,11 +76,16 @@ template <class Operand> DEVICE void products(const uint32_t* A, const uint32_t*
 }
 
 KERNEL(256) ceiling_bf16(const uint32_t* RESTRICT A, const uint32_t* RESTRICT B, int32_t rounds, float* RESTRICT out) {
-    products<uint16_t>(A, B, rounds, out);
+    products<Bf16>(A, B, rounds, out);
 }
 EMULATE(ceiling_bf16)
 
+KERNEL(256) ceiling_f16(const uint32_t* RESTRICT A, const uint32_t* RESTRICT B, int32_t rounds, float* RESTRICT out) {
+    products<F16>(A, B, rounds, out);
+}
+EMULATE(ceiling_f16)
+
 KERNEL(256) ceiling_tf32(const uint32_t* RESTRICT A, const uint32_t* RESTRICT B, int32_t rounds, float* RESTRICT out) {
-    products<uint32_t>(A, B, rounds, out);
+    products<Tf32>(A, B, rounds, out);
 }
 EMULATE(ceiling_tf32)

@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // What a GPU's units give at most, for other kernels to be measured against. The kernels do no useful work, but work with a
@@ -32,11 +33,11 @@ type CeilingFMA struct {
 }
 
 // CeilingTensor adds the product of two matrices to an accumulator of float32, Rounds times, on the tensor cores. A [64,8]
-// and B [32,8], transposed, are words of two bfloat16 or, with TF32, of one value as tf32; each of a block's 8 warps writes
-// Out [Blocks,8,64,32] = Rounds A B.
+// and B [32,8], transposed, are words of two bfloat16 (Precision "bf16"), two float16 ("f16") or one value as tf32 ("tf32"); each of
+// a block's 8 warps writes Out [Blocks,8,64,32] = Rounds A B.
 type CeilingTensor struct {
 	Blocks, Rounds int
-	TF32           bool
+	Precision      string
 	A, B, Out      Ptr
 }
 
@@ -78,9 +79,9 @@ func (c CeilingFMA) Enqueue(q Queue) error {
 
 // Enqueue launches the kernel.
 func (c CeilingTensor) Enqueue(q Queue) error {
-	kernel := "ceiling_bf16"
-	if c.TF32 {
-		kernel = "ceiling_tf32"
+	kernel := "ceiling_" + c.Precision
+	if !slices.Contains([]string{"bf16", "f16", "tf32"}, c.Precision) {
+		return fmt.Errorf("kernels: ceiling: no products of precision %q", c.Precision)
 	}
 	if err := ceilingWork(kernel, c.Blocks, c.Rounds); err != nil {
 		return err
@@ -120,11 +121,11 @@ func (c CeilingFMA) Cost() Cost {
 
 // Cost is that of one launch.
 func (c CeilingTensor) Cost() Cost {
-	warps, deep, precision := 8*int64(c.Blocks), int64(16), "bf16"
-	if c.TF32 {
-		deep, precision = 8, "tf32"
+	warps, deep := 8*int64(c.Blocks), int64(16)
+	if c.Precision == "tf32" {
+		deep = 8
 	}
 	return Cost{
-		Bytes: 4*(64+32)*8 + 4*64*32*warps, TensorFlops: warps * 64 * 32 * 2 * deep * int64(c.Rounds), Tensor: precision,
+		Bytes: 4*(64+32)*8 + 4*64*32*warps, TensorFlops: warps * 64 * 32 * 2 * deep * int64(c.Rounds), Tensor: c.Precision,
 	}
 }

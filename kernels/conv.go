@@ -93,7 +93,7 @@ func (c Conv) Cost(values int) Cost {
 		k.Bytes += size * out
 	}
 	if flops := 2 * out * int64(values); c.Kind.Half {
-		k.TensorFlops, k.Tensor = flops, "bf16" // whose rate float16 has
+		k.TensorFlops, k.Tensor = flops, "f16"
 	} else {
 		k.Flops = flops
 	}

@@ -82,7 +82,7 @@ type Machine interface {
 type Cost struct {
 	Bytes int64 // of device memory
 	Flops int64 // float32 operations outside the tensor cores; a multiply-add is two
-	// TensorFlops are those of the tensor cores, in their precision Tensor ("bf16", "tf32").
+	// TensorFlops are those of the tensor cores, in their precision Tensor ("bf16", "f16", "tf32").
 	TensorFlops int64
 	Tensor      string
 }

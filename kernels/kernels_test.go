@@ -2,6 +2,8 @@ package kernels_test
 
 import (
 	"errors"
+	"math"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"testing"
@@ -63,4 +65,56 @@ func TestKernels(t *testing.T) { kerneltest.All(t, emulated, seed) }
 // No kernel goes untested.
 func TestEveryModuleHasASuite(t *testing.T) {
 	require.Equal(t, kernels.Modules(), kerneltest.Kernels())
+}
+
+// What is measured of convolutions is checked before, and the check sees what is wrong: here, at small sizes, that nothing was written.
+func TestLayersAreChecked(t *testing.T) {
+	m := emulated(t)
+	layers := map[string]bool{}
+	for _, c := range kerneltest.Benches() {
+		if c.Kernel != "conv" {
+			continue
+		}
+		layers[c.Size] = true
+		b := &kerneltest.Bed{M: m, Rand: rand.New(rand.NewPCG(seed, 0)), Small: true}
+		work, cost, err := c.Setup(b)
+		require.NoError(t, err, c.Size)
+		require.Error(t, b.Check(), c.Size)
+		require.NoError(t, work(m), c.Size)
+		require.NoError(t, b.Check(), c.Size)
+		require.Positive(t, cost.Bytes)
+		require.Positive(t, cost.Flops+cost.TensorFlops)
+		require.NoError(t, b.Free())
+	}
+	require.Greater(t, len(layers), 60)
+}
+
+// dry is a machine that takes launches, within CUDA's limits, and has addresses instead of memory.
+type dry struct {
+	t    *testing.T
+	next kernels.Ptr
+	most int
+}
+
+func (d *dry) Alloc(bytes int) (kernels.Ptr, error) {
+	d.next += 1 << 40
+	d.most = max(d.most, bytes)
+	return d.next, nil
+}
+func (d *dry) Free(kernels.Ptr) error             { return nil }
+func (d *dry) Write(kernels.Ptr, []byte) error    { return nil }
+func (d *dry) Read([]byte, kernels.Ptr) error     { return nil }
+func (d *dry) Copy(_, _ kernels.Ptr, _ int) error { return nil }
+func (d *dry) Launch(l kernels.Launch) error {
+	require.LessOrEqual(d.t, l.Grid[0], math.MaxInt32, l.Kernel)
+	require.LessOrEqual(d.t, max(l.Grid[1], l.Grid[2]), 1<<16-1, l.Kernel)
+	return nil
+}
+
+// On a GPU each kernel is tried on arrays past 4 GiB (cgo/gpu's TestFar). What needs no memory of it is tried here: none is forgotten, and
+// their launches take so many items.
+func TestFarIsOfEveryKernel(t *testing.T) {
+	d := &dry{t: t}
+	require.Equal(t, kernels.Modules(), kerneltest.Far(t, d, 1<<32, false, seed))
+	require.Greater(t, d.most, 1<<32)
 }

@@ -69,7 +69,7 @@ func measured(t *testing.T, o options, cases []kerneltest.Bench) (string, error)
 		o.run = regexp.MustCompile("")
 	}
 	var out bytes.Buffer
-	err := bench(o, cases, &out)
+	err := measure(o, cases, &out)
 	return out.String(), err
 }
 
@@ -84,11 +84,15 @@ func TestBench(t *testing.T) {
 		require.Contains(t, line, "NOT A GPU")
 	}
 	for _, want := range []string{
-		"against float64: good1; refuse3; die1; good1", "FAILED: idle x: the kernel wrote nothing", "FAILED: broken x: boom",
-		"OUT OF MEMORY, left out: huge x: ", "peer: many 16 KiB: no", "peer: dying 16 KiB: the peer is gone", "memory  cuMemcpy",
-		"bf16    mma.sync bf16", "tf32    mma.sync tf32", "fp32    fma",
+		"against float64: good1; refuse3; die1; good1; matmul_bf168192; ", "FAILED: idle x: the kernel wrote nothing", "FAILED: broken x: boom",
+		"OUT OF MEMORY, left out: huge x: ", "peer: many 16 KiB: no", "peer: dying 16 KiB: the peer is gone",
 	} {
 		require.Contains(t, text, want)
+	}
+	for _, probe := range []string{
+		"memory +cuMemcpy", "bf16 +mma.sync bf16", "f16 +mma.sync f16", "tf32 +mma.sync tf32", "fp32 +fma", "both ways +pinned memory",
+	} {
+		require.Regexp(t, probe, text)
 	}
 	at := strings.LastIndex(text, "kernel  size")
 	require.Positive(t, at)
@@ -205,4 +209,62 @@ func TestOpen(t *testing.T) {
 		modules[k.Module] = true
 	}
 	require.Len(t, modules, len(kernels.Modules()))
+}
+
+// The ceilings of an earlier run are taken from its file, where that is of this card and has any.
+func TestBenchTakesCeilings(t *testing.T) {
+	fakecuda.Open(t)
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "first.json"), filepath.Join(dir, "second.json")
+	text, err := measured(t, options{json: first, probe: true}, all)
+	require.NoError(t, err)
+	require.NotContains(t, text, "good")
+	was := saved(t, first)
+	require.True(t, was.Complete)
+	require.Empty(t, was.Cases)
+	for _, unit := range []string{memory, fp32, bf16, f16, tf32, up, down, both} {
+		require.Positive(t, was.Ceilings[unit], unit)
+	}
+	_, err = measured(t, options{json: second, ceilings: first}, all[:1])
+	require.NoError(t, err)
+	now := saved(t, second)
+	require.Equal(t, "first.json", now.Probed)
+	require.Equal(t, was.Ceilings, now.Ceilings)
+	require.Equal(t, was.Probes, now.Probes)
+	require.Equal(t, was.Overhead, now.Overhead)
+	require.Positive(t, now.Cases[0].Floor)
+
+	put(t, dir, "none.json", report{Device: was.Device})
+	put(t, dir, "broken.json", "{")
+	was.Device.UUID = "GPU-of-another"
+	put(t, dir, "other.json", was)
+	for name, why := range map[string]string{"other.json": "another card", "none.json": "has no ceilings", "broken.json": "broken.json: ", "gone.json": "gone.json"} {
+		text, err := measured(t, options{json: second, ceilings: filepath.Join(dir, name)}, all[:1])
+		require.NoError(t, err)
+		require.Regexp(t, "the ceilings are measured again: .*"+why, text)
+		now := saved(t, second)
+		require.Empty(t, now.Probed)
+		require.Positive(t, now.Ceilings[memory])
+	}
+}
+
+// What is wrong is not measured, and layers are, at small sizes, on a fake driver.
+func TestBenchChecks(t *testing.T) {
+	fakecuda.Open(t)
+	wrong := copies("wrong", "", 1)
+	setup := wrong.Setup
+	wrong.Setup = func(b *kerneltest.Bed) (func(kernels.Queue) error, kernels.Cost, error) {
+		b.Check = func() error { return errors.New("value 3 is off") }
+		return setup(b)
+	}
+	file := filepath.Join(t.TempDir(), "x.json")
+	o := options{json: file, run: regexp.MustCompile("^wrong |^conv resnet18 layer2, first: .* gradient,"), skip: regexp.MustCompile("float32$")}
+	text, err := measured(t, o, append(kerneltest.Benches(), wrong))
+	require.ErrorContains(t, err, "1 failed: wrong 16 KiB")
+	require.Contains(t, text, "FAILED: wrong 16 KiB: value 3 is off")
+	r := saved(t, file)
+	require.Len(t, r.Cases, 2)
+	require.Equal(t, 4, r.Cases[0].Launches, "a phase each of stride 2")
+	require.Equal(t, f16, r.Cases[0].FloorUnit)
+	require.NotNil(t, r.Cases[0].Graph)
 }

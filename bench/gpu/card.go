@@ -12,6 +12,12 @@ type card interface {
 	kernels.Machine
 	Fill(p kernels.Ptr, bytes int, value byte) error
 	Copy(dst, src kernels.Ptr, bytes int) error
+	AllocPinned(bytes int) ([]byte, error)
+	FreePinned(b []byte) error
+	// Up and Down copy from and to pinned memory; Both does both at once.
+	Up(dst kernels.Ptr, src []byte) error
+	Down(dst []byte, src kernels.Ptr) error
+	Both(dst kernels.Ptr, src, to []byte, from kernels.Ptr) error
 	// Time runs the work once, with nothing of use in the caches, and returns how long the card took, in seconds.
 	Time(work func(q kernels.Queue) error) (float64, error)
 	// Record makes work to replay of it, to be closed after use.
@@ -25,6 +31,8 @@ type gpuCard struct {
 	*gpu.Device
 	s          *gpu.Stream
 	start, end *gpu.Event
+	other      *gpu.Stream // beside s
+	fork, join *gpu.Event
 	flush      kernels.CeilingRead
 }
 
@@ -37,10 +45,12 @@ func newCard(d *gpu.Device, flush int64) (c *gpuCard, err error) {
 			err = errors.Join(err, c.close())
 		}
 	}()
-	if c.start, err = d.NewEvent(); err != nil {
-		return c, err
+	for _, e := range []**gpu.Event{&c.start, &c.end, &c.fork, &c.join} {
+		if *e, err = d.NewEvent(); err != nil {
+			return c, err
+		}
 	}
-	if c.end, err = d.NewEvent(); err != nil {
+	if c.other, err = d.NewStream(); err != nil {
 		return c, err
 	}
 	blocks := int(flush/4/kernels.CeilingReadBlock) + 1
@@ -57,10 +67,13 @@ func newCard(d *gpu.Device, flush int64) (c *gpuCard, err error) {
 // close frees what newCard made, and leaves the device open.
 func (c *gpuCard) close() error {
 	var errs []error
-	for _, e := range []*gpu.Event{c.start, c.end} {
+	for _, e := range []*gpu.Event{c.start, c.end, c.fork, c.join} {
 		if e != nil {
 			errs = append(errs, e.Close())
 		}
+	}
+	if c.other != nil {
+		errs = append(errs, c.other.Close())
 	}
 	for _, p := range []kernels.Ptr{c.flush.In, c.flush.Out} {
 		if p != 0 {
@@ -73,6 +86,26 @@ func (c *gpuCard) close() error {
 func (c *gpuCard) Fill(p kernels.Ptr, bytes int, value byte) error { return c.s.Fill(p, bytes, value) }
 
 func (c *gpuCard) Copy(dst, src kernels.Ptr, bytes int) error { return c.s.Copy(dst, src, bytes) }
+
+func (c *gpuCard) Up(dst kernels.Ptr, src []byte) error { return c.s.UploadAsync(dst, src) }
+
+func (c *gpuCard) Down(dst []byte, src kernels.Ptr) error { return c.s.DownloadAsync(dst, src) }
+
+func (c *gpuCard) Both(dst kernels.Ptr, src, to []byte, from kernels.Ptr) error {
+	for _, f := range []func() error{
+		func() error { return c.s.Record(c.fork) },
+		func() error { return c.other.Wait(c.fork) },
+		func() error { return c.other.DownloadAsync(to, from) },
+		func() error { return c.other.Record(c.join) },
+		func() error { return c.s.UploadAsync(dst, src) },
+		func() error { return c.s.Wait(c.join) },
+	} {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (c *gpuCard) Time(work func(q kernels.Queue) error) (float64, error) {
 	// The card works on the flush while the host submits what follows.

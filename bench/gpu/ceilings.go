@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 
 	"f2pad.example/kernels"
@@ -35,12 +36,15 @@ func probes(c card, bytes, blocks, rounds int) []probe {
 		name, peer := "mma.sync "+unit, "matmul_"+unit
 		return probe{unit, kerneltest.Bench{Kernel: name, Peer: peer, Params: map[string]int{"n": matmul},
 			Setup: func(b *kerneltest.Bed) (work func(kernels.Queue) error, cost kernels.Cost, err error) {
-				// Two bfloat16 a word, or one tf32: the upper bits of a float32 are either.
+				// Two bfloat16 a word, or one tf32: the upper bits of a float32 are either. Or two float16.
 				word := func() uint32 { return bits(b) &^ (1<<13 - 1) }
-				if unit == bf16 {
+				switch half := func() uint32 { return uint32(kernels.Float16(math.Float32frombits(bits(b)))) }; unit {
+				case bf16:
 					word = func() uint32 { return bits(b)&^(1<<16-1) | bits(b)>>16 }
+				case f16:
+					word = func() uint32 { return half() | half()<<16 }
 				}
-				t := kernels.CeilingTensor{Blocks: blocks, Rounds: rounds, TF32: unit == tf32}
+				t := kernels.CeilingTensor{Blocks: blocks, Rounds: rounds, Precision: unit}
 				for _, m := range []struct {
 					rows int
 					to   *kernels.Ptr
@@ -82,8 +86,67 @@ func probes(c card, bytes, blocks, rounds int) []probe {
 			return k.Enqueue, k.Cost(), err
 		}}},
 		products(bf16),
+		products(f16),
 		products(tf32),
+		bus(c, up, bytes/4, func(p kernels.Ptr, host [2][]byte, _ kernels.Ptr) error { return c.Up(p, host[0]) }),
+		bus(c, down, bytes/4, func(_ kernels.Ptr, host [2][]byte, q kernels.Ptr) error { return c.Down(host[1], q) }),
+		bus(c, both, bytes/4, func(p kernels.Ptr, host [2][]byte, q kernels.Ptr) error { return c.Both(p, host[0], host[1], q) }),
 	}
+}
+
+// bus is a probe of copies of so many bytes, from pinned memory to p, or from q to pinned memory, or both.
+func bus(c card, unit string, bytes int, copies func(p kernels.Ptr, host [2][]byte, q kernels.Ptr) error) probe {
+	return probe{unit, kerneltest.Bench{Kernel: "pinned memory", Setup: func(b *kerneltest.Bed) (func(kernels.Queue) error, kernels.Cost, error) {
+		var host [2][]byte
+		for i := range host {
+			h, err := c.AllocPinned(bytes)
+			if err != nil {
+				return nil, kernels.Cost{}, err
+			}
+			b.Cleanup(func() error { return c.FreePinned(h) })
+			for at := range min(bytes, 251) {
+				h[at] = byte(at)
+			}
+			for at := 251; at < bytes; at *= 2 {
+				copy(h[at:], h[:at])
+			}
+			host[i] = h
+		}
+		var p kernels.Ptr
+		if unit != down { // what is not written is taken for a failure
+			var err error
+			if p, err = b.Alloc(bytes / 4); err != nil {
+				return nil, kernels.Cost{}, err
+			}
+		}
+		q, err := b.Normal(bytes/4, 0, 1)
+		// What arrived is looked at in the last bytes.
+		b.Check = func() error {
+			const look = 1 << 10
+			for _, at := range []struct {
+				device kernels.Ptr
+				host   []byte
+				moved  bool
+			}{{p, host[0], unit != down}, {q, host[1], unit != up}} {
+				if !at.moved {
+					continue
+				}
+				got := make([]byte, look)
+				if err := c.Read(got, at.device+kernels.Ptr(bytes-look)); err != nil {
+					return err
+				}
+				if string(got) != string(at.host[bytes-look:]) {
+					return fmt.Errorf("copies %s: the last %d bytes are others", unit, look)
+				}
+			}
+			return nil
+		}
+		cost := kernels.Cost{Bytes: int64(bytes)}
+		if unit == both {
+			cost.Bytes *= 2
+		}
+		return func(kernels.Queue) error { return copies(p, host, q) }, cost, err
+	}}}
 }
 
 // matmul is the extent of the square matrices that the peer multiplies.

@@ -31,8 +31,8 @@ required_gpu="TestKernels
 	TestCompiledKernelsAreKept TestModulesThatDoNotCompile TestLaunchRefuses"
 required_cuda="TestPlace TestGaussians TestBank TestBankInParts TestEngineOnTheGPU TestExecutor TestFloat16"
 
-# What cannot run here: tests that make a fake driver fail, and one that reads the sources; and one that gpu-first.sh runs by itself.
-leave_out='^(TestFake.*|TestStubHasTheSameAPI|TestHammer)$'
+# What cannot run here: tests that make a fake driver fail, and one that reads the sources; and those that gpu-first.sh runs by themselves.
+leave_out='^(TestFake.*|TestStubHasTheSameAPI|TestHammer|TestFar)$'
 
 if command -v nvidia-smi >/dev/null; then
 	nvidia-smi -L

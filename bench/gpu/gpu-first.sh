@@ -8,8 +8,10 @@
 #
 # Every stage has its own limit; one that fails, or is stopped, does not keep the others from running. The folder that OUT names
 # (the current one, if nothing) receives gpu-first.jsonl, a line for each stage and case as soon as it is over, what the stages said
-# (gpu-first-STAGE.log), and the figures of gpubench (gpu-first-open.json, gpu-first-kernels.json). The summary comes last. LIMIT is
-# how many seconds all of it may take, 570 if nothing; SLOWER multiplies the limits of stages, for a fake driver.
+# (gpu-first-STAGE.log), the figures of gpubench (gpu-first-open.json, -ceilings, -convolutions, -kernels), of f2pad bench
+# (gpu-first-loop-PRECISION-BATCH.json) and of PyTorch (gpu-first-iteration.jsonl), each case as soon as it is known. The summary
+# comes last, and a page of all of it, gpu-first.md. LIMIT is how many seconds all of it may take, 570 if nothing; SLOWER multiplies
+# the limits of stages, for a fake driver.
 #
 # The exit code is 0 if all stages passed or were left out for lack of a tool, else 1. No setting of the card is changed.
 set -uo pipefail
@@ -18,12 +20,16 @@ set -uo pipefail
 stages="
 	card 10
 	open 40
-	tests 150
-	hammer 40
-	copies 20
-	kernels 120
-	loop 90
-	ncu 60
+	tests 130
+	far 30
+	ceilings 40
+	convolutions 120
+	loop 110
+	iteration 60
+	kernels 80
+	hammer 25
+	copies 10
+	ncu 40
 	sanitizer 300
 "
 
@@ -43,38 +49,93 @@ open() { ./gpubench -open -json "$out/gpu-first-open.json"; }
 # Every kernel against its twin in Go, and what is built on them.
 tests() { LIMIT=$((seconds - 5)) ./gpu-check.sh; }
 
+# Every kernel on arrays of more than 4 GiB, whose last items must have the bits of the first, and of one alone.
+far() {
+	F2PAD_GPU=1 ./gpu.test -test.v -test.run '^TestFar$' 2>&1 | tee "$work/far"
+	local code=${PIPESTATUS[0]} one
+	for one in $(sed -n 's|^ *--- PASS: TestFar/\([a-z_]*\) .*|\1|p' "$work/far"); do note far "$one" errors 0; done
+	[ "$code" = 0 ] && grep -q -- '--- SKIP: TestFar ' "$work/far" && lacks "memory for arrays of more than 4 GiB"
+	return "$code"
+}
+
 # The same with fresh data, over and over, beside another stream's load.
 hammer() { F2PAD_GPU=1 F2PAD_HAMMER=${brief-$((seconds * 3 / 4))s} ./gpu.test -test.v -test.run '^TestHammer$'; }
 
-# Copies over the bus from pinned memory, and the cost of calls and launches.
+# Copies of all sizes, and the cost of calls and launches.
 copies() { F2PAD_GPU=1 ./gpu.test -test.run '^$' -test.bench 'Copies|Launch|Call' -test.benchtime "$benchtime"; }
 
-# The card's ceilings, and the kernels' times beside them and PyTorch's.
-kernels() {
-	./gpubench -quick -limit "${brief-$((seconds * 2 / 3))s}" -peer "${PYTHON-python3}" -json "$out/gpu-first-kernels.json"
+# What the card's memory, its units and the bus give at best.
+ceilings() { gpubench ceilings -probe; }
+
+# Layers of networks, forward and gradient, ours beside cuDNN's, which PyTorch calls.
+convolutions() { gpubench convolutions -run '^conv ' -limit $((seconds * 3 / 4))s; }
+
+# All other kernels beside PyTorch.
+kernels() { gpubench kernels -skip '^conv ' -limit "${brief-$((seconds * 3 / 4))s}"; }
+
+# gpubench NAME ARGUMENTS: its figures go to gpu-first-NAME.json. Ceilings that the stage before has measured are not measured again.
+gpubench() {
+	local name=$1 measured=()
+	shift
+	[ "$name" = ceilings ] || [ ! -e "$out/gpu-first-ceilings.json" ] || measured=(-ceilings "$out/gpu-first-ceilings.json")
+	./gpubench -quick -peer "${PYTHON-python3}" -json "$out/gpu-first-$name.json" "${measured[@]}" "$@"
 }
 
-# The program on images, by batch, and the CPU beside it.
+# The program's own optimisation on the card, by batch, in both precisions. Each row's passes must give the same bits; runs with cpu
+# in their names are on the CPU, too, whose maps the card's are compared with.
 loop() {
-	local data=$work/data model=$work/model.f2pad run batch device start ns
-	./f2pad synth --out "$data" --texture weave --train "$train" --test "$images" --size "$side" --seed 1 &&
-		./f2pad fit --data "$data" --method padim --device cpu --out "$model" || return
+	local model=$work/model.f2pad run precision batch count rest bad=0 device
+	./gpubench -resnet "$work/resnet18.onnx" -side "$side" -width "$width" &&
+		./f2pad synth --out "$work/data" --texture weave --train "$train" --test 1 --size "$side" --seed 1 &&
+		./f2pad fit --data "$work/data" --method padim --backbone "$work/resnet18.onnx" --layers layer1,layer2,layer3 --size "$side" \
+			--device cpu --out "$model" || return
 	for run in $runs; do
-		batch=${run%@*} device=${run#*@} start=$(date +%s%N)
-		./f2pad score --model "$model" --out "$work/$batch-$device" --batch "$batch" --device "$device" --profile "$data/test" || return
-		ns=$(($(date +%s%N) - start))
-		note loop "batch $batch on $device" ms $((ns / 1000000)) images "$images"
+		precision=${run%%-*} batch=${run##*-} rest=$((seconds - SECONDS - 3)) device=cuda:0
+		count=$((batch < least ? least : batch))
+		[[ $run != *cpu* ]] || device=cpu,cuda:0 count=$batch
+		[ $rest -gt 0 ] || { echo "NOT REACHED: $run and what follows"; break; }
+		timeout -k 5 $rest ./f2pad bench --model "$model" --device $device --precision "$precision" --refine f2pad \
+			--scenario offline --batch "$batch" --count $count --size "$side" --seconds "$row" --cold 0 \
+			--out "$out/gpu-first-loop-$run.json"
+		case $? in
+		0) note loop "$run" seconds_so_far $SECONDS ;;
+		124 | 137) echo "NOT REACHED: the end of $run"; break ;;
+		*) bad=1 ;;
+		esac
 	done
+	return $bad
 }
 
+# What PyTorch takes for one iteration on the same network.
+iteration() {
+	local file=$out/gpu-first-iteration.jsonl case cases=() first code
+	type -P "${PYTHON-python3}" >/dev/null || lacks "${PYTHON-python3}"
+	for case in 32 8 1 128; do cases+=(--time padim_iteration "n=$case" "side=$side" compiled=0); done
+	cases+=(--time padim_iteration n=32 "side=$side")
+	timeout -k 5 $((seconds - 5)) "${PYTHON-python3}" ./gpu_torch.py "${cases[@]}" | tee "$file"
+	code=${PIPESTATUS[0]} first=$(head -n 1 "$file")
+	[[ $first != '{"error"'* ]] || { rm "$file"; lacks "PyTorch with CUDA"; }
+	[ "$code" = 124 ] && echo "NOT REACHED: the rest" || return "$code"
+}
+
+# What the card's counters say of the kernels that matter most, each at one size.
 ncu() {
 	need ncu
-	command ncu --csv --section SpeedOfLight --section Occupancy --section LaunchStats --section MemoryWorkloadAnalysis \
-		--kernel-name 'regex:knn_products|mahalanobis|pixel_step' --launch-count 12 --log-file "$out/gpu-first-ncu.csv" \
-		./gpubench -quick -peer '' -run 'knn|mahalanobis|pixel_step'
-	local code=$?
-	grep -q ERR_NVGPUCTRPERM "$out/gpu-first-ncu.csv" && lacks "the permission to read the card's counters"
-	return $code
+	local run log bad=0 measured=()
+	[ ! -e "$out/gpu-first-ceilings.json" ] || measured=(-ceilings "$out/gpu-first-ceilings.json")
+	for run in \
+		"conv_f16 ^conv wide50 layer2: .* forward, float16" \
+		"knn_products ^knn_min 25088 x 20000 x 384" \
+		"mahalanobis ^mahalanobis 3136 x 550, batch 16, gradient$" \
+		"pixel_step ^pixel_step 32"; do
+		[ $((seconds - SECONDS)) -gt 5 ] || { echo "NOT REACHED: ${run%% *} and what follows"; break; }
+		log=$out/gpu-first-ncu-${run%% *}.csv
+		command ncu --csv --section SpeedOfLight --section Occupancy --section LaunchStats --section MemoryWorkloadAnalysis \
+			--kernel-name "regex:${run%% *}" --launch-count 3 --log-file "$log" \
+			./gpubench -quick -peer '' "${measured[@]}" -run "${run#* }" || bad=1
+		grep -qs ERR_NVGPUCTRPERM "$log" && lacks "permission to read the card's counters"
+	done
+	return $bad
 }
 
 # What time is left for the kernels' accesses, kernel by kernel.
@@ -111,9 +172,10 @@ need() { type -P "$1" >/dev/null || lacks "$1"; }
 
 out=$(cd "${OUT:-.}" && pwd) && cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 export OUT=$out
-fake=false benchtime=0.2s train=24 images=32 side=256 runs="1@cuda:0 8@cuda:0 32@cuda:0 32@cpu"
+fake=false benchtime=0.2s train=24 side=256 width=64 least=16 row=3
+runs="float16-32 float32-cpu-8 float16-cpu-8 float32-32 float16-128 float16-8 float16-1 float32-128 float32-8 float32-1"
 if test -n "${F2PAD_LIBCUDA-}"; then # an emulation, on which all takes a thousand times as long
-	fake=true brief=1ms benchtime=1x train=4 images=1 side=32 runs="1@cuda:0 1@cpu"
+	fake=true brief=1ms benchtime=1x train=4 side=32 width=8 least=1 row=0.01 runs="float32-cpu-1 float16-cpu-1"
 fi
 
 # A stage is a process of its own, which timeout can end.
@@ -128,6 +190,7 @@ work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT || exit 1
 for name; do
 	grep -qE "^	$name [0-9]+$" <<<"$stages" || { echo "gpu-first: no stage $name; there are:$stages" >&2; exit 2; }
 done
+[ $# -gt 0 ] || rm -f "$out"/gpu-first*.json* "$out"/gpu-first*.log # of another run
 : >"$out/gpu-first.jsonl"
 [ $fake = false ] || echo "NOT A GPU, perhaps: F2PAD_LIBCUDA names the driver $F2PAD_LIBCUDA"
 date -u '+%Y-%m-%d %H:%M UTC'
@@ -154,16 +217,17 @@ while read -r stage seconds; do
 	[ $code = 0 ] || [ $code = 77 ] || failed=1
 	printf '{"stage":"%s","status":"%s","code":%d,"seconds":%d,"not_a_gpu":%s}\n' "$stage" "$status" $code $((SECONDS - start)) $fake \
 		>>"$out/gpu-first.jsonl"
-	summary+=$(printf '\n  %-10s %-12s %4d s' "$stage" "$status" $((SECONDS - start)))
+	summary+=$(printf '\n  %-12s %-12s %4d s' "$stage" "$status" $((SECONDS - start)))
 	[ $code = 0 ] || summary+="  $(tail -n 1 "$log")"
 done <<<"$stages"
 
 echo "== summary"
 [ $fake = false ] || echo "NOT A GPU: no time below means anything"
 grep -hE '^ +[a-z_]+ +[0-9]+ comparisons, closest' "$out/gpu-first-tests.log" 2>/dev/null
-sed -n '/^\(NOT A GPU: \)\?kernel  *size/,$p' "$out/gpu-first-kernels.log" 2>/dev/null
-grep -h '"case":"batch' "$out/gpu-first.jsonl"
-grep -hE '^(NOT A GPU: )?(NO PEER|NOT REACHED|OUT OF MEMORY)' "$out"/gpu-first-*.log 2>/dev/null
+for log in convolutions kernels; do sed -n '/^\(NOT A GPU: \)\?\(kernel\|layer\)  *\(size\|ms\)/,$p' "$out/gpu-first-$log.log" 2>/dev/null; done
+grep -hE '^(offline/device=.*images/s|.*image scores )' "$out/gpu-first-loop.log" 2>/dev/null
+grep -hE '^(NOT A GPU: )?(NO PEER|NOT REACHED|OUT OF MEMORY|.*--- SKIP: TestFar)' "$out"/gpu-first-*.log 2>/dev/null
+./gpubench -page "$out" || failed=1
 echo "stages:$summary"
 [ $failed = 0 ] && echo "gpu-first: passed"
 exit $failed

@@ -2,21 +2,27 @@
 // on the same card, where there is one. It takes the kernels to be right: gpu-check.sh, before, says so.
 //
 //	make gpu-bench
-//	go run -tags cuda ./bench/gpu [-device N] [-run REGEXP] [-json FILE] [-markdown FILE] [-peer PYTHON] [-quick]
+//	go run -tags cuda ./bench/gpu [-device N] [-run REGEXP] [-skip REGEXP] [-json FILE] [-markdown FILE] [-peer PYTHON] [-quick]
+//	go run ./bench/gpu -page DIR
+//	go run ./bench/gpu -resnet FILE [-side N] [-width N]
 //
+// The others need no GPU: they make a page of what gpu-first.sh left in a folder, and an ONNX file of ResNet-18 with random weights.
 // The second needs the environment $(CUDA_ENV) of cgo/driver/cuda.mk. A case that fails does not keep the others from running;
 // the exit code is then 1. A case that does not fit into the card's memory, or that -limit leaves no time for, is reported and left
 // out. What -json names is written anew after every case: whatever ends the program, what was measured is there.
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +31,7 @@ import (
 	"f2pad.example/cgo/gpu"
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/device"
+	"f2pad.example/engine/onnx"
 	"f2pad.example/engine/perf/stats"
 	"f2pad.example/engine/perf/table"
 	"f2pad.example/kernels"
@@ -33,10 +40,14 @@ import (
 
 type options struct {
 	device         int
-	run            *regexp.Regexp
+	run, skip      *regexp.Regexp // skip nil: nothing
 	json, markdown string
 	python, script string
 	quick, open    bool
+	probe          bool
+	ceilings, page string
+	resnet         string
+	side, width    int
 	limit          time.Duration // 0: none
 }
 
@@ -48,7 +59,15 @@ func main() {
 	if err != nil {
 		os.Exit(2)
 	}
-	if err := bench(o, kerneltest.Benches(), os.Stdout); err != nil {
+	switch {
+	case o.page != "":
+		err = writePage(o.page)
+	case o.resnet != "":
+		err = writeResNet(o)
+	default:
+		err = measure(o, kerneltest.Benches(), os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "gpubench:", err)
 		os.Exit(1)
 	}
@@ -59,12 +78,19 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	f.SetOutput(out)
 	f.IntVar(&o.device, "device", 0, "number of the GPU")
 	run := f.String("run", "", "only cases whose \"kernel size\" this regular expression finds")
+	skip := f.String("skip", "", "none of the cases whose \"kernel size\" this regular expression finds")
 	f.StringVar(&o.json, "json", "", "file to write all figures to, those so far after every case")
 	f.StringVar(&o.markdown, "markdown", "", "file to write a page to, as in bench/results")
 	f.StringVar(&o.python, "peer", "python3", "the Python that has PyTorch; \"\" leaves the peer out")
 	f.StringVar(&o.script, "peer-script", peerScript(), "what it runs")
 	f.BoolVar(&o.quick, "quick", false, "few runs: to see that it works, not to report")
 	f.BoolVar(&o.open, "open", false, "compile the kernels, list what the driver made of them, and measure nothing")
+	f.BoolVar(&o.probe, "probe", false, "measure the card's ceilings alone")
+	f.StringVar(&o.ceilings, "ceilings", "", "file of -json of an earlier run on this card, to take the ceilings from")
+	f.StringVar(&o.page, "page", "", "folder with what gpu-first.sh left, to write its page gpu-first.md to; nothing is measured")
+	f.StringVar(&o.resnet, "resnet", "", "ONNX file to write ResNet-18's layers 1 to 3 with random weights to; nothing is measured")
+	f.IntVar(&o.side, "side", 256, "pixels on a side of the images of -resnet")
+	f.IntVar(&o.width, "width", 64, "channels of layer1 of -resnet")
 	f.DurationVar(&o.limit, "limit", 0, "begin no case after so long, such as 60s, the card's ceilings apart; 0: no limit")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -73,6 +99,9 @@ func parse(args []string, out io.Writer) (o options, err error) {
 		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
 	} else {
 		o.run, err = regexp.Compile(*run)
+		if err == nil && *skip != "" {
+			o.skip, err = regexp.Compile(*skip)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(out, "gpubench:", err)
@@ -80,14 +109,27 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	return o, err
 }
 
+func writeResNet(o options) error {
+	g, err := resnet18(o.side, o.width)
+	if err != nil {
+		return err
+	}
+	text, err := onnx.Write(g)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(o.resnet, text, 0o644)
+}
+
 // fake tells a fake driver's device, whose times mean nothing.
 func fake(name string) bool { return strings.Contains(strings.ToLower(name), "fake") }
 
-// bench measures and reports.
-func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
+// measure measures and reports.
+func measure(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 	var cases []kerneltest.Bench
 	for _, b := range all {
-		if o.run.MatchString(b.Kernel + " " + b.Size) {
+		name := b.Kernel + " " + b.Size
+		if o.run.MatchString(name) && (o.skip == nil || !o.skip.MatchString(name)) {
 			cases = append(cases, b)
 		}
 	}
@@ -95,9 +137,11 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 		for _, b := range all {
 			fmt.Fprintf(out, "%s %s\n", b.Kernel, b.Size)
 		}
-		return fmt.Errorf("-run %q finds none of these", o.run)
+		return fmt.Errorf("-run %q finds none of these that -skip leaves", o.run)
 	}
-
+	if o.probe {
+		cases = nil
+	}
 	d, err := gpu.Open(o.device, gpu.Options{})
 	if err != nil {
 		return err
@@ -157,13 +201,21 @@ func bench(o options, all []kerneltest.Bench, out io.Writer) (err error) {
 			err = e
 		}
 	}()
+	measured := probes(c, bytes, blocks, rounds)
+	if o.ceilings != "" {
+		if err := r.take(o.ceilings); err != nil {
+			m.printf("the ceilings are measured again: %v", err)
+		} else {
+			measured = nil
+		}
+	}
 	if m.card = c; o.python == "" {
 		r.NoPeer = "not asked for"
 	} else {
-		m.meet(o, info, cases)
+		m.meet(o, info, measured, cases)
 	}
 	defer m.part()
-	if err := m.all(probes(c, bytes, blocks, rounds), cases); err != nil {
+	if err := m.all(measured, cases); err != nil {
 		return err
 	}
 	if r.SMIAfter = gpu.SMI(info.UUID); r.SMIAfter != "" {
@@ -197,9 +249,13 @@ type meter struct {
 func (m *meter) printf(format string, args ...any) { fmt.Fprintf(m.out, m.prefix+format+"\n", args...) }
 
 // meet starts the peer; without one the benchmark goes on.
-func (m *meter) meet(o options, info gpu.Info, cases []kerneltest.Bench) {
+func (m *meter) meet(o options, info gpu.Info, probes []probe, cases []kerneltest.Bench) {
 	first := peerQuestion{Flush: m.Flush, Hello: []peerCase{}}
-	for _, b := range cases {
+	all := slices.Clone(cases)
+	for _, p := range probes {
+		all = append(all, p.Bench)
+	}
+	for _, b := range all {
 		if b.Peer != "" {
 			first.Hello = append(first.Hello, peerCase{b.Peer, b.Params})
 		}
@@ -247,8 +303,10 @@ func (m *meter) all(probes []probe, cases []kerneltest.Bench) error {
 		}
 	}
 	m.ceilingTable().Text(m.out, m.prefix)
-	if err := m.launches(); err != nil {
-		return fmt.Errorf("launches: %w", err)
+	if m.Probed == "" {
+		if err := m.launches(); err != nil {
+			return fmt.Errorf("launches: %w", err)
+		}
 	}
 	m.printf("a launch: %s us in a row, %s us in a graph; a small kernel as timed below: %s us",
 		table.Digits(1e6*m.Overhead.Launch), table.Digits(1e6*m.Overhead.Graph), table.Digits(1e6*m.Overhead.Least))
@@ -298,7 +356,7 @@ func (m *meter) measure(b kerneltest.Bench) result {
 }
 
 func (m *meter) try(b kerneltest.Bench, r *result) (err error) {
-	p, err := prepare(m.card, b)
+	p, err := prepare(m.card, b, m.NotAGPU)
 	defer func() {
 		// The peer of the next case shall have the memory.
 		if e := errors.Join(p.Free(), m.card.Trim()); err == nil {
@@ -359,7 +417,7 @@ func (m *meter) launches() error {
 		}
 		k.Out, err = b.Alloc(k.N)
 		return k.Enqueue, k.Cost(), err
-	}})
+	}}, false)
 	defer p.Free()
 	if err != nil {
 		return err
@@ -393,10 +451,34 @@ func (m *meter) show() error {
 	if t := m.peerTable(); len(t.Rows) > 0 {
 		t.Text(m.out, m.prefix)
 	}
-	m.caseTable().Without("10 %", "90 %", "launches").Text(m.out, m.prefix)
+	if m.layers() {
+		convolutionTable(m.report).Without("10 %", "90 %").Text(m.out, m.prefix)
+	} else {
+		m.caseTable().Without("10 %", "90 %", "launches").Text(m.out, m.prefix)
+	}
 	if len(m.failed) > 0 {
 		return fmt.Errorf("%d failed: %s", len(m.failed), strings.Join(m.failed, "; "))
 	}
+	return nil
+}
+
+// take takes the ceilings that another run has measured on the same card.
+func (r *report) take(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var other report
+	if err := json.Unmarshal(text, &other); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	switch {
+	case other.Device.UUID != r.Device.UUID:
+		return fmt.Errorf("%s: its ceilings are those of another card, %s (%s)", file, other.Device.Name, other.Device.UUID)
+	case other.Ceilings[memory] <= 0:
+		return fmt.Errorf("%s has no ceilings: its run did not come so far", file)
+	}
+	r.Ceilings, r.Probes, r.Overhead, r.Probed = other.Ceilings, other.Probes, other.Overhead, filepath.Base(file)
 	return nil
 }
 

@@ -31,10 +31,11 @@ type bed struct {
 	launches int
 }
 
-// prepare sets a case up and checks that its work writes something. What it allocates is freed by Free, also after an error.
-func prepare(c card, b kerneltest.Bench) (*bed, error) {
+// prepare sets a case up, small where it can be, and checks what its work writes: that it is right where the case knows, that it is
+// something in any case. What it allocates is freed by Free, also after an error.
+func prepare(c card, b kerneltest.Bench, small bool) (*bed, error) {
 	poison := &poisoner{card: c, sizes: map[kernels.Ptr]int{}}
-	p := &bed{Bed: kerneltest.Bed{M: poison, Rand: rand.New(rand.NewPCG(1, 2))}, c: c}
+	p := &bed{Bed: kerneltest.Bed{M: poison, Rand: rand.New(rand.NewPCG(1, 2)), Small: small}, c: c}
 	var err error
 	if p.work, p.cost, err = b.Setup(&p.Bed); err != nil {
 		return p, err
@@ -51,6 +52,9 @@ func prepare(c card, b kerneltest.Bench) (*bed, error) {
 	after, err := poison.left()
 	if err == nil && before > 0 && after == before {
 		err = fmt.Errorf("the kernel wrote nothing but NaN to %d buffers", after)
+	}
+	if err == nil && p.Check != nil {
+		err = p.Check()
 	}
 	return p, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,9 @@ type report struct {
 	NoPeer   string           `json:"no_peer,omitempty"` // why
 	Flush    int64            `json:"flush"`             // bytes read before each run
 	Kernels  []gpu.KernelInfo `json:"kernels"`
-	Ceilings ceilings         `json:"ceilings"` // bytes or operations per second
-	Probes   []result         `json:"probes"`   // which they come from
+	Ceilings ceilings         `json:"ceilings"`         // bytes or operations per second
+	Probes   []result         `json:"probes"`           // which they come from
+	Probed   string           `json:"probed,omitempty"` // the file of the run that measured them, if not this one
 	Overhead overhead         `json:"overhead"`
 	Cases    []result         `json:"cases"`
 }
@@ -75,7 +77,7 @@ func (r *result) noise() float64 {
 // rate is that of the probe's unit.
 func (r *result) rate() float64 {
 	switch r.Unit {
-	case memory:
+	case memory, up, down, both:
 		return float64(r.Bytes) / r.Time.Median
 	case fp32:
 		return float64(r.Flops) / r.Time.Median
@@ -134,7 +136,7 @@ func (r *report) mark(unit string, rate float64) string {
 }
 
 func rate(unit string, v float64) string {
-	if unit == memory {
+	if slices.Contains([]string{memory, up, down, both}, unit) {
 		return table.Digits(v/1e9) + " GB"
 	}
 	return table.Digits(v/1e12) + " TFLOP"

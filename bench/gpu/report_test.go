@@ -61,12 +61,10 @@ func TestTextTable(t *testing.T) {
 `, b.String())
 }
 
-// Every table row has as many cells as its head, and a size cannot break it.
-func TestMarkdown(t *testing.T) {
-	var b strings.Builder
-	require.NoError(t, example().writeMarkdown(&b))
-	text := b.String()
-	columns, tables := 0, 0
+// tables counts the tables of a page, whose lines must all have as many cells.
+func tables(t *testing.T, text string) (count int) {
+	t.Helper()
+	columns := 0
 	for _, line := range strings.Split(text, "\n") {
 		if !strings.HasPrefix(line, "|") {
 			columns = 0
@@ -75,11 +73,19 @@ func TestMarkdown(t *testing.T) {
 		n := strings.Count(strings.ReplaceAll(line, `\|`, ""), "|")
 		if columns == 0 {
 			columns = n
-			tables++
+			count++
 		}
 		require.Equal(t, columns, n, line)
 	}
-	require.Equal(t, 3, tables)
+	return count
+}
+
+// Every table row has as many cells as its head, and a size cannot break it.
+func TestMarkdown(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, example().writeMarkdown(&b))
+	text := b.String()
+	require.Equal(t, 3, tables(t, text))
 	for _, want := range []string{
 		"# Kernels on NVIDIA X, 24 November 2026", "12:30 UTC", "driver 580", "CUDA 13.0", "PyTorch 2.11",
 		"| memory | copy | 1.00 | 1.00 | 1.00 | 4000 GB | <- ceiling |",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"f2pad.example/kernels"
+	"f2pad.example/kernels/kerneltest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -52,10 +54,14 @@ func TestCheckNamesAllKernels(t *testing.T) {
 // run runs a script in a folder with programs that are themselves scripts.
 func run(t *testing.T, script string, programs map[string]string, args ...string) (string, int) {
 	t.Helper()
+	return runIn(t, t.TempDir(), script, programs, args...)
+}
+
+func runIn(t *testing.T, dir, script string, programs map[string]string, args ...string) (string, int) {
+	t.Helper()
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("SKIPPED: the scripts for the GPU are not tested: there is no bash")
 	}
-	dir := t.TempDir()
 	text, err := os.ReadFile(script)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, script), text, 0o755))
@@ -153,8 +159,9 @@ func TestGPUBench(t *testing.T) {
 // firstPrograms are what gpu-first.sh runs, all of which works.
 func firstPrograms() map[string]string {
 	return map[string]string{
-		"f2pad":             `case $1 in score) echo "score $*" >>"$OUT/scores";; esac; exit 0`,
-		"gpubench":          `echo "gpubench $*"`,
+		"f2pad":             `case $1 in bench) echo "f2pad $*" >>"$OUT/benches";; esac; exit 0`,
+		"gpubench":          `case $1 in -page) echo "page of $2";; *) echo "gpubench $*";; esac`,
+		"python3":           `echo '{"name":"eager","ms":1}'; echo "$@" >>"$OUT/python"`,
 		"gpu-check.sh":      "echo \"  blur   2 comparisons, closest: x.go:8: 4 % of the tolerance used\"\necho \"limit $LIMIT\"",
 		"gpu.test":          `echo "gpu.test $* hammer ${F2PAD_HAMMER-}"`,
 		"ncu":               `for a; do case $last in --log-file) echo figures >"$a";; esac; last=$a; done`,
@@ -177,7 +184,9 @@ func stageLines(t *testing.T, text string) map[string]string {
 	return status
 }
 
-var firstStages = []string{"card", "open", "tests", "hammer", "copies", "kernels", "loop", "ncu", "sanitizer"}
+var firstStages = []string{
+	"card", "open", "tests", "far", "ceilings", "convolutions", "loop", "iteration", "kernels", "hammer", "copies", "ncu", "sanitizer",
+}
 
 func TestGPUFirst(t *testing.T) {
 	text, code := run(t, "gpu-first.sh", firstPrograms())
@@ -186,7 +195,7 @@ func TestGPUFirst(t *testing.T) {
 	require.NotContains(t, text, "NOT A GPU")
 	require.Contains(t, text, "GPU 0: X")
 	require.Contains(t, text, "4 % of the tolerance used")
-	require.Contains(t, text, `"stage":"loop","case":"batch 32 on cpu"`)
+	require.Contains(t, text, "page of /")
 	status := stageLines(t, text)
 	for _, s := range firstStages {
 		require.Equal(t, "passed", status[s], s)
@@ -204,7 +213,7 @@ func TestGPUFirstGoesOn(t *testing.T) {
 		{"a crash", "f2pad", "kill -SEGV $$", "card", "FAILED", "", 1},
 		{"a missing tool", "ncu", "", "ncu", "LEFT OUT", "LEFT OUT: ncu: there is no ncu here", 0},
 		{"no permission", "ncu", `for a; do case $last in --log-file) echo ERR_NVGPUCTRPERM >"$a";; esac; last=$a; done; exit 1`,
-			"ncu", "LEFT OUT", "permission to read the card's counters", 0},
+			"ncu", "LEFT OUT", "there is no permission to read the card's counters", 0},
 		{"another missing tool", "compute-sanitizer", "", "sanitizer", "LEFT OUT", "there is no compute-sanitizer here", 0},
 		{"bad accesses", "compute-sanitizer", "echo invalid read; exit 9", "sanitizer", "FAILED", "invalid read", 1},
 	} {
@@ -248,6 +257,94 @@ func TestGPUFirstKeepsItsLimits(t *testing.T) {
 	text, code = run(t, "gpu-first.sh", nil, "nonsense")
 	require.Equal(t, 2, code)
 	require.Contains(t, text, "no stage nonsense")
+}
+
+// Everything is on the card; the CPU is beside it in runs of their own.
+func TestGPUFirstLoop(t *testing.T) {
+	dir := t.TempDir()
+	text, code := runIn(t, dir, "gpu-first.sh", firstPrograms(), "loop")
+	require.Zero(t, code, text)
+	said, err := os.ReadFile(filepath.Join(dir, "benches"))
+	require.NoError(t, err)
+	for _, precision := range []string{"float32", "float16"} {
+		for _, batch := range []string{"1", "8", "32", "128"} {
+			count := map[string]string{"1": "16", "8": "16"}[batch] // no fewer images than make a measurement
+			require.Regexp(t, `--device cuda:0 --precision `+precision+` --refine f2pad --scenario offline --batch `+batch+` --count `+
+				cmp.Or(count, batch)+` --size 256 .*gpu-first-loop-`+precision+`-`+batch+`.json`, string(said))
+		}
+		require.Regexp(t, `--device cpu,cuda:0 --precision `+precision+` .* --batch 8 --count 8 `, string(said))
+	}
+	runs := strings.Count(string(said), "\n")
+	require.Equal(t, 10, runs)
+	lines, err := os.ReadFile(filepath.Join(dir, "gpu-first.jsonl"))
+	require.NoError(t, err)
+	require.Equal(t, runs, strings.Count(string(lines), `"stage":"loop","case"`))
+	programs := firstPrograms()
+	programs["f2pad"] = `case "$*" in *float16-32*) echo boom; exit 1;; esac`
+	text, code = run(t, "gpu-first.sh", programs, "loop")
+	require.Equal(t, 1, code)
+	require.Contains(t, text, "boom")
+	require.Equal(t, "FAILED", stageLines(t, text)["loop"])
+}
+
+// Ceilings are measured once, and a Python without PyTorch is no failure.
+func TestGPUFirstFigures(t *testing.T) {
+	dir := t.TempDir()
+	programs := firstPrograms()
+	programs["gpubench"] = `for a; do case $last in -json) echo {} >"$a";; esac; last=$a; done; echo "gpubench $*"`
+	text, code := runIn(t, dir, "gpu-first.sh", programs, "ceilings", "convolutions", "kernels")
+	require.Zero(t, code, text)
+	require.Regexp(t, `gpu-first-ceilings.json -probe\n`, text)
+	require.Regexp(t, `-json \S+-convolutions.json -ceilings \S+/gpu-first-ceilings.json -run \^conv +-limit 90s\n`, text)
+	require.Regexp(t, `-json \S+-kernels.json -ceilings \S+/gpu-first-ceilings.json -skip \^conv +-limit \d+s\n`, text)
+
+	text, code = runIn(t, dir, "gpu-first.sh", firstPrograms(), "iteration")
+	require.Zero(t, code, text)
+	require.FileExists(t, filepath.Join(dir, "gpu-first-iteration.jsonl"))
+	require.FileExists(t, filepath.Join(dir, "gpu-first-ceilings.json"), "stages that were named leave the others' results")
+	asked, err := os.ReadFile(filepath.Join(dir, "python"))
+	require.NoError(t, err)
+	require.Contains(t, string(asked), "gpu_torch.py --time padim_iteration n=32 side=256 compiled=0 --time")
+	programs["python3"] = `echo '{"error": "this Python has no PyTorch"}'`
+	text, code = runIn(t, dir, "gpu-first.sh", programs, "iteration")
+	require.Zero(t, code, text)
+	require.Equal(t, "LEFT OUT", stageLines(t, text)["iteration"])
+	require.NoFileExists(t, filepath.Join(dir, "gpu-first-iteration.jsonl"))
+}
+
+// What of far was skipped for lack of memory is no success.
+func TestGPUFirstFar(t *testing.T) {
+	programs := firstPrograms()
+	programs["gpu.test"] = "echo '--- SKIP: TestFar (0.01s)'"
+	text, code := run(t, "gpu-first.sh", programs, "far")
+	require.Zero(t, code, text)
+	require.Equal(t, "LEFT OUT", stageLines(t, text)["far"])
+	programs["gpu.test"] = "printf '%s\\n' '    --- PASS: TestFar/knn (0.01s)' '    --- FAIL: TestFar/conv (0.01s)' '--- FAIL: TestFar (0.01s)'; exit 1"
+	dir := t.TempDir()
+	text, code = runIn(t, dir, "gpu-first.sh", programs, "far")
+	require.Equal(t, 1, code, text)
+	lines, err := os.ReadFile(filepath.Join(dir, "gpu-first.jsonl"))
+	require.NoError(t, err)
+	require.Contains(t, string(lines), `"stage":"far","case":"knn"`)
+	require.NotContains(t, string(lines), `"case":"conv"`)
+}
+
+// Each of ncu's runs is of one case.
+func TestGPUFirstCounts(t *testing.T) {
+	text, err := os.ReadFile("gpu-first.sh")
+	require.NoError(t, err)
+	runs := regexp.MustCompile(`\t"(\w+) (\^.*)"[ ;]`).FindAllSubmatch(text, -1)
+	require.Len(t, runs, 4)
+	for _, r := range runs {
+		var cases []string
+		for _, b := range kerneltest.Benches() {
+			if name := b.Kernel + " " + b.Size; regexp.MustCompile(string(r[2])).MatchString(name) {
+				cases = append(cases, name)
+			}
+		}
+		require.NotEmpty(t, cases, "%s", r[2])
+		require.LessOrEqual(t, len(cases), 2)
+	}
 }
 
 // compute-sanitizer runs on every kernel.

@@ -7,7 +7,12 @@ const (
 	memory = "memory" // bytes/s
 	fp32   = "fp32"   // operations/s, like the tensor cores', which go by their precision
 	bf16   = "bf16"
+	f16    = "f16"
 	tf32   = "tf32"
+	// Copies from and to pinned memory of the host, and both at once: bytes/s.
+	up   = "to the card"
+	down = "from the card"
+	both = "both ways"
 )
 
 // ceilings are the highest rates found of each unit, per second.

@@ -93,6 +93,7 @@ func tour(cache string) (err error) {
 		func() error { return s.Record(e[1]) },
 		func() error { return d.Stream().Wait(e[1]) },
 		func() error { return s.DownloadAsync(pinned, out) },
+		func() error { return s.UploadAsync(out, pinned) },
 		func() error { return s.Download(large, out) },
 		func() error { _, err := e[1].Elapsed(e[0]); return err },
 		func() error {

@@ -52,6 +52,7 @@ func (s *Stream) Launch(l kernels.Launch) error                         { return
 func (s *Stream) Record(e *Event) error                                 { return ErrNotBuilt }
 func (s *Stream) Sync() error                                           { return ErrNotBuilt }
 func (s *Stream) Upload(dst kernels.Ptr, src []byte) error              { return ErrNotBuilt }
+func (s *Stream) UploadAsync(dst kernels.Ptr, src []byte) error         { return ErrNotBuilt }
 func (s *Stream) Wait(e *Event) error                                   { return ErrNotBuilt }
 
 // Event is a point in a stream.

@@ -61,7 +61,7 @@ func (s *staging) release() error {
 	return err
 }
 
-// AllocPinned returns page-locked host memory for DownloadAsync. It is the caller's to free, and no garbage.
+// AllocPinned returns page-locked host memory for UploadAsync and DownloadAsync. It is the caller's to free, and no garbage.
 func (d *Device) AllocPinned(bytes int) ([]byte, error) {
 	if bytes < 1 {
 		return nil, fmt.Errorf("gpu: pinned memory: %d bytes", bytes)

@@ -241,6 +241,24 @@ func (s *Stream) upload(dst kernels.Ptr, src []byte) (int, error) {
 	})
 }
 
+// UploadAsync copies memory of AllocPinned to the device, in order with the stream's work: the bytes must stay as they are until
+// Sync, or an event.
+func (s *Stream) UploadAsync(dst kernels.Ptr, src []byte) error {
+	if err := s.d.within(dst, len(src)); err != nil {
+		return wrap("upload", err)
+	}
+	if !s.d.isPinned(src) {
+		return errors.New("gpu: upload: the memory is not of AllocPinned")
+	}
+	if len(src) == 0 {
+		return nil
+	}
+	s.d.counted.up.Add(int64(len(src)))
+	return s.run("upload", func(stream cu.Stream) error {
+		return said("cuMemcpyHtoDAsync", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&src[0]), int64(len(src)), stream))
+	})
+}
+
 // Download copies from the device, and waits: for the stream's work before, and until the bytes are in dst.
 func (s *Stream) Download(dst []byte, src kernels.Ptr) error {
 	if err := s.d.within(src, len(dst)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -43,6 +44,8 @@ func TestCopiesRefuse(t *testing.T) {
 	for what, err := range map[string]error{
 		"gpu: upload: 101 bytes at":    s.Upload(p, b),
 		"gpu: upload: 0x1 is none":     s.Upload(1, b),
+		"gpu: upload: 0x2 is none":     s.UploadAsync(2, b),
+		"gpu: upload: the memory is":   s.UploadAsync(p, b[:10]),
 		"gpu: download: 101 bytes":     s.Download(b, p),
 		"gpu: download: 0x1 is none":   s.DownloadAsync(b, 1),
 		"gpu: download: the memory is": s.DownloadAsync(b[:10], p),
@@ -97,6 +100,14 @@ func TestPinned(t *testing.T) {
 	require.NoError(t, d.Stream().Sync())
 	require.Equal(t, data, b)
 	require.GreaterOrEqual(t, d.Stats().Pinned, int64(5000))
+	before := d.Counters().Uploaded
+	copy(b, random(5000, r))
+	require.NoError(t, d.Stream().UploadAsync(p+4000, b[:1000]))
+	require.NoError(t, d.Stream().UploadAsync(p, b[1000:]))
+	require.EqualValues(t, 5000, d.Counters().Uploaded-before)
+	require.NoError(t, d.Read(data, p)) // which waits for both
+	require.Equal(t, slices.Concat(b[1000:], b[:1000]), data)
+	copy(b, data)
 
 	for _, wrong := range [][]byte{data, unsafe.Slice(&b[0], 5001), unsafe.Slice(&b[4999], 2)} {
 		require.False(t, d.isPinned(wrong))

@@ -294,12 +294,15 @@ func (p *program) measure(ctx context.Context, o benchOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	images, err := p.benchImages(ctx, o.images) // before a model is fitted: a folder may have none
+	if err != nil {
+		return err
+	}
 	m, path, err := p.benched(ctx, &o, opened[0].opts, dir)
 	if err != nil {
 		return err
 	}
-	images, err := p.benchImages(ctx, o.images, m, opened[0].opts)
-	if err != nil {
+	if err := p.keepScorable(ctx, images, m, opened[0].opts); err != nil {
 		return err
 	}
 	o.maps = slices.DeleteFunc(o.maps, func(k refine.Kind) bool {

@@ -45,8 +45,8 @@ type heldImages struct {
 	items []dataset.Item
 }
 
-// benchImages returns the images that the model can score; the others are told, and left out.
-func (p *program) benchImages(ctx context.Context, o benchImages, m *engine.Model, opts engine.Options) (*heldImages, error) {
+// benchImages returns the images of the folder, or makes some.
+func (p *program) benchImages(ctx context.Context, o benchImages) (*heldImages, error) {
 	all := &heldImages{Images: bench.Images{From: o.folder, Defective: -1}}
 	var err error
 	if o.folder != "" {
@@ -55,12 +55,14 @@ func (p *program) benchImages(ctx context.Context, o benchImages, m *engine.Mode
 		all.From = benchTexture + " as 'f2pad synth' makes it"
 		all.items, all.Defective, err = o.made(ctx)
 	}
-	if err != nil {
-		return nil, err
-	}
+	return all, err
+}
+
+// keepScorable keeps the images that the model can score; the others are told.
+func (p *program) keepScorable(ctx context.Context, all *heldImages, m *engine.Model, opts engine.Options) error {
 	e, err := engine.New(m, opts)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var sound []dataset.Item
 	err = e.Score(ctx, slices.Values(all.items), func(r *engine.Result) error {
@@ -75,24 +77,24 @@ func (p *program) benchImages(ctx context.Context, o benchImages, m *engine.Mode
 		return nil
 	})
 	if err = errors.Join(err, e.Close()); err != nil {
-		return nil, err
+		return err
 	}
 	if len(sound) == 0 {
-		return nil, errors.New("no image can be scored")
+		return errors.New("no image can be scored")
 	}
 	all.items, all.Count = sound, len(sound)
 	hash := sha256.New()
 	for _, it := range sound {
 		f, _, err := it.Open()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := io.Copy(hash, f); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	all.SHA256 = hex.EncodeToString(hash.Sum(nil))
-	return all, nil
+	return nil
 }
 
 // held reads images of a folder. One that cannot be read is told, and left out.

@@ -221,11 +221,15 @@ func remarks(r *bench.Report) (lines []string) {
 		if row.Note != "" {
 			add("%s: %s.", row.Name(), row.Note)
 		}
-		switch a := row.Apart; {
-		case a != nil && *a == 0:
-			add("%s: image scores are those on %s.", row.Name(), r.Rows[0].Device)
-		case a != nil:
-			add("%s: image scores differ by %.1e at most from those on %s.", row.Name(), *a, r.Rows[0].Device)
+		if a, m := row.Apart, row.MapsApart; a != nil {
+			text := fmt.Sprintf("image scores differ by %.1e at most from those on %s", *a, r.Rows[0].Device)
+			if *a == 0 {
+				text = "image scores are those on " + r.Rows[0].Device
+			}
+			if m != nil {
+				text += fmt.Sprintf("; maps differ by %.1e (RMS)", *m)
+			}
+			add("%s: %s.", row.Name(), text)
 		}
 	}
 	return lines

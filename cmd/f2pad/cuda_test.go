@@ -155,7 +155,7 @@ func TestCUDABench(t *testing.T) {
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Regexp(t, `(?m)^cuda:0 +Fake H200 .*, driver 12.4; unknown before; unknown after$`, r.out)
 	require.Regexp(t, `(?m)^offline/device=cuda:0/map=base/batch=2( +\d\S*){6}$`, r.out)
-	require.Regexp(t, `offline/device=cuda:0/map=base/batch=2: image scores (differ by \S+ at most from|are) those on cpu\.`, r.out)
+	require.Regexp(t, `offline/device=cuda:0/map=base/batch=2: image scores (differ by \S+ at most from|are) those on cpu; maps differ by \S+ \(RMS\)\.`, r.out)
 	report, err := bench.Read(out)
 	require.NoError(t, err)
 	require.Len(t, report.Rows, 4)

@@ -120,7 +120,7 @@ func Run(ctx context.Context, places []Place, images []dataset.Item, o Options) 
 	if o.Clock == nil {
 		o.Clock = perf.Wall()
 	}
-	b := &bencher{Options: o, images: images, known: map[string]pass{}}
+	b := &bencher{Options: o, images: images, several: len(places) > 1, known: map[string]pass{}}
 	var rows []*Row
 	todo := o.kinds()
 	for i, k := range todo {
@@ -147,10 +147,14 @@ func Run(ctx context.Context, places []Place, images []dataset.Item, o Options) 
 // bencher is a run of Run.
 type bencher struct {
 	Options
-	images []dataset.Item
-	known  map[string]pass // results by device and map
-	first  string          // device
+	images  []dataset.Item
+	known   map[string]pass // results by device and map
+	first   string          // device
+	several bool            // devices
 }
+
+// mapsKept is how many maps of a pass are kept to be compared with another device's.
+const mapsKept = 32
 
 // lane is a device's part in a row.
 type lane struct {
@@ -160,6 +164,7 @@ type lane struct {
 	scorer Scorer
 	spent  engine.Spent
 	first  pass
+	keep   int           // maps of the first images of a pass to keep
 	second time.Duration // that the second pass took
 
 	images int // of timed runs
@@ -219,7 +224,12 @@ func (l *lane) open(ctx context.Context, k kind) (err error) {
 		return err
 	}
 	all := slices.Values(l.b.images)
-	if l.first, err = l.look(ctx, all); err != nil {
+	if l.b.several {
+		l.keep = mapsKept
+	}
+	l.first, err = l.look(ctx, all)
+	l.keep = 0
+	if err != nil {
 		return err
 	}
 	start := l.b.Clock.Now()
@@ -232,19 +242,27 @@ func (l *lane) open(ctx context.Context, k kind) (err error) {
 		return err
 	}
 	l.row.Refined, l.row.Suspect = l.first.refined, l.first.suspect/float64(len(l.b.images))
-	key := func(device string) string { return device + " " + string(k.made) }
-	if own, ok := l.b.known[key(l.row.Device)]; !ok {
-		l.b.known[key(l.row.Device)] = l.first
-	} else if own.same(l.first.digests, 0) != nil {
-		l.row.Note = "its results are not those, bit for bit, of the first row with this map on this device"
-	}
 	if l.b.first == "" {
 		l.b.first = l.row.Device
+	}
+	key := func(device string) string { return device + " " + string(k.made) }
+	if own, ok := l.b.known[key(l.row.Device)]; !ok {
+		own = l.first
+		if l.row.Device != l.b.first {
+			own.maps = nil // which nobody's are compared with
+		}
+		l.b.known[key(l.row.Device)] = own
+	} else if own.same(l.first.digests, 0) != nil {
+		l.row.Note = "its results are not those, bit for bit, of the first row with this map on this device"
 	}
 	if other, ok := l.b.known[key(l.b.first)]; ok && l.b.first != l.row.Device {
 		apart := l.first.apart(other)
 		l.row.Apart = &apart
+		if apart, ok := l.first.mapsApart(other); ok {
+			l.row.MapsApart = &apart
+		}
 	}
+	l.first.maps = nil
 	l.spent.Reset()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"testing"
 	"time"
 
@@ -231,6 +232,8 @@ func TestSideBySide(t *testing.T) {
 	require.Equal(t, "cpu", rows[1].Against.Device)
 	require.InDelta(t, 0.2, rows[1].Against.Ratio.Median, 1e-9)
 	require.InDelta(t, 0.001, *rows[1].Apart, 1e-5)
+	require.InDelta(t, 0.001*math.Sqrt(30.0/35), *rows[1].MapsApart, 1e-6, "of maps {i,1} and {1.001 i,1}, to some 1e-6")
+	require.Nil(t, rows[0].MapsApart)
 	require.Nil(t, rows[0].Bus)
 	require.InDelta(t, 10, rows[1].Bus.Launches, 1e-9)
 	require.InDelta(t, 100, rows[1].Bus.Uploaded, 1e-9)

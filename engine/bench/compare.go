@@ -121,6 +121,7 @@ func differences(a, b *Report) []string {
 			all = append(all, fmt.Sprintf("%s: %s, then %s", what, x, y))
 		}
 	}
+	tell("complete", a.Complete, b.Complete)
 	tell("version", a.Program, b.Program)
 	tell("compiler", a.Go, b.Go)
 	tell("processor", a.Machine.Processor, b.Machine.Processor)

@@ -19,6 +19,7 @@ type pass struct {
 	paths   []string
 	digests []uint64 // of each image's result
 	scores  []float64
+	maps    [][]float32 // of the first images, where the lane keeps them
 	refined int
 	suspect float64 // sum of shares
 }
@@ -35,6 +36,9 @@ func (l *lane) look(ctx context.Context, items iter.Seq[dataset.Item]) (p pass, 
 		p.paths = append(p.paths, r.Item.Path)
 		p.digests = append(p.digests, digest(r))
 		p.scores = append(p.scores, r.Score)
+		if m, ok := r.Maps[l.row.Map]; ok && len(p.maps) < l.keep {
+			p.maps = append(p.maps, slices.Clone(nd.Data(m)))
+		}
 		if r.Refined {
 			p.refined++
 		}
@@ -82,4 +86,20 @@ func (p pass) apart(other pass) (worst float64) {
 		}
 	}
 	return worst
+}
+
+// mapsApart is the RMS of the difference of the maps that both have kept over the larger RMS of the two. ok is false where there are none.
+func (p pass) mapsApart(other pass) (apart float64, ok bool) {
+	var difference, own, others float64
+	n := min(len(p.maps), len(other.maps))
+	for i := range n {
+		for k, v := range p.maps[i] {
+			v, w := float64(v), float64(other.maps[i][k])
+			difference, own, others = difference+(v-w)*(v-w), own+v*v, others+w*w
+		}
+	}
+	if difference == 0 {
+		return 0, n > 0
+	}
+	return math.Sqrt(difference / max(own, others)), true
 }

@@ -38,7 +38,9 @@ type Row struct {
 	Bus     *Bus               `json:"bus"`                  // of a device beside the CPU
 	Joules  *float64           `json:"cpu_joules_per_image"` // of the processor's packages, all that runs on them
 	Apart   *float64           `json:"scores_apart"`         // largest relative difference of image scores to the first device's
-	Against *Against           `json:"against"`              // the first device of the row
+	// MapsApart is the RMS of the difference of maps to the first device's, of up to 32 images, over the larger RMS of the two.
+	MapsApart *float64 `json:"maps_apart"`
+	Against   *Against `json:"against"` // the first device of the row
 }
 
 // ServerRow is how a server bore its load.

@@ -34,7 +34,12 @@ func Benches() []Bench {
 type Bed struct {
 	M    kernels.Machine
 	Rand *rand.Rand
-	all  []kernels.Ptr
+	// Small asks Setup for sizes that an emulation is through with in a moment, where the case has such.
+	Small bool
+	// Check, where Setup sets it, tells whether what the work has written is right.
+	Check   func() error
+	all     []kernels.Ptr
+	cleanup []func() error
 }
 
 // Alloc returns memory for n 4-byte values, undefined.
@@ -53,18 +58,32 @@ func (b *Bed) Normal(n int, mean, spread float32) (kernels.Ptr, error) {
 	if err != nil {
 		return 0, err
 	}
+	return p, repeat(b.M, p, b.block(n, mean, spread), n)
+}
+
+// block is what Normal repeats.
+func (b *Bed) block(n int, mean, spread float32) []float32 {
 	block := make([]float32, min(n, 1<<20+17))
 	for i := range block {
 		block[i] = mean + spread*float32(b.Rand.NormFloat64())
 	}
-	for at := 0; at < n; at += len(block) {
-		part := block[:min(len(block), n-at)]
-		if err := b.M.Write(p.Plus(at), kernels.Bytes(part)); err != nil {
-			return 0, err
-		}
-	}
-	return p, nil
+	return block
 }
+
+// repeat writes n values: value i is block[i%len(block)].
+func repeat[T Value](m kernels.Machine, p kernels.Ptr, block []T, n int) error {
+	for at := 0; at < n; at += len(block) {
+		part := kernels.Bytes(block[:min(len(block), n-at)])
+		if err := m.Write(p, part); err != nil {
+			return err
+		}
+		p += kernels.Ptr(len(part))
+	}
+	return nil
+}
+
+// Cleanup has Free call f, too.
+func (b *Bed) Cleanup(f func() error) { b.cleanup = append(b.cleanup, f) }
 
 // Put puts 4-byte values on the machine.
 func Put[T float32 | int32 | uint32](b *Bed, v []T) (kernels.Ptr, error) {
@@ -83,6 +102,11 @@ func (b *Bed) Free() error {
 			first = err
 		}
 	}
-	b.all = nil
+	for _, f := range b.cleanup {
+		if err := f(); err != nil && first == nil {
+			first = err
+		}
+	}
+	b.all, b.cleanup = nil, nil
 	return first
 }

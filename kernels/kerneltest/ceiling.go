@@ -67,11 +67,11 @@ func Ceiling(t *testing.T, m kernels.Machine, seed uint64) {
 			compare.Require(r.T, "sums", out.Read(), want, ceilingFMA)
 		}, "fma %d blocks %d rounds", c.blocks, c.rounds)
 	}
-	for _, tf32 := range []bool{false, true} {
+	for _, precision := range []string{"bf16", "f16", "tf32"} {
 		for _, c := range []struct{ blocks, rounds int }{{1, 1}, {2, 13}} {
 			Case(t, m, seed, func(r *Rig) {
-				a, av := operands(r, 64, tf32)
-				b, bv := operands(r, 32, tf32)
+				a, av := operands(r, 64, precision)
+				b, bv := operands(r, 32, precision)
 				deep, want := len(av)/64, make([]float32, c.blocks*8*64*32)
 				for i := range want {
 					row, col, sum := i/32%64, i%32, 0.0
@@ -81,10 +81,10 @@ func Ceiling(t *testing.T, m kernels.Machine, seed uint64) {
 					want[i] = float32(float64(c.rounds) * sum)
 				}
 				A, B, out := In(r, a), In(r, b), Out[float32](r, len(want))
-				p := kernels.CeilingTensor{Blocks: c.blocks, Rounds: c.rounds, TF32: tf32, A: A.Ptr, B: B.Ptr, Out: out.Ptr}
+				p := kernels.CeilingTensor{Blocks: c.blocks, Rounds: c.rounds, Precision: precision, A: A.Ptr, B: B.Ptr, Out: out.Ptr}
 				r.Run(p.Enqueue, []Array{A, B}, []Array{out})
 				compare.Require(r.T, "product", out.Read(), want, ceilingTensor)
-			}, "%s %d blocks %d rounds", map[bool]string{false: "bf16", true: "tf32"}[tf32], c.blocks, c.rounds)
+			}, "%s %d blocks %d rounds", precision, c.blocks, c.rounds)
 		}
 	}
 	t.Run("refuses", func(t *testing.T) {
@@ -94,8 +94,9 @@ func Ceiling(t *testing.T, m kernels.Machine, seed uint64) {
 			"in is null":        kernels.CeilingCopy{N: 4096, Out: 512}.Enqueue,
 			"out is not":        kernels.CeilingRead{N: 16384, In: 256, Out: 516}.Enqueue,
 			"0 blocks":          kernels.CeilingFMA{Rounds: 1, In: 256, Out: 512}.Enqueue,
-			"0 rounds":          kernels.CeilingTensor{Blocks: 1, A: 256, B: 256, Out: 512}.Enqueue,
-			"B is not":          kernels.CeilingTensor{Blocks: 1, Rounds: 1, A: 256, B: 260, Out: 512}.Enqueue,
+			"0 rounds":          kernels.CeilingTensor{Precision: "f16", Blocks: 1, A: 256, B: 256, Out: 512}.Enqueue,
+			"B is not":          kernels.CeilingTensor{Precision: "tf32", Blocks: 1, Rounds: 1, A: 256, B: 260, Out: 512}.Enqueue,
+			`precision "fp8"`:   kernels.CeilingTensor{Precision: "fp8", Blocks: 1, Rounds: 1, A: 256, B: 256, Out: 512}.Enqueue,
 		} {
 			require.ErrorContains(t, enqueue(m), what)
 		}
@@ -103,18 +104,24 @@ func Ceiling(t *testing.T, m kernels.Machine, seed uint64) {
 }
 
 // operands returns 8 words a row for the tensor cores, and the values in them.
-func operands(r *Rig, rows int, tf32 bool) (words []uint32, values []float64) {
+func operands(r *Rig, rows int, precision string) (words []uint32, values []float64) {
 	words = make([]uint32, 8*rows)
 	for i := range words {
-		if tf32 {
+		if precision == "tf32" {
 			words[i] = math.Float32bits(float32(r.Rand.NormFloat64())) &^ (1<<13 - 1)
 			values = append(values, float64(math.Float32frombits(words[i])))
 			continue
 		}
 		for half := range 2 {
-			bits := math.Float32bits(float32(r.Rand.NormFloat64())) >> 16
+			v := float32(r.Rand.NormFloat64())
+			bits := math.Float32bits(v) >> 16
+			value := math.Float32frombits(bits << 16)
+			if precision == "f16" {
+				bits = uint32(kernels.Float16(v))
+				value = kernels.FromFloat16(uint16(bits))
+			}
 			words[i] |= bits << (16 * half)
-			values = append(values, float64(math.Float32frombits(bits<<16)))
+			values = append(values, float64(value))
 		}
 	}
 	return words, values
