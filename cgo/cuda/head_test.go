@@ -161,7 +161,8 @@ type headModel struct {
 }
 
 func headModels(t *testing.T) []headModel {
-	three := []methodtest.Layer{{C: 5, H: 12, W: 10}, {C: 4, H: 6, W: 5}, {C: 37, H: 5, W: 3}}
+	// As many locations as parts have at the least, or not.
+	three := []methodtest.Layer{{C: 5, H: 16, W: 8}, {C: 4, H: 8, W: 4}, {C: 37, H: 6, W: 3}}
 	same := []methodtest.Layer{{C: 3, H: 9, W: 8}, {C: 2, H: 9, W: 8}, {C: 2, H: 3, W: 8}}
 	var all []headModel
 	add := func(name string, layers []methodtest.Layer, fit func(f method.Features) (method.Method, error)) {
