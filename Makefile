@@ -128,12 +128,12 @@ ifeq ($(CUDA),1)
 	$(CUDA_ENV) bin/staticcheck $(TAGS) $(GPU_PACKAGES)
 endif
 
-# The engine is pure Go and builds everywhere.
+# The engine is pure Go and builds everywhere, and so do the tests, which go vet compiles.
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 portable:
 	@for p in $(PLATFORMS); do \
-		echo "build ./engine/... ./cmd/... for $$p"; \
-		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./engine/... ./cmd/... || exit 1; \
+		echo "build and vet ./engine/... ./cmd/... for $$p"; \
+		for do in build vet; do CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) $$do ./engine/... ./cmd/... || exit 1; done; \
 	done
 
 # Imports point down only: the engine knows nothing of what is built on it.

@@ -116,8 +116,11 @@ func TestInputsAreThoseOfTheResultsInAnyOrder(t *testing.T) {
 		require.NoError(t, err, name)
 	}
 	dir := t.TempDir()
-	_, err := Run(t.Context(), pretender{}, everything(dir, nil), looked(t, dir, args...))
+	_, err := Run(t.Context(), pretender{}, everything(dir, nil), looked(t, dir, append([]string{args[0], args[0]}, args[1:]...)...))
 	require.NoError(t, err)
+	sum, err := Run(t.Context(), pretender{}, everything(dir, nil), looked(t, dir, args...))
+	require.NoError(t, err, "one is named once less")
+	require.Equal(t, 8, sum.Images)
 	for left := range args {
 		given := slices.Delete(slices.Clone(args), left, left+1)
 		slices.Reverse(given)
