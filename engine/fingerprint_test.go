@@ -60,7 +60,9 @@ func TestReadSaysWhichContentItDecoded(t *testing.T) {
 // tagged is an object as its store lists it: of the same size and time, whatever its content.
 type tagged struct{ tag dataset.Tag }
 
-func (o *tagged) Open() (fs.File, error) { return &taggedFile{bytes.NewReader(make([]byte, 3)), o.tag}, nil }
+func (o *tagged) Open() (fs.File, error) {
+	return &taggedFile{bytes.NewReader(make([]byte, 3)), o.tag}, nil
+}
 
 type taggedFile struct {
 	*bytes.Reader

@@ -75,6 +75,6 @@ func TestObjectsOfGoogleAreScoredAsFilesAre(t *testing.T) {
 	var ranges atomic.Int32
 	server := google(t, testObjects(t), &ranges)
 	t.Setenv("STORAGE_EMULATOR_HOST", server.URL)
-	requireScoresOf(t, "gs://photos", "gs://none", "?secret=very-secret")
+	requireScoresOf(t, "gs://photos", "gs://none", "")
 	require.Positive(t, ranges.Load(), "tables are read in blocks")
 }

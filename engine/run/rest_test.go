@@ -127,3 +127,28 @@ func TestAnImageThatIsAnInputOnceLess(t *testing.T) {
 		require.NoFileExists(t, filepath.Join(f.out, OldFile))
 	}
 }
+
+// An image that is still there, but no input any more, is missed, though another one has its outputs now.
+func TestAnImageWhoseOutputsAreAnothersNowIsMissed(t *testing.T) {
+	f := newFolder(t)
+	item := func(name, id string) dataset.Item { return dataset.Item{Path: f.path(name), ID: id} }
+	require.Zero(t, f.scoreAll([]dataset.Item{item("a.png", "x.png"), item("d.png", "d.png")}, nil))
+	j, err := f.open()
+	require.NoError(t, err)
+	defer j.close()
+	_, ok, err := j.keep(item("c.png", "x.png"))
+	require.NoError(t, err)
+	require.False(t, ok)
+	mask := "masks/x.png"
+	require.NoError(t, j.claim(f.path("c.png"), "x", claim{Mask: &mask}))
+	require.NoError(t, j.add(Line{Name: nameOf(f.path("c.png")), Content: Content{SHA256: "00"}, Mask: &mask}))
+	k, ok, err := j.keep(item("d.png", "d.png"))
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NoError(t, j.copy(k))
+	require.ErrorContains(t, j.finish(nil), "holds results of more inputs ("+f.path("a.png"))
+	require.NoError(t, os.Remove(f.path("a.png")))
+	require.NoError(t, j.finish(nil))
+	require.FileExists(t, filepath.Join(f.out, mask), "it is the other's")
+	require.Contains(t, f.warned[0], "1 image of an earlier run: gone, and dropped")
+}
