@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build man release beam test test-gpu test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build man release beam test test-gpu test-gcs test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -62,6 +62,10 @@ else
 test-gpu:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"
 endif
+
+# gs:// with a fake store. Google's SDK takes minutes to compile the first time.
+test-gcs:
+	$(GO) test -tags gcs -run OfGoogle ./cmd/f2pad
 
 # f2pad-beam is a module of its own (docs/beam.md): nothing else depends on Beam, whose SDK takes minutes to compile the first time.
 beam:

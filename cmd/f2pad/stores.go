@@ -23,7 +23,7 @@ func openStore(ctx context.Context, text string) (*blob.Bucket, error) {
 	if err != nil || u.Scheme != s3blob.Scheme {
 		b, err := dataset.OpenBucket(ctx, text)
 		if err != nil && strings.HasPrefix(text, "gs://") && !blob.DefaultURLMux().ValidBucketScheme("gs") {
-			err = fmt.Errorf("%w (make build GCS=1 or go install -tags gcs puts Google Cloud Storage in, which makes the program half as large again)", err)
+			err = fmt.Errorf("%w (Google's store also answers as s3://, with ?endpoint=https://storage.googleapis.com and HMAC keys; make build GCS=1 or go install -tags gcs puts gs:// in)", err)
 		}
 		return b, err
 	}

@@ -74,7 +74,7 @@ func TestObjectsOfGoogleAreScoredAsFilesAre(t *testing.T) {
 	setup(t)
 	var ranges atomic.Int32
 	server := google(t, testObjects(t), &ranges)
-	t.Setenv("STORAGE_EMULATOR_HOST", server.URL)
+	t.Setenv("STORAGE_EMULATOR_HOST", strings.TrimPrefix(server.URL, "http://"))
 	requireScoresOf(t, "gs://photos", "gs://none", "")
 	require.Positive(t, ranges.Load(), "tables are read in blocks")
 }
