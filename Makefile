@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build man release beam test test-gpu test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build man release beam test test-gpu test-gcs test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -62,6 +62,10 @@ else
 test-gpu:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"
 endif
+
+# gs:// with a fake store. Google's SDK takes minutes to compile the first time.
+test-gcs:
+	$(GO) test -tags gcs -run OfGoogle ./cmd/f2pad
 
 # f2pad-beam is a module of its own (docs/beam.md): nothing else depends on Beam, whose SDK takes minutes to compile the first time.
 beam:
@@ -128,12 +132,12 @@ ifeq ($(CUDA),1)
 	$(CUDA_ENV) bin/staticcheck $(TAGS) $(GPU_PACKAGES)
 endif
 
-# The engine is pure Go and builds everywhere.
+# The engine is pure Go and builds everywhere, and so do the tests, which go vet compiles.
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 portable:
 	@for p in $(PLATFORMS); do \
-		echo "build ./engine/... ./cmd/... for $$p"; \
-		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./engine/... ./cmd/... || exit 1; \
+		echo "build and vet ./engine/... ./cmd/... for $$p"; \
+		for do in build vet; do CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) $$do ./engine/... ./cmd/... || exit 1; done; \
 	done
 
 # Imports point down only: the engine knows nothing of what is built on it.

@@ -60,17 +60,17 @@ func takeFingerprint(it dataset.Item) (Fingerprint, error) {
 	if err != nil {
 		return p, err
 	}
-	if after.Size() != p.Bytes || after.Size() != info.Size() || !after.ModTime().Equal(info.ModTime()) {
+	if after.Size() != p.Bytes || after.Size() != info.Size() || !after.ModTime().Equal(info.ModTime()) || dataset.TagOf(after) != dataset.TagOf(info) {
 		return p, ErrChanged
 	}
 	p.Modified, p.SHA256, p.Tag = after.ModTime(), hex.EncodeToString(h.Sum(nil)), dataset.TagOf(after)
 	return p, nil
 }
 
-// unchanged returns an error if the image is no longer the one that p was taken of, as far as its size and time tell.
+// unchanged returns an error if the image is no longer the one that p was taken of, as far as its size, its time and what its store says of it tell.
 func (p Fingerprint) unchanged(it dataset.Item) error {
 	info, err := it.Stat()
-	if err == nil && (info.Size() != p.Bytes || !info.ModTime().Equal(p.Modified)) {
+	if err == nil && (info.Size() != p.Bytes || !info.ModTime().Equal(p.Modified) || dataset.TagOf(info) != p.Tag) {
 		err = ErrChanged
 	}
 	return reasoned(it.Path, err)

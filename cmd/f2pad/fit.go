@@ -56,7 +56,7 @@ Images of 8 bits are white at 255.
 or polygons in JSON (docs/scripting.md). Images must have its aspect; they are resized with it.
 
 --backbone takes the name of a network ('f2pad backbones' lists them): scatter, which is built in and serves textures, or a
-trained one, which 'make backbones' fetches and which is the choice for real work. It also takes any network as an ONNX file.
+trained one, which 'f2pad backbones' says how to fetch and which is the choice for real work. It also takes any network as an ONNX file.
 From torchvision, for example:
 
   net = torchvision.models.resnet18(weights="DEFAULT").eval()

@@ -148,7 +148,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	p.precision = string(cuda.Float32)
 	root.PersistentFlags().Var(choice{&p.precision, precisions}, "precision",
 		"what a GPU computes convolutions in; float16, with float32 sums, is for the tensor cores")
-	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", or what 'make ort' fetched")
+	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", what 'make ort' put into the user's cache, or the system's")
 	root.PersistentFlags().Var(choice{&p.ortProvider, ortProviders}, "ort-provider",
 		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take the first GPU, while the CPU does the rest")
 	p.imageMemory = imageio.DefaultMaxBytes >> 20

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/url"
+	"strings"
 
 	"f2pad.example/engine/dataset"
 
@@ -19,7 +21,11 @@ import (
 func openStore(ctx context.Context, text string) (*blob.Bucket, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != s3blob.Scheme {
-		return dataset.OpenBucket(ctx, text)
+		b, err := dataset.OpenBucket(ctx, text)
+		if err != nil && strings.HasPrefix(text, "gs://") && !blob.DefaultURLMux().ValidBucketScheme("gs") {
+			err = fmt.Errorf("%w (Google's store also answers as s3://, with ?endpoint=https://storage.googleapis.com and HMAC keys; make build GCS=1 or go install -tags gcs puts gs:// in)", err)
+		}
+		return b, err
 	}
 	q := u.Query()
 	pathStyle := q.Get("use_path_style") == "true"

@@ -282,7 +282,7 @@ func TestRunsOfTheFirstVersions(t *testing.T) {
 		switch {
 		case o.Format == "csv" && !o.EachRegion:
 			regions = 0
-			require.Contains(t, content(t, out), "\ndata/can/test/hole/000.png,,,,,1.5,2.25,true,false,,,,,,maps/0.tiff,masks/0.png,,0.25,\n")
+			require.Contains(t, content(t, out), "\ndata/can/test/hole/000.png,,,,,,1.5,2.25,true,false,,,,,,maps/0.tiff,masks/0.png,,0.25,\n")
 		case o.EachRegion:
 			require.Contains(t, content(t, out), "\ndata/can/test/hole/000.png,,1.5,2.25,1,0,0,4,4,13,,,,,\n", "in the order of their first pixels")
 		default:

@@ -15,6 +15,7 @@ type imageRow struct {
 	Bytes          *int64   `parquet:"bytes,optional"`
 	Modified       *string  `parquet:"modified,optional"`
 	SHA256         *string  `parquet:"sha256,optional"`
+	Tag            *string  `parquet:"tag,optional"`
 	ImageScore     *float64 `parquet:"image_score,optional"`
 	Threshold      *float64 `parquet:"threshold,optional"`
 	Anomalous      *bool    `parquet:"anomalous,optional"`
@@ -95,6 +96,7 @@ func imageRows(e *entry) ([]imageRow, error) {
 		return []imageRow{row}, nil
 	}
 	row.Bytes, row.Modified, row.SHA256 = known(e.Bytes, e.SHA256 != ""), known(e.Modified, e.Modified != ""), known(e.SHA256, e.SHA256 != "")
+	row.Tag = known(e.Tag, e.Tag != "")
 	row.ImageScore, row.Threshold, row.Anomalous = &e.ImageScore, &e.Threshold, &e.Anomalous
 	row.Refined, row.Device, row.PixelThreshold = &e.Refined, known(e.Device, e.Device != ""), e.PixelThreshold
 	row.Map, row.Mask, row.Overlay, row.Seconds = e.Map, e.Mask, e.Overlay, &e.Seconds

@@ -2,17 +2,14 @@ package run
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
-
-	"f2pad.example/engine/internal/fnv"
 )
 
 // claim says that the outputs of an image are about to be written, where a line of an earlier run may name them.
 func (j *journal) claim(image, stem string, c claim) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if _, ok := j.stems[fnv.Of(strings.ToLower(stem))]; !ok || j.old == nil {
+	if _, ok := j.known[slot(image, stem)]; !ok || j.old == nil {
 		return nil
 	}
 	c.Name, c.Claim = nameOf(image), true
@@ -41,8 +38,8 @@ func (j *journal) add(line any) error {
 	defer j.mu.Unlock()
 	switch l := line.(type) {
 	case Line:
-		if k := j.known[key(l.Path(), l.stem())]; k != nil {
-			k.used = true
+		if err := j.replace(l); err != nil {
+			return err
 		}
 	case unscored:
 		j.partial = true
@@ -50,9 +47,23 @@ func (j *journal) add(line any) error {
 	return j.write(append(data, '\n'))
 }
 
+// replace notes that a line takes the place of the one that is known of its image; another image's with the same outputs is left.
+func (j *journal) replace(l Line) error {
+	at := slot(l.Path(), l.stem())
+	p, ok := j.known[at]
+	if !ok || p.is(noResult|used) {
+		return nil
+	}
+	before, err := j.readLine(p)
+	if err == nil && before.Path() == l.Path() {
+		j.known[at] = p | used
+	}
+	return err
+}
+
 // copy writes the line of the next input, which was kept.
 func (j *journal) copy(k kept) error {
-	if k.line == nil && k.from == nil {
+	if k.stays {
 		return nil
 	}
 	j.mu.Lock()

@@ -142,6 +142,24 @@ func TestMembersThatAreGoneAndArchivesThatAreLeftOut(t *testing.T) {
 	}
 }
 
+// TestAnArchiveThatIsShorterNow: its members that are gone are dropped, though those before them have stayed where they were.
+func TestAnArchiveThatIsShorterNow(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range archiveNames {
+		pack(t, name, numbered(5)...)
+		dir, fresh := t.TempDir(), t.TempDir()
+		_, err := Run(t.Context(), pretender{}, everything(dir, nil), looked(t, dir, name))
+		require.NoError(t, err)
+		pack(t, name, numbered(3)...)
+		sum, err := Run(t.Context(), pretender{}, everything(dir, nil), looked(t, dir, name))
+		require.NoError(t, err)
+		require.Equal(t, 3, sum.Kept)
+		_, err = Run(t.Context(), pretender{}, everything(fresh, nil), looked(t, fresh, name))
+		require.NoError(t, err)
+		require.Equal(t, timeless(filesBelow(t, fresh)), timeless(filesBelow(t, dir)))
+	}
+}
+
 // TestAnArchiveThatChangedIsReadAgain: a member of another content is scored again though its name and size are the same.
 func TestAnArchiveThatChangedIsReadAgain(t *testing.T) {
 	t.Chdir(t.TempDir())

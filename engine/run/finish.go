@@ -1,16 +1,15 @@
 package run
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"f2pad.example/engine/artifact"
-	"f2pad.example/engine/internal/fnv"
 )
 
 // finish says that the inputs are at their end: the results are complete. Lines of images that are gone are dropped, with
@@ -19,22 +18,27 @@ import (
 func (j *journal) finish(inputs *inputsSum) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.know(); err != nil {
-		return err
-	}
-	left, err := j.left(j.named, true)
+	left, err := j.left()
 	if err != nil {
 		return err
 	}
 	if len(left.there) > 0 && !j.partial && !j.changing {
-		return other{fmt.Errorf("%s holds results of more inputs (%s, for one, which is still there)", j.dir, left.there[0].Path())}
+		l, err := j.readLine(j.known[left.there[0]])
+		if err != nil {
+			return err
+		}
+		return other{fmt.Errorf("%s holds results of more inputs (%s, for one, which is still there)", j.dir, l.Path())}
 	}
 	if n := len(left.gone); n > 0 {
+		names, err := j.some(left.gone)
+		if err != nil {
+			return err
+		}
 		where := "gone"
 		if j.run.Shard != nil {
 			where = "gone, or another shard's"
 		}
-		j.warn(fmt.Sprintf("%s of an earlier run: %s, and dropped from the results (%s)", counted(n, "image"), where, some(left.gone)))
+		j.warn(fmt.Sprintf("%s of an earlier run: %s, and dropped from the results (%s)", counted(n, "image"), where, names))
 	}
 	if j.part == nil && (j.name != ResultsFile || j.main == nil || j.size > j.at) {
 		if err := j.startAdding(); err != nil {
@@ -45,8 +49,11 @@ func (j *journal) finish(inputs *inputsSum) error {
 	if j.partial {
 		dropped, stay = left.gone, append(left.there, left.moved...)
 	}
-	for _, l := range dropped {
-		if err := j.discard(l); err != nil {
+	for _, at := range dropped {
+		if left.stems[at] {
+			continue // the present run has written these outputs anew
+		}
+		if err := j.discard(at); err != nil {
 			return err
 		}
 	}
@@ -83,23 +90,28 @@ func (j *journal) finish(inputs *inputsSum) error {
 }
 
 // writeOld leaves only these lines in OldFile, which would otherwise grow with every run.
-func (j *journal) writeOld(lines []finished) error {
-	closeAll(&j.old)
+func (j *journal) writeOld(slots []uint64) error {
 	return artifact.WriteFileAtomic(j.path(OldFile), func(w io.Writer) error {
-		for _, l := range lines {
-			if _, err := w.Write(l.raw); err != nil {
+		b := bufio.NewWriter(w)
+		for _, at := range slots {
+			l, err := j.readLine(j.known[at])
+			if err != nil {
+				return err
+			}
+			if _, err := b.Write(l.raw); err != nil {
 				return err
 			}
 		}
-		return nil
+		closeAll(&j.old) // not every system replaces a file that is open
+		return b.Flush()
 	})
 }
 
-// discard removes the outputs of a line that is dropped, unless the present run has written them anew.
-func (j *journal) discard(l finished) error {
-	stem := fnv.Of(strings.ToLower(l.stem()))
-	if j.written[stem] || j.stems[stem] != key(l.Path(), l.stem()) {
-		return nil
+// discard removes the outputs of a line that is dropped.
+func (j *journal) discard(at uint64) error {
+	l, err := j.readLine(j.known[at])
+	if err != nil {
+		return err
 	}
 	for _, name := range l.outputs() {
 		if err := os.Remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

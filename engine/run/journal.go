@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,20 +15,35 @@ import (
 	"f2pad.example/engine/run/lock"
 )
 
-// known is a line of an earlier run.
-type known struct {
-	at    int64
-	old   bool   // it is in OldFile; otherwise where the earlier run's results are
-	image uint64 // hash of the image's path
-	used  bool   // the present run has come to it
+// place is where the line of an earlier run begins, and what is known of it: eight bytes, since there may be millions.
+type place int64
+
+const (
+	inOld     place = 1 << iota // it is in OldFile; otherwise where the earlier run's results are
+	used                        // the present run has come to it
+	noResult                    // a claim: what stood at these outputs is not to be trusted
+	placeBits = iota
+)
+
+func placeOf(at int64, old bool) place {
+	p := place(at << placeBits)
+	if old {
+		p |= inOld
+	}
+	return p
 }
+
+func (p place) at() int64 { return int64(p >> placeBits) }
+
+// is reports whether one of these is said of the line.
+func (p place) is(what place) bool { return p&what != 0 }
 
 // journal holds a run's results, one line for each input, in the order of the inputs. They gather in PartFile, which is
 // renamed to ResultsFile when all are there. A run that was ended, in whatever way, is continued: lines are kept that were
 // made of the same content as the inputs have now and whose outputs are there. They stay where they are as long as they
 // are those of the first inputs; the first input without such a line moves all that follow to OldFile, from where they
 // are copied back when their turn comes. As long as the inputs are those of the lines, one after the other, nothing is remembered of
-// either (rest.go); otherwise of each line that is left some hundred bytes.
+// either (rest.go); otherwise of each line that is left, and of those in OldFile, some 30 bytes.
 //
 // It is safe for one goroutine that finds lines (keep), one that adds them (copy, add), and any number that write outputs (claim): a
 // claim stands before any file is touched that an older line may name, and a line is added when its files stand, so in whatever order
@@ -45,18 +61,16 @@ type journal struct {
 	at    int64    // end of the lines that are kept where they are
 	good  int64    // end of the whole lines
 	size  int64
-	old   *os.File          // nil: none is needed
-	oldAt int64             // its end
-	part  *os.File          // where lines go; nil while they are kept where they are
-	rest  *rest             // lines that the inputs come to in their order; nil: all are known
-	known map[uint64]*known // lines that they did not come to in order, or that do not hold for them
-	stems map[uint64]uint64 // output name -> key in known of the line that it belongs to
+	old   *os.File         // nil: none is needed
+	oldAt int64            // its end
+	part  *os.File         // where lines go; nil while they are kept where they are
+	rest  *rest            // lines that the inputs come to in their order; nil: all are known
+	known map[uint64]place // by their slots, lines of OldFile, and those that the inputs did not come to in order or that do not hold for them
 
-	earlier  bool            // an earlier run left lines;
-	named    listed          // images of the present run, as far as that has to do with what is known,
-	written  map[uint64]bool // and the names of their outputs
-	partial  bool            // some inputs failed or could not be listed: what is known of them stays known
-	changing bool            // inputs come and go: one that is there again was not when they were listed
+	found    files  // as they were before anything was done to them
+	named    listed // inputs of the present run that have no result, or are another shard's, as far as lines of earlier runs are left
+	partial  bool   // some inputs failed or could not be listed: what is known of them stays known
+	changing bool   // inputs come and go: one that is there again was not when they were listed
 	complete bool
 	closed   bool // by a run that ended while its inputs were still read
 	synced   time.Time
@@ -66,8 +80,7 @@ type journal struct {
 // thrown away. warn is told what had to be mended.
 func openJournal(dir string, run Info, force, locked bool, warn func(string)) (_ *journal, err error) {
 	j := &journal{
-		dir: dir, run: run, warn: warn, name: PartFile, known: map[uint64]*known{}, stems: map[uint64]uint64{},
-		named: newListed(), written: map[uint64]bool{},
+		dir: dir, run: run, warn: warn, name: PartFile, known: map[uint64]place{}, named: newListed(),
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		j.made = true
@@ -85,6 +98,7 @@ func openJournal(dir string, run Info, force, locked bool, warn func(string)) (_
 			j.close()
 		}
 	}()
+	j.found = filesIn(dir)
 	if force {
 		for _, name := range []string{ResultsFile, PartFile, OldFile, RunFile} {
 			if err := os.Remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -128,9 +142,14 @@ func reopen(path string) (*os.File, error) {
 	return f, err
 }
 
-// key is under which an image's line is known: the same image may be scored twice, into two outputs. Lines found by a hash are
-// compared with what was looked for.
-func key(image, stem string) uint64 { return fnv.Of(image + "\x00" + stem) }
+// slot is where a line is known: that of its outputs, which are those of one line at a time, or of its image if it has none. The same image
+// may be scored twice, into two outputs. Lines found by a hash are compared with what was looked for.
+func slot(image, stem string) uint64 {
+	if stem == "" {
+		return fnv.Of("\x00" + image) // no output's name
+	}
+	return fnv.Of(strings.ToLower(stem))
+}
 
 func (j *journal) path(name string) string { return filepath.Join(j.dir, filepath.FromSlash(name)) }
 

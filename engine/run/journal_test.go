@@ -320,9 +320,9 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		before := f.state()
 		j, err := f.open()
 		require.NoError(t, err)
-		require.NoError(t, j.others(surveyed(false, f.path("a.png"), f.path("c.png"), f.path("d.png"))))
-		require.ErrorContains(t, j.others(surveyed(false, f.path("a.png"))), "other inputs ("+f.path("c.png"))
-		require.NoError(t, j.others(surveyed(true, f.path("a.png"))), "a folder could not be listed")
+		require.NoError(t, j.others(f.surveyed(false, f.path("a.png"), f.path("c.png"), f.path("d.png"))))
+		require.ErrorContains(t, j.others(f.surveyed(false, f.path("a.png"))), "other inputs ("+f.path("c.png"))
+		require.NoError(t, j.others(f.surveyed(true, f.path("a.png"))), "a folder could not be listed")
 		require.ErrorContains(t, j.finish(nil), "more inputs ("+f.path("a.png"))
 		require.NoError(t, j.close())
 		require.Equal(t, before, f.state())
@@ -330,7 +330,7 @@ func TestResultsOfSomethingElseAreRefused(t *testing.T) {
 		require.NoError(t, os.RemoveAll(f.in))
 		j, err = f.open()
 		require.NoError(t, err)
-		require.ErrorContains(t, j.others(surveyed(false, "x.png")), "which is no longer there")
+		require.ErrorContains(t, j.others(f.surveyed(false, "x.png")), "which is no longer there")
 		require.NoError(t, j.close())
 
 		require.NoError(t, os.Remove(filepath.Join(f.out, RunFile)))
@@ -632,9 +632,9 @@ func (f *folder) requireTrue(msg ...any) {
 	}
 }
 
-// surveyed is a survey that found these images.
-func surveyed(unlisted bool, images ...string) Survey {
-	s := Survey{are: newListed(), unlisted: unlisted}
+// surveyed is a survey that found these images, in another order than that of the lines.
+func (f *folder) surveyed(unlisted bool, images ...string) Survey {
+	s := Survey{are: newListed(), unlisted: unlisted, found: filesIn(f.out)}
 	for _, path := range images {
 		s.are.images.add(fnv.Of(path))
 	}

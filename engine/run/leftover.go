@@ -20,7 +20,16 @@ func (j *journal) others(s Survey) error {
 	in := s.are
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	shared, there, gone := false, "", ""
+	if j.main == nil && j.old == nil {
+		return nil
+	}
+	if s.found != j.found {
+		return fmt.Errorf("%s: another program wrote there while the inputs were looked at: run the command again", j.dir)
+	}
+	if s.at == j.good && len(j.known) == 0 {
+		return nil
+	}
+	shared, there, gone := s.shared, "", ""
 	check := func(l finished) {
 		image := fnv.Of(l.Path())
 		switch here, other := in.images.has(image), in.elsewhere.has(image); {
@@ -34,18 +43,21 @@ func (j *journal) others(s Survey) error {
 			there = cmp.Or(there, l.Path())
 		}
 	}
-	if j.rest != nil && !j.rest.all {
-		if err := linesIn(j.main, 0, j.good, func(l finished, _ int64) { check(l) }); err != nil {
+	if j.main != nil {
+		came := func(l finished, _ int64) { in.images.add(fnv.Of(l.Path())) }
+		if err := linesIn(j.main, 0, s.at, came); err != nil {
 			return err
 		}
-	} else {
-		for _, k := range j.unused(func(*known) bool { return true }) {
-			l, err := j.readLine(k)
-			if err != nil {
-				return err
-			}
-			check(l)
+		if err := linesIn(j.main, s.at, j.good, func(l finished, _ int64) { check(l) }); err != nil {
+			return err
 		}
+	}
+	for _, at := range j.unused() {
+		l, err := j.readLine(j.known[at])
+		if err != nil {
+			return err
+		}
+		check(l)
 	}
 	switch {
 	case there != "" && !s.unlisted:
@@ -75,6 +87,11 @@ func (in listed) add(it dataset.Item, here bool) {
 	} else {
 		in.elsewhere.add(fnv.Of(it.Path))
 	}
+	in.archive(it)
+}
+
+// archive adds the archive that an input is in, if it is in one.
+func (in listed) archive(it dataset.Item) {
 	if a := it.Archive(); a != "" {
 		in.archives[a] = true
 	}
@@ -97,51 +114,98 @@ func (h *hashes) has(v uint64) bool {
 	return ok
 }
 
-// leftover is what earlier runs scored and the present one does not name.
+// leftover is what earlier runs scored and the present one does not name, by slots.
 type leftover struct {
-	there []finished // the image is still there
-	gone  []finished // it is not, or is another shard's
-	moved []finished // the image is named, but failed, or its outputs have other names
+	there []uint64 // the image is still there
+	gone  []uint64 // it is not, or is another shard's
+	moved []uint64 // the image is named, but failed, or its outputs have other names
+
+	stems map[uint64]bool // of outputs of all these: whether the present run has written some of that name
 }
 
-// left sorts the lines that the present run has not come to, in their order; those of images that are named only if moved, since before
-// a run these are all.
-func (j *journal) left(in listed, moved bool) (leftover, error) {
-	ks := j.unused(func(k *known) bool { return moved || !in.images.has(k.image) })
-	var left leftover
-	for _, k := range ks {
-		l, err := j.readLine(k)
+// left sorts the lines that the present run, which has written all of its own, has not come to, in their order.
+func (j *journal) left() (leftover, error) {
+	if err := j.know(); err != nil {
+		return leftover{}, err
+	}
+	unused, left := j.unused(), leftover{stems: map[uint64]bool{}}
+	if len(unused) == 0 {
+		return left, nil
+	}
+	images := map[uint64]bool{} // whether the present run names them
+	for _, at := range unused {
+		l, err := j.readLine(j.known[at])
 		if err != nil {
 			return left, err
 		}
-		if in.images.has(k.image) {
-			left.moved = append(left.moved, l)
-		} else if in.elsewhere.has(k.image) || in.gone(l.Path()) {
-			left.gone = append(left.gone, l)
-		} else {
-			left.there = append(left.there, l)
+		image := fnv.Of(l.Path())
+		images[image] = j.named.images.has(image)
+		left.stems[at] = false
+	}
+	if err := j.ownLines(func(l finished, _ int64) {
+		if image := fnv.Of(l.Path()); has(images, image) {
+			images[image] = true
+		}
+		if at := slot(l.Path(), l.stem()); has(left.stems, at) {
+			left.stems[at] = true
+		}
+	}); err != nil {
+		return left, err
+	}
+	for _, at := range unused {
+		l, err := j.readLine(j.known[at])
+		if err != nil {
+			return left, err
+		}
+		switch image := fnv.Of(l.Path()); {
+		case images[image]:
+			left.moved = append(left.moved, at)
+		case j.named.elsewhere.has(image) || j.named.gone(l.Path()):
+			left.gone = append(left.gone, at)
+		default:
+			left.there = append(left.there, at)
 		}
 	}
 	return left, nil
 }
 
-// unused are the known lines that the present run has not come to, as far as they are wanted, in their order.
-func (j *journal) unused(wanted func(*known) bool) (ks []*known) {
-	for _, k := range j.known {
-		if !k.used && wanted(k) {
-			ks = append(ks, k)
+func has(set map[uint64]bool, v uint64) bool {
+	_, ok := set[v]
+	return ok
+}
+
+// ownLines visits the lines of the present run so far.
+func (j *journal) ownLines(visit func(l finished, at int64)) error {
+	if j.part == nil {
+		if j.main == nil {
+			return nil
+		}
+		return linesIn(j.main, 0, j.at, visit)
+	}
+	f, err := os.Open(j.path(PartFile))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return linesIn(f, 0, info.Size(), visit)
+}
+
+// unused are the slots of the known lines that the present run has not come to, in the lines' order.
+func (j *journal) unused() (slots []uint64) {
+	for at, p := range j.known {
+		if !p.is(used | noResult) {
+			slots = append(slots, at)
 		}
 	}
-	slices.SortFunc(ks, func(a, b *known) int {
-		if a.old != b.old {
-			if a.old {
-				return 1
-			}
-			return -1
-		}
-		return cmp.Compare(a.at, b.at)
+	slices.SortFunc(slots, func(a, b uint64) int {
+		p, q := j.known[a], j.known[b]
+		return cmp.Or(cmp.Compare(p&inOld, q&inOld), cmp.Compare(p.at(), q.at()))
 	})
-	return ks
+	return slots
 }
 
 // gone reports whether an image that is no input is not there any more. A member of an archive is gone if the archive is, or if it is
@@ -176,14 +240,18 @@ func (in listed) gone(image string) bool {
 	return true
 }
 
-// some names the first images.
-func some(lines []finished) string {
+// some names the images of the first lines.
+func (j *journal) some(slots []uint64) (string, error) {
 	var names []string
-	for _, l := range lines[:min(3, len(lines))] {
+	for _, at := range slots[:min(3, len(slots))] {
+		l, err := j.readLine(j.known[at])
+		if err != nil {
+			return "", err
+		}
 		names = append(names, l.Path())
 	}
-	if len(lines) > 3 {
+	if len(slots) > 3 {
 		names = append(names, "...")
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(names, ", "), nil
 }

@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"io"
 	"os"
-	"strings"
 
 	"f2pad.example/engine/dataset"
-	"f2pad.example/engine/internal/fnv"
 )
 
 // rest reads the lines of an earlier run one after the other, as the inputs come to them.
@@ -17,7 +15,6 @@ type rest struct {
 	lines   *bufio.Reader
 	ahead   finished // the next line, of so many bytes; 0: it has not been read
 	bytes   int64
-	all     bool // its lines are known, too: a run was changed on its way, and the same image may have lines in two files
 }
 
 func restOf(f *os.File, at, end int64) *rest {
@@ -59,17 +56,12 @@ func (j *journal) inOrder(it dataset.Item, stem string) (kept, bool, error) {
 	if err != nil {
 		return kept{}, false, err
 	}
-	if !more {
-		return kept{}, false, j.begin()
-	}
-	if !l.of(it, stem) {
+	if !more || !l.of(it, stem) {
 		if err := j.know(); err != nil {
 			return kept{}, false, err
 		}
-		j.remember(it, stem)
 		return j.find(it, stem)
 	}
-	at := &known{at: j.rest.at, old: j.rest.file == j.old, image: fnv.Of(it.Path)}
 	var c Content
 	ok := it.ID != "" && l.stem() == stem
 	if ok {
@@ -78,16 +70,20 @@ func (j *journal) inOrder(it dataset.Item, stem string) (kept, bool, error) {
 	n := j.rest.take()
 	if ok && c == l.Content && j.part == nil {
 		j.at += n
-		return kept{anomalous: l.Anomalous}, true, nil
+		return kept{anomalous: l.Anomalous, stays: true}, true, nil
 	}
-	if !ok {
-		j.note(l, at) // which moves when lines begin to be added
-		j.remember(it, stem)
-	}
-	if err := j.begin(); err != nil || !ok {
+	if err := j.begin(); err != nil { // which moves the line, if it is the first that does not stay
 		return kept{}, false, err
 	}
-	return j.stands(l, at, c) // where it is the first that is added, its line is another one, and it is not read there
+	p := placeOf(j.rest.at-n, j.rest.file == j.old)
+	if ok {
+		return stands(l, p, c)
+	}
+	j.note(l, p)
+	if l.Error != "" { // the run before that may have known more
+		return j.find(it, stem)
+	}
+	return kept{}, false, nil
 }
 
 // begin has lines added, if they are not yet.
@@ -98,27 +94,19 @@ func (j *journal) begin() error {
 	return j.startAdding()
 }
 
-// know remembers the lines that are left, since the inputs do not come to them in order, and which inputs came to those before.
+// know remembers the lines that are left, since the inputs do not come to them in order.
 func (j *journal) know() error {
 	r := j.rest
 	j.rest = nil
-	if r == nil || r.all || r.at == r.end {
+	if r == nil {
 		return nil
 	}
 	old := r.file == j.old
-	if err := linesIn(r.file, r.at, r.end, func(l finished, at int64) {
-		j.note(l, &known{at: at, old: old, image: fnv.Of(l.Path())})
-	}); err != nil {
-		return err
-	}
-	came := func(l finished, _ int64) { j.named.images.add(fnv.Of(l.Path())) } // none that is left has an output of theirs
-	if old {
-		if err := linesIn(j.old, 0, r.at, came); err != nil {
-			return err
-		}
-	}
-	return linesIn(j.main, 0, j.at, came)
+	return linesIn(r.file, r.at, r.end, func(l finished, at int64) { j.note(l, placeOf(at, old)) })
 }
+
+// lineLeft reports whether there may be a line that the present run does not come to.
+func (j *journal) lineLeft() bool { return len(j.known) > 0 || j.rest != nil && j.rest.at < j.rest.end }
 
 // linesIn visits the lines between two places of a file.
 func linesIn(f *os.File, at, end int64, visit func(l finished, at int64)) error {
@@ -130,13 +118,5 @@ func linesIn(f *os.File, at, end int64, visit func(l finished, at int64)) error 
 		}
 		visit(l, r.at)
 		r.take()
-	}
-}
-
-// remember notes an input of the present run, and what its outputs are called.
-func (j *journal) remember(it dataset.Item, stem string) {
-	j.named.add(it, true)
-	if stem != "" {
-		j.written[fnv.Of(strings.ToLower(stem))] = true
 	}
 }

@@ -16,10 +16,16 @@ import (
 // how many it kept.
 func (f *folder) scoreAll(items []dataset.Item, visit func(j *journal, i int)) (kept int) {
 	f.t.Helper()
+	return f.scoreSome(items, len(items), visit)
+}
+
+// scoreSome is scoreAll that ends behind the first so many items.
+func (f *folder) scoreSome(items []dataset.Item, end int, visit func(j *journal, i int)) (kept int) {
+	f.t.Helper()
 	j, err := f.open()
 	require.NoError(f.t, err)
 	defer j.close()
-	for i, it := range items {
+	for i, it := range items[:end] {
 		k, ok, err := j.keep(it)
 		require.NoError(f.t, err)
 		switch {
@@ -42,7 +48,9 @@ func (f *folder) scoreAll(items []dataset.Item, visit func(j *journal, i int)) (
 			visit(j, i)
 		}
 	}
-	require.NoError(f.t, j.finish(nil))
+	if end == len(items) {
+		require.NoError(f.t, j.finish(nil))
+	}
 	return kept
 }
 
@@ -78,6 +86,28 @@ func TestARunThatGoesOnRemembersNextToNothing(t *testing.T) {
 	require.Equal(t, 100-3, f.scoreAll(items, nil))
 }
 
+// What a run that goes on remembers of one that was changed on its way and then killed are the lines that this has not come to: in what it has
+// written, the inputs come in order.
+func TestAChangedRunThatWasKilledIsRememberedOnce(t *testing.T) {
+	f := newFolder(t)
+	var items []dataset.Item
+	for i := range 100 {
+		name := fmt.Sprintf("%03d.png", i)
+		f.put(name, name)
+		items = append(items, dataset.Item{Path: f.path(name), ID: name})
+	}
+	require.Zero(t, f.scoreAll(items[1:], nil))
+	f.scoreSome(items, 50, nil) // with a first one that is new, which moves all that follow
+	require.FileExists(t, filepath.Join(f.out, OldFile))
+	kept := f.scoreAll(items, func(j *journal, i int) {
+		require.LessOrEqual(t, len(j.known), 50)
+		require.Equal(t, i < 50, j.rest != nil && j.part == nil, "image %d", i)
+		require.Empty(t, j.named.images.all)
+	})
+	require.Equal(t, 100, kept)
+	require.NoFileExists(t, filepath.Join(f.out, OldFile))
+}
+
 // An image that was scored twice and now is to be once has outputs too many, wherever the inputs left the order of the lines.
 func TestAnImageThatIsAnInputOnceLess(t *testing.T) {
 	for _, changed := range []bool{false, true} {
@@ -96,4 +126,29 @@ func TestAnImageThatIsAnInputOnceLess(t *testing.T) {
 		require.NoFileExists(t, filepath.Join(f.out, "masks", "a~2.png"))
 		require.NoFileExists(t, filepath.Join(f.out, OldFile))
 	}
+}
+
+// An image that is still there, but no input any more, is missed, though another one has its outputs now.
+func TestAnImageWhoseOutputsAreAnothersNowIsMissed(t *testing.T) {
+	f := newFolder(t)
+	item := func(name, id string) dataset.Item { return dataset.Item{Path: f.path(name), ID: id} }
+	require.Zero(t, f.scoreAll([]dataset.Item{item("a.png", "x.png"), item("d.png", "d.png")}, nil))
+	j, err := f.open()
+	require.NoError(t, err)
+	defer j.close()
+	_, ok, err := j.keep(item("c.png", "x.png"))
+	require.NoError(t, err)
+	require.False(t, ok)
+	mask := "masks/x.png"
+	require.NoError(t, j.claim(f.path("c.png"), "x", claim{Mask: &mask}))
+	require.NoError(t, j.add(Line{Name: nameOf(f.path("c.png")), Content: Content{SHA256: "00"}, Mask: &mask}))
+	k, ok, err := j.keep(item("d.png", "d.png"))
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NoError(t, j.copy(k))
+	require.ErrorContains(t, j.finish(nil), "holds results of more inputs ("+f.path("a.png"))
+	require.NoError(t, os.Remove(f.path("a.png")))
+	require.NoError(t, j.finish(nil))
+	require.FileExists(t, filepath.Join(f.out, mask), "it is the other's")
+	require.Contains(t, f.warned[0], "1 image of an earlier run: gone, and dropped")
 }

@@ -12,14 +12,14 @@ import (
 
 	"f2pad.example/engine"
 	"f2pad.example/engine/dataset"
-	"f2pad.example/engine/internal/fnv"
 )
 
 // kept is a line of an earlier run that stands.
 type kept struct {
 	anomalous bool
-	line      []byte // to be added in its turn; nil: it is where it belongs, or at known
-	from      *known
+	stays     bool   // where it is, which is where it belongs; otherwise it is to be added in its turn:
+	line      []byte // this, or if it is nil,
+	from      place  // what stands there
 }
 
 // errClosed keeps what reads inputs from starting a run anew that has ended.
@@ -37,24 +37,14 @@ func (j *journal) keep(it dataset.Item) (kept, bool, error) {
 	if it.ID != "" && (j.run.Maps || j.run.Masks || j.run.Overlays) {
 		stem = dataset.OutputName(it.ID, "")
 	}
-	if j.rest != nil && !j.rest.all {
-		return j.inOrder(it, stem)
-	}
-	if j.earlier {
-		j.remember(it, stem)
-	}
-	if j.part == nil && it.ID != "" && j.rest != nil {
-		if l, more, err := j.rest.next(); err != nil {
-			return kept{}, false, err
-		} else if more && l.Path() == it.Path && l.stem() == stem {
-			if c, ok := j.holds(l, it); ok && c == l.Content {
-				j.at += j.rest.take()
-				if k := j.known[key(it.Path, stem)]; k != nil {
-					k.used = true
-				}
-				return kept{anomalous: l.Anomalous}, true, nil
-			}
+	if j.lineLeft() {
+		j.named.archive(it)
+		if it.ID == "" {
+			j.named.add(it, true)
 		}
+	}
+	if j.rest != nil {
+		return j.inOrder(it, stem)
 	}
 	return j.find(it, stem)
 }
@@ -64,11 +54,12 @@ func (j *journal) find(it dataset.Item, stem string) (kept, bool, error) {
 	if err := j.begin(); err != nil {
 		return kept{}, false, err
 	}
-	k := j.known[key(it.Path, stem)]
-	if k == nil || it.ID == "" {
+	at := slot(it.Path, stem)
+	p, ok := j.known[at]
+	if !ok || p.is(noResult) || it.ID == "" {
 		return kept{}, false, nil
 	}
-	l, err := j.readLine(k)
+	l, err := j.readLine(p)
 	if err != nil {
 		return kept{}, false, err
 	}
@@ -79,12 +70,12 @@ func (j *journal) find(it dataset.Item, stem string) (kept, bool, error) {
 	if !ok {
 		return kept{}, false, nil
 	}
-	return j.stands(l, k, c)
+	j.known[at] = p | used
+	return stands(l, p, c)
 }
 
 // stands keeps a line that holds for its input, which has the content c now.
-func (j *journal) stands(l finished, at *known, c Content) (_ kept, _ bool, err error) {
-	at.used = true
+func stands(l finished, at place, c Content) (_ kept, _ bool, err error) {
 	r := kept{from: at, anomalous: l.Anomalous}
 	if c != l.Content {
 		r.line, err = touched(l, c)
@@ -97,7 +88,7 @@ func (j *journal) pass(it dataset.Item, failed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.partial = j.partial || failed
-	if j.earlier {
+	if j.lineLeft() {
 		j.named.add(it, false)
 	}
 }
@@ -107,11 +98,11 @@ func (j *journal) leave(it dataset.Item) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.partial = true
-	if !j.earlier {
+	if !j.lineLeft() {
 		return nil
 	}
 	j.named.add(it, true)
-	if j.rest == nil || j.rest.all {
+	if j.rest == nil {
 		return nil
 	}
 	l, more, err := j.rest.next()
@@ -121,7 +112,7 @@ func (j *journal) leave(it dataset.Item) error {
 	if !l.of(it, "") {
 		return j.know()
 	}
-	j.note(l, &known{at: j.rest.at, old: j.rest.file == j.old, image: fnv.Of(it.Path)})
+	j.note(l, placeOf(j.rest.at, j.rest.file == j.old))
 	j.rest.take()
 	return j.begin() // before the line: it is not where it belongs
 }
@@ -232,12 +223,12 @@ func (j *journal) moveRest() error {
 	if err := j.old.Sync(); err != nil {
 		return err
 	}
-	for _, k := range j.known {
-		if !k.old && k.at >= j.at {
-			k.at, k.old = k.at-j.at+j.oldAt, true
+	for at, p := range j.known {
+		if !p.is(inOld) && p.at() >= j.at {
+			j.known[at] = placeOf(p.at()-j.at+j.oldAt, true) | p&(used|noResult)
 		}
 	}
-	if r := j.rest; r != nil && !r.all {
+	if r := j.rest; r != nil {
 		j.rest = restOf(j.old, r.at-j.at+j.oldAt, j.oldAt+n)
 	}
 	j.oldAt += n
@@ -245,12 +236,12 @@ func (j *journal) moveRest() error {
 }
 
 // readLine reads a line that is known.
-func (j *journal) readLine(k *known) (finished, error) {
+func (j *journal) readLine(p place) (finished, error) {
 	f := j.main
-	if k.old {
+	if p.is(inOld) {
 		f = j.old
 	}
-	line, err := bufio.NewReader(io.NewSectionReader(f, k.at, math.MaxInt64-k.at)).ReadBytes('\n')
+	line, err := bufio.NewReader(io.NewSectionReader(f, p.at(), math.MaxInt64-p.at())).ReadBytes('\n')
 	if err != nil {
 		return finished{}, err
 	}

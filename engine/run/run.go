@@ -3,7 +3,7 @@
 //
 //	run.go       Run, and what it is asked for
 //	event.go     what it tells on its way
-//	inputs.go    what is to be scored, and what is known of that beforehand
+//	inputs.go    what is to be scored, and look.go: what is known of that beforehand
 //	turns.go     the order of the inputs, in which lines are written
 //	writing.go   several images on their way to the disk, while the engine goes on
 //	outputs.go   their maps, masks and overlays

@@ -514,7 +514,7 @@ func TestLookKnowsInputsBeforehand(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Survey{Total: 2, known: true, are: newListed()}, s)
 	require.NoError(t, os.Mkdir(out, 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(out, PartFile), nil, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(out, PartFile), []byte(`{"image":"other.png","error":"broken"}`+"\n"), 0o600))
 	s, err = Look(dataset.Search{Out: out}, []string{in}, nil)
 	require.NoError(t, err)
 	require.Len(t, s.are.images.all, 2)

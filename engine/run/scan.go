@@ -6,22 +6,20 @@ import (
 	"io"
 	"math"
 	"os"
-	"strings"
-
-	"f2pad.example/engine/internal/fnv"
 )
 
-// scan learns which lines earlier runs left. Where no run was changed on its way there is PartFile or ResultsFile alone, whose lines are
-// read again when the inputs come to them.
+// scan learns which lines earlier runs left. Those of PartFile or ResultsFile are read again when the inputs come to them; there is an OldFile
+// only where a run was changed on its way.
 func (j *journal) scan() error {
 	unverified := 0
 	visit := func(l finished, at int64, old bool) {
-		j.earlier = true
 		if l.Error == "" && !l.Claim && l.SHA256 == "" {
 			unverified++
 		}
-		if j.old != nil {
-			j.note(l, &known{at: at, old: old, image: fnv.Of(l.Path())})
+		if old {
+			j.note(l, placeOf(at, true))
+		} else if stem := l.stem(); l.Error == "" || stem != "" {
+			delete(j.known, slot(l.Path(), stem)) // it is newer
 		}
 	}
 	if j.old != nil {
@@ -58,7 +56,6 @@ func (j *journal) scan() error {
 				j.path(j.name), j.size-j.good))
 		}
 		j.rest = restOf(j.main, 0, j.good)
-		j.rest.all = j.old != nil
 	}
 	if unverified > 0 {
 		j.warn(fmt.Sprintf("%s: %s of a version that did not record which content was scored: unverified, and scored again",
@@ -89,17 +86,13 @@ func eachLine(f *os.File, visit func(l finished, ok bool, at int64) bool) (int64
 }
 
 // note remembers a line; an older one is forgotten that it replaces, or that names the same outputs.
-func (j *journal) note(l finished, as *known) {
-	k, stem := key(l.Path(), l.stem()), l.stem()
-	if stem != "" {
-		s := fnv.Of(strings.ToLower(stem))
-		if owner, ok := j.stems[s]; ok {
-			delete(j.known, owner)
-		}
-		j.stems[s] = k
-	}
+func (j *journal) note(l finished, p place) {
+	stem := l.stem()
 	if l.Error != "" || l.Claim {
-		return
+		if stem == "" {
+			return
+		}
+		p |= noResult
 	}
-	j.known[k] = as
+	j.known[slot(l.Path(), stem)] = p
 }

@@ -121,6 +121,8 @@ with open(run / "results.jsonl", "w") as lines:
             "anomalous": n != 1, "refined": bool(regions), "device": "cpu", "pixel_threshold": 3.5,
             "regions": [{k: v for k, v in r.items() if k != "pixels"} for r in regions], "map": f"maps/{n}.tiff", "mask": f"masks/{n}.png",
             "overlay": None, "seconds": 0.25}
+        if image == "elsewhere/x.png":  # as of an object
+            line["tag"] = hashlib.md5(raw).hexdigest()
         lines.write(json.dumps(line, ensure_ascii=False) + "\n")
         want.append((raw, line, mask, regions))
 
@@ -145,7 +147,7 @@ table = pd.read_csv(export("images.csv", "--format", "csv"))
 assert list(table.image) == [w[1]["image"] for w in want]
 for _, row in table.iterrows():
     line = want[_][1]
-    for field in ("image_base64", "bytes", "modified", "sha256", "image_score", "threshold", "anomalous", "refined", "device", "pixel_threshold",
+    for field in ("image_base64", "bytes", "modified", "sha256", "tag", "image_score", "threshold", "anomalous", "refined", "device", "pixel_threshold",
                   "map", "mask", "overlay", "seconds", "error"):
         value = line.get(field)
         assert pd.isna(row[field]) if value is None else row[field] == value, (field, row[field], value)
