@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"f2pad.example/engine/device"
-	"f2pad.example/engine/method"
 	"f2pad.example/kernels"
 )
 
@@ -31,9 +30,9 @@ type part struct {
 	bank  kernels.KNNBank
 }
 
-// Bank implements method.Device. A bank that the device has no room for stays on the host, and every search sends it through
+// Bank keeps the vectors rows [M,D]. A bank that the device has no room for stays on the host, and every search sends it through
 // the device in parts: slower, with the same result.
-func (d *Device) Bank(rows []float32, width int) (method.Bank, error) {
+func (d *Device) Bank(rows []float32, width int) (*bank, error) {
 	if width < 1 || len(rows) < width || len(rows)%width != 0 {
 		return nil, fmt.Errorf("cuda: bank of %d values, want rows of %d", len(rows), width)
 	}
@@ -80,7 +79,7 @@ func (b *bank) parts(ctx context.Context, j *job, visit func(part)) {
 	}
 }
 
-// Nearest implements method.Bank.
+// Nearest implements patchcore.Bank.
 func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []float64, diff []float32) error {
 	n := len(winner)
 	if len(q) != n*b.width || len(dist) != n || diff != nil && len(diff) != n*b.width {
@@ -120,7 +119,7 @@ func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []
 	})
 }
 
-// Supports implements method.Bank.
+// Supports implements patchcore.Bank.
 func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, error) {
 	k = min(k, b.m)
 	if k < 0 || k > kernels.KNNMaxK || len(q)%b.width != 0 {
@@ -155,7 +154,7 @@ func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, err
 	return near, ctx.Err()
 }
 
-// Close implements method.Bank.
+// Close frees what is kept.
 func (b *bank) Close() error {
 	if b.whole == nil {
 		return nil

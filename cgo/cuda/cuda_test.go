@@ -17,9 +17,9 @@ import (
 	"f2pad.example/engine/compare"
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/device"
-	"f2pad.example/engine/devicetest"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place/placetest"
 	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 func opened(t *testing.T, o gpu.Options) *Device {
 	t.Helper()
 	o.Cache = filepath.Join(t.TempDir(), "cubin")
-	d, err := open(0, o)
+	d, err := open(0, Float32, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close(), "something was left on the GPU") })
 	return d
@@ -53,7 +53,7 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
-func TestDevice(t *testing.T) { devicetest.Test(t, opened(t, gpu.Options{Debug: true}), seed(t)) }
+func TestPlace(t *testing.T) { placetest.Test(t, opened(t, gpu.Options{Debug: true}), seed(t)) }
 
 // A bank that does not fit passes through the device in parts, with the same result.
 func TestBankInParts(t *testing.T) {
@@ -84,7 +84,7 @@ func TestBankInParts(t *testing.T) {
 	}
 	b, err := d.Bank(rows, width)
 	require.NoError(t, err)
-	whole := search(b.(*bank))
+	whole := search(b)
 	require.NoError(t, b.Close())
 	require.EqualValues(t, 3, whole.winner[0])
 	require.Equal(t, []int32{3, 650}, whole.near[0][:2])
@@ -127,7 +127,7 @@ func TestBankBeyondTheMemory(t *testing.T) {
 	d := opened(t, gpu.Options{Memory: 8 << 20})
 	b, err := d.Bank(rows, width)
 	require.NoError(t, err)
-	require.Nil(t, b.(*bank).whole)
+	require.Nil(t, b.whole)
 	require.Zero(t, d.gpu.Stats().Buffers, "the attempt left nothing behind")
 }
 
@@ -139,7 +139,7 @@ func TestNoRoom(t *testing.T) {
 }
 
 func TestOpenSaysWhatIsMissing(t *testing.T) {
-	_, err := Open(99)
+	_, err := Open(99, Float32)
 	require.ErrorContains(t, err, "99")
 	s := Look()
 	require.NotEmpty(t, s.Devices)
@@ -190,16 +190,16 @@ func TestEngineOnTheGPU(t *testing.T) {
 			}))
 			return all
 		}
-		want, got := score(engine.Options{}), score(engine.Options{Device: d})
+		want, got := score(engine.Options{}), score(engine.Options{Place: d})
 		for i, w := range want {
-			require.Equal(t, map[bool]string{true: "cpu", false: "cuda:0"}[name == "cflow"], got[i].Device)
+			require.Equal(t, "cuda:0", got[i].Device)
 			require.InEpsilon(t, w.Score, got[i].Score, 1e-4)
 			for _, k := range engine.Kinds() {
 				compare.Require(t, fmt.Sprintf("%s %s %s", name, w.Item.ID, k), nd.Data(got[i].Maps[k]), nd.Data(w.Maps[k]), acrossDevices)
 			}
 		}
 		// An image's result does not depend on the batch.
-		one := score(engine.Options{Device: d, Batch: 1})
+		one := score(engine.Options{Place: d, Batch: 1})
 		for i := range got {
 			require.Equal(t, got[i].Score, one[i].Score)
 			for _, k := range engine.Kinds() {

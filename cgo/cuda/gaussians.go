@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 
-	"f2pad.example/engine/method"
 	"f2pad.example/kernels"
 )
 
@@ -20,8 +19,8 @@ type gaussians struct {
 // packedAtOnce is how many values of factors are laid out for the device at a time: 64 MiB.
 const packedAtOnce = 16 << 20
 
-// Gaussians implements method.Device.
-func (d *Device) Gaussians(mean, factor []float32, k int) (method.Gaussians, error) {
+// Gaussians keeps S Gaussians of K values: mean [S,K] and factor [S,K(K+1)/2], the rows of the inverse Cholesky factors.
+func (d *Device) Gaussians(mean, factor []float32, k int) (*gaussians, error) {
 	triangle := k * (k + 1) / 2
 	if k < 1 || len(mean) < k || len(mean)%k != 0 || len(factor) != len(mean)/k*triangle {
 		return nil, fmt.Errorf("cuda: Gaussians of %d values with %d means and %d of factors", k, len(mean), len(factor))
@@ -51,7 +50,8 @@ func (d *Device) Gaussians(mean, factor []float32, k int) (method.Gaussians, err
 	return g, nil
 }
 
-// Distances implements method.Gaussians.
+// Distances fills s [L] with the Mahalanobis distances |M (x_l - mean)| of x [L,K] to the Gaussians state [L], which is sorted, and,
+// if it is not nil, unit [L,K] with their gradients ds_l/dx_l (0 where s is 0).
 func (g *gaussians) Distances(ctx context.Context, x []float32, state []int32, s, unit []float32) error {
 	n := len(state)
 	if len(x) != n*g.k || len(s) < n || unit != nil && len(unit) != n*g.k || n > math.MaxInt32 {
@@ -82,7 +82,7 @@ func (g *gaussians) Distances(ctx context.Context, x []float32, state []int32, s
 	})
 }
 
-// Close implements method.Gaussians.
+// Close frees what is kept.
 func (g *gaussians) Close() error {
 	err := errors.Join(g.d.gpu.Free(g.mean), g.d.gpu.Free(g.factor))
 	g.mean, g.factor = 0, 0
