@@ -92,53 +92,26 @@ func build(name string, sources map[string][]byte, watch bool, link ...string) (
 	}
 	defer os.RemoveAll(work)
 
-	// The key of an object is the hash of the headers that it may include and its own text; that of what is linked, of all objects'.
-	// Kernels include their own headers only, so that every program and library takes the same objects.
-	headers, all := sha256.New(), sha256.New()
-	for _, h := range []hash.Hash{headers, all} {
-		fmt.Fprintf(h, "%s\n", version)
-	}
-	var units []string
-	for _, path := range slices.Sorted(maps.Keys(text)) {
+	for path, source := range text {
 		p := filepath.Join(work, filepath.FromSlash(path))
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			return "", fmt.Errorf("emu: %w", err)
 		}
-		if err := os.WriteFile(p, text[path], 0o644); err != nil {
+		if err := os.WriteFile(p, source, 0o644); err != nil {
 			return "", fmt.Errorf("emu: %w", err)
 		}
-		if strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cc") {
-			units = append(units, path)
-			continue
-		}
-		fmt.Fprintf(all, "%s %d\n%s", path, len(text[path]), text[path])
-		if own[path] {
-			fmt.Fprintf(headers, "%s %d\n%s", path, len(text[path]), text[path])
-		}
 	}
+	units := unitsOf(version, text, own, watch)
 	objects := make([]string, len(units))
 	errs := make([]error, len(units))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, unit := range units {
-		args, included := slices.Clone(common), all
-		if watch {
-			args = append(args, "-DF2PAD_RACES")
-		}
-		if strings.HasSuffix(unit, ".cu") {
-			args = append(args, checked...)
-			if watch {
-				args = append(args, "-fsanitize=thread")
-			}
-		}
-		if own[unit] {
-			included = headers
-		}
-		objects[i] = filepath.Join(cache, key(included.Sum(nil), args, unit, text[unit])+".o")
+	for i, u := range units {
+		objects[i] = filepath.Join(cache, u.key+".o")
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			errs[i] = compile(work, objects[i], compiler, append(args, "-c", unit)...)
+			errs[i] = compile(work, objects[i], compiler, append(u.args, "-c", u.path)...)
 		})
 	}
 	wg.Wait()
@@ -152,6 +125,54 @@ func build(name string, sources map[string][]byte, watch bool, link ...string) (
 	out := filepath.Join(dir, name)
 	prune(cache)
 	return out, compile(work, out, compiler, append(objects, link...)...)
+}
+
+// unit is a source that is compiled by itself.
+type unit struct {
+	path string
+	args []string // of the compiler
+	key  string   // a hash of all that its object depends on
+}
+
+// unitsOf are the units among sources, in order. Those of package kernels include its headers only, so that every program and library
+// takes the same objects; others may include any header.
+func unitsOf(version []byte, text map[string][]byte, own map[string]bool, watch bool) (units []unit) {
+	isUnit := func(path string) bool { return strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cc") }
+	ours, all := sha256.New(), sha256.New()
+	for _, h := range []hash.Hash{ours, all} {
+		fmt.Fprintf(h, "%s\n", version)
+	}
+	paths := slices.Sorted(maps.Keys(text))
+	for _, path := range paths {
+		if isUnit(path) {
+			continue
+		}
+		fmt.Fprintf(all, "%s %d\n%s", path, len(text[path]), text[path])
+		if own[path] {
+			fmt.Fprintf(ours, "%s %d\n%s", path, len(text[path]), text[path])
+		}
+	}
+	for _, path := range paths {
+		if !isUnit(path) {
+			continue
+		}
+		u, headers := unit{path: path, args: slices.Clone(common)}, all
+		if own[path] {
+			headers = ours
+		}
+		if watch {
+			u.args = append(u.args, "-DF2PAD_RACES")
+		}
+		if strings.HasSuffix(path, ".cu") {
+			u.args = append(u.args, checked...)
+			if watch {
+				u.args = append(u.args, "-fsanitize=thread")
+			}
+		}
+		u.key = key(headers.Sum(nil), u.args, path, text[path])
+		units = append(units, u)
+	}
+	return units
 }
 
 // prune forgets what was not used for a week. What it cannot remove stays.
