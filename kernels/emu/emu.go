@@ -70,15 +70,16 @@ func build(name string, sources map[string][]byte, watch bool, link ...string) (
 	if text == nil {
 		text = map[string][]byte{}
 	}
-	own := map[string]bool{} // what package kernels has, if under another text
+	own := map[string]bool{} // package kernels' sources, and the headers that they may include
 	err = fs.WalkDir(kernels.Files(), ".", func(path string, d fs.DirEntry, err error) error {
 		isSource := strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cuh") || strings.HasSuffix(path, ".h")
 		isOurs := path == "emu/src/emu.cc" || path == "emu/src/races.cc" && watch
 		if err != nil || !isSource && !isOurs {
 			return err
 		}
-		own[path] = true
-		if _, given := text[path]; !given {
+		_, given := text[path]
+		own[path] = !given || !isUnit(path)
+		if !given {
 			text[path], err = fs.ReadFile(kernels.Files(), path)
 		}
 		return err
@@ -137,7 +138,6 @@ type unit struct {
 // unitsOf are the units among sources, in order. Those of package kernels include its headers only, so that every program and library
 // takes the same objects; others may include any header.
 func unitsOf(version []byte, text map[string][]byte, own map[string]bool, watch bool) (units []unit) {
-	isUnit := func(path string) bool { return strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cc") }
 	ours, all := sha256.New(), sha256.New()
 	for _, h := range []hash.Hash{ours, all} {
 		fmt.Fprintf(h, "%s\n", version)
@@ -173,6 +173,10 @@ func unitsOf(version []byte, text map[string][]byte, own map[string]bool, watch 
 		units = append(units, u)
 	}
 	return units
+}
+
+func isUnit(path string) bool {
+	return strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cc")
 }
 
 // prune forgets what was not used for a week. What it cannot remove stays.
