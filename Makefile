@@ -21,20 +21,25 @@ GCS ?= 0
 comma := ,
 empty :=
 space := $(empty) $(empty)
+# GO_ALL is for tests and checks of everything. Its environment is the build's: what is linked with other flags is compiled a second
+# time, and so is all that stands on Go's net, hundreds of packages with the stores' SDKs. For the same reason -trimpath is a release's alone.
 ifeq ($(CUDA),1)
+ALL_ENV := $(CUDA_ENV)
 GO_CUDA := $(CUDA_ENV) $(GO)
 else
+ALL_ENV :=
 GO_CUDA := CGO_ENABLED=0 $(GO)
 endif
+GO_ALL := $(ALL_ENV) $(GO)
 TAGS := $(addprefix -tags ,$(subst $(space),$(comma),$(strip $(if $(filter 1,$(CUDA)),cuda) $(if $(filter 1,$(GCS)),gcs))))
 
 # VERSION=v1.2.3 makes it a release's: stripped, and the same bytes wherever it is built.
 VERSION ?=
-RELEASE_FLAGS = -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$(VERSION)"
+RELEASE_FLAGS = -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$(VERSION)"
 
 build:
 	@test $(CUDA) = 1 || echo "no C compiler on Linux, or CUDA=0: building without CUDA"
-	$(GO_CUDA) build -trimpath $(if $(VERSION),$(RELEASE_FLAGS)) $(TAGS) -o $(BIN) ./cmd/f2pad
+	$(GO_CUDA) build $(if $(VERSION),$(RELEASE_FLAGS)) $(TAGS) -o $(BIN) ./cmd/f2pad
 
 # The manual, as man pages.
 man: build
@@ -45,7 +50,7 @@ release:
 	$(GO) run ./release -version "$(VERSION)" -out dist $(if $(DIRTY),-dirty)
 
 test:
-	$(GO) test ./...
+	$(GO_ALL) test ./...
 	@$(MAKE) --no-print-directory test-gpu
 
 # Makes a release of this tree twice, runs what is in it and installs it from its module proxy.
@@ -69,10 +74,10 @@ test-gcs:
 
 # f2pad-beam is a module of its own (docs/beam.md): nothing else depends on Beam, whose SDK takes minutes to compile the first time.
 beam:
-	cd beam && $(if $(filter 0,$(CUDA)),CGO_ENABLED=0) $(GO) build -trimpath -o $(abspath bin)/f2pad-beam ./f2pad-beam
+	cd beam && $(if $(filter 0,$(CUDA)),CGO_ENABLED=0) $(GO_ALL) build -o $(abspath bin)/f2pad-beam ./f2pad-beam
 
 test-beam:
-	cd beam && $(GO) vet -trimpath ./... && $(GO) test -trimpath ./...
+	cd beam && $(GO_ALL) vet ./... && $(GO_ALL) test ./...
 
 # The race detector needs a C compiler. It is some ten times slower: -short leaves the long tests out.
 race:
@@ -83,7 +88,7 @@ race-gpu:
 
 # The kernels' own races: their suites in an emulation that watches for them.
 race-kernels:
-	F2PAD_RACES=1 $(GO) test -timeout 30m -run 'TestKernels|TestRaces' ./kernels
+	F2PAD_RACES=1 $(GO_ALL) test -timeout 30m -run 'TestKernels|TestRaces' ./kernels
 
 # The kernels' PTX, by clang, which needs no CUDA toolkit, or with PTX_COMPILER="-nvcc nvcc".
 PTX_COMPILER ?= clang++-19
@@ -119,26 +124,24 @@ fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
 
 vet:
-	$(GO) vet ./...
+	$(GO_ALL) vet ./...
 ifeq ($(CUDA),1)
 	$(GO_CUDA) vet $(TAGS) $(GPU_PACKAGES)
 endif
 
 # Built by itself: it must not be linked with what CUDA_ENV says.
 staticcheck:
-	$(GO) tool staticcheck ./...
-ifeq ($(CUDA),1)
 	$(GO) build -o bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(ALL_ENV) bin/staticcheck ./...
+ifeq ($(CUDA),1)
 	$(CUDA_ENV) bin/staticcheck $(TAGS) $(GPU_PACKAGES)
 endif
 
-# The engine is pure Go and builds everywhere, and so do the tests, which go vet compiles.
+# All of it builds everywhere without cgo: types are checked, in what is imported, too, but no code is generated, which would take a
+# minute or two for each platform (make release does).
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 portable:
-	@for p in $(PLATFORMS); do \
-		echo "build and vet ./engine/... ./cmd/... for $$p"; \
-		for do in build vet; do CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) $$do ./engine/... ./cmd/... || exit 1; done; \
-	done
+	$(GO) run ./release/portable $(subst $(space),$(comma),$(PLATFORMS)) ./...
 
 # Imports point down only: the engine knows nothing of what is built on it.
 layers:
@@ -147,7 +150,7 @@ layers:
 		up=$$(echo "$$deps" | grep -E "^$$module/(cgo|kernels|bench|cmd|release)(/|$$)|^gorgonia.org/cu(/|$$)"); \
 		test -z "$$up" || { echo "engine must not import (on $$p):"; echo "$$up"; exit 1; }; \
 	done
-	$(GO) test ./engine/internal/floors
+	$(GO_ALL) test ./engine/internal/floors
 
 demo: build
 	$(BIN) demo --out demo

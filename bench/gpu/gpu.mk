@@ -6,7 +6,7 @@
 GPU_BUNDLE := out/gpu-bundle
 GPU_ARCHIVE := out/f2pad-gpu.tar.gz
 GPU_ARCHIVE_MAX := 60000000
-GPU_FLAGS := -trimpath -tags cuda -ldflags "-s -w"
+GPU_FLAGS := -tags cuda -ldflags "-s -w"
 
 gpu-programs:
 	@rm -rf $(GPU_BUNDLE) && mkdir -p $(GPU_BUNDLE)
@@ -31,7 +31,7 @@ gpu-first: gpu-programs
 # gpu-first on the fake driver: not to measure anything, but so that it works when there is a card. .ci/run does.
 gpu-first-fake: gpu-programs
 	@mkdir -p out/fake
-	lib=$$($(GO) run bench/gpu/gen_fake.go) && \
+	lib=$$($(GO_ALL) run bench/gpu/gen_fake.go) && \
 		F2PAD_LIBCUDA=$$lib SLOWER=20 LIMIT=7200 OUT=out/fake PYTHON=no-python $(GPU_BUNDLE)/gpu-first.sh $(GPU_FIRST)
 
 gpu-bundle: gpu-programs

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"maps"
@@ -23,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"f2pad.example/engine/run/lock"
 	"f2pad.example/kernels"
 )
 
@@ -38,13 +40,15 @@ var (
 		"-ftrivial-auto-var-init=pattern"}
 )
 
-// watched is the flag for a program that finds races.
-const watched = "-DF2PAD_RACES"
-
 // Build compiles the kernels, the emulation and the given C++ sources (by name: .cu are kernels, .cc the rest, others are only
-// included) into name, a program or, with "-shared" among the flags, a library, and returns its path. A source that has the name
-// of a kernel's takes its place. What was built before from the same text is found again in the user's cache folder.
-func Build(name string, sources map[string][]byte, flags ...string) (string, error) {
+// included) into name, a program or, with "-shared" among the linker's flags, a library, and returns its path. A source that has the
+// name of a kernel's takes its place. What was built before from the same text is found again in the user's cache folder.
+func Build(name string, sources map[string][]byte, link ...string) (string, error) {
+	return build(name, sources, false, link...)
+}
+
+// build is Build; what it builds finds races if it is to watch.
+func build(name string, sources map[string][]byte, watch bool, link ...string) (string, error) {
 	compiler, err := exec.LookPath("g++")
 	if err != nil {
 		return "", ErrNoCompiler
@@ -66,10 +70,16 @@ func Build(name string, sources map[string][]byte, flags ...string) (string, err
 	if text == nil {
 		text = map[string][]byte{}
 	}
+	own := map[string]bool{} // package kernels' sources, and the headers that they may include
 	err = fs.WalkDir(kernels.Files(), ".", func(path string, d fs.DirEntry, err error) error {
 		isSource := strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cuh") || strings.HasSuffix(path, ".h")
-		isOurs := path == "emu/src/emu.cc" || path == "emu/src/races.cc" && slices.Contains(flags, watched)
-		if _, given := text[path]; err == nil && !given && (isSource || isOurs) {
+		isOurs := path == "emu/src/emu.cc" || path == "emu/src/races.cc" && watch
+		if err != nil || !isSource && !isOurs {
+			return err
+		}
+		_, given := text[path]
+		own[path] = !given || !isUnit(path)
+		if !given {
 			text[path], err = fs.ReadFile(kernels.Files(), path)
 		}
 		return err
@@ -83,55 +93,90 @@ func Build(name string, sources map[string][]byte, flags ...string) (string, err
 	}
 	defer os.RemoveAll(work)
 
-	// The key of an object is the hash of all headers and its own text; that of what is linked, of all objects'.
-	headers := sha256.New()
-	fmt.Fprintf(headers, "%s\n%q\n", version, flags)
-	var units []string
-	for _, path := range slices.Sorted(maps.Keys(text)) {
+	for path, source := range text {
 		p := filepath.Join(work, filepath.FromSlash(path))
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			return "", fmt.Errorf("emu: %w", err)
 		}
-		if err := os.WriteFile(p, text[path], 0o644); err != nil {
+		if err := os.WriteFile(p, source, 0o644); err != nil {
 			return "", fmt.Errorf("emu: %w", err)
 		}
-		if strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cc") {
-			units = append(units, path)
-		} else {
-			fmt.Fprintf(headers, "%s %d\n%s", path, len(text[path]), text[path])
-		}
 	}
-	prefix := headers.Sum(nil)
+	units := unitsOf(version, text, own, watch)
 	objects := make([]string, len(units))
 	errs := make([]error, len(units))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, unit := range units {
-		args := slices.Concat(common, flags)
-		if strings.HasSuffix(unit, ".cu") {
-			args = append(args, checked...)
-			if slices.Contains(flags, watched) {
-				args = append(args, "-fsanitize=thread")
-			}
-		}
-		objects[i] = filepath.Join(cache, key(prefix, args, unit, text[unit])+".o")
+	for i, u := range units {
+		objects[i] = filepath.Join(cache, u.key+".o")
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			errs[i] = compile(work, objects[i], compiler, append(args, "-c", unit)...)
+			errs[i] = compile(work, objects[i], compiler, append(u.args, "-c", u.path)...)
 		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, key(prefix, objects, name, nil))
+	dir := filepath.Join(cache, key(nil, slices.Concat(objects, link), name, nil))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("emu: %w", err)
 	}
 	out := filepath.Join(dir, name)
 	prune(cache)
-	return out, compile(work, out, compiler, append(objects, flags...)...)
+	return out, compile(work, out, compiler, append(objects, link...)...)
+}
+
+// unit is a source that is compiled by itself.
+type unit struct {
+	path string
+	args []string // of the compiler
+	key  string   // a hash of all that its object depends on
+}
+
+// unitsOf are the units among sources, in order. Those of package kernels include its headers only, so that every program and library
+// takes the same objects; others may include any header.
+func unitsOf(version []byte, text map[string][]byte, own map[string]bool, watch bool) (units []unit) {
+	ours, all := sha256.New(), sha256.New()
+	for _, h := range []hash.Hash{ours, all} {
+		fmt.Fprintf(h, "%s\n", version)
+	}
+	paths := slices.Sorted(maps.Keys(text))
+	for _, path := range paths {
+		if isUnit(path) {
+			continue
+		}
+		fmt.Fprintf(all, "%s %d\n%s", path, len(text[path]), text[path])
+		if own[path] {
+			fmt.Fprintf(ours, "%s %d\n%s", path, len(text[path]), text[path])
+		}
+	}
+	for _, path := range paths {
+		if !isUnit(path) {
+			continue
+		}
+		u, headers := unit{path: path, args: slices.Clone(common)}, all
+		if own[path] {
+			headers = ours
+		}
+		if watch {
+			u.args = append(u.args, "-DF2PAD_RACES")
+		}
+		if strings.HasSuffix(path, ".cu") {
+			u.args = append(u.args, checked...)
+			if watch {
+				u.args = append(u.args, "-fsanitize=thread")
+			}
+		}
+		u.key = key(headers.Sum(nil), u.args, path, text[path])
+		units = append(units, u)
+	}
+	return units
+}
+
+func isUnit(path string) bool {
+	return strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cc")
 }
 
 // prune forgets what was not used for a week. What it cannot remove stays.
@@ -153,9 +198,21 @@ func key(prefix []byte, args []string, name string, text []byte) string {
 	return hex.EncodeToString(h.Sum(nil))[:32]
 }
 
-// compile runs the compiler for one file, out, unless it is there.
+// compile runs the compiler for one file, out, unless it is there. Where several processes want the same, one compiles it.
 func compile(work, out, compiler string, args ...string) error {
-	if _, err := os.Stat(out); err == nil {
+	for !exists(out) {
+		l, err := lock.Take(out + ".lock")
+		if errors.Is(err, lock.ErrHeld) {
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("emu: %w", err)
+		}
+		defer l.Release()
+		break
+	}
+	if exists(out) {
 		now := time.Now()
 		return errors.Join(os.Chtimes(out, now, now), os.Chtimes(filepath.Dir(out), now, now))
 	}
@@ -169,6 +226,11 @@ func compile(work, out, compiler string, args ...string) error {
 		return fmt.Errorf("emu: %w", err)
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // Machine is an emulated machine. It is for one goroutine at a time. After a kernel has touched what is not its own
@@ -191,14 +253,14 @@ var _ kernels.Machine = (*Machine)(nil)
 
 // Start builds the emulation if need be and starts it. Its kernels are all of package kernels and those of the given
 // sources, .cu files by name.
-func Start(sources ...map[string][]byte) (*Machine, error) { return start(sources) }
+func Start(sources ...map[string][]byte) (*Machine, error) { return start(sources, false) }
 
 // StartWatched is Start with a watch on memory, which makes kernels some ten times slower: a launch fails in which two threads
 // touch a byte, one of them to write it, in no order, whether or not that does harm. What orders them is sync(), within a warp
 // syncWarp(), and, for what is copied, cpWait().
-func StartWatched(sources ...map[string][]byte) (*Machine, error) { return start(sources, watched) }
+func StartWatched(sources ...map[string][]byte) (*Machine, error) { return start(sources, true) }
 
-func start(sources []map[string][]byte, flags ...string) (*Machine, error) {
+func start(sources []map[string][]byte, watch bool) (*Machine, error) {
 	server, err := fs.ReadFile(kernels.Files(), "emu/src/server.cc")
 	if err != nil {
 		return nil, fmt.Errorf("emu: %w", err)
@@ -207,7 +269,7 @@ func start(sources []map[string][]byte, flags ...string) (*Machine, error) {
 	for _, more := range sources {
 		maps.Copy(all, more)
 	}
-	program, err := Build("emu", all, flags...)
+	program, err := build("emu", all, watch)
 	if err != nil {
 		return nil, err
 	}

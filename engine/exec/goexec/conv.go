@@ -1,6 +1,7 @@
 package goexec
 
 import (
+	"cmp"
 	"slices"
 
 	"f2pad.example/engine/graph"
@@ -14,7 +15,8 @@ import (
 // (i*step + dy, j*step + dx). Conv has one phase and spread 1; ConvTranspose has step 1 and a phase for each remainder of
 // an output coordinate divided by the stride, with the taps that meet it.
 //
-// A unit of work is a band of rows of one group. Where a tap may fall outside the input or columns are strided, the
+// A unit of work is a band of one group: some rows, or, panel by panel, as many outputs as fill panels, wherever their rows end.
+// Where a tap may fall outside the input or columns are strided, the
 // input rows of the band are first copied to scratch, with zeros around them and columns sorted by remainder: then
 // neighbouring outputs read neighbouring floats for every tap.
 //
@@ -35,7 +37,8 @@ type conv struct {
 	packed      bool // panel by panel
 	plane       bool // plane by plane: there is no kernel
 	to          gemm.Bounds
-	rows, bands int  // output rows of a phase in a band; bands
+	rows, bands int  // output rows of a phase in a band, at most; bands
+	span        int  // outputs of a channel in a band of panels without spread, else 0: whole rows
 	staged      bool // the band is copied
 	sources     int  // floats of a staged band
 	pitch       int  // from the source row of one output row to that of the next
@@ -179,14 +182,8 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 	perRow := cols * most * c.outs * len(phases)
 	c.rows = bandWork/max(perRow, 1) + 1
 	switch {
-	case c.packed: // fill the panels
+	case c.packed:
 		c.rows = max(c.rows, c.kernel.Cols/cols, reach)
-		for r := c.rows; r < 2*c.rows; r++ {
-			if r*cols%c.kernel.Cols == 0 {
-				c.rows = r
-				break
-			}
-		}
 	case c.plane:
 		c.rows = max(min(c.rows, bandSize/cols), 1)
 	}
@@ -195,6 +192,11 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 	}
 	c.rows = min(c.rows, rows)
 	c.bands = (rows + c.rows - 1) / c.rows
+	perBand := c.rows * perRow
+	if c.packed && c.spread == unspread {
+		c.fillPanels(rows, cols)
+		perBand = c.span * perRow / cols
+	}
 
 	// Offsets are relative to input (i*step[0], 0), staged to (i*step[0]+low[0], low[1]).
 	c.pitch = c.step[0] * c.x[1]
@@ -215,7 +217,7 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 
 	scratch := c.sources + gemm.Slack
 	if c.packed {
-		c.block = (min(block, c.rows*cols) + c.kernel.Cols - 1) / c.kernel.Cols * c.kernel.Cols
+		c.block = index.RoundUp(min(block, cmp.Or(c.span, c.rows*cols)), c.kernel.Cols)
 		c.panel = gemm.Depths(most)*c.kernel.Cols + gemm.Slack
 		scratch += c.panel
 	} else {
@@ -231,15 +233,28 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 	}
 	return kernel{
 		units:   c.groups * c.bands,
-		cost:    c.rows * perRow / 8,
+		cost:    perBand / 8,
 		scratch: scratch,
 		packed:  true,
 		run: func(k *call, lo, hi int) {
 			var staged rowRange
 			for u := lo; u < hi; u++ {
-				c.band(k, u%c.groups, u/c.groups*c.rows, &staged) // neighbours have their zeros in the same places
+				c.band(k, u%c.groups, u/c.groups, &staged) // neighbours have their zeros in the same places
 			}
 		},
+	}
+}
+
+// fillPanels cuts the outputs, rows of cols, into bands of whole panels, but for the last one: cut at the ends of rows, narrow maps
+// would fill two panels of three.
+func (c *conv) fillPanels(rows, cols int) {
+	all := rows * cols
+	c.span = index.RoundUp(c.rows*cols, c.kernel.Cols)
+	c.bands = (all + c.span - 1) / c.span
+	c.span = index.RoundUp((all+c.bands-1)/c.bands, c.kernel.Cols) // of like size
+	c.bands = (all + c.span - 1) / c.span
+	for lo := 0; lo < all; lo += c.span {
+		c.rows = max(c.rows, (min(lo+c.span, all)-1)/cols-lo/cols+1)
 	}
 }
 
@@ -301,8 +316,12 @@ func (c *conv) clip() {
 	}
 }
 
-// band computes the rows from i0 of each phase of group g. staged says what the scratch holds from the band before.
-func (c *conv) band(k *call, g, i0 int, staged *rowRange) {
+// band computes band number b of each phase of group g. staged says what the scratch holds from the band before.
+func (c *conv) band(k *call, g, b int, staged *rowRange) {
+	i0 := b * c.rows // its first row
+	if c.span > 0 {
+		i0 = b * c.span / c.phases[0].cols
+	}
 	src := k.in[0][g*c.ins*c.x[0]*c.x[1]:]
 	scratch := k.scratch
 	if c.staged {
@@ -314,6 +333,10 @@ func (c *conv) band(k *call, g, i0 int, staged *rowRange) {
 	size := c.y[0] * c.y[1]
 	y := k.out[g*c.outs*size:][:c.outs*size]
 	bias := c.bias[len(c.bias)/c.groups*g:][:len(c.bias)/c.groups]
+	from, n := i0*c.spread[0]*c.y[1], min(c.rows*c.spread[0], c.y[0]-i0*c.spread[0])*c.y[1] // what is computed of a channel
+	if c.span > 0 {
+		from, n = b*c.span, min(c.span, size-b*c.span)
+	}
 	for i := range c.phases {
 		p := &c.phases[i]
 		rows := min(c.rows, p.rows-i0)
@@ -322,18 +345,17 @@ func (c *conv) band(k *call, g, i0 int, staged *rowRange) {
 		}
 		out := y[(p.row+i0*c.spread[0])*c.y[1]:]
 		switch {
+		case c.span > 0:
+			lo := from - i0*p.cols
+			c.panels(p, out, src, scratch, p.w[g].floats, bias, lo, lo+n)
 		case c.packed:
-			c.panels(p, out, src, scratch, p.w[g].floats, bias, rows)
+			c.panels(p, out, src, scratch, p.w[g].floats, bias, 0, rows*p.cols)
 		case c.plane:
 			c.planes(i, out, src, scratch, g, bias, rows)
 		default:
 			c.along(p, out, src, scratch, p.w[g].floats, bias, rows)
 		}
 	}
-	if len(c.after) == 0 {
-		return
-	}
-	from, n := i0*c.spread[0]*c.y[1], min(c.rows*c.spread[0], c.y[0]-i0*c.spread[0])*c.y[1]
 	for m := range c.outs {
 		lo := (g*c.outs+m)*size + from
 		for _, f := range c.after {
@@ -437,14 +459,15 @@ func (c *conv) planes(i int, y, src, scratch []float32, g int, bias []float32, r
 	}
 }
 
-// panels sums panel by panel, as far as a panel stays in the first-level cache, then the rest of the same outputs' sums.
-func (c *conv) panels(p *phaseTaps, y, src, scratch, w, bias []float32, rows int) {
+// panels sums the outputs lo <= n < hi of a phase panel by panel, as far as a panel stays in the first-level cache, then the rest of the
+// same outputs' sums.
+func (c *conv) panels(p *phaseTaps, y, src, scratch, w, bias []float32, lo, hi int) {
 	k, taps := c.kernel, len(p.at)
 	panel, sums := scratch[:c.panel], scratch[c.panel:]
 	part := gemm.Depths(taps)
 	var segments [64]gemm.Segment
-	for n0 := 0; n0 < rows*p.cols; n0 += c.block {
-		n := min(c.block, rows*p.cols-n0)
+	for n0 := lo; n0 < hi; n0 += c.block {
+		n := min(c.block, hi-n0)
 		dst, ldd := y[n0:], c.y[0]*c.y[1]
 		if c.spread != unspread {
 			dst, ldd = sums, c.block

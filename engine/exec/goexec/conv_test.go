@@ -169,6 +169,28 @@ func TestConvTransposeLastBand(t *testing.T) {
 	c.check(t, rand.New(rand.NewPCG(3, 1)))
 }
 
+// Bands of whole panels begin and end within rows, and what is done to their results behind the sums, too.
+func TestConvBandsEndWithinRows(t *testing.T) {
+	for _, isa := range gemm.ISAs() {
+		for _, c := range []struct {
+			op   graph.Op
+			x, w []int
+			attr graph.Attrs
+		}{
+			{graph.Conv, []int{64, 14, 14}, []int{33, 64, 3, 3}, graph.Attrs{"pads": []int{1, 1, 1, 1}}},
+			{graph.Conv, []int{64, 27, 15}, []int{33, 64, 3, 3}, graph.Attrs{"pads": []int{0, 1, 1, 0}, "strides": []int{2, 1}}},
+			{graph.Conv, []int{200, 7, 7}, []int{500, 200, 1, 1}, nil},
+			{graph.Conv, []int{80, 9, 22}, []int{80, 40, 3, 3}, graph.Attrs{"group": 2}},
+			{graph.ConvTranspose, []int{64, 13, 11}, []int{64, 40, 3, 3}, graph.Attrs{"pads": []int{1, 1, 1, 1}}},
+		} {
+			n, err := newConvCase(isa, c.op, c.x, c.w, nil, c.attr)
+			require.NoError(t, err)
+			require.Greater(t, n.k.units, n.node.Int("group", 1), "%s %v: bands", c.op, c.x)
+			n.check(t, rand.New(rand.NewPCG(3, 4)))
+		}
+	}
+}
+
 // Planes that are cut into bands, whose zeros lie in other places.
 func TestConvPlanesInBands(t *testing.T) {
 	for _, isa := range gemm.ISAs() {

@@ -17,13 +17,12 @@ func native() (s []*ISA) {
 	return append(s, isa("avx2", true, avx2x4x24, avx2x4x24, avx2x4x24, 8))
 }
 
-// tile computes a whole tile, as Part says; init is nil where it goes on from what is in c. The calls are direct, so that
-// nothing escapes.
-func (k *Kernel) tile(steps int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
-	if at == nil && k.id > go1x64 {
-		at = along[k.id]
-	}
-	switch k.id {
+// tile computes a whole tile, as Part says, but that at is nil for the portable kernels alone; init is nil where it goes on from what
+// is in c. The calls are direct, so that nothing escapes.
+func tile(i id, steps int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
+	switch i {
+	case avx512x8x16:
+		tile8x16AVX512(steps, a, b, at, init, to.Lo, to.Hi, c, ldc)
 	case avx512x8x32:
 		tile8x32AVX512(steps, a, b, at, init, to.Lo, to.Hi, c, ldc)
 	case avx512x8x48:
@@ -33,7 +32,7 @@ func (k *Kernel) tile(steps int, a, b []float32, at []int, init []float32, to Bo
 	case avx2x4x24:
 		tile4x24AVX2(steps, a, b, at, init, to.Lo, to.Hi, c, ldc)
 	default:
-		tileGo(k.id, steps, a, b, at, init, to, c, ldc)
+		tileGo(i, steps, a, b, at, init, to, c, ldc)
 	}
 }
 

@@ -77,7 +77,8 @@ const (
 	blockRows = 192 // of A, whose part of Depth (300 KiB) stays in the second-level cache
 	blockCols = 512 // of C, likewise, while k goes up
 
-	largest = 8 * 64 // elements of a tile
+	largest       = 8 * 64 // elements of a tile
+	largestNarrow = 8 * 16 // of one that is narrower
 )
 
 // Depths cuts k into parts of at most Depth and of almost the same size: it returns the size.
@@ -196,19 +197,33 @@ func (k *Kernel) Part(c []float32, ldc, rows, cols, steps int, a, b []float32, a
 	if more {
 		init = nil
 	}
+	if at == nil && k.id > go1x64 {
+		at = along[k.id]
+	}
 	if rows == k.Rows && cols == k.Cols {
-		k.tile(steps, a, b, at, init, to, c, ldc)
+		tile(k.id, steps, a, b, at, init, to, c, ldc)
+		return
+	}
+	if n := narrower[k.id]; cols <= sizes[n][1] {
+		var whole [largestNarrow]float32
+		part(n, whole[:], rows, cols, steps, a, b, at, init, to, c, ldc)
 		return
 	}
 	var whole [largest]float32
-	if more {
+	part(k.id, whole[:], rows, cols, steps, a, b, at, init, to, c, ldc)
+}
+
+// part is Part for a tile that goes beyond c: in whole, which has room for it.
+func part(i id, whole []float32, rows, cols, steps int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
+	width := sizes[i][1]
+	if init == nil {
 		for r := range rows {
-			copy(whole[r*k.Cols:][:cols], c[r*ldc:])
+			copy(whole[r*width:][:cols], c[r*ldc:])
 		}
 	}
-	k.tile(steps, a, b, at, init, to, whole[:], k.Cols)
+	tile(i, steps, a, b, at, init, to, whole, width)
 	for r := range rows {
-		copy(c[r*ldc:][:cols], whole[r*k.Cols:])
+		copy(c[r*ldc:][:cols], whole[r*width:])
 	}
 }
 

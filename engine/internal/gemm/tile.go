@@ -4,22 +4,27 @@ package gemm
 type id int
 
 const (
-	go2x4 id = iota
+	none id = iota
+	go2x4
 	go1x64
 	avx2x4x24
+	avx512x8x16
 	avx512x8x32
 	avx512x8x48
 	avx512x4x32
 	kernels
 )
 
-var sizes = [kernels][2]int{{2, 4}, {1, 64}, {4, 24}, {8, 32}, {8, 48}, {4, 32}}
+var sizes = [kernels][2]int{{}, {2, 4}, {1, 64}, {4, 24}, {8, 16}, {8, 32}, {8, 48}, {4, 32}}
 
 func kernel(i id) Kernel { return Kernel{sizes[i][0], sizes[i][1], i} }
 
 func isa(name string, fused bool, many, wide, few id, plane int) *ISA {
 	return &ISA{name, fused, kernel(many), kernel(wide), kernel(few), plane}
 }
+
+// narrower has, for some micro-kernels, one that computes the first columns of their tiles alone, in less time.
+var narrower = [kernels]id{avx512x8x32: avx512x8x16, avx512x8x48: avx512x8x16}
 
 // along holds, for each kernel, where in a packed panel its rows begin.
 var along = func() (at [kernels][]int) {
@@ -35,7 +40,7 @@ var along = func() (at [kernels][]int) {
 // products are converted, which keeps a compiler from fusing them of its own accord.
 var available = append(native(), isa("go", false, go2x4, go2x4, go1x64, 0))
 
-// tileGo is Kernel.tile for the portable kernels.
+// tileGo is tile for the portable kernels.
 func tileGo(i id, k int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
 	if i == go2x4 {
 		tile2x4(k, a, b, at, init, c, ldc)

@@ -2,22 +2,27 @@
 
 package gemm
 
-// tile8x32AVX512 is Kernel.tile for 8 rows and 32 columns.
+// tile8x16AVX512 is tile for 8 rows and 16 columns.
+//
+//go:noescape
+func tile8x16AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+
+// tile8x32AVX512 is tile for 8 rows and 32 columns.
 //
 //go:noescape
 func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
-// tile8x48AVX512 is Kernel.tile for 8 rows and 48 columns.
+// tile8x48AVX512 is tile for 8 rows and 48 columns.
 //
 //go:noescape
 func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
-// tile4x32AVX512 is Kernel.tile for 4 rows and 32 columns.
+// tile4x32AVX512 is tile for 4 rows and 32 columns.
 //
 //go:noescape
 func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 
-// tile4x24AVX2 is Kernel.tile for 4 rows and 24 columns.
+// tile4x24AVX2 is tile for 4 rows and 24 columns.
 //
 //go:noescape
 func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)

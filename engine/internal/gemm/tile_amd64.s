@@ -2,6 +2,113 @@
 
 #include "textflag.h"
 
+// func tile8x16AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-144
+	MOVQ         k+0(FP), AX
+	MOVQ         a_base+8(FP), CX
+	MOVQ         b_base+32(FP), DX
+	MOVQ         at_base+56(FP), BX
+	MOVQ         init_base+80(FP), SI
+	MOVQ         c_base+112(FP), DI
+	MOVQ         ldc+136(FP), R8
+	SHLQ         $0x02, R8
+	TESTQ        SI, SI
+	JZ           load
+	VBROADCASTSS (SI), Z0
+	VBROADCASTSS 4(SI), Z1
+	VBROADCASTSS 8(SI), Z2
+	VBROADCASTSS 12(SI), Z3
+	VBROADCASTSS 16(SI), Z4
+	VBROADCASTSS 20(SI), Z5
+	VBROADCASTSS 24(SI), Z6
+	VBROADCASTSS 28(SI), Z7
+	JMP          sum
+
+load:
+	MOVQ    DI, SI
+	VMOVUPS (SI), Z0
+	ADDQ    R8, SI
+	VMOVUPS (SI), Z1
+	ADDQ    R8, SI
+	VMOVUPS (SI), Z2
+	ADDQ    R8, SI
+	VMOVUPS (SI), Z3
+	ADDQ    R8, SI
+	VMOVUPS (SI), Z4
+	ADDQ    R8, SI
+	VMOVUPS (SI), Z5
+	ADDQ    R8, SI
+	VMOVUPS (SI), Z6
+	ADDQ    R8, SI
+	VMOVUPS (SI), Z7
+
+sum:
+	TESTQ AX, AX
+	JZ    store
+
+step:
+	MOVQ         (BX), SI
+	VMOVUPS      (DX)(SI*4), Z8
+	PREFETCHT0   512(CX)
+	VBROADCASTSS (CX), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS 4(CX), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS 8(CX), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS 12(CX), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS 16(CX), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS 20(CX), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS 24(CX), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS 28(CX), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         $0x08, BX
+	ADDQ         $0x20, CX
+	DECQ         AX
+	JNZ          step
+
+store:
+	VBROADCASTSS lo+104(FP), Z8
+	VBROADCASTSS hi+108(FP), Z9
+	VMAXPS       Z0, Z8, Z0
+	VMINPS       Z0, Z9, Z0
+	VMOVUPS      Z0, (DI)
+	ADDQ         R8, DI
+	VMAXPS       Z1, Z8, Z1
+	VMINPS       Z1, Z9, Z1
+	VMOVUPS      Z1, (DI)
+	ADDQ         R8, DI
+	VMAXPS       Z2, Z8, Z2
+	VMINPS       Z2, Z9, Z2
+	VMOVUPS      Z2, (DI)
+	ADDQ         R8, DI
+	VMAXPS       Z3, Z8, Z3
+	VMINPS       Z3, Z9, Z3
+	VMOVUPS      Z3, (DI)
+	ADDQ         R8, DI
+	VMAXPS       Z4, Z8, Z4
+	VMINPS       Z4, Z9, Z4
+	VMOVUPS      Z4, (DI)
+	ADDQ         R8, DI
+	VMAXPS       Z5, Z8, Z5
+	VMINPS       Z5, Z9, Z5
+	VMOVUPS      Z5, (DI)
+	ADDQ         R8, DI
+	VMAXPS       Z6, Z8, Z6
+	VMINPS       Z6, Z9, Z6
+	VMOVUPS      Z6, (DI)
+	ADDQ         R8, DI
+	VMAXPS       Z7, Z8, Z7
+	VMINPS       Z7, Z9, Z7
+	VMOVUPS      Z7, (DI)
+	VZEROUPPER
+	RET
+
 // func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-144

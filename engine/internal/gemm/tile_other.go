@@ -5,8 +5,8 @@ package gemm
 func native() []*ISA { return nil }
 
 // tile computes a whole tile, as Part says; init is nil where it goes on from what is in c.
-func (k *Kernel) tile(steps int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
-	tileGo(k.id, steps, a, b, at, init, to, c, ldc)
+func tile(i id, steps int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
+	tileGo(i, steps, a, b, at, init, to, c, ldc)
 }
 
 func gather(dst, src []float32, at []int, segments []Segment, stride int) {

@@ -9,6 +9,7 @@ import (
 )
 
 func generateGemm() {
+	tile(avx512, 8, 1)
 	tile(avx512, 8, 2)
 	tile(avx512, 8, 3)
 	tile(avx512, 4, 2)
@@ -28,7 +29,7 @@ const ahead = 512
 func tile(s isa, rows, vectors int) {
 	function(fmt.Sprintf("tile%dx%d%s", rows, vectors*s.lanes, s.name),
 		"func(k int, a, b []float32, at []int, init []float32, lo, hi float32, c []float32, ldc int)",
-		fmt.Sprintf("is Kernel.tile for %d rows and %d columns.", rows, vectors*s.lanes))
+		fmt.Sprintf("is tile for %d rows and %d columns.", rows, vectors*s.lanes))
 	k, a, b, at := Load(Param("k"), GP64()), pointer("a"), pointer("b"), pointer("at")
 	init, c, ldc := pointer("init"), pointer("c"), Load(Param("ldc"), GP64())
 	SHLQ(Imm(2), ldc)
