@@ -561,3 +561,43 @@ func TestIterationsDoNotWait(t *testing.T) {
 		require.NoError(t, dev.Close())
 	}
 }
+
+// A network's features are still there when their gradients come, which a head writes while it reads the features.
+func TestFeaturesOutliveForward(t *testing.T) {
+	d := opened(t, gpu.Options{})
+	for side := 8; side <= 64; side += 4 {
+		g, err := network1.Graph(side, side)
+		require.NoError(t, err)
+		n, err := d.ex.network(g, true, true)
+		require.NoError(t, err)
+		for _, f := range n.forward.out {
+			for _, df := range n.backward.in {
+				a, b := f.value.buffer, df.value.buffer
+				require.True(t, a.Offset+a.Size <= b.Offset || b.Offset+b.Size <= a.Offset, "%d pixels: %+v and %+v", side, a, b)
+			}
+		}
+		require.NoError(t, n.close())
+	}
+}
+
+// A stream waits for the work of the one that had a network before.
+func TestNetworksAreWaitedFor(t *testing.T) {
+	if onGPU {
+		t.Skip("SKIPPED: only the fake driver counts calls")
+	}
+	driver := fakecuda.Open(t)
+	d := opened(t, gpu.Options{})
+	dev, err := d.detector(sight.Spec{Backbone: network1, Method: squares{}, MaxPixels: 1 << 20, Context: 4}, d.ex)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, dev.Close()) }()
+	for range 2 {
+		before := driver.Calls("cuStreamWaitEvent")
+		waited := len(d.nets.idle)
+		require.NoError(t, d.do(t.Context(), "test", func(j *job) {
+			s := dev.take(j, 16, 16, false, 1)
+			j.forward(s, 1)
+			dev.give(j, s)
+		}))
+		require.Equal(t, waited, driver.Calls("cuStreamWaitEvent")-before)
+	}
+}

@@ -35,7 +35,8 @@ func Rescale(t *testing.T, m kernels.Machine, seed uint64) {
 				image(4)[n-1] = 0x1p-149 // subnormal
 				image(5)[n-1] = -math.MaxFloat32
 				zero(6)
-				image(6)[n-1] = -0x1p5 // a power of two itself
+				image(6)[n-1] = -0x1p5                                 // a power of two itself
+				values[0][7*elements[0]+min(elements[0], 4096)-1] = 77 // the last of a block
 				k := kernels.Rescale{Images: images, Limit: limit}
 				powers := Out[float32](r, images)
 				magnitudes := Out[uint32](r, images*kernels.RescaleBlocks(elements...))
