@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"f2pad.example/engine/dataset"
-	"f2pad.example/engine/device"
 	"f2pad.example/engine/imageio"
 	"f2pad.example/engine/metric"
 	"f2pad.example/engine/nd"
@@ -123,10 +122,7 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	if err := m.unseen(usable); err != nil {
 		return nil, err
 	}
-	source := Source{From: FromNew, SHA256: filesHash(usable), Program: o.Program, Executor: all.Executor.Info(), Device: device.CPU}
-	if all.Device != nil {
-		source.Device = all.Device.Info()
-	}
+	source := Source{From: FromNew, SHA256: filesHash(usable), Program: o.Program, Executor: all.Place.Executor().Info(), Device: all.Place.Info()}
 	next.Info.Calibration, err = f.calibrate(ctx, &next, itemsOf(usable), source)
 	if len(f.unusable) > 0 && ctx.Err() == nil { // what was measured so far rests on them
 		return Calibrate(ctx, m, itemsOf(f.without(usable, skip)), o, nil)

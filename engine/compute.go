@@ -6,30 +6,20 @@ import (
 	"fmt"
 
 	"f2pad.example/engine/device"
-	"f2pad.example/engine/method"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 )
 
-// Device computes the heavy parts of methods and of the refinement in the CPU's place. It is safe for concurrent use, and
-// its owner closes it after the engines that use it. The network stays with the Executor.
-type Device interface {
-	Info() device.Info
-	method.Device
-	refine.Device
-	// KCentre chooses PatchCore's bank; see patchcore.Options.
-	KCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error)
-}
-
-// compute is where an engine's methods and pixels are computed.
+// compute is where an engine computes at the moment, and what it has brought there.
 type compute struct {
-	device  Device // nil: the CPU
-	info    device.Info
-	method  method.Method
-	refiner *refine.Refiner
+	place.Place
+	spec     sight.Spec
+	detector sight.Detector
+	refiner  *refine.Refiner
 }
 
-func newCompute(m *Model, d Device, t Timer) (*compute, error) {
+func newCompute(m *Model, p place.Place, s sight.Spec) (*compute, error) {
 	o := m.Info.Refine
 	if !o.Current() {
 		o = refine.DefaultOptions(m.backbone.Stride()) // the base map is all that is made, and none of them takes part in it
@@ -38,40 +28,27 @@ func newCompute(m *Model, d Device, t Timer) (*compute, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Timer = t
-	if d == nil {
-		return &compute{info: device.CPU, method: m.method, refiner: r}, nil
-	}
-	moved, err := m.method.On(d)
+	r.Pixels, r.Timer = p, s.Timer
+	d, err := p.Detector(s)
 	if err != nil {
-		return nil, fmt.Errorf("engine: %s: %w", d.Info().Device, err)
+		return nil, fmt.Errorf("engine: %s: %w", p.Info().Device, err)
 	}
-	r.Device = d
-	return &compute{device: d, info: d.Info(), method: moved, refiner: r}, nil
+	return &compute{p, s, d, r}, nil
 }
 
-// maps makes the methods' own maps [N,H,W] of the scores s [N,h,w].
-func (c *compute) maps(s []float32, n, h, w, H, W int, dst []float32) error {
-	if c.device != nil {
-		return c.device.Maps(s, n, h, w, H, W, c.method.Map(), dst)
-	}
-	method.BaseMaps(s, n, h, w, H, W, c.method.Map(), dst)
-	return nil
-}
+// host reports whether the CPU computes.
+func (c *compute) host() bool { return c.Info() == device.CPU }
 
-// close frees what the model holds on a device. A lost device holds nothing any more.
+// close frees what the model holds. A lost device holds nothing any more.
 func (c *compute) close() error {
-	if c.device == nil {
-		return nil
-	}
-	if err := c.method.Close(); err != nil && !errors.Is(err, device.ErrLost) {
+	if err := c.detector.Close(); err != nil && !errors.Is(err, device.ErrLost) {
 		return err
 	}
 	return nil
 }
 
 // run makes the engine's maps of frames of one size. Where the device has no room for all of them it goes on with half as
-// many at a time; where it is lost, or has no room for one, the CPU takes over if the engine may fall back. Otherwise a
+// many at a time; where it is lost, or has no room for one, the fallback takes over if there is one. Otherwise a
 // frame that the device has no room for has found.err set, and so has one that the network gives no finite values for: the
 // rest of its batch is scored without it, as if it had not been there.
 func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error) {
@@ -94,12 +71,12 @@ func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error
 		}
 		full, lost := errors.Is(err, device.ErrOutOfMemory), errors.Is(err, device.ErrLost)
 		switch {
-		case c.device == nil || !full && !lost:
+		case c.host() || !full && !lost:
 			return nil, err
 		case full && len(part) > 1:
 			e.halve(c, (len(part)+1)/2, err)
-		case e.opts.Fallback:
-			if err := e.toCPU(c, err); err != nil {
+		case e.opts.Fallback != nil:
+			if err := e.fallBack(c, err); err != nil {
 				return nil, err
 			}
 		case full:
@@ -113,7 +90,7 @@ func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error
 
 // runBeside is runOn beside other batches, but for one frame on a device: that there is no room for it then says that there never is.
 func (e *Engine) runBeside(ctx context.Context, c *compute, frames []*sight.Frame) ([]found, error) {
-	if c.device != nil && len(frames) == 1 {
+	if !c.host() && len(frames) == 1 {
 		e.sole.Lock()
 		defer e.sole.Unlock()
 	} else {
@@ -157,24 +134,32 @@ func (e *Engine) halve(c *compute, most int, why error) {
 	defer e.mu.Unlock()
 	if e.compute == c && most < e.most {
 		e.most = most
-		e.notice(fmt.Sprintf("%s: %d images at once from now on: %v", c.info.Device, most, why))
+		e.notice(fmt.Sprintf("%s: %d images at once from now on: %v", c.Info().Device, most, why))
 	}
 }
 
-// toCPU moves the engine to the CPU, if another goroutine has not done so already.
-func (e *Engine) toCPU(c *compute, why error) error {
+// fallBack moves the engine to the place that takes over, if another goroutine has not done so already.
+func (e *Engine) fallBack(c *compute, why error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.compute != c {
 		return nil
 	}
-	cpu, err := newCompute(e.model, nil, e.opts.Timer)
+	there, err := newCompute(e.model, e.opts.Fallback, c.spec)
 	if err != nil {
 		return err
 	}
-	e.left, e.compute, e.most = append(e.left, c), cpu, e.opts.Batch
-	e.notice(fmt.Sprintf("%s: the CPU takes over the remaining images: %v", c.info.Device, why))
+	e.left, e.compute, e.most = append(e.left, c), there, e.opts.Batch
+	e.notice(fmt.Sprintf("%s: %s takes over the remaining images: %v", c.Info().Device, nameOf(there), why))
 	return nil
+}
+
+// nameOf is a place in a sentence.
+func nameOf(p place.Place) string {
+	if i := p.Info(); i != device.CPU {
+		return i.Device
+	}
+	return "the CPU"
 }
 
 func (e *Engine) notice(text string) {

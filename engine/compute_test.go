@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"f2pad.example/engine"
-	"f2pad.example/engine/compare"
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/device"
-	"f2pad.example/engine/devicetest"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place"
+	"f2pad.example/engine/place/placetest"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/synth"
 
@@ -66,22 +66,19 @@ func score(t *testing.T, m *engine.Model, o engine.Options, items []dataset.Item
 	return all, err
 }
 
-// A device in float64 and the CPU in float32 find the same, up to rounding in the maps of a dozen iterations.
-var acrossDevices = compare.Tolerance{Abs: 2e-3, Rel: 2e-3}
-
 func (b *bench) agrees(t *testing.T) {
 	for _, m := range []*engine.Model{b.padim, fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12})} {
 		require.Equal(t, device.CPU, m.Info.Device)
 		cpu, err := score(t, m, engine.Options{Maps: engine.Kinds()}, b.Test)
 		require.NoError(t, err)
-		there, err := score(t, m, engine.Options{Maps: engine.Kinds(), Device: &devicetest.Naive{}}, b.Test)
+		there, err := score(t, m, engine.Options{Maps: engine.Kinds(), Place: &placetest.Faulty{}}, b.Test)
 		require.NoError(t, err)
 		for i, r := range cpu {
 			require.Equal(t, "cpu", r.Device)
-			require.Equal(t, "naive:0", there[i].Device)
-			require.InEpsilon(t, r.Score, there[i].Score, 1e-5)
+			require.Equal(t, "faulty:0", there[i].Device)
+			require.Equal(t, r.Score, there[i].Score)
 			for _, k := range engine.Kinds() {
-				compare.Require(t, fmt.Sprintf("%s %s %s", m.Info.Method, r.Item.ID, k), nd.Data(there[i].Maps[k]), nd.Data(r.Maps[k]), acrossDevices)
+				require.Equal(t, nd.Data(r.Maps[k]), nd.Data(there[i].Maps[k]), "%s %s %s", m.Info.Method, r.Item.ID, k)
 			}
 		}
 	}
@@ -89,10 +86,10 @@ func (b *bench) agrees(t *testing.T) {
 
 func (b *bench) fits(t *testing.T) {
 	var ops sync.Map
-	dev := &devicetest.Naive{Fault: func(op string, _ int) error { ops.Store(op, true); return nil }}
-	m := fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Device: dev}})
-	require.Equal(t, "naive:0", m.Info.Device.Device)
-	for _, op := range []string{"kcentre", "bank", "nearest", "supports", "maps"} {
+	dev := &placetest.Faulty{Fault: func(op string, _ int) error { ops.Store(op, true); return nil }}
+	m := fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Place: dev}})
+	require.Equal(t, "faulty:0", m.Info.Device.Device)
+	for _, op := range []string{"kcentre", "detector", "begin", "score", "maps"} {
 		_, ran := ops.Load(op)
 		require.True(t, ran, op)
 	}
@@ -103,11 +100,11 @@ func (b *bench) fits(t *testing.T) {
 // A device that runs out of memory gets half as many images, whose results are those of a larger device.
 func (b *bench) halves(t *testing.T) {
 	m := b.padim
-	want, err := score(t, m, engine.Options{Device: &devicetest.Naive{}}, b.Test)
+	want, err := score(t, m, engine.Options{Place: &placetest.Faulty{}}, b.Test)
 	require.NoError(t, err)
 	var notices []string
 	var most atomic.Int64
-	dev := &devicetest.Naive{Fault: func(op string, n int) error {
+	dev := &placetest.Faulty{Fault: func(op string, n int) error {
 		if op == "maps" && n > 2 {
 			return fmt.Errorf("%d images: %w", n, device.ErrOutOfMemory)
 		}
@@ -116,38 +113,38 @@ func (b *bench) halves(t *testing.T) {
 		}
 		return nil
 	}}
-	got, err := score(t, m, engine.Options{Device: dev, Notice: func(s string) { notices = append(notices, s) }}, b.Test)
+	got, err := score(t, m, engine.Options{Place: dev, Notice: func(s string) { notices = append(notices, s) }}, b.Test)
 	require.NoError(t, err)
-	require.Contains(t, notices[len(notices)-1], "naive:0: ")
+	require.Contains(t, notices[len(notices)-1], "faulty:0: ")
 	require.Contains(t, notices[len(notices)-1], " images at once from now on: ")
 	require.EqualValues(t, 2, most.Load())
 	require.Len(t, got, len(want))
 	for i := range want {
 		require.NoError(t, got[i].Err)
 		require.Equal(t, want[i].Score, got[i].Score)
-		require.Equal(t, "naive:0", got[i].Device)
+		require.Equal(t, "faulty:0", got[i].Device)
 	}
 }
 
 // An image that does not fit alone fails by itself, or goes to the CPU if that may take over.
 func (b *bench) oneImage(t *testing.T) {
 	m := b.padim
-	tooMuch := func() *devicetest.Naive {
-		return &devicetest.Naive{Fault: func(op string, _ int) error {
+	tooMuch := func() *placetest.Faulty {
+		return &placetest.Faulty{Fault: func(op string, _ int) error {
 			if op == "maps" {
 				return device.ErrOutOfMemory
 			}
 			return nil
 		}}
 	}
-	got, err := score(t, m, engine.Options{Device: tooMuch()}, b.Test[:3])
+	got, err := score(t, m, engine.Options{Place: tooMuch()}, b.Test[:3])
 	require.NoError(t, err)
 	require.Len(t, got, 3)
 	for _, r := range got {
 		require.ErrorIs(t, r.Err, device.ErrOutOfMemory)
 		require.ErrorContains(t, r.Err, r.Item.Path)
 	}
-	got, err = score(t, m, engine.Options{Device: tooMuch(), Fallback: true}, b.Test[:3])
+	got, err = score(t, m, engine.Options{Place: tooMuch(), Fallback: place.NewHost(nil)}, b.Test[:3])
 	require.NoError(t, err)
 	for _, r := range got {
 		require.NoError(t, r.Err)
@@ -160,14 +157,14 @@ func (b *bench) sole(t *testing.T) {
 	var mu sync.Mutex
 	var ops []string
 	another := make(chan struct{}, len(b.Test))
-	dev := &devicetest.Naive{Fault: func(op string, _ int) error {
-		if op != "distances" && op != "maps" {
+	dev := &placetest.Faulty{Fault: func(op string, _ int) error {
+		if op != "begin" && op != "maps" {
 			return nil
 		}
 		mu.Lock()
 		ops = append(ops, op)
 		mu.Unlock()
-		if op == "distances" {
+		if op == "begin" {
 			another <- struct{}{}
 			for deadline := time.Now().Add(20 * time.Millisecond); len(another) < 2 && time.Now().Before(deadline); {
 				runtime.Gosched() // there is time for another batch to come in between
@@ -177,18 +174,18 @@ func (b *bench) sole(t *testing.T) {
 		}
 		return nil
 	}}
-	_, err := score(t, b.padim, engine.Options{Batch: 2, Device: dev}, b.Test)
+	_, err := score(t, b.padim, engine.Options{Batch: 2, Place: dev}, b.Test)
 	require.NoError(t, err)
-	require.Equal(t, slices.Repeat([]string{"distances", "maps"}, len(b.Test)), ops)
+	require.Equal(t, slices.Repeat([]string{"begin", "maps"}, len(b.Test)), ops)
 }
 
 // When a device is lost in the middle, the CPU takes over the images that remain, and says so; or the run ends.
 func (b *bench) lost(t *testing.T) {
 	m := b.padim
-	for _, op := range []string{"distances", "maps", "smooth", "compare", "stepper"} {
-		dies := func() *devicetest.Naive {
+	for _, op := range []string{"begin", "score", "maps", "smooth", "compare", "optimise"} {
+		dies := func() *placetest.Faulty {
 			var calls atomic.Int64
-			return &devicetest.Naive{Fault: func(o string, _ int) error {
+			return &placetest.Faulty{Fault: func(o string, _ int) error {
 				if o == op && calls.Add(1) > 2 {
 					return fmt.Errorf("%s: %w", op, device.ErrLost)
 				}
@@ -196,17 +193,17 @@ func (b *bench) lost(t *testing.T) {
 			}}
 		}
 		all := engine.Options{Batch: 1, Maps: []refine.Kind{refine.F2PAD}}
-		all.Device = dies()
+		all.Place = dies()
 		_, err := score(t, m, all, b.Test)
 		require.ErrorIs(t, err, device.ErrLost, op)
 		require.ErrorContains(t, err, op)
 
 		var notices []string
-		all.Device, all.Fallback, all.Notice = dies(), true, func(s string) { notices = append(notices, s) }
+		all.Place, all.Fallback, all.Notice = dies(), place.NewHost(nil), func(s string) { notices = append(notices, s) }
 		got, err := score(t, m, all, b.Test)
 		require.NoError(t, err, op)
 		require.Len(t, notices, 1, op)
-		require.Contains(t, notices[0], "naive:0: the CPU takes over the remaining images: ")
+		require.Contains(t, notices[0], "faulty:0: the CPU takes over the remaining images: ")
 		require.Equal(t, "cpu", got[len(got)-1].Device)
 		require.Len(t, got, len(b.Test))
 	}
@@ -215,17 +212,17 @@ func (b *bench) lost(t *testing.T) {
 // A model that does not fit is an error at once, or computed on the CPU.
 func (b *bench) noModel(t *testing.T) {
 	m := b.padim
-	dev := &devicetest.Naive{Fault: func(op string, _ int) error {
-		if op == "gaussians" {
+	dev := &placetest.Faulty{Fault: func(op string, _ int) error {
+		if op == "detector" {
 			return device.ErrOutOfMemory
 		}
 		return nil
 	}}
-	_, err := engine.New(m, engine.Options{Device: dev})
+	_, err := engine.New(m, engine.Options{Place: dev})
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
-	require.ErrorContains(t, err, "naive:0")
+	require.ErrorContains(t, err, "faulty:0")
 	var notices []string
-	e, err := engine.New(m, engine.Options{Device: dev, Fallback: true, Notice: func(s string) { notices = append(notices, s) }})
+	e, err := engine.New(m, engine.Options{Place: dev, Fallback: place.NewHost(nil), Notice: func(s string) { notices = append(notices, s) }})
 	require.NoError(t, err)
 	require.Equal(t, device.CPU, e.Device())
 	require.Len(t, notices, 1)
@@ -236,28 +233,28 @@ func (b *bench) noModel(t *testing.T) {
 func (b *bench) otherErrors(t *testing.T) {
 	m := b.padim
 	boom := errors.New("boom")
-	dev := &devicetest.Naive{Fault: func(op string, _ int) error {
+	dev := &placetest.Faulty{Fault: func(op string, _ int) error {
 		if op == "maps" {
 			return boom
 		}
 		return nil
 	}}
-	_, err := score(t, m, engine.Options{Device: dev, Fallback: true}, b.Test)
+	_, err := score(t, m, engine.Options{Place: dev, Fallback: place.NewHost(nil)}, b.Test)
 	require.ErrorIs(t, err, boom)
 }
 
 func (b *bench) coreset(t *testing.T) {
-	dev := &devicetest.Naive{Fault: func(op string, _ int) error {
+	dev := &placetest.Faulty{Fault: func(op string, _ int) error {
 		if op == "kcentre" {
 			return device.ErrOutOfMemory
 		}
 		return nil
 	}}
-	o := engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Device: dev}}
+	o := engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Place: dev}}
 	_, err := engine.Fit(t.Context(), b.Train, o, nil)
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 	var notices []string
-	o.Fallback, o.Notice = true, func(s string) { notices = append(notices, s) }
+	o.Fallback, o.Notice = place.NewHost(nil), func(s string) { notices = append(notices, s) }
 	fit(t, b.Dataset, o)
-	require.Equal(t, []string{"naive:0: the CPU chooses the coreset: out of device memory"}, notices)
+	require.Equal(t, []string{"faulty:0: the CPU chooses the coreset: out of device memory"}, notices)
 }

@@ -11,6 +11,7 @@ import (
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/backbone/backbonetest"
 	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/loop"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/refine"
@@ -18,31 +19,30 @@ import (
 	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
-	"gorgonia.org/tensor"
 )
 
-// counting notes the largest share of the cells that the optimisation looks at, and the time for its gradients.
+// counting notes the share of the cells that the optimisation of an image looks at, and its time.
 type counting struct {
 	*sight.Scorer
 	share float64
 	took  time.Duration
 }
 
-func (c *counting) Gradient(ctx context.Context, x *tensor.Dense, where []bool, e refine.Energy, energy []float64, dx *tensor.Dense) error {
+func (c *counting) Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error) {
 	n := 0
-	for _, on := range where {
+	for _, on := range problems[0].Cells {
 		if on {
 			n++
 		}
 	}
-	c.share = float64(n) / float64(len(where))
+	c.share = float64(n) / float64(len(problems[0].Cells))
 	begin := time.Now()
 	defer func() { c.took += time.Since(begin) }()
-	return c.Scorer.Gradient(ctx, x, where, e, energy, dx)
+	return c.Scorer.Optimise(ctx, problems, o)
 }
 
 // BenchmarkWindows refines a batch of four images of which a square of 2 % is suspicious, with a network as deep and wide as ResNet-18's
-// layers 1 to 3: the time of the optimisation's gradients with windows as a share of that on whole images, run in turn, and
+// layers 1 to 3: the time of the optimisation with windows as a share of that on whole images, run in turn, and
 // the same of the refinement, which asks whole images further questions. cells-% are those that the data term counts.
 func BenchmarkWindows(b *testing.B) {
 	dir := b.TempDir()
@@ -81,11 +81,13 @@ func BenchmarkWindows(b *testing.B) {
 				norms := slices.Repeat([]backbone.Affine{m.backbone.Normalize(f.Y)}, batch)
 				cal := m.Info.Calibration
 				share := 0.0
-				refineOn := func(net *sight.Network) (gradients, all time.Duration) {
+				windows := sight.Spec{Backbone: m.backbone, Method: m.method, MaxPixels: defaultMaxPixels}
+				uncut := sight.Spec{Backbone: m.backbone, Method: m.method, MaxPixels: 1 << 30, Context: backbone.Whole}
+				refineOn := func(d sight.Detector, s sight.Spec) (optimised, all time.Duration) {
 					sc := &counting{Scorer: &sight.Scorer{
-						Net: net, Method: m.method, Scale: cal.scores(), Rank: cal.maps(), Maps: e.compute.maps, Norms: norms,
-						Frames: slices.Repeat([]*sight.Frame{f}, batch),
+						Detector: d, Spec: s, Scale: cal.scores(), Rank: cal.maps(), Norms: norms, Frames: slices.Repeat([]*sight.Frame{f}, batch),
 					}}
+					defer sc.Finish()
 					_, err := sc.Start(b.Context(), x, nil)
 					require.NoError(b, err)
 					begin := time.Now()
@@ -94,15 +96,19 @@ func BenchmarkWindows(b *testing.B) {
 					share = sc.share
 					return sc.took, time.Since(begin)
 				}
-				whole := sight.NewNetwork(m.backbone, e.opts.Executor, 1<<30, backbone.Whole)
-				defer whole.Close()
-				refineOn(e.net)
-				refineOn(whole)
+				var of [2]sight.Detector
+				specs := [2]sight.Spec{windows, uncut}
+				for i, s := range specs {
+					of[i], err = e.opts.Place.Detector(s)
+					require.NoError(b, err)
+					defer of[i].Close()
+					refineOn(of[i], s)
+				}
 				var took [4]time.Duration
 				for b.Loop() {
-					for i, net := range []*sight.Network{e.net, whole} {
-						gradients, all := refineOn(net)
-						took[i] += gradients
+					for i, d := range of {
+						optimised, all := refineOn(d, specs[i])
+						took[i] += optimised
 						took[2+i] += all
 					}
 				}

@@ -20,12 +20,11 @@ import (
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/device"
 	"f2pad.example/engine/exec"
-	"f2pad.example/engine/exec/goexec"
 	"f2pad.example/engine/imageio"
 	"f2pad.example/engine/internal/par"
 	"f2pad.example/engine/internal/stage"
-	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/roi"
 	"f2pad.example/engine/sight"
@@ -38,10 +37,9 @@ func Kinds() []refine.Kind { return []refine.Kind{refine.Base, refine.Residual, 
 
 // Options configure an Engine. The zero value scores on the CPU in pure Go and makes no maps.
 type Options struct {
-	Executor  exec.Executor              // of the network; default: goexec
-	Device    Device                     // of methods and refinement; default: the CPU, where both stay for a method that has no other place
-	Fallback  bool                       // the CPU takes over from a Device that is lost or too small
-	Notice    func(string)               // told when batches are halved, the CPU takes over, or images are left out as copies, one call at a time; must not call the engine; may be nil
+	Place     place.Place                // where everything is computed; default: the CPU, in Go
+	Fallback  place.Place                // takes over from a Place that is lost or too small; nil: none does
+	Notice    func(string)               // told when batches are halved, the Fallback takes over, or images are left out as copies, one call at a time; must not call the engine; may be nil
 	Warn      func(dataset.Item, string) // told what is odd about an image that is used all the same (its Notes), in the images' order; may be nil
 	Batch     int                        // images in work at once, half of them in each of two batches; default 8, and more of small ones. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
@@ -79,8 +77,8 @@ const (
 )
 
 func (o Options) withDefaults() Options {
-	if o.Executor == nil {
-		o.Executor = goexec.New()
+	if o.Place == nil {
+		o.Place = place.NewHost(nil)
 	}
 	if o.MaxSide == 0 {
 		o.MaxSide = DefaultMaxSide
@@ -107,17 +105,6 @@ func (o *Options) unlike(it dataset.Item, all []Difference) {
 	}
 }
 
-// forMethod leaves the device out, and says so, for a method that computes on the CPU only.
-func (o Options) forMethod(kind method.Family) Options {
-	if o.Device != nil && !kind.Device {
-		if o.Notice != nil {
-			o.Notice(fmt.Sprintf("%s: %s computes on the CPU only", o.Device.Info().Device, kind.Name))
-		}
-		o.Device = nil
-	}
-	return o
-}
-
 // Stage is a part of the work on images, and Timer is told how long it took for so many of them. The stages of a batch follow one
 // another; those of images that are decoded, and of other batches, run beside.
 type (
@@ -140,7 +127,6 @@ type Engine struct {
 	opts       Options
 	threshold  float64 // of images
 	thresholds map[refine.Kind]float64
-	net        *sight.Network
 	stride     int
 	inspect    *sight.Inspection
 	memory     Memory
@@ -164,11 +150,6 @@ func New(m *Model, o Options) (*Engine, error) {
 // newEngine is New, also for a model that has no thresholds yet.
 func newEngine(m *Model, o Options) (*Engine, error) {
 	o = o.withDefaults()
-	kind, err := family(m.Info.Method)
-	if err != nil {
-		return nil, err
-	}
-	o = o.forMethod(kind)
 	if o.Batch < 0 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
 	}
@@ -187,13 +168,13 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	if o.Planned != nil {
 		o.Planned(shared)
 	}
-	net := sight.NewNetwork(m.backbone, o.Executor, shared.Window, o.Context)
-	e := &Engine{model: m, opts: o, net: net, memory: shared, stride: m.backbone.Stride(), most: o.Batch, inspect: sight.Inspect(m.roi, o.ROI)}
+	e := &Engine{model: m, opts: o, memory: shared, stride: m.backbone.Stride(), most: o.Batch, inspect: sight.Inspect(m.roi, o.ROI)}
 	e.threshold, e.thresholds = m.thresholds(o)
-	e.compute, err = newCompute(m, o.Device, o.Timer)
-	if err != nil && o.Device != nil && o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
-		e.notice(fmt.Sprintf("the CPU takes over: %v", err))
-		e.compute, err = newCompute(m, nil, o.Timer)
+	spec := sight.Spec{Backbone: m.backbone, Method: m.method, MaxPixels: shared.Window, Context: o.Context, Timer: o.Timer}
+	e.compute, err = newCompute(m, o.Place, spec)
+	if o.Fallback != nil && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
+		e.notice(fmt.Sprintf("%s takes over: %v", nameOf(o.Fallback), err))
+		e.compute, err = newCompute(m, o.Fallback, spec)
 	}
 	if err != nil {
 		return nil, err
@@ -201,18 +182,20 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// Executor says what the network runs on.
-func (e *Engine) Executor() exec.Info { return e.opts.Executor.Info() }
-
-// Device says where methods and refinement are computed at the moment.
-func (e *Engine) Device() device.Info {
+// Executor says what the network runs on at the moment.
+func (e *Engine) Executor() exec.Info {
 	c, _ := e.current()
-	return c.info
+	return c.Executor().Info()
 }
 
-// Close frees the engine's buffers, also on its device.
+// Device says where the engine computes at the moment.
+func (e *Engine) Device() device.Info {
+	c, _ := e.current()
+	return c.Info()
+}
+
+// Close frees the engine's buffers, also on a device.
 func (e *Engine) Close() error {
-	e.net.Close()
 	var errs []error
 	for _, c := range append(e.left, e.compute) {
 		errs = append(errs, c.close())
@@ -386,7 +369,8 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 		norms[i] = f.Normalized(e.model.backbone)
 	}
 	cal := e.model.Info.Calibration
-	sc := &sight.Scorer{Net: e.net, Method: c.method, Scale: cal.scores(), Rank: cal.maps(), Maps: c.maps, Norms: norms, Frames: frames, Timer: e.opts.Timer}
+	sc := &sight.Scorer{Detector: c.detector, Spec: c.spec, Scale: cal.scores(), Rank: cal.maps(), Norms: norms, Frames: frames}
+	defer sc.Finish()
 	image := make([]float32, N)
 	for i := range image {
 		image[i] = float32(math.NaN()) // stays where the method has no image score of its own
@@ -399,7 +383,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 	var bad sight.BadFrames
 	for i := range frames {
 		if own := nd.Data(s)[i*h*w:][:h*w]; !sight.Finite(own) || math.IsInf(float64(image[i]), 0) {
-			bad.Add(i, fmt.Errorf("engine: %s on %s gives scores that are not finite", c.method.Name(), e.model.backbone.Name()))
+			bad.Add(i, fmt.Errorf("engine: %s on %s gives scores that are not finite", e.model.method.Name(), e.model.backbone.Name()))
 		}
 	}
 	if err := bad.Err(); err != nil {
@@ -419,7 +403,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 	par.For(N, func(i int) {
 		f := frames[i]
 		base := nd.Wrap(bases[i*H*W:(i+1)*H*W], H, W)
-		out[i].device = c.info.Device
+		out[i].device = c.Info().Device
 		out[i].s = nd.Data(s)[i*h*w : (i+1)*h*w]
 		out[i].image = float64(image[i])
 		if math.IsNaN(out[i].image) {
@@ -440,7 +424,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 	scored := time.Since(start).Seconds() / float64(N)
 	for i := range in {
 		if !sight.Finite(nd.Data(in[i].Base)) || len(e.opts.Maps) > 0 && !(bounded(nd.Data(in[i].Z)) && bounded(nd.Data(in[i].V))) {
-			bad.Add(i, fmt.Errorf("engine: %s on %s gives scores that are beyond what a map can hold", c.method.Name(), e.model.backbone.Name()))
+			bad.Add(i, fmt.Errorf("engine: %s on %s gives scores that are beyond what a map can hold", e.model.method.Name(), e.model.backbone.Name()))
 		}
 	}
 	if err := bad.Err(); err != nil {

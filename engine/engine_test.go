@@ -18,6 +18,7 @@ import (
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/exec/goexec"
 	"f2pad.example/engine/internal/stage"
+	"f2pad.example/engine/method"
 	"f2pad.example/engine/metric"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/refine"
@@ -25,6 +26,7 @@ import (
 	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
 )
 
 // product is a small synthetic data set with a model of each method and kind of size, made once for all tests.
@@ -238,7 +240,7 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 			defer e.Close()
 			c, _ := e.current()
 			cal := m.Info.Calibration
-			sc := &sight.Scorer{Net: e.net, Method: c.method, Rank: cal.maps(), Maps: c.maps}
+			sc := &sight.Scorer{Detector: c.detector, Spec: c.spec, Rank: cal.maps()}
 			var y [][]float32
 			var H, W int
 			for i := range 2 {
@@ -254,7 +256,7 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 			copy(nd.Data(x), slices.Concat(y...))
 			s, err := sc.Start(t.Context(), x, nil)
 			require.NoError(t, err)
-			require.NoError(t, c.maps(nd.Data(s), 2, H/e.stride, W/e.stride, H, W, nd.Data(want)))
+			require.NoError(t, c.detector.Maps(nd.Data(s), 2, H/e.stride, W/e.stride, H, W, nd.Data(want)))
 			where := make([]bool, H*W)
 			for p := range where {
 				where[p] = p%W > W/2 && p/W < H/3 || p == H*W-1
@@ -333,6 +335,18 @@ func TestWork(t *testing.T) {
 	require.Equal(t, fixed.Weights, native.Weights)
 }
 
+// begun is a batch of one image that a Host has scored, with so many pixels of context around what is optimised, and its scores.
+func begun(t *testing.T, m *Model, context int, x *tensor.Dense, norm backbone.Affine) (*sight.HostBatch, []float32) {
+	t.Helper()
+	d := sight.NewHost(goexec.New(), sight.Spec{Backbone: m.backbone, Method: m.method, MaxPixels: defaultMaxPixels, Context: context})
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	sh, stride := x.Shape(), m.backbone.Stride()
+	r := &method.Result{S: nd.New(sh[0], sh[2]/stride, sh[3]/stride)}
+	b, err := d.Begin(t.Context(), x, []backbone.Affine{norm}, r)
+	require.NoError(t, err)
+	return b.(*sight.HostBatch), nd.Data(r.S)
+}
+
 // gradientTolerance: central differences of float32 scores with a step of 1/4096. PatchCore's nearest neighbour may change
 // within the step, where the score has a kink.
 var gradientTolerance = compare.Tolerance{Abs: 0.005, Rel: 0.005}
@@ -342,7 +356,6 @@ func TestGradientOfTheWholeChain(t *testing.T) {
 	for _, name := range names() {
 		t.Run(name, func(t *testing.T) {
 			m := p.model(t, name)
-			net := sight.NewNetwork(m.backbone, goexec.New(), defaultMaxPixels, 0)
 			e, err := New(m, Options{})
 			require.NoError(t, err)
 			d := e.decode(p.data.Test[0], ample)
@@ -350,25 +363,24 @@ func TestGradientOfTheWholeChain(t *testing.T) {
 			H, W := d.frame.Size()
 			norm := m.backbone.Normalize(d.frame.Y)
 			cal := m.Info.Calibration
-			sc := &sight.Scorer{Net: net, Method: m.method, Scale: cal.scores(), Norms: []backbone.Affine{norm}}
-			where := make([]bool, H/4*W/4)
+			onScale, where := cal.scores(), make([]bool, H/4*W/4)
 			for _, v := range []int{0, 5, len(where) / 2, len(where)/2 + 1, len(where) - 1} {
 				where[v] = true
 			}
 			energy := func(x []float32) float64 {
-				raw, err := sc.Start(t.Context(), nd.Wrap(x, 1, 3, H, W), nil)
-				require.NoError(t, err)
+				_, raw := begun(t, m, 0, nd.Wrap(x, 1, 3, H, W), norm)
 				sum := 0.0
 				for v, on := range where {
 					if on {
-						sum += square{}.Value(sc.Scale.Z(nd.Data(raw)[v]))
+						sum += square{}.Value(onScale.Z(raw[v]))
 					}
 				}
 				return sum
 			}
 			x := slices.Clone(nd.Data(d.frame.Y))
 			dx, got := nd.New(1, 3, H, W), make([]float64, 1)
-			require.NoError(t, sc.Gradient(t.Context(), nd.Wrap(x, 1, 3, H, W), where, square{}, got, dx))
+			batch, _ := begun(t, m, 0, nd.Wrap(x, 1, 3, H, W), norm)
+			require.NoError(t, batch.Gradient(t.Context(), nd.Wrap(x, 1, 3, H, W), where, square{}, onScale, got, dx))
 			require.InEpsilon(t, energy(x), got[0], 1e-5)
 
 			// Along smooth random directions: single pixels change a score by less than float32 resolves.
@@ -421,19 +433,17 @@ func TestWindowsSeeEnough(t *testing.T) {
 			const side, cells = 128, 32
 			norm := m.backbone.Normalize(f.Y)
 			cal := m.Info.Calibration
-			sc := &sight.Scorer{Net: e.net, Method: m.method, Scale: cal.scores(), Norms: []backbone.Affine{norm}}
 			where := make([]bool, cells*cells)
 			// Cells that the lattice gives no more room than they ask for.
 			where[26*cells+26], where[26*cells+27] = true, true
-			require.True(t, e.net.Exact())
 			x := nd.Wrap(nd.Data(f.Y), 1, 3, side, side)
+			windows, _ := begun(t, m, 0, x, norm)
+			require.True(t, windows.Net.Exact)
+			whole, _ := begun(t, m, 4*side, x, norm)
 			got, energy := nd.New(1, 3, side, side), make([]float64, 1)
-			require.NoError(t, sc.Gradient(t.Context(), x, where, square{}, energy, got))
-			whole := sight.NewNetwork(m.backbone, goexec.New(), defaultMaxPixels, 4*side)
-			defer whole.Close()
-			sc.Net = whole
+			require.NoError(t, windows.Gradient(t.Context(), x, where, square{}, cal.scores(), energy, got))
 			want, wantEnergy, unit := nd.New(1, 3, side, side), make([]float64, 1), 0.0
-			require.NoError(t, sc.Gradient(t.Context(), x, where, square{}, wantEnergy, want))
+			require.NoError(t, whole.Gradient(t.Context(), x, where, square{}, cal.scores(), wantEnergy, want))
 			require.Equal(t, wantEnergy, energy)
 			for _, v := range nd.Data(want) {
 				unit = max(unit, math.Abs(float64(v)))

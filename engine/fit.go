@@ -22,7 +22,6 @@ import (
 	"f2pad.example/engine/device"
 	"f2pad.example/engine/imageio"
 	"f2pad.example/engine/method"
-	"f2pad.example/engine/method/patchcore"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/roi"
@@ -110,7 +109,6 @@ func (o FitOptions) withDefaults() (FitOptions, error) {
 	if err := oneOf("profile of "+o.Method, o.Profile, kind.Profiles); err != nil {
 		return o, err
 	}
-	o.Options = o.forMethod(kind)
 	if err := o.Size.Check(min(o.MaxSide, sight.MaxSide)); err != nil {
 		return o, fmt.Errorf("engine: size.%w", err)
 	}
@@ -233,14 +231,14 @@ func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 	}
 	train, held := itemsOf(fitted), itemsOf(calibrated)
 	if learns, ok := bb.(backbone.Fitter); ok {
-		if err := learns.Fit(ctx, o.Executor, f.images("backbone", train), o.Seed); err != nil {
+		if err := learns.Fit(ctx, o.Place.Executor(), f.images("backbone", train), o.Seed); err != nil {
 			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
 		}
 	}
 	m := &Model{backbone: bb, roi: f.region, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
-		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Executor.Info(),
-		Device: device.CPU, WhiteLevel: f.white, ROI: roiOf(f.region),
+		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Place.Executor().Info(),
+		Device: o.Place.Info(), WhiteLevel: f.white, ROI: roiOf(f.region),
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
 	for _, in := range usable {
@@ -248,9 +246,6 @@ func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 	}
 	if o.Refine != nil {
 		m.Info.Refine = *o.Refine
-	}
-	if o.Device != nil {
-		m.Info.Device = o.Device.Info()
 	}
 	if m.method, err = f.method(ctx, train); err != nil {
 		return nil, fmt.Errorf("engine: fitting %s: %w", o.Method, err)
@@ -480,7 +475,7 @@ type learned struct {
 
 // method fits the detector on the features of the training images.
 func (f *fitter) method(ctx context.Context, train []dataset.Item) (m method.Method, err error) {
-	net := sight.NewNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
+	net := f.network()
 	defer net.Close()
 	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
 		return stream(ctx, f, "method", train, func(fr *sight.Frame) (learned, error) {
@@ -507,7 +502,7 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (m method.Met
 		features = keep.visit
 	}
 	fitting := method.Fitting{
-		Profile: f.o.Profile, Seed: f.o.Seed, Native: f.o.Size.Native(), Features: features,
+		Profile: f.o.Profile, Seed: f.o.Seed, Native: f.o.Size.Native(), Features: features, KCentre: f.kCentre,
 		Progress: func(p method.Progress) {
 			f.o.Progress(Progress{p.Phase, p.Done, p.Total})
 			if f.o.Training != nil && p.Phase == "training" {
@@ -517,9 +512,6 @@ func (f *fitter) method(ctx context.Context, train []dataset.Item) (m method.Met
 	}
 	if f.inspect != nil {
 		fitting.Where = func(h, w int) []bool { return f.seeing.Grid(h, w) }
-	}
-	if f.o.Device != nil {
-		fitting.KCentre = f.kCentre
 	}
 	if f.o.Checkpoint != "" {
 		fitting.Checkpoint = checkpoint(f.o.Checkpoint)
@@ -545,14 +537,19 @@ func (c checkpoint) Save(w *artifact.Writer) error {
 	return err
 }
 
-// kCentre chooses on the device; on the CPU if that fails and may.
+// network runs the backbone on images as they are.
+func (f *fitter) network() *sight.Network {
+	return sight.NewNetwork(f.bb, f.o.Place.Executor(), sight.NewWindows(f.bb, f.o.MaxPixels, f.o.Context))
+}
+
+// kCentre chooses on the fit's place, or where that fails on what takes over.
 func (f *fitter) kCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error) {
-	centres, err := f.o.Device.KCentre(ctx, x, d, want, starts, progress)
-	if f.o.Fallback && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
+	centres, err := f.o.Place.KCentre(ctx, x, d, want, starts, progress)
+	if f.o.Fallback != nil && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
 		if f.o.Notice != nil {
-			f.o.Notice(fmt.Sprintf("%s: the CPU chooses the coreset: %v", f.o.Device.Info().Device, err))
+			f.o.Notice(fmt.Sprintf("%s: %s chooses the coreset: %v", f.o.Place.Info().Device, nameOf(f.o.Fallback), err))
 		}
-		return patchcore.KCentre(ctx, x, d, want, starts, progress)
+		return f.o.Fallback.KCentre(ctx, x, d, want, starts, progress)
 	}
 	return centres, err
 }

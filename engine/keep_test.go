@@ -15,6 +15,7 @@ import (
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/method/methodtest"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/tensor"
@@ -54,7 +55,7 @@ func TestAFitRunsTheNetworkOnceOnEachImage(t *testing.T) {
 			g, err := m.backbone.Graph(64, 64)
 			require.NoError(t, err)
 			count := &asked{Executor: goexec.New(), graph: g.Name}
-			o, err := FitOptions{Method: name, Seed: 1, Options: Options{Executor: count}}.withDefaults()
+			o, err := FitOptions{Method: name, Seed: 1, Options: Options{Place: place.NewHost(count)}}.withDefaults()
 			require.NoError(t, err)
 			f := &fitter{o: o, bb: m.backbone, room: decodeRoom(), keeps: featureRoom}
 			items := p.data.Train[:4]

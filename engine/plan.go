@@ -15,7 +15,6 @@ import (
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/refine"
-	"f2pad.example/engine/sight"
 )
 
 // Estimate is what a fit will take, as far as a few of its images say. Seconds and Bytes may be off by a factor of two.
@@ -88,7 +87,7 @@ func Plan(ctx context.Context, items []dataset.Item, o FitOptions) (*Estimate, e
 	few = itemsOf(usable)
 	n := float64(len(few))
 	if learns, ok := bb.(backbone.Fitter); ok {
-		if err := learns.Fit(ctx, o.Executor, f.images("backbone", few), o.Seed); err != nil {
+		if err := learns.Fit(ctx, o.Place.Executor(), f.images("backbone", few), o.Seed); err != nil {
 			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
 		}
 		e.Seconds += lap() / n * float64(e.Train)
@@ -178,7 +177,7 @@ func (f *fitter) layers(ctx context.Context, it dataset.Item, e *Estimate) (all 
 		return nil, err
 	}
 	e.Height, e.Width = fr.Size()
-	net := sight.NewNetwork(f.bb, f.o.Executor, f.o.MaxPixels, f.o.Context)
+	net := f.network()
 	defer net.Close()
 	features, err := net.Features(ctx, nd.Wrap(nd.Data(fr.Y), 1, 3, e.Height, e.Width), []backbone.Affine{fr.Normalized(f.bb)})
 	if err != nil {

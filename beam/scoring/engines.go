@@ -11,6 +11,7 @@ import (
 	"f2pad.example/engine/exec"
 	"f2pad.example/engine/exec/goexec"
 	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/roi"
 
@@ -44,9 +45,11 @@ func (c Computing) makeEngine() (*engine.Engine, error) {
 		Notice: func(text string) { log.Warn(context.Background(), text) },
 		Warn:   func(it dataset.Item, note string) { log.Warnf(context.Background(), "%s: %s", it.Path, note) },
 	}
-	if o.Executor, err = c.executor(); err != nil {
+	ex, err := c.executor()
+	if err != nil {
 		return nil, err
 	}
+	o.Place = place.NewHost(ex)
 	if c.Kind != "" {
 		o.Maps = []refine.Kind{c.Kind}
 	}

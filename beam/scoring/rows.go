@@ -57,8 +57,8 @@ func columns(of reflect.Type, null bool) (fields []reflect.StructField) {
 	return fields
 }
 
-// place are the columns that are no fields of a line.
-func place(row reflect.Value) (input, member reflect.Value) {
+// placeOf are the columns that are no fields of a line.
+func placeOf(row reflect.Value) (input, member reflect.Value) {
 	return row.Elem().FieldByName("Input"), row.Elem().FieldByName("Member")
 }
 
@@ -79,7 +79,7 @@ func writeShard(path string, info run.Info, lines []Scored) (t Tally, _ error) {
 			if err := json.Unmarshal(s.Line, row.Interface()); err != nil {
 				return err
 			}
-			input, member := place(row)
+			input, member := placeOf(row)
 			input.SetInt(s.Input)
 			member.SetInt(s.Member)
 			t.Images++
@@ -143,7 +143,7 @@ func readShard(path string) (lines []Scored, _ error) {
 		if err := json.Unmarshal(data, line); err != nil {
 			return nil, err
 		}
-		input, member := place(row)
+		input, member := placeOf(row)
 		s := Scored{Input: input.Int(), Member: member.Int()}
 		if s.Line, err = json.Marshal(line); err != nil {
 			return nil, err

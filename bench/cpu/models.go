@@ -16,6 +16,7 @@ import (
 	"f2pad.example/engine/method/padim"
 	"f2pad.example/engine/method/patchcore"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 	"f2pad.example/engine/synth"
@@ -74,7 +75,7 @@ func (m *meter) model(ctx context.Context, name string) (*fitted, error) {
 	}
 	made, err := engine.Fit(ctx, data.Train, engine.FitOptions{
 		Method: name, Profile: "anomalib", Backbone: onnx, Layers: layers, Size: engine.Size{Px: size}, Seed: 1,
-		Options: engine.Options{Executor: m.ours[0]},
+		Options: engine.Options{Place: place.NewHost(m.ours[0])},
 	}, nil)
 	if err != nil {
 		return nil, err
@@ -196,7 +197,7 @@ func (f *fitted) file(name string) string { return filepath.Join(f.state, name+"
 func (m *meter) engine(f *fitted, e executor, iterations, context int, maps ...refine.Kind) (*engine.Engine, error) {
 	model := *f.Model
 	model.Info.Refine = f.options(iterations)
-	g, err := engine.New(&model, engine.Options{Executor: e, Maps: maps, Batch: batch, Context: context})
+	g, err := engine.New(&model, engine.Options{Place: place.NewHost(e), Maps: maps, Batch: batch, Context: context})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.name, err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"f2pad.example/engine"
 	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/loop"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/refine"
 
@@ -253,7 +254,7 @@ type diaryPart struct {
 	values []float32
 }
 
-func diaryParts(diary []refine.Iteration) []diaryPart {
+func diaryParts(diary []loop.Iteration) []diaryPart {
 	parts := []diaryPart{
 		{name: "data term", limit: diaryLimit}, {name: "penalty", limit: diaryLimit}, {name: "support", limit: diaryLimit},
 		{name: "step", limit: stepLimit},

@@ -5,8 +5,9 @@ import (
 	"fmt"
 
 	"f2pad.example/engine/backbone"
-	"f2pad.example/engine/method"
+	"f2pad.example/engine/loop"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 
@@ -14,21 +15,22 @@ import (
 )
 
 // firstIterations returns the diary of the first iteration on each of f's images, which the network sees whole.
-func firstIterations(ctx context.Context, f *fitted, e executor, y []*tensor.Dense) (diary []refine.Iteration, err error) {
+func firstIterations(ctx context.Context, f *fitted, e executor, y []*tensor.Dense) (diary []loop.Iteration, err error) {
 	r, err := refine.New(f.options(1))
 	if err != nil {
 		return nil, err
 	}
-	net := sight.NewNetwork(f.backbone, e, 1<<30, backbone.Whole)
-	defer net.Close()
+	spec := sight.Spec{Backbone: f.backbone, Method: f.method, MaxPixels: 1 << 30, Context: backbone.Whole}
+	d, err := place.NewHost(e).Detector(spec)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
 	c := f.Info.Calibration
 	s := &sight.Scorer{
-		Net: net, Method: f.method, Scale: sight.Scale{Q50: c.Q50, Q995: c.Q995}, Rank: sight.Scale{Q50: c.MapQ50, Q995: c.MapQ995},
-		Maps: func(s []float32, n, h, w, H, W int, dst []float32) error {
-			method.BaseMaps(s, n, h, w, H, W, f.method.Map(), dst)
-			return nil
-		},
+		Detector: d, Spec: spec, Scale: sight.Scale{Q50: c.Q50, Q995: c.Q995}, Rank: sight.Scale{Q50: c.MapQ50, Q995: c.MapQ995},
 	}
+	defer s.Finish()
 	x, v := nd.New(len(y), 3, size, size), nd.New(len(y), size, size)
 	all := make([]int, len(y))
 	for i, t := range y {

@@ -27,7 +27,7 @@ required_gpu="TestKernels
 	TestKernels/pointwise TestKernels/separable TestKernels/softmax TestKernels/upsample
 	TestDevices TestKernelsAreListed TestMemory TestMemoryOfAStream TestCopies TestPinned TestEvents TestCapture TestConcurrentUse TestCloseWhileInUse
 	TestCompiledKernelsAreKept TestModulesThatDoNotCompile TestLaunchRefuses"
-required_cuda="TestDevice TestBankInParts TestEngineOnTheGPU TestExecutor TestFloat16"
+required_cuda="TestPlace TestGaussians TestBank TestBankInParts TestEngineOnTheGPU TestExecutor TestFloat16"
 
 # What cannot run here: tests that make a fake driver fail, and one that reads the sources; and one that gpu-first.sh runs by itself.
 leave_out='^(TestFake.*|TestStubHasTheSameAPI|TestHammer)$'

@@ -10,7 +10,7 @@ import (
 // centresAtOnce is how many centres are chosen before the host looks how far the search is.
 const centresAtOnce = 64
 
-// KCentre implements engine.Device.
+// KCentre implements place.Place.
 func (d *Device) KCentre(ctx context.Context, x []float32, width, want int, starts []int, progress func(done, total int)) ([]int, error) {
 	if width < 1 || len(x) < width || len(x)%width != 0 {
 		return nil, fmt.Errorf("cuda: coreset of %d values, want points of %d", len(x), width)

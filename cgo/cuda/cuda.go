@@ -12,8 +12,8 @@ import (
 
 	"f2pad.example/cgo/driver"
 	"f2pad.example/cgo/gpu"
-	"f2pad.example/engine"
 	"f2pad.example/engine/device"
+	places "f2pad.example/engine/place"
 	"f2pad.example/kernels"
 )
 
@@ -46,19 +46,21 @@ type Device struct {
 	sms     int
 	streams chan *gpu.Stream // idle ones
 	uuid    string
+	ex      *Executor
 	timed   atomic.Bool  // the device's own time is measured
 	busy    atomic.Int64 // ns of it
 }
 
-var _ engine.Device = (*Device)(nil)
+var _ places.Place = (*Device)(nil)
 
 // streams bounds how many calls run beside each other.
 const streams = 4
 
-// Open opens GPU number ordinal. The error says what is missing; device.ErrLost and device.ErrOutOfMemory can be told.
-func Open(ordinal int) (*Device, error) { return open(ordinal, gpu.Options{}) }
+// Open opens GPU number ordinal, on which networks run in p. The error says what is missing; device.ErrLost and
+// device.ErrOutOfMemory can be told.
+func Open(ordinal int, p Precision) (*Device, error) { return open(ordinal, p, gpu.Options{}) }
 
-func open(ordinal int, o gpu.Options) (*Device, error) {
+func open(ordinal int, p Precision, o gpu.Options) (*Device, error) {
 	g, err := gpu.Open(ordinal, o)
 	if err != nil {
 		return nil, err
@@ -76,11 +78,12 @@ func open(ordinal int, o gpu.Options) (*Device, error) {
 		return nil, errors.Join(err, g.Close())
 	}
 	d.sms, d.uuid = i.SMs, i.UUID
+	d.ex = newExecutor(d, p)
 	d.info = device.Info{Device: fmt.Sprintf("cuda:%d", ordinal), Name: i.Name, Driver: driver.Status().Version}
 	return d, nil
 }
 
-// Info implements engine.Device.
+// Info implements place.Place.
 func (d *Device) Info() device.Info { return d.info }
 
 // Close frees all that is on the GPU. What engines did not free before is an error.

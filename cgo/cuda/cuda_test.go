@@ -4,7 +4,6 @@ package cuda
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,9 +16,9 @@ import (
 	"f2pad.example/engine/compare"
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/device"
-	"f2pad.example/engine/devicetest"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place/placetest"
 	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -38,7 +37,7 @@ func TestMain(m *testing.M) {
 func opened(t *testing.T, o gpu.Options) *Device {
 	t.Helper()
 	o.Cache = filepath.Join(t.TempDir(), "cubin")
-	d, err := open(0, o)
+	d, err := open(0, Float32, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close(), "something was left on the GPU") })
 	return d
@@ -53,44 +52,7 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
-func TestDevice(t *testing.T) { devicetest.Test(t, opened(t, gpu.Options{Debug: true}), seed(t)) }
-
-// A bank that does not fit passes through the device in parts, with the same result.
-func TestBankInParts(t *testing.T) {
-	d := opened(t, gpu.Options{})
-	rng := rand.New(rand.NewPCG(seed(t), 0))
-	const m, width, n = 700, 20, 30
-	rows, q := make([]float32, m*width), make([]float32, n*width)
-	for _, v := range [][]float32{rows, q} {
-		for i := range v {
-			v[i] = float32(rng.NormFloat64())
-		}
-	}
-	copy(rows[650*width:], rows[3*width:4*width]) // equals in different parts
-	copy(q, rows[3*width:4*width])
-	type result struct {
-		winner []int32
-		dist   []float64
-		diff   []float32
-		near   [][]int32
-	}
-	search := func(b *bank) (r result) {
-		r = result{make([]int32, n), make([]float64, n), make([]float32, n*width), nil}
-		require.NoError(t, b.Nearest(t.Context(), q, r.winner, r.dist, r.diff))
-		var err error
-		r.near, err = b.Supports(t.Context(), q[:5*width], 9)
-		require.NoError(t, err)
-		return r
-	}
-	b, err := d.Bank(rows, width)
-	require.NoError(t, err)
-	whole := search(b.(*bank))
-	require.NoError(t, b.Close())
-	require.EqualValues(t, 3, whole.winner[0])
-	require.Equal(t, []int32{3, 650}, whole.near[0][:2])
-	parts := &bank{d: d, m: m, width: width, rows: rows, atOnce: 4 * width * 100}
-	require.Equal(t, whole, search(parts))
-}
+func TestPlace(t *testing.T) { placetest.Test(t, opened(t, gpu.Options{Debug: true}), seed(t)) }
 
 // What a call sends, launches and fetches is counted, and its time on the device if that is asked for.
 func TestCounters(t *testing.T) {
@@ -125,21 +87,21 @@ func TestBankBeyondTheMemory(t *testing.T) {
 		rows[i] = float32(i % 977)
 	}
 	d := opened(t, gpu.Options{Memory: 8 << 20})
-	b, err := d.Bank(rows, width)
+	b, err := d.newBank(rows, width)
 	require.NoError(t, err)
-	require.Nil(t, b.(*bank).whole)
+	require.Nil(t, b.whole)
 	require.Zero(t, d.gpu.Stats().Buffers, "the attempt left nothing behind")
 }
 
 func TestNoRoom(t *testing.T) {
 	d := opened(t, gpu.Options{Memory: 1 << 20})
-	_, err := d.Gaussians(make([]float32, 4000*48), make([]float32, 4000*48*49/2), 48)
+	_, err := d.newGaussians(make([]float32, 4000*48), make([]float32, 4000*48*49/2), 48)
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 	require.ErrorContains(t, err, "cuda:0")
 }
 
 func TestOpenSaysWhatIsMissing(t *testing.T) {
-	_, err := Open(99)
+	_, err := Open(99, Float32)
 	require.ErrorContains(t, err, "99")
 	s := Look()
 	require.NotEmpty(t, s.Devices)
@@ -149,16 +111,9 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 
 func TestMismatchedSizesAreRefused(t *testing.T) {
 	d := opened(t, gpu.Options{})
-	_, err := d.Gaussians([]float32{1, 2}, []float32{1}, 2)
+	_, err := d.newGaussians([]float32{1, 2}, []float32{1}, 2)
 	require.Error(t, err)
-	g, err := d.Gaussians([]float32{1, 2}, []float32{1, 0, 1}, 2)
-	require.NoError(t, err)
-	defer g.Close()
-	for _, state := range [][]int32{{1}, {-1}} {
-		require.ErrorContains(t, g.Distances(t.Context(), []float32{1, 2}, state, make([]float32, 1), nil), "Gaussian")
-	}
-	require.Error(t, g.Distances(t.Context(), []float32{1}, []int32{0}, make([]float32, 1), nil))
-	_, err = d.Bank([]float32{1, 2, 3}, 2)
+	_, err = d.newBank([]float32{1, 2, 3}, 2)
 	require.Error(t, err)
 	_, err = d.KCentre(t.Context(), []float32{1, 2, 3}, 2, 1, []int{0}, nil)
 	require.Error(t, err)
@@ -190,16 +145,16 @@ func TestEngineOnTheGPU(t *testing.T) {
 			}))
 			return all
 		}
-		want, got := score(engine.Options{}), score(engine.Options{Device: d})
+		want, got := score(engine.Options{}), score(engine.Options{Place: d})
 		for i, w := range want {
-			require.Equal(t, map[bool]string{true: "cpu", false: "cuda:0"}[name == "cflow"], got[i].Device)
+			require.Equal(t, "cuda:0", got[i].Device)
 			require.InEpsilon(t, w.Score, got[i].Score, 1e-4)
 			for _, k := range engine.Kinds() {
 				compare.Require(t, fmt.Sprintf("%s %s %s", name, w.Item.ID, k), nd.Data(got[i].Maps[k]), nd.Data(w.Maps[k]), acrossDevices)
 			}
 		}
 		// An image's result does not depend on the batch.
-		one := score(engine.Options{Device: d, Batch: 1})
+		one := score(engine.Options{Place: d, Batch: 1})
 		for i := range got {
 			require.Equal(t, got[i].Score, one[i].Score)
 			for _, k := range engine.Kinds() {

@@ -42,10 +42,12 @@ const (
 
 var _ exec.Executor = (*Executor)(nil)
 
-// Executor returns an executor on the device, which must stay open for as long as its Nets are.
-func (d *Device) Executor(p Precision) *Executor {
+func newExecutor(d *Device, p Precision) *Executor {
 	return &Executor{d: d, precision: p, store: store{d: d, all: map[storeKey]*blob{}}}
 }
+
+// Executor implements place.Place. The device must stay open for as long as its Nets are.
+func (d *Device) Executor() exec.Executor { return d.ex }
 
 // Info says "cuda" on "cuda:0", and the precision.
 func (e *Executor) Info() exec.Info {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
-	"f2pad.example/engine/method"
 	"f2pad.example/kernels"
 )
 
@@ -20,15 +18,7 @@ type gaussians struct {
 // packedAtOnce is how many values of factors are laid out for the device at a time: 64 MiB.
 const packedAtOnce = 16 << 20
 
-// Gaussians implements method.Device.
-func (d *Device) Gaussians(mean, factor []float32, k int) (method.Gaussians, error) {
-	g, err := d.newGaussians(mean, factor, k)
-	if err != nil {
-		return nil, err
-	}
-	return g, nil
-}
-
+// newGaussians keeps S Gaussians of K values: mean [S,K] and factor [S,K(K+1)/2], the rows of the inverse Cholesky factors.
 func (d *Device) newGaussians(mean, factor []float32, k int) (*gaussians, error) {
 	triangle := k * (k + 1) / 2
 	if k < 1 || len(mean) < k || len(mean)%k != 0 || len(factor) != len(mean)/k*triangle {
@@ -59,38 +49,7 @@ func (d *Device) newGaussians(mean, factor []float32, k int) (*gaussians, error)
 	return g, nil
 }
 
-// Distances implements method.Gaussians.
-func (g *gaussians) Distances(ctx context.Context, x []float32, state []int32, s, unit []float32) error {
-	n := len(state)
-	if len(x) != n*g.k || len(s) < n || unit != nil && len(unit) != n*g.k || n > math.MaxInt32 {
-		return fmt.Errorf("cuda: %d vectors of %d values with %d values, %d distances and %d gradients", n, g.k, len(x), len(s), len(unit))
-	}
-	if n == 0 {
-		return ctx.Err()
-	}
-	for i, v := range state {
-		if v < 0 || int(v) >= g.states || i > 0 && v < state[i-1] {
-			return fmt.Errorf("cuda: vector %d is of Gaussian %d: of %d, in ascending order", i, v, g.states)
-		}
-	}
-	return g.d.do(ctx, "distances", func(j *job) {
-		groups := kernels.MahalanobisGroups(state)
-		m := kernels.Mahalanobis{
-			Items: n, Groups: len(groups) / 3, Gaussians: g.states, K: g.k,
-			Group: put(j, groups), X: put(j, x), Mean: g.mean, Factor: g.factor, S: j.floats(n),
-		}
-		if unit != nil {
-			m.Unit = j.floats(len(unit))
-		}
-		j.run(m.Enqueue)
-		get(j, s[:n], m.S)
-		if unit != nil {
-			get(j, unit, m.Unit)
-		}
-	})
-}
-
-// Close implements method.Gaussians.
+// Close frees what is kept.
 func (g *gaussians) Close() error {
 	err := errors.Join(g.d.gpu.Free(g.mean), g.d.gpu.Free(g.factor))
 	g.mean, g.factor = 0, 0

@@ -9,7 +9,7 @@ import (
 	"f2pad.example/kernels"
 )
 
-// Maps implements method.Device.
+// Maps makes the maps dst [n,H,W] of the scores s [n,h,w]; see method.BaseMap.
 func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, dst []float32) error {
 	if len(s) != n*h*w || len(dst) != n*H*W {
 		return fmt.Errorf("cuda: maps [%d,%d,%d] of grids [%d,%d,%d] with %d and %d values", n, H, W, n, h, w, len(dst), len(s))
@@ -37,7 +37,7 @@ func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, dst [
 	})
 }
 
-// Smooth implements refine.Device.
+// Smooth implements refine.Pixels.
 func (d *Device) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
 	return d.do(context.Background(), "smoothing", func(j *job) {
 		up := kernels.Upsample{N: 1, GridH: h, GridW: w, H: h * s, W: w * s, Grid: put(j, z[:h*w]), Out: j.floats(h * s * w * s)}
@@ -48,7 +48,7 @@ func (d *Device) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32)
 	})
 }
 
-// Compare implements refine.Device.
+// Compare implements refine.Pixels.
 func (d *Device) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
 	n := h * w
 	windows := kernels.Windows{Sizes: [][2]int{{h, w}}}

@@ -29,7 +29,7 @@ var networks = exectest.Tolerances{
 }
 
 func TestExecutor(t *testing.T) {
-	exectest.Test(t, opened(t, gpu.Options{}).Executor(Float32), networks)
+	exectest.Test(t, newExecutor(opened(t, gpu.Options{}), Float32), networks)
 }
 
 // small is a network with a convolution of its own weights, w times their number.
@@ -48,7 +48,7 @@ func small(t *testing.T, w float32, side int) *graph.Graph {
 // Nets share equal constants, and leave nothing on the device, whatever order they are closed in.
 func TestNetsShareConstants(t *testing.T) {
 	d := opened(t, gpu.Options{Debug: true})
-	ex := d.Executor(Float32)
+	ex := newExecutor(d, Float32)
 	buffers := func() int { return d.gpu.Stats().Buffers }
 	compile := func(w float32, side int) exec.Net {
 		n, err := ex.Compile(small(t, w, side), true)
@@ -75,7 +75,7 @@ func TestNetsShareConstants(t *testing.T) {
 
 func TestNetworksBeyondTheMemory(t *testing.T) {
 	d := opened(t, gpu.Options{Memory: 1 << 20})
-	n, err := d.Executor(Float32).Compile(small(t, 1, 50), false)
+	n, err := newExecutor(d, Float32).Compile(small(t, 1, 50), false)
 	require.NoError(t, err)
 	run := func(images int) error {
 		return n.Forward(t.Context(), []*tensor.Dense{nd.New(images, 3, 50, 50)}, []*tensor.Dense{nd.New(images, 8, 48, 48)})
@@ -90,7 +90,7 @@ func TestNetworksBeyondTheMemory(t *testing.T) {
 	require.Nil(t, n.(*net).forward.graph, "it has the addresses of memory that was freed")
 	require.NoError(t, run(1), "fewer fit")
 	require.NoError(t, n.Close())
-	_, err = opened(t, gpu.Options{Memory: 1 << 12}).Executor(Float32).Compile(small(t, 1, 50), false)
+	_, err = newExecutor(opened(t, gpu.Options{Memory: 1 << 12}), Float32).Compile(small(t, 1, 50), false)
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 }
 
@@ -187,7 +187,7 @@ func float16(t *testing.T, g *graph.Graph, limit float64) {
 		t.Cleanup(func() { require.NoError(t, n.Close()) })
 		return n
 	}
-	ex := opened(t, gpu.Options{}).Executor(Float16)
+	ex := newExecutor(opened(t, gpu.Options{}), Float16)
 	require.Equal(t, "float16", ex.Info().Precision)
 	n := compile(ex)
 	want, got := run(compile(goexec.New()), x, dout), run(n, x, dout)
@@ -230,7 +230,7 @@ func float16(t *testing.T, g *graph.Graph, limit float64) {
 
 // A batch size that comes again and again is recorded, and recorded anew where the network's memory has moved.
 func TestRecordings(t *testing.T) {
-	n, err := opened(t, gpu.Options{}).Executor(Float32).Compile(small(t, 1, 8), false)
+	n, err := newExecutor(opened(t, gpu.Options{}), Float32).Compile(small(t, 1, 8), false)
 	require.NoError(t, err)
 	run := func(images int, v float32) {
 		x, y := nd.New(images, 3, 8, 8), nd.New(images, 8, 6, 6)
@@ -275,7 +275,7 @@ func TestFloat16Overflows(t *testing.T) {
 	w := b.Const(weights)
 	g, err := b.Graph(b.Conv(b.Conv(x, w, "", nil), w, "", nil))
 	require.NoError(t, err)
-	n, err := opened(t, gpu.Options{}).Executor(Float16).Compile(g, true)
+	n, err := newExecutor(opened(t, gpu.Options{}), Float16).Compile(g, true)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, n.Close()) }()
 	dy := nd.New(2, 8, 2, 2)

@@ -74,7 +74,11 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	if floats := p.floats(); floats > graph.MaxElements {
 		return nil, fmt.Errorf("ort: an image takes %d floats at a time, more than %d", floats, graph.MaxElements)
 	}
-	n := &net{ex: e, planner: p, forward: forward, backward: backward}
+	guard, err := exec.NewGuard("ort", g, gradient)
+	if err != nil {
+		return nil, err
+	}
+	n := &net{ex: e, guard: guard, planner: p, forward: forward, backward: backward}
 	for _, s := range p.steps {
 		if s.host != nil {
 			continue

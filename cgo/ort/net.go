@@ -22,14 +22,13 @@ import (
 // Every image is a run of its own on sessions that know of no other: first as many as fill all cores, side by side, each on
 // one thread. If few are left, each of them has all cores, on sessions that were found to give the same bits.
 type net struct {
-	ex *Executor
+	ex    *Executor
+	guard exec.Guard
 	*planner
 	forward, backward *phase // backward is nil without gradient
 	slots             []*slot
 	scratch           [][]int64 // for the steps in Go, one for each core
 	widened           bool      // the sessions for all cores have been made where they can be had
-	images            int       // of the last Forward, if Backward may follow it
-	closed            bool
 }
 
 // slot holds what steps pass on for one image.
@@ -41,53 +40,34 @@ type slot struct {
 
 // Forward implements exec.Net.
 func (n *net) Forward(ctx context.Context, in, out []*tensor.Dense) error {
-	if n.closed {
-		return errClosed
+	images, err := n.guard.Forward(in, out)
+	if err != nil {
+		return err
 	}
-	images := 0
-	if err := exec.Check(exec.Input, n.forward.in, in, &images); err != nil {
-		return fmt.Errorf("ort: %w", err)
-	}
-	if err := exec.Check(exec.Output, n.forward.out, out, &images); err != nil {
-		return fmt.Errorf("ort: %w", err)
-	}
-	n.images = 0
 	if err := n.run(ctx, n.forward, images, in, out); err != nil {
 		return err
 	}
-	n.images = images
+	n.guard.Done(images)
 	return nil
 }
 
 // Backward implements exec.Net.
 func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
-	switch {
-	case n.closed:
-		return errClosed
-	case n.backward == nil:
-		return errors.New("ort: Backward on a net compiled without gradient")
-	case n.images == 0:
-		return errors.New("ort: Backward without a Forward of its own")
+	images, err := n.guard.Backward(dout, din)
+	if err != nil {
+		return err
 	}
-	images := n.images
-	if err := exec.Check(exec.OutputGradient, n.backward.in, dout, &images); err != nil {
-		return fmt.Errorf("ort: %w", err)
-	}
-	if err := exec.Check(exec.InputGradient, n.backward.out, din, &images); err != nil {
-		return fmt.Errorf("ort: %w", err)
-	}
-	n.images = 0
 	return n.run(ctx, n.backward, images, dout, din)
 }
 
 // Close implements exec.Net.
 func (n *net) Close() error {
-	if n.closed {
-		return nil
-	}
 	var errs []error
 	for _, sl := range n.slots {
 		errs = append(errs, sl.close())
+	}
+	if n.planner == nil {
+		return nil
 	}
 	for _, s := range n.steps {
 		for _, session := range []*session{s.session, s.wide} {
@@ -96,11 +76,9 @@ func (n *net) Close() error {
 			}
 		}
 	}
-	*n = net{closed: true}
+	*n = net{guard: n.guard.Closed()}
 	return errors.Join(errs...)
 }
-
-var errClosed = errors.New("ort: the net is closed")
 
 func (n *net) run(ctx context.Context, ph *phase, images int, in, out []*tensor.Dense) error {
 	cores := n.ex.options.Threads

@@ -20,9 +20,6 @@ type port struct {
 	at    int // its number, in both phases together
 }
 
-// Value is for exec.Check.
-func (p port) Value() (string, graph.Shape) { return p.name, p.shape }
-
 // phase is the graph, or its gradient, as steps in order.
 type phase struct {
 	in, out []port

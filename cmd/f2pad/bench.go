@@ -21,6 +21,7 @@ import (
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/bench"
 	"f2pad.example/engine/device"
+	"f2pad.example/engine/exec"
 	"f2pad.example/engine/peak"
 	"f2pad.example/engine/perf"
 	"f2pad.example/engine/perf/machine"
@@ -362,7 +363,7 @@ func (p *program) newReport(o benchOptions, m *engine.Model, images *heldImages,
 		Model: bench.Model{
 			Path: o.model, SHA256: m.SHA256(), Method: m.Info.Method, Profile: m.Info.Profile, Backbone: m.Info.Backbone, Size: m.Info.Size,
 		},
-		Executor: p.executor.Info(), Images: images.Images,
+		Images: images.Images,
 		Machine: bench.Machine{
 			Processor: machine.Processor(), Cores: runtime.NumCPU(), MaxProcs: runtime.GOMAXPROCS(0), OS: runtime.GOOS, Arch: runtime.GOARCH,
 			LoadBefore: load,
@@ -374,9 +375,10 @@ func (p *program) newReport(o benchOptions, m *engine.Model, images *heldImages,
 		Cold: []*bench.Cold{},
 	}
 	for _, d := range all {
-		r.Devices = append(r.Devices, deviceOf(d.opts))
+		r.Devices = append(r.Devices, d.opts.Place.Info())
+		r.Executors = append(r.Executors, d.opts.Place.Executor().Info())
 	}
-	if r.Executor.Device == device.CPU.Device {
+	if slices.ContainsFunc(r.Executors, func(e exec.Info) bool { return e.Device == device.CPU.Device }) {
 		work, err := m.Work(r.Images.Height, r.Images.Width)
 		if err != nil {
 			return nil, err
@@ -447,8 +449,8 @@ func (p *program) open(devices []string) (all []opened, err error) {
 // place is where bench measures a model. What is said of images has been said before, and a row is of its device or fails.
 func (d opened) place(m *engine.Model) bench.Place {
 	opts := d.opts
-	opts.Warn, opts.Unlike, opts.Planned, opts.Fallback = nil, nil, nil, false
-	place := bench.Place{Info: deviceOf(opts), Open: func(kind refine.Kind, batch int, t engine.Timer) (bench.Scorer, error) {
+	opts.Warn, opts.Unlike, opts.Planned, opts.Fallback = nil, nil, nil, nil
+	place := bench.Place{Info: opts.Place.Info(), Open: func(kind refine.Kind, batch int, t engine.Timer) (bench.Scorer, error) {
 		o := opts
 		o.Maps, o.Batch, o.Timer = []refine.Kind{kind}, batch, t
 		return engine.New(m, o)

@@ -117,7 +117,7 @@ func TestBenchOfAModel(t *testing.T) {
 	require.Equal(t, 2.0, last["images"].(map[string]any)["count"])
 	require.Equal(t, -1.0, last["images"].(map[string]any)["defective"])
 	require.NotEmpty(t, last["program"])
-	for _, name := range []string{"date", "executor", "devices", "machine", "ceilings", "options", "rows"} {
+	for _, name := range []string{"date", "executors", "devices", "machine", "ceilings", "options", "rows"} {
 		require.Contains(t, last, name)
 	}
 	for _, name := range []string{"processor", "cores", "gomaxprocs", "os", "arch"} {

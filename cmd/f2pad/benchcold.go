@@ -111,13 +111,17 @@ func (p *program) coldStarts(ctx context.Context, o benchOptions, model, image s
 	for _, d := range devices {
 		args := []string{
 			"bench", "first-result", "--json", "--model", model, "--refine", kinds{&[]refine.Kind{last(o.maps)}}.String(), "--device", d.Device,
-			"--executor", p.executorName, "--ort-provider", p.ortProvider, "--image-memory", strconv.Itoa(p.imageMemory),
-			"--memory", strconv.Itoa(p.memory),
+			"--image-memory", strconv.Itoa(p.imageMemory), "--memory", strconv.Itoa(p.memory),
+		}
+		if d == device.CPU {
+			args = append(args, "--executor", p.executorName, "--ort-provider", p.ortProvider)
+		} else {
+			args = append(args, "--precision", p.precision)
 		}
 		if o.backbone != "" {
 			args = append(args, "--backbone", o.backbone)
 		}
-		if p.ortLib != "" {
+		if p.ortLib != "" && d == device.CPU {
 			args = append(args, "--ort-lib", p.ortLib)
 		}
 		c := &bench.Cold{Device: d.Device}

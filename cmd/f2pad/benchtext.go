@@ -28,7 +28,9 @@ func (m measured) Text(w io.Writer) error {
 		side += " px"
 	}
 	ui.Fprintf(&b, "model      %s on %s, %s; %s, sha256 %.12s\n", r.Model.Method, r.Model.Backbone, side, model, r.Model.SHA256)
-	ui.Fprintf(&b, "network    %s %s on %s, %s\n", r.Executor.Executor, r.Executor.Version, r.Executor.Device, r.Executor.Precision)
+	for _, e := range r.Executors {
+		ui.Fprintf(&b, "network    %s %s on %s, %s\n", e.Executor, e.Version, e.Device, e.Precision)
+	}
 	ui.Fprintf(&b, "processor  %s, %d cores, %d used by Go\n", r.Machine.Processor, r.Machine.Cores, r.Machine.MaxProcs)
 	ui.Fprintf(&b, "           load %s before, %s after; clocks %s before, %s after\n",
 		known(r.Machine.LoadBefore), known(r.Machine.LoadAfter), clocks(r.Machine.ClocksBefore), clocks(r.Machine.ClocksAfter))

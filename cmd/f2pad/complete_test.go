@@ -44,7 +44,7 @@ func TestCompletion(t *testing.T) {
 		{"fit --data ", "", "FilterDirs"},
 		{"fit --roi ", "", "Default"},
 		{"demo --device ", "auto cpu", "NoFileComp"},
-		{"demo --executor ", "auto go ort cuda", "NoFileComp"},
+		{"demo --executor ", "auto go ort", "NoFileComp"},
 		{"score --model ", "f2pad", "FilterFileExt"},
 		{"score --backbone ", "onnx", "FilterFileExt"},
 		{"score --batch ", "", "NoFileComp"},

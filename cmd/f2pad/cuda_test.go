@@ -98,47 +98,35 @@ func TestCUDAScoresWhatTheCPUScores(t *testing.T) {
 	require.Contains(t, r.out, "device lost")
 }
 
-// The network on the GPU, too: the same scores, and its name in what is written.
-func TestCUDAExecutor(t *testing.T) {
+// The network is the GPU's, too, and in what is written; its precision can be chosen.
+func TestCUDANetwork(t *testing.T) {
 	setup(t)
 	image := filepath.Join(data(), "test", "good", "000.png")
 	args := func(flags ...string) []string {
-		return append([]string{"score", "--json", "--model", model(), "--out", t.TempDir(), "--refine", "f2pad", image}, flags...)
+		return append([]string{"score", "--json", "--model", model(), "--out", t.TempDir(), image}, flags...)
 	}
-	r := f2pad(t, args("--device", "cpu", "--executor", "go")...)
-	require.Equal(t, exitOK, r.code, r.out)
-	want := scores(t, r.out)
-	r = withFake(t, nil, args("--device", "cuda:0", "--executor", "cuda")...)
-	require.Equal(t, exitOK, r.code, r.out)
-	require.NotContains(t, types(messages(t, r.out)), "warning")
-	for _, m := range messages(t, r.out) {
-		if m["message_type"] == "executor" {
-			require.Equal(t, []any{"cuda", "cuda:0", "float32"}, []any{m["executor"], m["device"], m["precision"]})
+	for _, precision := range []string{"float32", "float16"} {
+		r := withFake(t, nil, args("--precision", precision)...)
+		require.Equal(t, exitOK, r.code, r.out)
+		said := 0
+		for _, m := range messages(t, r.out) {
+			if m["message_type"] == "executor" {
+				said++
+				require.Equal(t, []any{"cuda", "cuda:0", precision}, []any{m["executor"], m["device"], m["precision"]})
+			}
 		}
+		require.Equal(t, 1, said)
 	}
-	require.Contains(t, types(messages(t, r.out)), "executor")
-	got := scores(t, r.out)
-	require.Len(t, got, 1)
-	for image, w := range want {
-		require.InEpsilon(t, w["image_score"], got[image]["image_score"], 1e-4)
-		require.Equal(t, w["refined"], got[image]["refined"])
-	}
-	r = withFake(t, nil, "score", "--json", "--model", model(), "--out", t.TempDir(), "--executor", "cuda", "--precision", "float16", image)
-	require.Equal(t, exitOK, r.code, r.out)
-	require.Contains(t, r.out, `"precision":"float16"`)
-
 	// What was asked for is there, or nothing is.
-	cmd := command(args("--executor", "cuda")...)
+	cmd := command(args("--precision", "float16")...)
 	cmd.Env = append(cmd.Env, "F2PAD_LIBCUDA=/nowhere/libcuda.so.1")
-	r = finish(t, cmd)
+	r := finish(t, cmd)
 	require.Equal(t, exitFailure, r.code)
-	require.Regexp(t, `--executor cuda: .*/nowhere/libcuda.so.1`, r.out)
-	r = f2pad(t, args("--device", "cpu", "--executor", "cuda")...)
-	require.Equal(t, exitUsage, r.code)
-	require.Contains(t, r.out, "rules out")
-	r = f2pad(t, args("--precision", "float16")...)
-	require.Equal(t, exitUsage, r.code)
-	require.Contains(t, r.out, "needs --executor cuda")
+	require.Contains(t, r.out, "/nowhere/libcuda.so.1")
+	// What networks run on beside the CPU's work leaves the GPU alone.
+	r = withFake(t, nil, args("--executor", "go")...)
+	require.Equal(t, exitOK, r.code, r.out)
+	require.NotContains(t, r.out, "cuda")
 }
 
 func TestCUDAFitAndEval(t *testing.T) {
@@ -198,12 +186,6 @@ func TestCUDABench(t *testing.T) {
 	require.Contains(t, r.out, "FAILED: ")
 	require.Contains(t, r.err, "could not be measured")
 	require.NotContains(t, r.err, "takes over")
-
-	// What a method computes on the CPU is not said to be the GPU's.
-	r = withFake(t, nil, "bench", "--device", "cuda:0", "--method", "cflow", "--size", "32", "--count", "2", "--refine", "none",
-		"--scenario", "stream", "--seconds", "0.01", "--cold", "0")
-	require.Equal(t, exitFailure, r.code)
-	require.Contains(t, r.out, "computed on cpu")
 
 	cmd := command("bench", "--device", "cpu,cuda:0", "--method", "padim")
 	cmd.Env = append(cmd.Env, "F2PAD_LIBCUDA=/nowhere/libcuda.so.1")

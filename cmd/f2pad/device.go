@@ -16,6 +16,7 @@ import (
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/device"
 	"f2pad.example/engine/imageio"
+	"f2pad.example/engine/place"
 
 	"github.com/spf13/cobra"
 )
@@ -73,11 +74,11 @@ func (c chosen) Text(w io.Writer) error {
 	return err
 }
 
-// computing returns the engine's options for what --device names, and says which device that is. With auto the CPU stands in
-// for a GPU that is not there, and takes over from one that fails.
+// computing returns the engine's options for what --device names, and says which place that is. With auto that is the first GPU,
+// with the CPU to take over if it fails, or the CPU where there is none, or where the command line says what networks run on there.
 func (p *program) computing() (engine.Options, error) {
 	o := engine.Options{
-		Notice: p.notice, Fallback: p.device == autoDevice,
+		Notice: p.notice,
 		Warn:   func(it dataset.Item, note string) { p.ui.Warn(it.Path + ": " + note) },
 		Limits: imageio.Limits{MaxBytes: int64(p.imageMemory) << 20},
 		Unlike: p.unlike(),
@@ -86,25 +87,35 @@ func (p *program) computing() (engine.Options, error) {
 	if p.verbose {
 		o.Planned = func(m engine.Memory) { p.ui.Note(planned{m}) }
 	}
-	var err error
-	if o.Executor, err = p.network(); err != nil {
-		return o, err
-	}
-	if p.device == cpuDevice || p.on.Reason != "" {
-		p.tell(chosen{device.CPU, p.on.Reason})
-		return o, nil
+	if p.device == cpuDevice || p.on.Reason != "" || p.device == autoDevice && p.byHand() {
+		return o, p.onCPU(&o, p.on.Reason)
 	}
 	d, err := p.openGPU()
-	if err != nil && !o.Fallback {
-		return o, fmt.Errorf("--device %s: %w", p.device, err)
-	}
-	if err != nil {
-		p.tell(chosen{device.CPU, err.Error()})
+	switch {
+	case err == nil:
+		if p.tell(chosen{Info: d.Info()}) {
+			p.ui.Note(executing{Info: d.Executor().Info()})
+		}
+		o.Place = d
+		if p.device == autoDevice {
+			o.Fallback = place.NewHost(nil)
+		}
 		return o, nil
+	case p.device == autoDevice && p.precision == string(cuda.Float32): // what was named by hand has to be there
+		return o, p.onCPU(&o, err.Error())
 	}
-	p.tell(chosen{Info: d.Info()})
-	o.Device = d
-	return o, nil
+	return o, fmt.Errorf("--device %s: %w", p.device, err)
+}
+
+// onCPU makes the CPU the place of options.
+func (p *program) onCPU(o *engine.Options, why string) error {
+	ex, err := p.network()
+	if err != nil {
+		return err
+	}
+	p.tell(chosen{device.CPU, why})
+	o.Place = place.NewHost(ex)
+	return nil
 }
 
 // openGPU returns the GPU that --device names, auto being the first. It is opened once.
@@ -119,7 +130,7 @@ func (p *program) openGPU() (*cuda.Device, error) {
 			return nil, err
 		}
 	}
-	d, err := cuda.Open(at)
+	d, err := cuda.Open(at, cuda.Precision(p.precision))
 	if err != nil {
 		return nil, err
 	}
@@ -144,12 +155,14 @@ func (p *program) unlike() func(dataset.Item, engine.Difference) {
 	}
 }
 
-// tell says where the program computes, once.
-func (p *program) tell(c chosen) {
-	if p.on != c {
-		p.on = c
-		p.ui.Note(c)
+// tell says where the program computes, once, and reports whether it did.
+func (p *program) tell(c chosen) bool {
+	if p.on == c {
+		return false
 	}
+	p.on = c
+	p.ui.Note(c)
+	return true
 }
 
 // closeGPU says what was left on the GPU.
@@ -161,14 +174,6 @@ func (p *program) closeGPU() {
 		p.ui.Warn(err.Error())
 	}
 	p.gpu = nil
-}
-
-// deviceOf is the device that options begin with.
-func deviceOf(o engine.Options) device.Info {
-	if o.Device == nil {
-		return device.CPU
-	}
-	return o.Device.Info()
 }
 
 // notice is told by the engine when it goes on in another way than it was asked to.
@@ -220,8 +225,9 @@ func (p *program) devices() *cobra.Command {
 		Short: "List what there is to compute on",
 		Long: `List what there is to compute on: the CPU, NVIDIA GPUs with their memory, or the reason why there are none, and
 ONNX Runtime, or the reason why it is not used. Other verbs take a device as --device; the default, auto, is the first
-GPU, or the CPU where there is none. Networks run on --executor: auto is ONNX Runtime where its library loads (with pure Go
-for the gradients of networks with depthwise convolutions, which it is faster at), or pure Go; cuda is the GPU of --device.`,
+GPU, or the CPU where there is none. A GPU computes everything, its networks in --precision. On the CPU networks run on --executor:
+auto is ONNX Runtime where its library loads (with pure Go for the gradients of networks with depthwise convolutions, which it is
+faster at), or pure Go.`,
 		Example: "  f2pad devices\n  f2pad devices --json\n  f2pad score --device cuda:1 --model leather.f2pad --out results photos/",
 		Args:    cobra.NoArgs,
 		RunE: p.verb(func(context.Context, []string) error {

@@ -215,7 +215,7 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 		p.ui.Warn(remark)
 	}
 	result := evaluation{
-		Rows: found.Rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Executor.Info(), Device: deviceOf(opts), Notices: p.notices,
+		Rows: found.Rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Place.Executor().Info(), Device: opts.Place.Info(), Notices: p.notices,
 		Images:    counts{len(found.Good), len(found.Bad), found.WithMask},
 		Decisions: found.Decisions, Regions: o.regions, ROI: o.roi.sha256, Worst: []worst{}, Remarks: append([]string{}, found.Remarks...),
 		decided: &report.Decisions{

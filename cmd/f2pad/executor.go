@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -20,11 +19,10 @@ const (
 	autoExecutor = "auto"
 	goExecutor   = "go"
 	ortExecutor  = "ort"
-	cudaExecutor = "cuda"
 )
 
 var (
-	executors    = []string{autoExecutor, goExecutor, ortExecutor, cudaExecutor}
+	executors    = []string{autoExecutor, goExecutor, ortExecutor}
 	ortProviders = []string{ort.CPU, ort.CUDA, ort.TensorRT}
 	precisions   = []string{string(cuda.Float32), string(cuda.Float16)}
 )
@@ -53,13 +51,19 @@ func (r executing) Text(w io.Writer) error {
 	return err
 }
 
-// checkExecutor refuses flags that contradict each other.
-func (p *program) checkExecutor() error {
-	if p.executorName == cudaExecutor && p.device == cpuDevice {
-		return errors.New("--executor cuda runs networks on a GPU, which --device cpu rules out")
-	}
-	if p.precision != string(cuda.Float32) && p.executorName != cudaExecutor {
-		return fmt.Errorf("--precision %s needs --executor cuda", p.precision)
+// byHand reports whether the command line says what networks run on beside the CPU's own work.
+func (p *program) byHand() bool {
+	return p.executorName != autoExecutor || p.ortLib != "" || p.ortProvider != ort.CPU
+}
+
+// checkPlace refuses flags that contradict each other.
+func (p *program) checkPlace() error {
+	_, err := ordinal(p.device)
+	switch {
+	case err == nil && p.byHand():
+		return fmt.Errorf("--executor, --ort-lib and --ort-provider say what networks run on with --device cpu: --device %s runs them itself", p.device)
+	case p.precision != string(cuda.Float32) && (p.device == cpuDevice || p.byHand()):
+		return fmt.Errorf("--precision %s is for a GPU's networks: --device cuda:N", p.precision)
 	}
 	return nil
 }
@@ -71,22 +75,9 @@ func (p *program) network() (exec.Executor, error) {
 	if p.executor != nil {
 		return p.executor, nil
 	}
-	if p.executorName == cudaExecutor {
-		d, err := p.openGPU()
-		if err != nil {
-			return nil, fmt.Errorf("--executor cuda: %w", err)
-		}
-		p.executor = d.Executor(cuda.Precision(p.precision))
-		p.ui.Note(executing{Info: p.executor.Info()})
-		return p.executor, nil
-	}
 	var why error
 	if p.executorName != goExecutor {
-		o := ort.Options{Library: p.ortLib, Provider: p.ortProvider}
-		if n, err := ordinal(p.device); err == nil {
-			o.Ordinal = n
-		}
-		opened, err := ort.Open(o)
+		opened, err := ort.Open(ort.Options{Library: p.ortLib, Provider: p.ortProvider})
 		if err == nil {
 			p.executor = opened
 			if p.ortProvider != ort.CPU {
@@ -99,7 +90,7 @@ func (p *program) network() (exec.Executor, error) {
 			return p.executor, nil
 		}
 		// What was named by hand has to be there.
-		if p.executorName == ortExecutor || p.ortLib != "" || p.ortProvider != ort.CPU {
+		if p.byHand() {
 			return nil, err
 		}
 		why = err

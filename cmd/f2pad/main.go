@@ -134,7 +134,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
   f2pad serve --model leather.f2pad
   f2pad eval --data mvtec/leather --model leather.f2pad --report leather.html`,
 		Version:           version(),
-		PersistentPreRunE: func(*cobra.Command, []string) error { return p.checkExecutor() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return p.checkPlace() },
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 	}
@@ -144,13 +144,13 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, serve, eval and demo compute; see devices")
 	p.executorName, p.ortProvider = autoExecutor, ort.CPU
 	root.PersistentFlags().Var(choice{&p.executorName, executors}, "executor",
-		"what the network runs on: ONNX Runtime (ort), pure Go (go), --device's GPU (cuda), or ort where its library loads")
+		"what networks run on with --device cpu: ONNX Runtime (ort), pure Go (go), or ort where its library loads")
 	p.precision = string(cuda.Float32)
 	root.PersistentFlags().Var(choice{&p.precision, precisions}, "precision",
-		"what --executor cuda computes convolutions in; float16, with float32 sums, is for the tensor cores")
+		"what a GPU computes convolutions in; float16, with float32 sums, is for the tensor cores")
 	root.PersistentFlags().StringVar(&p.ortLib, "ort-lib", "", "ONNX Runtime's shared library; default: $"+ort.Environment+", or what 'make ort' fetched")
 	root.PersistentFlags().Var(choice{&p.ortProvider, ortProviders}, "ort-provider",
-		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take --device's GPU")
+		"what ONNX Runtime runs on; cuda and tensorrt need a library with them, and take the first GPU, while the CPU does the rest")
 	p.imageMemory = imageio.DefaultMaxBytes >> 20
 	root.PersistentFlags().Var(number{&p.imageMemory, 1, 1 << 16}, "image-memory",
 		"MiB that an image or a mask may take while it is decoded; what takes more is refused")

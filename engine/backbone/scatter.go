@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"f2pad.example/engine/artifact"
@@ -143,32 +144,27 @@ func (s *Scatter) Fit(ctx context.Context, ex exec.Executor, imgs Images, seed u
 	}
 	fitted := Scatter{grey: grey}
 	channels := fitted.channels()
-	nets := netCache{compile: func(h, w int) (exec.Net, error) {
-		g, err := fitted.build(h, w, false)
-		if err != nil {
-			return nil, err
-		}
-		return ex.Compile(g, false)
-	}}
+	nets := exec.NewPool(ex, func(h, w int) (*graph.Graph, error) { return fitted.build(h, w, false) }, fitSizes, math.MaxInt)
+	defer nets.Close()
 	m := newMoments(channels)
 	err = imgs(ctx, func(img *tensor.Dense) error {
 		h, w := img.Shape()[1], img.Shape()[2]
-		net, err := nets.get(h, w)
+		net, err := nets.Take(h, w, false)
 		if err != nil {
 			return err
 		}
-		x := fitted.Normalize(img).apply(img)
-		f := nd.New(1, channels, h/scatterStride, w/scatterStride)
-		if err := net.Forward(ctx, []*tensor.Dense{x}, []*tensor.Dense{f}); err != nil {
+		defer nets.Give(net)
+		x, f := fitted.Normalize(img).apply(img), net.Outputs(1)
+		if err := net.Forward(ctx, []*tensor.Dense{x}, f); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(nd.Data(f), func(v float32) bool { return !finite(v) }) {
+		if slices.ContainsFunc(nd.Data(f[0]), func(v float32) bool { return !finite(v) }) {
 			return fmt.Errorf("backbone: scatter gives %w", ErrNotFinite)
 		}
-		m.add(nd.Data(f))
+		m.add(nd.Data(f[0]))
 		return nil
 	})
-	if err := errors.Join(err, nets.close()); err != nil {
+	if err != nil {
 		return err
 	}
 	deviation, vectors, err := m.pca(min(maxFeatures, channels))
@@ -179,6 +175,9 @@ func (s *Scatter) Fit(ctx context.Context, ex exec.Executor, imgs Images, seed u
 	*s = fitted
 	return nil
 }
+
+// fitSizes is how many sizes of images a fit keeps graphs for: data sets mostly have one size, some have one per image.
+const fitSizes = 4
 
 // errColour ends the search for a colour image.
 var errColour = errors.New("a colour image")

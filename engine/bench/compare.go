@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"f2pad.example/engine/exec"
 	"f2pad.example/engine/perf/stats"
 )
 
@@ -130,8 +131,9 @@ func differences(a, b *Report) []string {
 	tell("size", a.Model.Size, b.Model.Size)
 	tell("model", short(a.Model.SHA256), short(b.Model.SHA256))
 	tell("images", short(a.Images.SHA256), short(b.Images.SHA256))
-	tell("executor", a.Executor.Executor+" "+a.Executor.Version, b.Executor.Executor+" "+b.Executor.Version)
-	tell("precision", a.Executor.Precision, b.Executor.Precision)
+	version, precision := func(e exec.Info) string { return e.Executor + " " + e.Version }, func(e exec.Info) string { return e.Precision }
+	tell("executor", a.networks(version), b.networks(version))
+	tell("precision", a.networks(precision), b.networks(precision))
 	tell("devices", a.Devices, b.Devices)
 	tell("--memory", a.Asked.Memory, b.Asked.Memory)
 	for _, r := range []struct {

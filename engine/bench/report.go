@@ -22,28 +22,28 @@ import (
 )
 
 // Revision is that of Report: one more when a field means something else than before.
-const Revision = 1
+const Revision = 2
 
 // MessageType marks a report among other lines of JSON.
 const MessageType = "bench"
 
 // Report is a run's rows and what they were measured with.
 type Report struct {
-	Revision int           `json:"revision"`
-	Program  string        `json:"program"` // version of f2pad
-	Go       string        `json:"go"`
-	Date     time.Time     `json:"date"`
-	Complete bool          `json:"complete"` // false: the run was interrupted, and rows are missing
-	Model    Model         `json:"model"`
-	Executor exec.Info     `json:"executor"` // of the network
-	Devices  []device.Info `json:"devices"`  // of methods and refinement, in the rows' order
-	Machine  Machine       `json:"machine"`
-	Rates    Rates         `json:"ceilings"`
-	Work     *engine.Work  `json:"work"`
-	Images   Images        `json:"images"`
-	Asked    Asked         `json:"options"`
-	Rows     []*Row        `json:"rows"`
-	Cold     []*Cold       `json:"cold"`
+	Revision  int           `json:"revision"`
+	Program   string        `json:"program"` // version of f2pad
+	Go        string        `json:"go"`
+	Date      time.Time     `json:"date"`
+	Complete  bool          `json:"complete"` // false: the run was interrupted, and rows are missing
+	Model     Model         `json:"model"`
+	Devices   []device.Info `json:"devices"`   // in the rows' order
+	Executors []exec.Info   `json:"executors"` // what the network ran on, by device
+	Machine   Machine       `json:"machine"`
+	Rates     Rates         `json:"ceilings"`
+	Work      *engine.Work  `json:"work"`
+	Images    Images        `json:"images"`
+	Asked     Asked         `json:"options"`
+	Rows      []*Row        `json:"rows"`
+	Cold      []*Cold       `json:"cold"`
 }
 
 // Model is the model that was measured.
@@ -202,6 +202,15 @@ func (r *Row) check() error {
 	return err
 }
 
+// networks says something of what the network ran on, by device.
+func (r *Report) networks(of func(exec.Info) string) string {
+	var all []string
+	for _, e := range r.Executors {
+		all = append(all, of(e))
+	}
+	return strings.Join(all, ", ")
+}
+
 // WriteJSON writes the report on lines of its own, marked as Read wants it.
 func (r *Report) WriteJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
@@ -219,7 +228,7 @@ func (r *Report) WriteGo(w io.Writer) error {
 	line := func(s string) string { return strings.Join(strings.Fields(s), " ") }
 	fmt.Fprintf(&b, "goos: %s\ngoarch: %s\npkg: f2pad.example/cmd/f2pad\ncpu: %s\n", r.Machine.OS, r.Machine.Arch, line(r.Machine.Processor))
 	fmt.Fprintf(&b, "f2pad: %s\nmodel: %s\nmethod: %s\nbackbone: %s\nsize: %s\nexecutor: %s\n",
-		line(r.Program), r.Model.SHA256, r.Model.Method, line(r.Model.Backbone), line(r.Model.Size.String()), line(r.Executor.Executor))
+		line(r.Program), r.Model.SHA256, r.Model.Method, line(r.Model.Backbone), line(r.Model.Size.String()), line(r.networks(func(e exec.Info) string { return e.Executor })))
 	n := float64(r.Images.Count)
 	for _, row := range r.Rows {
 		each, ok := row.Seconds()

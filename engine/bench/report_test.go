@@ -44,8 +44,8 @@ func streamRow(images ...float64) *Row {
 func example(rows ...*Row) *Report {
 	return &Report{
 		Revision: Revision, Program: "v1", Go: "go1.26", Date: time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC), Complete: true,
-		Model:    Model{SHA256: "0123456789abcdef", Method: "padim", Backbone: "scatter", Size: engine.Size{Px: 256}},
-		Executor: exec.Info{Executor: "go", Device: "cpu", Precision: "float32", Version: "v1"}, Devices: []device.Info{device.CPU},
+		Model:     Model{SHA256: "0123456789abcdef", Method: "padim", Backbone: "scatter", Size: engine.Size{Px: 256}},
+		Executors: []exec.Info{{Executor: "go", Device: "cpu", Precision: "float32", Version: "v1"}}, Devices: []device.Info{device.CPU},
 		Machine: Machine{Processor: "Some\tprocessor", Cores: 2, MaxProcs: 2, OS: "linux", Arch: "amd64"},
 		Rates:   Rates{peak.Rates{Unit: "AVX2", Flops: 1e11, Copy: 1e10}, peak.Rates{Unit: "AVX2", Flops: 2e11, Copy: 0.5e10}},
 		Images:  Images{From: "photos", Count: 4, Width: 8, Height: 8, SHA256: "aa"}, Rows: rows, Cold: []*Cold{},
@@ -98,7 +98,7 @@ func TestReadBrokenFiles(t *testing.T) {
 		"another program's": {`{"a":1}`, "nothing in it"},
 		"no JSON":           {"goos: linux\n", "not a report of f2pad bench: invalid character"},
 		"cut off":           {good[:len(good)-20], "unexpected EOF"},
-		"a newer one":       {change(func(r *Report) { r.Revision = 2 }), "revision 2; this program reads up to 1"},
+		"a newer one":       {change(func(r *Report) { r.Revision = 3 }), "revision 3; this program reads up to 2"},
 		"without revision":  {change(func(r *Report) { r.Revision = 0 }), "revision 0"},
 		"wrong type":        {strings.Replace(good, `"batch": 1`, `"batch": "one"`, 1), "cannot unmarshal"},
 		"unknown scenario":  {change(func(r *Report) { r.Rows[0].Scenario = "idle" }), `row 0 (idle/device=cpu/map=base/batch=1): unknown scenario "idle"`},
@@ -169,7 +169,7 @@ func TestShare(t *testing.T) {
 	r.Share()
 	require.Nil(t, r.Rows[0].Network.OfFlops)
 	require.Equal(t, "memory", r.Rows[0].Network.Ceiling)
-	r.Rows[0].Network, r.Executor.Device = nil, "cuda:0"
+	r.Rows[0].Network, r.Executors[0].Device = nil, "cuda:0"
 	r.Share()
 	require.Nil(t, r.Rows[0].Network, "the processor does not do it")
 }

@@ -81,12 +81,19 @@ type Share struct {
 // Share gives each row its Network, where the network's work is known and runs on this machine's processor. The ceilings are the
 // higher of those before and after.
 func (r *Report) Share() {
-	if r.Work == nil || r.Executor.Device != device.CPU.Device {
+	if r.Work == nil {
 		return
 	}
 	most := r.Rates.Before
 	most.Flops, most.Copy = max(most.Flops, r.Rates.After.Flops), max(most.Copy, r.Rates.After.Copy)
+	onCPU := map[string]bool{} // by device
+	for i, d := range r.Devices {
+		onCPU[d.Device] = r.Executors[i].Device == device.CPU.Device
+	}
 	for _, row := range r.Rows {
+		if !onCPU[row.Device] {
+			continue
+		}
 		row.Network = shareOf(*r.Work, most, row.Batch, row.Stages)
 	}
 }

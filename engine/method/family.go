@@ -11,7 +11,6 @@ import (
 type Family struct {
 	Name     string   // what Method.Name returns
 	Profiles []string // the named sets of options, the default first
-	Device   bool     // Method.On moves it to a device; otherwise it computes on the CPU, whatever the rest does
 	Revisits bool     // Fit visits the features more than once
 	// Fit learns from f.Features. The same f gives the same model, bit for bit.
 	Fit func(ctx context.Context, f Fitting) (Method, error)

@@ -15,7 +15,7 @@ import (
 // them. All images have the same h x w unless the model is of native size.
 type Features func(ctx context.Context, visit func(f []*tensor.Dense) error) error
 
-// Method is a fitted detector. It is safe for concurrent use.
+// Method is a fitted detector, which computes on the CPU. It is safe for concurrent use.
 type Method interface {
 	// Name is what --method takes: "padim", "patchcore", "cflow".
 	Name() string
@@ -33,9 +33,6 @@ type Method interface {
 	Describe() any
 	// Save writes the fitted state under the prefix "method/".
 	Save(w *artifact.Writer) error
-	// On returns the same detector computing on d, which must outlive it. Close frees what it keeps there.
-	On(d Device) (Method, error)
-	Close() error
 }
 
 // Shape is what a method takes: layers of the given widths, finest first, on a grid of H x W cells, or on any if H is 0.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"f2pad.example/engine/compare"
+	"f2pad.example/engine/loop"
 	"f2pad.example/engine/nd"
 
 	"github.com/stretchr/testify/require"
@@ -36,7 +37,7 @@ func (m *mapper) Map(_ context.Context, images []int, x *tensor.Dense, where []b
 	return m.err
 }
 
-func (m *mapper) Gradient(context.Context, *tensor.Dense, []bool, Energy, []float64, *tensor.Dense) error {
+func (m *mapper) Optimise(context.Context, []loop.Problem, *loop.Options) ([][]loop.Iteration, error) {
 	panic("not asked")
 }
 

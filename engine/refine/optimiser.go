@@ -3,43 +3,25 @@ package refine
 import (
 	"context"
 	"fmt"
-	"math"
-	"slices"
 
 	"f2pad.example/engine/internal/morph"
-	"f2pad.example/engine/nd"
-	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/loop"
 )
 
 // Diary is what happened while an image was refined.
 type Diary struct {
-	Iterations []Iteration `json:"iterations"` // of the optimisation; empty where it had nothing to do
+	Iterations []loop.Iteration `json:"iterations"` // of the optimisation; empty where it had nothing to do
 }
 
-// Iteration is one iteration of the optimisation on the islands it is for: the energy and support of the A it started from,
-// and the step it took.
-type Iteration struct {
-	Data    float64 `json:"data"`    // data term, over the cells near the region
-	Penalty float64 `json:"penalty"` // lambda times the penalty
-	Support int     `json:"support"` // pixels with A not 0
-	Step    float64 `json:"step"`    // mean of ||dA/c|| over the islands
-}
-
-// Energy is the whole energy.
-func (i Iteration) Energy() float64 { return i.Data + i.Penalty }
-
-// optimise runs step 4 on the doubtful islands of all images in lockstep; images without any cost nothing.
+// optimise runs step 4 on the doubtful islands of all images; images without any cost nothing.
 func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) error {
 	o := &r.opts.Optimiser
-	first := scenes[0]
-	N, H, W := len(scenes), first.h, first.w
-	cells := (H / r.opts.Stride) * (W / r.opts.Stride)
-	problems := make([]Problem, N)
-	where := make([]bool, N*cells)
-	area := make([]int, N) // pixels to optimise
+	H, W := scenes[0].h, scenes[0].w
+	problems := make([]loop.Problem, len(scenes))
 	for i, s := range scenes {
-		problems[i] = Problem{Y: s.y, H: H, W: W}
-		var some []bool // [H,W] those
+		p := &problems[i]
+		*p = loop.Problem{Y: s.y, H: H, W: W, Cells: make([]bool, (H/r.opts.Stride)*(W/r.opts.Stride))}
+		var some []bool // [H,W] what is optimised
 		for _, is := range s.islands {
 			if !is.doubtful {
 				continue
@@ -47,61 +29,23 @@ func (r *Refiner) optimise(ctx context.Context, sc Scorer, scenes []*scene) erro
 			if some == nil {
 				some = make([]bool, H*W)
 			}
-			for _, p := range is.state.Pixels {
-				some[is.pixel(p, W)] = true
+			for _, q := range is.state.Pixels {
+				some[is.pixel(q, W)] = true
 			}
-			problems[i].States = append(problems[i].States, is.state)
-			area[i] += len(is.state.Pixels)
+			p.States = append(p.States, is.state)
 		}
 		if some != nil {
-			cellsNear(morph.Distances(some, H, W), H, W, r.opts.Stride, r.opts.px(o.NearCells), where[i*cells:(i+1)*cells])
+			cellsNear(morph.Distances(some, H, W), H, W, r.opts.Stride, r.opts.px(o.NearCells), p.Cells)
 		}
 	}
-	if slices.Max(area) == 0 {
-		return nil
-	}
-	x, dx := nd.New(N, 3, H, W), nd.New(N, 3, H, W)
-	for i, s := range scenes {
-		copy(nd.Data(x)[i*3*H*W:], s.y)
-	}
-	stepper, err := r.Device.Stepper(problems, r.step())
+	told, err := sc.Optimise(ctx, problems, &loop.Options{Iterations: o.Iterations, Energy: r.Energy, Step: r.step()})
 	if err != nil {
-		return err
+		return fmt.Errorf("refine: %w", err)
 	}
-	defer stepper.Close()
-	energy := make([]float64, N)
-	stats := make([]pixel.Stats, N)
-	for t := 1; t <= o.Iterations; t++ {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := stepper.Compose(x); err != nil {
-			return err
-		}
-		if err := sc.Gradient(ctx, x, where, r.Energy, energy, dx); err != nil {
-			return err
-		}
-		if err := stepper.Step(t, dx, stats); err != nil {
-			return err
-		}
-		for i, s := range scenes {
-			if area[i] == 0 {
-				continue
-			}
-			// A gradient that is not finite makes the step so.
-			if !finite(energy[i]) || !finite(stats[i].Moved) {
-				return fmt.Errorf("refine: image %d: the scorer's energy (%g) or its gradient is not finite in iteration %d",
-					i, energy[i], t)
-			}
-			if s.diary != nil {
-				s.diary.Iterations = append(s.diary.Iterations, Iteration{
-					Data: energy[i], Penalty: stats[i].Penalty, Support: stats[i].Support,
-					Step: stats[i].Moved / float64(area[i]),
-				})
-			}
+	for i, s := range scenes {
+		if s.diary != nil {
+			s.diary.Iterations = told[i]
 		}
 	}
-	return stepper.Finish()
+	return nil
 }
-
-func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

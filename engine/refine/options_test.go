@@ -137,17 +137,3 @@ func TestCellsArePixelsAtStride4(t *testing.T) {
 	}
 	require.Equal(t, []float64{32, 12, 8, 2, 5, 4, 3, 8, 2, 1, 16}, got)
 }
-
-func TestHinge(t *testing.T) {
-	e := Hinge{Weight: 16, Margin: 1}
-	require.InDelta(t, 16*math.Log(4), e.Value(2), 1e-12)
-	for _, z := range []float64{-1e30, -5, -1} {
-		require.Zero(t, e.Value(z))
-		require.Zero(t, e.Slope(z))
-	}
-	for _, z := range []float64{-0.99, -0.5, 0, 1, 30, 1e6} {
-		const h = 1e-6
-		require.InDelta(t, (e.Value(z+h)-e.Value(z-h))/(2*h), e.Slope(z), 1e-6, "z %g", z)
-		require.Positive(t, e.Slope(z))
-	}
-}

@@ -11,8 +11,8 @@
 //  2. Fills N_k of each component: what a normal image could look like there (Fills).
 //  3. Residual: min_k ||Y - N_k||, in units of c, what normal fills differ by among themselves at that place. Several times
 //     that is evidence; a residual that normal images have, too, is none.
-//  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (Energy) plus
-//     Lambda times a penalty on ||A_p/c_p|| (Penalty). What had to move is evidence.
+//  4. Optimisation over A, 0 outside Omega, from A = Y - N*: sum of e(z_v(Y - A)) over the cells near Omega (loop.Energy) plus
+//     Lambda times a penalty on ||A_p/c_p|| (pixel.Penalty). What had to move is evidence.
 //  5. Questions: on Omega, v is averaged with the maps of the image moved by less than a cell (looks), and the detector is asked
 //     what it finds in the fill that the optimisation starts from: x is the share of its finding in a region that is then
 //     gone. That is asked first: where it is next to all, the start needs no optimisation, and where it is next to nothing,
@@ -32,6 +32,7 @@ import (
 
 	"f2pad.example/engine/internal/par"
 	"f2pad.example/engine/internal/stage"
+	"f2pad.example/engine/loop"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
 
@@ -54,10 +55,9 @@ type Scorer interface {
 	// Map fills v [K,H,W] with the method's own maps of the images x [K,3,H,W] in [0,1], calibrated like Input.V, at the pixels
 	// with where [K*H*W]; what v is elsewhere does not matter. Image k of x is a variant of input images[k] of the Run.
 	Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error
-	// Gradient computes, for each image n, energy[n] = sum of e(z_v) over the grid cells with where[n*h*w+v], and its
-	// gradient dx [N,3,H,W] w.r.t. x. Images with no such cell cost nothing and get zeros. In a Run, image n of x is
-	// input n, whether or not it has such cells.
-	Gradient(ctx context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense) error
+	// Optimise runs the loop on the inputs of the Run, problem i on input i (see loop.Run). What it found is in the problems'
+	// states; it returns what happened in each iteration, by image.
+	Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error)
 }
 
 // Input is an image to refine. Nothing in it is changed or kept.
@@ -83,11 +83,11 @@ type Output struct {
 
 // Refiner makes maps. Its parts may be replaced before it is first used; then it is safe for concurrent use.
 type Refiner struct {
-	Energy  Energy      // the data term; default Hinge
-	Penalty Penalty     // default pixel.GroupLog
-	Fills   Fills       // default ShiftFills
-	Device  Device      // does the work on pixels; default Host
-	Timer   stage.Timer // told how long the steps take; may be nil
+	Energy  loop.Energy   // the data term; default loop.Hinge
+	Penalty pixel.Penalty // what a pixel's anomaly costs, as a function of ||A||/c; default pixel.GroupLog
+	Fills   Fills         // default ShiftFills
+	Pixels  Pixels        // default Host
+	Timer   stage.Timer   // told how long the steps take; may be nil
 
 	opts  Options
 	reach int // pixels: the largest radius of what blurs the region's planes
@@ -99,10 +99,10 @@ func New(o Options) (*Refiner, error) {
 		return nil, err
 	}
 	r := &Refiner{
-		Energy:  Hinge{o.Optimiser.DataWeight, o.Optimiser.Margin},
+		Energy:  loop.Hinge{Weight: o.Optimiser.DataWeight, Margin: o.Optimiser.Margin},
 		Penalty: pixel.NewGroupLog(o.Optimiser.Eps),
 		Fills:   ShiftFills{o.Fills, o.Stride},
-		Device:  Host{},
+		Pixels:  Host{},
 		opts:    o,
 	}
 	for _, sigma := range []float64{

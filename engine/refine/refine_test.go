@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"f2pad.example/engine/internal/morph"
+	"f2pad.example/engine/loop"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
 
@@ -147,7 +148,7 @@ func (d *differ) Map(_ context.Context, images []int, x *tensor.Dense, _ []bool,
 }
 
 func (d *differ) Gradient(
-	_ context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense,
+	_ context.Context, x *tensor.Dense, where []bool, e loop.Energy, energy []float64, dx *tensor.Dense,
 ) error {
 	H, W := x.Shape()[2], x.Shape()[3]
 	n, cells := 3*H*W, len(where)/len(energy)
@@ -163,6 +164,10 @@ func (d *differ) Gradient(
 		}
 	}
 	return nil
+}
+
+func (d *differ) Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error) {
+	return loop.Run(ctx, problems, o, d.Gradient)
 }
 
 // example is an image with a defect, in the company of its scorer.
@@ -241,7 +246,7 @@ func run(t *testing.T, r *Refiner, kinds []Kind, ex ...example) []Output {
 		require.Len(t, o.Maps, len(kinds))
 		for _, k := range kinds {
 			for p, v := range nd.Data(o.Maps[k]) {
-				require.True(t, finite(float64(v)) && (k == Base || v >= 0), "%s[%d] is %g", k, p, v)
+				require.True(t, v-v == 0 && (k == Base || v >= 0), "%s[%d] is %g", k, p, v)
 			}
 		}
 	}
@@ -515,11 +520,15 @@ func (c *counted) Map(ctx context.Context, images []int, x *tensor.Dense, where 
 }
 
 func (c *counted) Gradient(
-	ctx context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense,
+	ctx context.Context, x *tensor.Dense, where []bool, e loop.Energy, energy []float64, dx *tensor.Dense,
 ) error {
 	c.gradients++
 	c.where = slices.Clone(where)
 	return c.differ.Gradient(ctx, x, where, e, energy, dx)
+}
+
+func (c *counted) Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error) {
+	return loop.Run(ctx, problems, o, c.Gradient)
 }
 
 // The control never asks the network again, and what several kinds need is asked for once.
@@ -646,7 +655,7 @@ type faulty struct {
 }
 
 func (f *faulty) Gradient(
-	ctx context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense,
+	ctx context.Context, x *tensor.Dense, where []bool, e loop.Energy, energy []float64, dx *tensor.Dense,
 ) error {
 	if err := f.differ.Gradient(ctx, x, where, e, energy, dx); err != nil {
 		return err
@@ -655,6 +664,10 @@ func (f *faulty) Gradient(
 		return f.fault(energy, dx)
 	}
 	return nil
+}
+
+func (f *faulty) Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error) {
+	return loop.Run(ctx, problems, o, f.Gradient)
 }
 
 func TestFaultsEndTheRun(t *testing.T) {
@@ -698,7 +711,7 @@ func TestPartsCanBeReplaced(t *testing.T) {
 	r := newRefiner(t)
 	want := bits(run(t, r, []Kind{F2PAD}, ex)[0])
 	for name, change := range map[string]func(*Refiner){
-		"energy":  func(r *Refiner) { r.Energy = Hinge{4, 0} },
+		"energy":  func(r *Refiner) { r.Energy = loop.Hinge{Weight: 4} },
 		"penalty": func(r *Refiner) { r.Penalty = pixel.NewGroupLog(0.5) },
 		"fills": func(r *Refiner) {
 			r.Fills = badFills{func(s *Scene) [][][]float32 {
@@ -710,14 +723,12 @@ func TestPartsCanBeReplaced(t *testing.T) {
 		change(r)
 		require.False(t, slices.Equal(want, bits(run(t, r, []Kind{F2PAD}, ex)[0])), "%s does nothing", name)
 	}
-	for _, op := range []string{"smooth", "compare", "stepper", "compose", "step", "finish"} {
-		d := &failing{op: op}
-		r.Device = d
+	for _, op := range []string{"smooth", "compare"} {
+		r.Pixels = failing{op: op}
 		_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, all)
 		require.ErrorIs(t, err, errBoom, op)
-		require.Zero(t, d.open, "steppers left open after %s", op)
 	}
-	r.Device = Host{}
+	r.Pixels = Host{}
 	for _, fills := range [][][][]float32{nil, {{{1, 2}}}} {
 		r.Fills = badFills{func(*Scene) [][][]float32 { return fills }}
 		_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, []Kind{Residual})
@@ -727,52 +738,26 @@ func TestPartsCanBeReplaced(t *testing.T) {
 
 var errBoom = errors.New("boom")
 
-// failing is a device that fails in one operation.
+// failing fails in one operation.
 type failing struct {
 	Host
-	op   string
-	open int // steppers
+	op string
 }
 
-func (f *failing) fail(op string) error {
+func (f failing) fail(op string) error {
 	if f.op == op {
 		return errBoom
 	}
 	return nil
 }
 
-func (f *failing) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
+func (f failing) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
 	return errors.Join(f.fail("smooth"), f.Host.Smooth(z, h, w, s, g, u))
 }
 
-func (f *failing) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
+func (f failing) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
 	return errors.Join(f.fail("compare"), f.Host.Compare(y, fills, k, h, w, smooth, start, residual, best))
 }
-
-func (f *failing) Stepper(problems []Problem, o *pixel.StepOptions) (Stepper, error) {
-	if err := f.fail("stepper"); err != nil {
-		return nil, err
-	}
-	s, err := f.Host.Stepper(problems, o)
-	f.open++
-	return &failingStepper{s, f}, err
-}
-
-type failingStepper struct {
-	Stepper
-	f *failing
-}
-
-func (s *failingStepper) Compose(x *tensor.Dense) error {
-	return errors.Join(s.f.fail("compose"), s.Stepper.Compose(x))
-}
-
-func (s *failingStepper) Step(t int, dx *tensor.Dense, st []pixel.Stats) error {
-	return errors.Join(s.f.fail("step"), s.Stepper.Step(t, dx, st))
-}
-
-func (s *failingStepper) Finish() error { return errors.Join(s.f.fail("finish"), s.Stepper.Finish()) }
-func (s *failingStepper) Close()        { s.f.open--; s.Stepper.Close() }
 
 func BenchmarkRun(b *testing.B) {
 	const h, w = 256, 256
@@ -813,11 +798,15 @@ type timed struct {
 }
 
 func (s *timed) Gradient(
-	ctx context.Context, x *tensor.Dense, where []bool, e Energy, energy []float64, dx *tensor.Dense,
+	ctx context.Context, x *tensor.Dense, where []bool, e loop.Energy, energy []float64, dx *tensor.Dense,
 ) error {
 	start := time.Now()
 	defer func() { s.spent += time.Since(start) }()
 	return s.differ.Gradient(ctx, x, where, e, energy, dx)
+}
+
+func (s *timed) Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error) {
+	return loop.Run(ctx, problems, o, s.Gradient)
 }
 
 func (s *timed) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {

@@ -56,7 +56,7 @@ func (r *Refiner) prepare(in *Input) (*scene, error) {
 	}
 	u := make([]float32, s.h*s.w)
 	smooth := pixel.NewGaussian(o.px(o.Region.SmoothCells))
-	if err := r.Device.Smooth(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, smooth, u); err != nil {
+	if err := r.Pixels.Smooth(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, smooth, u); err != nil {
 		return nil, err
 	}
 	s.omega = suspicious(u, peaks(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, int(o.Region.PeakCells)), s.h, s.w, o)
@@ -168,7 +168,7 @@ func (r *Refiner) compare(s *scene, is *island, regions [][]int32, fills [][][]f
 	start, smooth := pixel.NewGaussian(o.Optimiser.StartPx), pixel.NewGaussian(o.Residual.SmoothPx)
 	is.residual = make([]float32, n)
 	best := make([]int32, n)
-	if err := r.Device.Compare(y, all, K, h, w, smooth, start, is.residual, best); err != nil {
+	if err := r.Pixels.Compare(y, all, K, h, w, smooth, start, is.residual, best); err != nil {
 		return err
 	}
 	for _, p := range is.state.Pixels {

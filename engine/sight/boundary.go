@@ -3,6 +3,7 @@ package sight
 import (
 	"context"
 
+	"f2pad.example/engine/exec"
 	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -11,17 +12,17 @@ import (
 // measureMissing finds what is missing from the features of a job's windows. Where a window does not hold all that its features depend on,
 // they differ from the whole image's. What the window makes of the image as it was given, and what the whole image gave there,
 // are known; their difference stays nearly the same while pixels in the window's middle change.
-func (s *Scorer) measureMissing(ctx context.Context, c *compiled, j *job) error {
-	missing := c.outputs(len(j.ps))
-	if err := c.net.Forward(ctx, []*tensor.Dense{s.Net.load(s.given, j.ps)}, missing); err != nil {
+func (b *HostBatch) measureMissing(ctx context.Context, c *exec.Pooled, j *job) error {
+	missing := c.Outputs(len(j.ps))
+	if err := c.Forward(ctx, []*tensor.Dense{b.Net.load(b.given, b.norms, j.ps)}, missing); err != nil {
 		return err
 	}
-	h, w := s.given.Shape()[2]/s.Stride(), s.given.Shape()[3]/s.Stride()
+	h, w := b.given.Shape()[2]/b.Net.Stride, b.given.Shape()[3]/b.Net.Stride
 	for k, p := range j.ps {
 		part := slicesOf(missing, k)
-		for l, whole := range slicesOf(s.features, p.image) {
+		for l, whole := range slicesOf(b.features, p.Image) {
 			to := nd.Data(part[l])
-			for i, v := range nd.Data(cropped(whole, rect{0, 0, h, w}, p.win.in)) {
+			for i, v := range nd.Data(cropped(whole, Rect{0, 0, h, w}, p.In)) {
 				to[i] = v - to[i]
 			}
 		}
@@ -40,52 +41,52 @@ func (j *job) complete(f []*tensor.Dense) {
 	}
 }
 
-// surroundings are the features of the images as they were given, which cover all, where a job's windows see them.
-func (s *Scorer) surroundings(j *job, seen []rect, all rect) []*tensor.Dense {
-	around := make([]*tensor.Dense, len(s.features))
-	for l, whole := range s.features {
+// surroundings are the features of the images as they were given, which cover all, where the method sees them in a job's windows.
+func (b *HostBatch) surroundings(j *job, all Rect) []*tensor.Dense {
+	around := make([]*tensor.Dense, len(b.features))
+	for l, whole := range b.features {
 		sh := whole.Shape()
-		k := all.h() / sh[2] // cells of the finest grid per cell
-		around[l] = nd.New(len(j.ps), sh[1], seen[0].h()/k, seen[0].w()/k)
+		k := all.H() / sh[2] // cells of the finest grid per cell
+		around[l] = nd.New(len(j.ps), sh[1], j.seen[0].H()/k, j.seen[0].W()/k)
 	}
 	for k, p := range j.ps {
-		for l, whole := range slicesOf(s.features, p.image) {
-			copyCells(slicesOf(around, k)[l], seen[k], whole, all, seen[k])
+		for l, whole := range slicesOf(b.features, p.Image) {
+			copyCells(slicesOf(around, k)[l], j.seen[k], whole, all, j.seen[k])
 		}
 	}
 	return around
 }
 
 // between visits the windows' feature maps [1,D,h,w], those of what they see beside their own.
-func (j *job) between(outer, inner []*tensor.Dense, seen []rect, visit func(outer, inner *tensor.Dense, seen, in rect)) {
+func (j *job) between(outer, inner []*tensor.Dense, visit func(outer, inner *tensor.Dense, seen, in Rect)) {
 	for k, p := range j.ps {
 		os, is := slicesOf(outer, k), slicesOf(inner, k)
 		for l := range os {
-			visit(os[l], is[l], seen[k], p.win.in)
+			visit(os[l], is[l], j.seen[k], p.In)
 		}
 	}
 }
 
 // copyCells copies what lies in a rectangle of the finest grid between feature maps of one image [1,D,h,w], which cover the
 // rectangles to and from of that grid.
-func copyCells(dst *tensor.Dense, to rect, src *tensor.Dense, from, what rect) {
+func copyCells(dst *tensor.Dense, to Rect, src *tensor.Dense, from, what Rect) {
 	ds, ss := dst.Shape(), src.Shape()
-	k := from.h() / ss[2] // cells of the finest grid per cell
-	rows, cols := what.h()/k, what.w()/k
+	k := from.H() / ss[2] // cells of the finest grid per cell
+	rows, cols := what.H()/k, what.W()/k
 	d, s := nd.Data(dst), nd.Data(src)
 	for c := range ds[1] {
 		for i := range rows {
-			at := (c*ds[2]+(what.y0-to.y0)/k+i)*ds[3] + (what.x0-to.x0)/k
-			copy(d[at:at+cols], s[(c*ss[2]+(what.y0-from.y0)/k+i)*ss[3]+(what.x0-from.x0)/k:])
+			at := (c*ds[2]+(what.Y0-to.Y0)/k+i)*ds[3] + (what.X0-to.X0)/k
+			copy(d[at:at+cols], s[(c*ss[2]+(what.Y0-from.Y0)/k+i)*ss[3]+(what.X0-from.X0)/k:])
 		}
 	}
 }
 
 // cropped is the part of a feature map, which covers the rectangle from, that covers the rectangle what.
-func cropped(src *tensor.Dense, from, what rect) *tensor.Dense {
+func cropped(src *tensor.Dense, from, what Rect) *tensor.Dense {
 	s := src.Shape()
-	k := from.h() / s[2]
-	dst := nd.New(1, s[1], what.h()/k, what.w()/k)
+	k := from.H() / s[2]
+	dst := nd.New(1, s[1], what.H()/k, what.W()/k)
 	copyCells(dst, what, src, from, what)
 	return dst
 }

@@ -64,10 +64,7 @@ func TestMapsTakeNothingInFromOutside(t *testing.T) {
 	f, err := NewFrame(&imageio.Image{Pix: nd.New(1, 32, 32)}, Size{}, 4, 4)
 	require.NoError(t, err)
 	require.NoError(t, Inspect(nil, leftPart(t, 32, 32, 16)).Restrict(f))
-	sc := &Scorer{Frames: []*Frame{f, {Y: f.Y}}, Maps: func(s []float32, n, h, w, H, W int, dst []float32) error {
-		copy(dst, s)
-		return nil
-	}}
+	sc := &Scorer{Frames: []*Frame{f, {Y: f.Y}}, Detector: copying{}}
 	x, got := make([]float32, 2*64), make([]float32, 2*32*32)
 	for i := range x {
 		x[i] = float32(i % 8)
@@ -75,4 +72,12 @@ func TestMapsTakeNothingInFromOutside(t *testing.T) {
 	require.NoError(t, sc.OwnMaps([]int{0, 1}, x, 8, 8, 32, 32, got))
 	require.Equal(t, []float32{0, 1, 2, 3, 3, 3, 3, 3}, got[:8])
 	require.Equal(t, []float32{0, 1, 2, 3, 4, 5, 6, 7}, got[64:72], "of another image")
+}
+
+// copying is a Detector whose maps begin with the scores.
+type copying struct{ Detector }
+
+func (copying) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
+	copy(dst, s)
+	return nil
 }

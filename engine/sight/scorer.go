@@ -2,11 +2,13 @@ package sight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/internal/stage"
+	"f2pad.example/engine/loop"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/refine"
@@ -22,44 +24,62 @@ type Scale struct{ Q50, Q995 float64 }
 func (c Scale) Z(s float32) float64 { return (float64(s) - c.Q50) / (c.Q995 - c.Q50) }
 func (c Scale) Slope() float64      { return 1 / (c.Q995 - c.Q50) }
 
-// Scorer is the network and the method as the refinement sees them, for one batch of images. It is for one goroutine.
+// Scorer is a Detector as the refinement sees it, for one batch of images of one size. It is for one goroutine.
 type Scorer struct {
-	Net    *Network
-	Method method.Method
-	Scale  Scale                                                     // of scores
-	Rank   Scale                                                     // of the method's own maps
-	Maps   func(s []float32, n, h, w, H, W int, dst []float32) error // makes those of scores
-	Norms  []backbone.Affine                                         // of the images as they were given; they stay when pixels change
-	Frames []*Frame                                                  // likewise
-	Timer  stage.Timer                                               // told how long the network and the method take; may be nil
-	Bad    BadFrames                                                 // what the network or its gradient gave no finite values for while pixels changed
+	Detector
+	Spec   Spec              // of the Detector
+	Scale  Scale             // of scores
+	Rank   Scale             // of the method's own maps
+	Norms  []backbone.Affine // of the images as they were given; they stay when pixels change
+	Frames []*Frame          // likewise
+	Bad    BadFrames         // what the network or its gradient gave no finite values for while pixels changed
 
-	scores   *tensor.Dense   // [N,h,w] of the images as they were given
-	given    *tensor.Dense   // [N,3,H,W] the images as they were given, with
-	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
-	plan     *plan
+	scores *tensor.Dense // [N,h,w] of the images as they were given
+	batch  Batch
 }
 
 var _ refine.Scorer = (*Scorer)(nil)
 
 // Stride implements refine.Scorer.
-func (s *Scorer) Stride() int { return s.Net.bb.Stride() }
+func (s *Scorer) Stride() int { return s.Spec.Backbone.Stride() }
 
 // Start scores the images x [N,3,H,W] as they were given, as the method does: s [N,h,w], and its own image scores if it has any.
-func (s *Scorer) Start(ctx context.Context, x *tensor.Dense, image []float32) (*tensor.Dense, error) {
-	lap := s.Timer.Start(x.Shape()[0])
-	f, err := s.Net.Features(ctx, x, s.Norms)
-	if err != nil {
-		return nil, err
-	}
-	lap(stage.Features)
-	defer func() { lap(stage.Scores) }()
-	if !s.Net.exact {
-		s.given, s.features = x, f
-	}
+// Finish must follow.
+func (s *Scorer) Start(ctx context.Context, x *tensor.Dense, image []float32) (_ *tensor.Dense, err error) {
 	sh := x.Shape()
-	s.scores = nd.New(sh[0], sh[2]/s.Stride(), sh[3]/s.Stride())
-	return s.scores, s.score(ctx, f, &method.Result{S: s.scores, Image: image, Inside: s.inside(sh[2]/s.Stride(), sh[3]/s.Stride())})
+	h, w := sh[2]/s.Stride(), sh[3]/s.Stride()
+	s.scores = nd.New(sh[0], h, w)
+	s.batch, err = s.Begin(ctx, x, s.Norms, &method.Result{S: s.scores, Image: image, Inside: s.inside(h, w)})
+	return s.scores, err
+}
+
+// Finish frees what Start has kept.
+func (s *Scorer) Finish() {
+	if s.batch != nil {
+		s.batch.Close()
+	}
+}
+
+// Optimise implements refine.Scorer. Cells that are not inspected have no energy.
+func (s *Scorer) Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error) {
+	sh := s.scores.Shape()
+	if inside := s.inside(sh[1], sh[2]); inside != nil {
+		problems = slices.Clone(problems)
+		for i := range problems {
+			cells := slices.Clone(problems[i].Cells)
+			for v := range cells {
+				cells[v] = cells[v] && inside[i*len(cells)+v]
+			}
+			problems[i].Cells = cells
+		}
+	}
+	told, err := s.batch.Optimise(ctx, problems, s.Scale, o)
+	if bad := (*BadFrames)(nil); errors.As(err, &bad) {
+		for i, why := range bad.Why {
+			s.Bad.Add(i, why)
+		}
+	}
+	return told, err
 }
 
 // inside says which cells of the images' grids are inspected; nil: all.
@@ -88,13 +108,6 @@ func (s *Scorer) OwnMaps(images []int, x []float32, h, w, H, W int, dst []float3
 	return nil
 }
 
-func (s *Scorer) score(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
-	if err := s.Method.Score(ctx, f, r); err != nil {
-		return fmt.Errorf("engine: %s: %w", s.Method.Name(), err)
-	}
-	return nil
-}
-
 // Map implements refine.Scorer. The method scores what the map depends on where it is asked for; elsewhere it is made of the
 // scores of the images as they were given.
 func (s *Scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
@@ -105,14 +118,10 @@ func (s *Scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where [
 	for k, i := range images {
 		norms[k] = s.Norms[i]
 		copy(nd.Data(r.S)[k*h*w:(k+1)*h*w], nd.Data(s.scores)[i*h*w:])
-		copy(r.Where[k*h*w:], s.Method.Map().Cells(where[k*H*W:(k+1)*H*W], h, w, H, W))
+		copy(r.Where[k*h*w:], s.Spec.Method.Map().Cells(where[k*H*W:(k+1)*H*W], h, w, H, W))
 	}
-	lap := s.Timer.Start(0) // of the images, which other stages count
-	f, err := s.Net.Features(ctx, x, norms)
-	if err != nil {
-		return err
-	}
-	if err := s.score(ctx, f, r); err != nil {
+	lap := s.Spec.Timer.Start(0) // of the images, which other stages count
+	if err := s.Score(ctx, x, norms, r); err != nil {
 		return err
 	}
 	lap(stage.Asked)
@@ -124,7 +133,7 @@ func (s *Scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where [
 	}
 	for k, i := range images {
 		if !Finite(nd.Data(v)[k*H*W:][:H*W]) {
-			s.Bad.Add(i, fmt.Errorf("engine: %s gives values that are not finite for a changed image", s.Net.bb.Name()))
+			s.Bad.Add(i, fmt.Errorf("engine: %s gives values that are not finite for a changed image", s.Spec.Backbone.Name()))
 		}
 	}
 	return nil

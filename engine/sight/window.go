@@ -7,33 +7,35 @@ import (
 	"f2pad.example/engine/internal/morph"
 )
 
-// rect is a half-open rectangle of rows [y0,y1) and columns [x0,x1), in pixels or in grid cells.
-type rect struct{ y0, x0, y1, x1 int }
+// Rect is a half-open rectangle of rows [Y0,Y1) and columns [X0,X1) of grid cells.
+type Rect struct{ Y0, X0, Y1, X1 int }
 
-func (r rect) h() int    { return r.y1 - r.y0 }
-func (r rect) w() int    { return r.x1 - r.x0 }
-func (r rect) area() int { return r.h() * r.w() }
+// H, W and Area are its height, width and cells.
+func (r Rect) H() int    { return r.Y1 - r.Y0 }
+func (r Rect) W() int    { return r.X1 - r.X0 }
+func (r Rect) Area() int { return r.H() * r.W() }
 
-func (r rect) union(s rect) rect {
-	return rect{min(r.y0, s.y0), min(r.x0, s.x0), max(r.y1, s.y1), max(r.x1, s.x1)}
+func (r Rect) union(s Rect) Rect {
+	return Rect{min(r.Y0, s.Y0), min(r.X0, s.X0), max(r.Y1, s.Y1), max(r.X1, s.X1)}
 }
 
-func (r rect) grow(by int, within rect) rect {
-	return rect{max(r.y0-by, within.y0), max(r.x0-by, within.x0), min(r.y1+by, within.y1), min(r.x1+by, within.x1)}
+func (r Rect) grow(by int, within Rect) Rect {
+	return Rect{max(r.Y0-by, within.Y0), max(r.X0-by, within.X0), min(r.Y1+by, within.Y1), min(r.X1+by, within.X1)}
 }
 
-// widened is grow for rectangles of one size that are to stay so: what does not fit on one side is added on the other.
-func (r rect) widened(by int, within rect) rect {
-	h, w := min(r.h()+2*by, within.h()), min(r.w()+2*by, within.w())
-	y0, x0 := min(max(r.y0-by, within.y0), within.y1-h), min(max(r.x0-by, within.x0), within.x1-w)
-	return rect{y0, x0, y0 + h, x0 + w}
+// Widened is r grown by so many cells on every side, within another, for rectangles of one size that are to stay so: what does not
+// fit on one side is added on the other.
+func (r Rect) Widened(by int, within Rect) Rect {
+	h, w := min(r.H()+2*by, within.H()), min(r.W()+2*by, within.W())
+	y0, x0 := min(max(r.Y0-by, within.Y0), within.Y1-h), min(max(r.X0-by, within.X0), within.X1-w)
+	return Rect{y0, x0, y0 + h, x0 + w}
 }
 
-// window is a part of an image on which the network runs: in covers own and the receptive field around it, so that what
-// is computed for the cells of own is what the whole image would give.
-type window struct {
-	in  rect // cells the network sees
-	own rect // cells whose values are taken from it
+// Window is a part of an image on which the network runs: In covers Own and the receptive field around it, so that what
+// is computed for the cells of Own is what the whole image would give.
+type Window struct {
+	In  Rect // cells the network sees
+	Own Rect // cells whose values are taken from it
 }
 
 // layout places windows on a grid of h x w cells.
@@ -44,49 +46,49 @@ type layout struct {
 	limit   int // cells of a window, margins included
 }
 
-func (l layout) all() rect { return rect{0, 0, l.h, l.w} }
+func (l layout) all() Rect { return Rect{0, 0, l.h, l.w} }
 
 // whole reports whether every window is the whole grid.
 func (l layout) whole() bool { return l.margin >= max(l.h, l.w) }
 
 // around places the window for own.
-func (l layout) around(own rect) window {
+func (l layout) around(own Rect) Window {
 	in := own.grow(l.margin, l.all())
-	return window{in: rect{
-		in.y0 / l.lattice * l.lattice, in.x0 / l.lattice * l.lattice,
-		min(index.RoundUp(in.y1, l.lattice), l.h), min(index.RoundUp(in.x1, l.lattice), l.w),
-	}, own: own}
+	return Window{In: Rect{
+		in.Y0 / l.lattice * l.lattice, in.X0 / l.lattice * l.lattice,
+		min(index.RoundUp(in.Y1, l.lattice), l.h), min(index.RoundUp(in.X1, l.lattice), l.w),
+	}, Own: own}
 }
 
 // tiles covers the grid with windows; one if it fits, or if every margin would take in the whole grid.
-func (l layout) tiles() []window {
+func (l layout) tiles() []Window {
 	if l.h*l.w <= l.limit || l.whole() {
-		return []window{{in: l.all(), own: l.all()}}
+		return []Window{{In: l.all(), Own: l.all()}}
 	}
 	return l.cover(l.all())
 }
 
 // cover splits own into windows. A limit too small for the margins gives windows that own one lattice step at a time.
-func (l layout) cover(own rect) []window {
-	if win := l.around(own); win.in.area() <= l.limit || l.whole() || own.h() <= l.lattice && own.w() <= l.lattice {
-		return []window{win}
+func (l layout) cover(own Rect) []Window {
+	if win := l.around(own); win.In.Area() <= l.limit || l.whole() || own.H() <= l.lattice && own.W() <= l.lattice {
+		return []Window{win}
 	}
 	a, b := own, own
-	if own.h() >= own.w() {
-		a.y1 = own.y0 + own.h()/2
-		b.y0 = a.y1
+	if own.H() >= own.W() {
+		a.Y1 = own.Y0 + own.H()/2
+		b.Y0 = a.Y1
 	} else {
-		a.x1 = own.x0 + own.w()/2
-		b.x0 = a.x1
+		a.X1 = own.X0 + own.W()/2
+		b.X0 = a.X1
 	}
 	return append(l.cover(a), l.cover(b)...)
 }
 
 // covering returns windows whose own rectangles are disjoint and hold every wanted cell. Windows that would do more work
 // apart than together are merged. The answer depends on this image alone.
-func (l layout) covering(where []bool) []window {
+func (l layout) covering(where []bool) []Window {
 	boxes := boxesOf(where, l.h, l.w)
-	cost := func(r rect) int { return l.around(r).in.area() }
+	cost := func(r Rect) int { return l.around(r).In.Area() }
 	for merged := true; merged; {
 		merged = false
 	scan:
@@ -102,25 +104,25 @@ func (l layout) covering(where []bool) []window {
 			}
 		}
 	}
-	var wins []window
+	var wins []Window
 	for _, b := range boxes {
 		wins = append(wins, l.cover(b)...)
 	}
 	return wins
 }
 
-func overlap(a, b rect) bool {
-	return a.y0 < b.y1 && b.y0 < a.y1 && a.x0 < b.x1 && b.x0 < a.x1
+func overlap(a, b Rect) bool {
+	return a.Y0 < b.Y1 && b.Y0 < a.Y1 && a.X0 < b.X1 && b.X0 < a.X1
 }
 
 // boxesOf returns the bounding boxes of the 8-connected components of the wanted cells, in row-major order of their first cells.
-func boxesOf(where []bool, h, w int) []rect {
-	var boxes []rect
+func boxesOf(where []bool, h, w int) []Rect {
+	var boxes []Rect
 	for _, cells := range morph.Components(where, h, w, true) {
-		box := rect{h, w, 0, 0}
+		box := Rect{h, w, 0, 0}
 		for _, v := range cells {
 			i, j := int(v)/w, int(v)%w
-			box = box.union(rect{i, j, i + 1, j + 1})
+			box = box.union(Rect{i, j, i + 1, j + 1})
 		}
 		boxes = append(boxes, box)
 	}

@@ -7,25 +7,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func inside(r, within rect) bool {
-	return r.y0 >= within.y0 && r.x0 >= within.x0 && r.y1 <= within.y1 && r.x1 <= within.x1 && r.h() > 0 && r.w() > 0
+func inside(r, within Rect) bool {
+	return r.Y0 >= within.Y0 && r.X0 >= within.X0 && r.Y1 <= within.Y1 && r.X1 <= within.X1 && r.H() > 0 && r.W() > 0
 }
 
 // requireSound checks what every plan of windows owes: windows lie on the grid and on the lattice, hold what they own with
 // its margin, and own no cell twice.
-func requireSound(t *testing.T, wins []window, l layout) []int {
+func requireSound(t *testing.T, wins []Window, l layout) []int {
 	t.Helper()
-	grid := rect{0, 0, l.h, l.w}
+	grid := Rect{0, 0, l.h, l.w}
 	owners := make([]int, l.h*l.w)
 	for _, win := range wins {
-		require.True(t, inside(win.in, grid), "%+v", win)
-		require.True(t, inside(win.own.grow(l.margin, grid), win.in), "%+v misses its margin", win)
-		require.Zero(t, win.in.y0%l.lattice)
-		require.Zero(t, win.in.x0%l.lattice)
-		require.True(t, win.in.y1%l.lattice == 0 || win.in.y1 == l.h, "%+v", win)
-		require.True(t, win.in.x1%l.lattice == 0 || win.in.x1 == l.w, "%+v", win)
-		for i := win.own.y0; i < win.own.y1; i++ {
-			for j := win.own.x0; j < win.own.x1; j++ {
+		require.True(t, inside(win.In, grid), "%+v", win)
+		require.True(t, inside(win.Own.grow(l.margin, grid), win.In), "%+v misses its margin", win)
+		require.Zero(t, win.In.Y0%l.lattice)
+		require.Zero(t, win.In.X0%l.lattice)
+		require.True(t, win.In.Y1%l.lattice == 0 || win.In.Y1 == l.h, "%+v", win)
+		require.True(t, win.In.X1%l.lattice == 0 || win.In.X1 == l.w, "%+v", win)
+		for i := win.Own.Y0; i < win.Own.Y1; i++ {
+			for j := win.Own.X0; j < win.Own.X1; j++ {
 				owners[i*l.w+j]++
 			}
 		}
@@ -50,8 +50,8 @@ func TestTilesOwnEveryCellOnce(t *testing.T) {
 			continue
 		}
 		for _, win := range wins {
-			if win.own.h() > c.lattice || win.own.w() > c.lattice {
-				require.LessOrEqual(t, win.in.area(), c.limit, "%+v", c)
+			if win.Own.H() > c.lattice || win.Own.W() > c.lattice {
+				require.LessOrEqual(t, win.In.Area(), c.limit, "%+v", c)
 			}
 		}
 	}
@@ -89,10 +89,10 @@ func TestCoveringStaysSmall(t *testing.T) {
 	wins := l.covering(where)
 	require.Len(t, wins, 2, "cells far apart")
 	for _, win := range wins {
-		require.LessOrEqual(t, win.in.area(), 32*32)
+		require.LessOrEqual(t, win.In.Area(), 32*32)
 	}
 	where[12*w+12] = true
 	require.Len(t, l.covering(where), 2, "neighbours share a window")
 	l.margin = 1 << 30
-	require.Equal(t, []rect{l.all()}, []rect{l.covering(where)[0].in}, "a network that sees everything")
+	require.Equal(t, []Rect{l.all()}, []Rect{l.covering(where)[0].In}, "a network that sees everything")
 }

@@ -42,6 +42,9 @@ func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	}
 	p := &planner{isa: e.isa, store: &e.store}
 	n := &net{gradient: gradient}
+	if n.guard, err = exec.NewGuard("goexec", g, gradient); err != nil {
+		return nil, err
+	}
 	if !gradient {
 		if n.forward, err = p.phase(g, len(g.Inputs), map[string]int{}, nil); err != nil {
 			return nil, err

@@ -2,8 +2,6 @@ package goexec
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"runtime"
 
 	"f2pad.example/engine/exec"
@@ -15,13 +13,12 @@ import (
 
 // net is a compiled graph. forward and backward work on the same arenas.
 type net struct {
+	guard             exec.Guard
 	forward, backward *phase
 	gradient          bool
 	arena, scratch    int // floats in each
 	arenas            [][]float32
 	cores             []call // what each core works with
-	images            int    // of the last Forward, if Backward may follow it
-	closed            bool
 
 	// The run in progress, for the loop bodies, which are made once so that a run does not allocate.
 	ctx         context.Context
@@ -69,54 +66,31 @@ func (s *step) do(c *call, arena []float32, lo, hi int) {
 
 // Forward implements exec.Net.
 func (n *net) Forward(ctx context.Context, in, out []*tensor.Dense) error {
-	if n.closed {
-		return errClosed
+	images, err := n.guard.Forward(in, out)
+	if err != nil {
+		return err
 	}
-	images := 0
-	if err := exec.Check(exec.Input, n.forward.in, in, &images); err != nil {
-		return fmt.Errorf("goexec: %w", err)
-	}
-	if err := exec.Check(exec.Output, n.forward.out, out, &images); err != nil {
-		return fmt.Errorf("goexec: %w", err)
-	}
-	n.images = 0
 	if err := n.run(ctx, n.forward, images, in, out); err != nil {
 		return err
 	}
-	if n.gradient {
-		n.images = images
-	}
+	n.guard.Done(images)
 	return nil
 }
 
 // Backward implements exec.Net. It frees the values that Forward kept while it goes: each Forward serves one Backward.
 func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
-	switch {
-	case n.closed:
-		return errClosed
-	case !n.gradient:
-		return errors.New("goexec: Backward on a net compiled without gradient")
-	case n.images == 0:
-		return errors.New("goexec: Backward without a Forward of its own")
+	images, err := n.guard.Backward(dout, din)
+	if err != nil {
+		return err
 	}
-	images := n.images
-	if err := exec.Check(exec.OutputGradient, n.backward.in, dout, &images); err != nil {
-		return fmt.Errorf("goexec: %w", err)
-	}
-	if err := exec.Check(exec.InputGradient, n.backward.out, din, &images); err != nil {
-		return fmt.Errorf("goexec: %w", err)
-	}
-	n.images = 0
 	return n.run(ctx, n.backward, images, dout, din)
 }
 
 // Close implements exec.Net.
 func (n *net) Close() error {
-	*n = net{closed: true}
+	*n = net{guard: n.guard.Closed()}
 	return nil
 }
-
-var errClosed = errors.New("goexec: the net is closed")
 
 func (n *net) run(ctx context.Context, ph *phase, images int, in, out []*tensor.Dense) error {
 	cores := runtime.GOMAXPROCS(0)

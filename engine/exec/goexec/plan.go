@@ -32,9 +32,6 @@ type port struct {
 	operand
 }
 
-// Value is for exec.Check.
-func (p port) Value() (string, graph.Shape) { return p.name, p.shape }
-
 // phase is a graph as steps: inputs are copied into the arena, the steps run, outputs are copied out.
 type phase struct {
 	in, out []port

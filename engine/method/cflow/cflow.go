@@ -92,14 +92,6 @@ func (m *Model) Describe() any {
 	return d
 }
 
-// On implements method.Method: flows run on the CPU (method.ErrNoDevice).
-func (m *Model) On(method.Device) (method.Method, error) {
-	return nil, fmt.Errorf("cflow: %w", method.ErrNoDevice)
-}
-
-// Close implements method.Method: there is nothing to free.
-func (m *Model) Close() error { return nil }
-
 // ready is the flow as it runs, made when it is first needed.
 func (l *layer) ready() *packed {
 	l.once.Do(func() { l.packed = l.pack(l.theta) })

@@ -80,7 +80,6 @@ func fit(ctx context.Context, o Options, fitting method.Fitting) (*Model, error)
 	if err := m.invert(ctx, acc); err != nil {
 		return nil, err
 	}
-	m.gaussians = &gaussians{len(m.channels), m.mean, m.factor}
 	return m, nil
 }
 

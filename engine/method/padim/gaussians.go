@@ -9,27 +9,23 @@ import (
 	"f2pad.example/engine/method/internal/cholesky"
 )
 
-// gaussians computes Mahalanobis distances on the CPU.
-type gaussians struct {
-	k            int
-	mean, factor []float32
-}
-
-// Distances implements method.Gaussians.
-func (g *gaussians) Distances(ctx context.Context, x []float32, state []int32, s, unit []float32) error {
+// distances fills s [L] with the Mahalanobis distances |M (x_l - mean)| of x [L,K] to the Gaussians state [L], which is sorted, and,
+// if it is not nil, unit [L,K] with their gradients ds_l/dx_l (0 where s is 0).
+func (m *Model) distances(ctx context.Context, x []float32, state []int32, s, unit []float32) error {
+	k := len(m.channels)
 	par.Range(len(state), grain, func(lo, hi int) {
 		if ctx.Err() != nil {
 			return
 		}
-		b := newBlock(g.k)
+		b := newBlock(k)
 		for lo < hi {
 			n := 1
 			for n < lanes && lo+n < hi && state[lo+n] == state[lo] {
 				n++
 			}
-			v, t := int(state[lo]), cholesky.Packed(g.k)
-			factor := g.factor[v*t : (v+1)*t]
-			b.load(x[lo*g.k:(lo+n)*g.k], g.mean[v*g.k:(v+1)*g.k])
+			v, t := int(state[lo]), cholesky.Packed(k)
+			factor := m.factor[v*t : (v+1)*t]
+			b.load(x[lo*k:(lo+n)*k], m.mean[v*k:(v+1)*k])
 			vec.Lower(b.z, b.delta, factor, n)
 			var inverse [lanes]float32
 			for lane, d := range b.norms() {
@@ -42,16 +38,13 @@ func (g *gaussians) Distances(ctx context.Context, x []float32, state []int32, s
 			}
 			if unit != nil {
 				b.pullBack(factor, inverse, n)
-				b.store(unit[lo*g.k : (lo+n)*g.k])
+				b.store(unit[lo*k : (lo+n)*k])
 			}
 			lo += n
 		}
 	})
 	return ctx.Err()
 }
-
-// Close implements method.Gaussians: there is nothing to free.
-func (g *gaussians) Close() error { return nil }
 
 // lanes is how many vectors are worked on at once: each value of M is then read once for all of them, and the sums do not
 // wait for each other.

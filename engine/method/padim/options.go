@@ -66,7 +66,6 @@ func Family() method.Family {
 	return method.Family{
 		Name:     name,
 		Profiles: profiles,
-		Device:   true,
 		Fit: func(ctx context.Context, f method.Fitting) (method.Method, error) {
 			o, err := ProfileOptions(f.Profile)
 			if err != nil {

@@ -34,8 +34,6 @@ type Model struct {
 	h, w     int       // grid of the Gaussians; 1x1 if one is shared by all locations
 	mean     []float32 // [h*w,K]
 	factor   []float32 // [h*w,K(K+1)/2]: M row by row
-
-	gaussians method.Gaussians // mean and factor, where they are computed with
 }
 
 var _ method.Method = (*Model)(nil)
@@ -112,7 +110,7 @@ func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) 
 		if r.Gradient {
 			u = unit[lo*k : hi*k]
 		}
-		if err := m.gaussians.Distances(ctx, x, state[lo:hi], dist, u); err != nil {
+		if err := m.distances(ctx, x, state[lo:hi], dist, u); err != nil {
 			return fmt.Errorf("padim: %w", err)
 		}
 		for l, p := range at[lo:hi] {
@@ -186,20 +184,6 @@ func (m *Model) Grad(ctx context.Context, f []*tensor.Dense, r *method.Result, d
 	})
 	return nil
 }
-
-// On implements method.Method.
-func (m *Model) On(d method.Device) (method.Method, error) {
-	g, err := d.Gaussians(m.mean, m.factor, len(m.channels))
-	if err != nil {
-		return nil, fmt.Errorf("padim: %w", err)
-	}
-	moved := *m
-	moved.gaussians = g
-	return &moved, nil
-}
-
-// Close implements method.Method.
-func (m *Model) Close() error { return m.gaussians.Close() }
 
 func (m *Model) factorOf(state int) []float32 {
 	t := cholesky.Packed(len(m.channels))

@@ -77,7 +77,6 @@ func Load(f *artifact.File) (*Model, error) {
 			}
 		}
 	}
-	m.gaussians = &gaussians{k, m.mean, m.factor}
 	return m, nil
 }
 

@@ -67,7 +67,7 @@ func fit(ctx context.Context, o Options, f method.Fitting) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.keep(newBank(pick(c.rows, m.embed.dim, chosen), m.embed.dim))
+	m.bank = newBank(pick(c.rows, m.embed.dim, chosen), m.embed.dim)
 	return m, nil
 }
 

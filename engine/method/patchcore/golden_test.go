@@ -64,7 +64,7 @@ func TestGolden(t *testing.T) {
 			chosen, err := KCentre(t.Context(), small, projectDim, len(want.Coreset), starts, nil)
 			require.NoError(t, err)
 			require.Equal(t, want.Coreset, chosen)
-			m.keep(newBank(pick(c.rows, d, chosen), d))
+			m.bank = newBank(pick(c.rows, d, chosen), d)
 
 			f := methodtest.Golden(goldenLayers, goldenTrain, goldenTest)
 			h, w := goldenLayers[0].H, goldenLayers[0].W
@@ -84,7 +84,7 @@ func TestGolden(t *testing.T) {
 				all[i] = i
 			}
 			winner, dist := make([]int32, len(all)), make([]float64, len(all))
-			require.NoError(t, m.search.Nearest(t.Context(), v.vectors(f, all), winner, dist, nil))
+			require.NoError(t, m.bank.Nearest(t.Context(), v.vectors(f, all), winner, dist, nil))
 			require.Equal(t, want.Winners, winner)
 			compare.Require(t, "image scores", r.Image, want.Image, float32Sums)
 

@@ -65,7 +65,7 @@ func (b *bank) row(j int) []float32 { return b.rows[j*b.d : (j+1)*b.d] }
 // queries is how many of them meet a block of the bank at once, at most: while more do, the bank is read less often.
 const queries = 128
 
-// Nearest implements method.Bank.
+// Nearest implements Bank.
 func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []float64, diff []float32) error {
 	cores := runtime.GOMAXPROCS(0)
 	rounds := (len(winner) + queries*cores - 1) / (queries * cores) // as many parts as keep all cores busy to the end
@@ -92,7 +92,7 @@ func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []
 	return ctx.Err()
 }
 
-// Supports implements method.Bank.
+// Supports implements Bank.
 func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, error) {
 	near := make([][]int32, len(q)/b.d)
 	if b.sieve != nil {
@@ -110,9 +110,6 @@ func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, err
 	})
 	return near, ctx.Err()
 }
-
-// Close implements method.Bank: there is nothing to free.
-func (b *bank) Close() error { return nil }
 
 // nearest finds, for each query of q [n,D], the index of its nearest member (the lowest of equals) and the squared
 // distance, into winner and dist [n].

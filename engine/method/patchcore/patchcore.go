@@ -29,13 +29,9 @@ type Model struct {
 	opts  Options
 	embed embedding
 	bank  *bank
-
-	search method.Bank // bank, where it is searched
 }
 
 var _ method.Method = (*Model)(nil)
-
-func (m *Model) keep(b *bank) { m.bank, m.search = b, b }
 
 // Name returns "patchcore".
 func (m *Model) Name() string { return name }
@@ -103,7 +99,7 @@ func (m *Model) Score(ctx context.Context, f []*tensor.Dense, r *method.Result) 
 		if r.Gradient {
 			diff = unit[lo*v.dim : (lo+len(part))*v.dim]
 		}
-		if err := m.search.Nearest(ctx, q, winner, dist, diff); err != nil {
+		if err := m.bank.Nearest(ctx, q, winner, dist, diff); err != nil {
 			return fmt.Errorf("patchcore: %w", err)
 		}
 		for p, i := range part {
@@ -182,7 +178,7 @@ func (m *Model) imageScores(ctx context.Context, v *view, f []*tensor.Dense, s [
 	if fitted.Supports == 0 {
 		return nil
 	}
-	near, err := m.search.Supports(ctx, winners, fitted.Supports)
+	near, err := m.bank.Supports(ctx, winners, fitted.Supports)
 	if err != nil {
 		return fmt.Errorf("patchcore: %w", err)
 	}
@@ -229,20 +225,6 @@ func (m *Model) Grad(ctx context.Context, f []*tensor.Dense, r *method.Result, d
 	}
 	return ctx.Err()
 }
-
-// On implements method.Method.
-func (m *Model) On(d method.Device) (method.Method, error) {
-	b, err := d.Bank(m.bank.rows, m.bank.d)
-	if err != nil {
-		return nil, fmt.Errorf("patchcore: %w", err)
-	}
-	moved := *m
-	moved.search = b
-	return &moved, nil
-}
-
-// Close implements method.Method.
-func (m *Model) Close() error { return m.search.Close() }
 
 // pullBack adds the adjoint of the embedding, applied to dq [len(at),D], to df. Every cell's sum runs over the locations in
 // order, whoever computes it.

@@ -45,7 +45,7 @@ func Load(f *artifact.File) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.keep(newBank(rows, m.embed.dim))
+	m.bank = newBank(rows, m.embed.dim)
 	return m, nil
 }
 

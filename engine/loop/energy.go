@@ -1,12 +1,8 @@
-package refine
+package loop
 
-import (
-	"math"
+import "math"
 
-	"f2pad.example/engine/pixel"
-)
-
-// Energy is the data term of one grid cell as a function of its score.
+// Energy is the data term of one grid cell as a function of its score. Places that run the loop themselves know Hinge.
 type Energy interface {
 	Value(z float64) float64
 	Slope(z float64) float64
@@ -26,6 +22,3 @@ func (h Hinge) Slope(z float64) float64 {
 	}
 	return h.Weight / (1 + z + h.Margin)
 }
-
-// Penalty is what a pixel's anomaly costs, as a function of ||A||/c.
-type Penalty = pixel.Penalty

@@ -1,0 +1,121 @@
+// Package placetest is the suite that every place.Place must pass, and a place to test the engine with.
+package placetest
+
+import (
+	"context"
+	"sync"
+
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/device"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/loop"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/place"
+	"f2pad.example/engine/sight"
+
+	"gorgonia.org/tensor"
+)
+
+// Faulty is the host under another name. Fault, if set, is asked before each operation ("detector", "begin", "score", "optimise",
+// "maps", "smooth", "compare", "kcentre") and may fail it; n is how many images or points it is about.
+type Faulty struct {
+	Fault func(op string, n int) error
+
+	once sync.Once
+	host place.Host
+}
+
+var _ place.Place = (*Faulty)(nil)
+
+func (p *Faulty) fault(op string, n int) error {
+	if p.Fault == nil {
+		return nil
+	}
+	return p.Fault(op, n)
+}
+
+func (p *Faulty) there() place.Host {
+	p.once.Do(func() { p.host = place.NewHost(nil) })
+	return p.host
+}
+
+// Info says "faulty:0".
+func (p *Faulty) Info() device.Info { return device.Info{Device: "faulty:0", Name: "Faulty"} }
+
+// Executor implements place.Place.
+func (p *Faulty) Executor() exec.Executor { return p.there().Executor() }
+
+// Detector implements place.Place.
+func (p *Faulty) Detector(s sight.Spec) (sight.Detector, error) {
+	if err := p.fault("detector", 1); err != nil {
+		return nil, err
+	}
+	d, err := p.there().Detector(s)
+	return &detector{d, p}, err
+}
+
+// detector fails where its place does.
+type detector struct {
+	sight.Detector
+	p *Faulty
+}
+
+func (d *detector) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) (sight.Batch, error) {
+	if err := d.p.fault("begin", x.Shape()[0]); err != nil {
+		return nil, err
+	}
+	b, err := d.Detector.Begin(ctx, x, norms, r)
+	return &batch{b, d.p}, err
+}
+
+func (d *detector) Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
+	if err := d.p.fault("score", x.Shape()[0]); err != nil {
+		return err
+	}
+	return d.Detector.Score(ctx, x, norms, r)
+}
+
+func (d *detector) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
+	if err := d.p.fault("maps", n); err != nil {
+		return err
+	}
+	return d.Detector.Maps(s, n, h, w, H, W, dst)
+}
+
+// batch fails where its place does.
+type batch struct {
+	sight.Batch
+	p *Faulty
+}
+
+func (b *batch) Optimise(ctx context.Context, problems []loop.Problem, s sight.Scale, o *loop.Options) ([][]loop.Iteration, error) {
+	if err := b.p.fault("optimise", len(problems)); err != nil {
+		return nil, err
+	}
+	return b.Batch.Optimise(ctx, problems, s, o)
+}
+
+// Smooth implements refine.Pixels.
+func (p *Faulty) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
+	if err := p.fault("smooth", 1); err != nil {
+		return err
+	}
+	return p.there().Smooth(z, h, w, s, g, u)
+}
+
+// Compare implements refine.Pixels.
+func (p *Faulty) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
+	if err := p.fault("compare", 1); err != nil {
+		return err
+	}
+	return p.there().Compare(y, fills, k, h, w, smooth, start, residual, best)
+}
+
+// KCentre implements place.Place.
+func (p *Faulty) KCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error) {
+	if err := p.fault("kcentre", len(x)/d); err != nil {
+		return nil, err
+	}
+	return p.there().KCentre(ctx, x, d, want, starts, progress)
+}

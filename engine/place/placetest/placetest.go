@@ -1,0 +1,430 @@
+package placetest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/backbone/backbonetest"
+	"f2pad.example/engine/compare"
+	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/loop"
+	"f2pad.example/engine/method"
+	"f2pad.example/engine/method/cflow"
+	"f2pad.example/engine/method/padim"
+	"f2pad.example/engine/method/patchcore"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/place"
+	"f2pad.example/engine/refine"
+	"f2pad.example/engine/sight"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/tensor"
+)
+
+// Test runs the suite on a place: it computes what the host does. seed chooses the random data.
+func Test(t *testing.T, p place.Place, seed uint64) {
+	s := &suite{p: p, seed: seed}
+	t.Run("Detector", s.detectors)
+	t.Run("Smooth", s.smooth)
+	t.Run("Compare", s.compare)
+	t.Run("KCentre", s.kCentre)
+	t.Run("Concurrent", s.concurrent)
+	t.Run("Cancelled", s.cancelled)
+}
+
+type suite struct {
+	p    place.Place
+	seed uint64
+}
+
+func (s *suite) rng(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(s.seed, stream)) }
+
+func normal(rng *rand.Rand, n int) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(rng.NormFloat64())
+	}
+	return v
+}
+
+func nans(n int) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(math.NaN())
+	}
+	return v
+}
+
+// blurred is for sums of up to some thousand weights that add up to 1, in float32.
+var blurred = compare.Tolerance{Abs: 5e-6, Rel: 5e-6}
+
+// side is that of the suite's images, in pixels.
+const side = 64
+
+// kind is one way to look at images: with a method, and with windows that hold all that scores depend on, or that are cut.
+type kind struct {
+	name string
+	spec sight.Spec
+}
+
+// kinds fits a small model of each method on the features of a small network.
+func (s *suite) kinds(t *testing.T) (all []kind) {
+	net, err := backbone.OpenONNX(backbonetest.Write(t, "net.onnx", backbonetest.Residual(t, side, side, 1)), backbonetest.Layers, backbone.ImageNet)
+	require.NoError(t, err)
+	features := func(ctx context.Context, visit func([]*tensor.Dense) error) error {
+		n := sight.NewNetwork(net, goexec.New(), sight.NewWindows(net, 1<<20, 0))
+		defer n.Close()
+		for i := range 12 {
+			x, norms := s.images(net, uint64(100+i))
+			f, err := n.Features(ctx, x, norms)
+			if err == nil {
+				err = visit(f)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	padimOptions, err := padim.ProfileOptions("anomalib")
+	require.NoError(t, err)
+	padimOptions.Keep, padimOptions.Ridge = 20, 0.1
+	gaussians, err := padim.Fit(t.Context(), features, padimOptions)
+	require.NoError(t, err)
+	bankOptions, err := patchcore.ProfileOptions("f2pad")
+	require.NoError(t, err)
+	bankOptions.MaxBank = 60
+	bank, err := patchcore.Fit(t.Context(), features, bankOptions)
+	require.NoError(t, err)
+	bankOptions, err = patchcore.ProfileOptions("paper")
+	require.NoError(t, err)
+	bankOptions.MaxBank, bankOptions.EmbedDim = 60, 32
+	unfolded, err := patchcore.Fit(t.Context(), features, bankOptions)
+	require.NoError(t, err)
+	flowOptions, err := cflow.ProfileOptions("compact")
+	require.NoError(t, err)
+	flowOptions.Blocks, flowOptions.Condition, flowOptions.Batch, flowOptions.MaxSteps = 3, 8, 64, 30
+	flow, err := cflow.Fit(t.Context(), flowOptions, method.Fitting{Features: features})
+	require.NoError(t, err)
+	for _, m := range []struct {
+		name string
+		method.Method
+	}{{"padim", gaussians}, {"patchcore", bank}, {"patchcore, unfolded", unfolded}, {"cflow", flow}} {
+		for name, context := range map[string]int{"whole": 4 * side, "cut": 8} {
+			all = append(all, kind{m.name + ", " + name, sight.Spec{Backbone: net, Method: m.Method, MaxPixels: 1 << 20, Context: context}})
+		}
+	}
+	return all
+}
+
+// images are of smooth noise, one for each seed, and their normalisation.
+func (s *suite) images(net backbone.Backbone, seeds ...uint64) (*tensor.Dense, []backbone.Affine) {
+	x := nd.New(len(seeds), 3, side, side)
+	var norms []backbone.Affine
+	for i, seed := range seeds {
+		y := nd.Data(x)[i*3*side*side:][:3*side*side]
+		rng := s.rng(seed)
+		g := pixel.NewGaussian(2)
+		for c := range 3 {
+			plane := y[c*side*side:][:side*side]
+			for p := range plane {
+				plane[p] = float32(rng.NormFloat64())
+			}
+			g.Blur(plane, side, side, make([]float32, g.Scratch(side, side)))
+			for p := range plane {
+				plane[p] = 0.5 + plane[p]
+			}
+		}
+		norms = append(norms, net.Normalize(nd.Wrap(y, 3, side, side)))
+	}
+	return x, norms
+}
+
+// answers is what a Detector says of a batch.
+type answers struct {
+	s, image, asked, maps []float32
+	told                  [][]loop.Iteration
+	problems              []loop.Problem
+}
+
+// scale brings the scores of random images to where the energy has a slope.
+var scale = sight.Scale{Q50: 0, Q995: 2}
+
+// ask asks a Detector everything of the images.
+func (s *suite) ask(t *testing.T, d sight.Detector, k kind, seeds ...uint64) answers {
+	t.Helper()
+	stride := k.spec.Backbone.Stride()
+	n, h := len(seeds), side/stride
+	x, norms := s.images(k.spec.Backbone, seeds...)
+	r := &method.Result{S: nd.Wrap(nans(n*h*h), n, h, h), Image: nans(n)}
+	b, err := d.Begin(t.Context(), x, norms, r)
+	require.NoError(t, err)
+	defer b.Close()
+	got := answers{s: nd.Data(r.S), image: r.Image, maps: nans(n * side * side)}
+	require.NoError(t, d.Maps(got.s, n, h, h, side, side, got.maps))
+
+	// Some cells of other images, as the refinement asks for them.
+	other := x.Clone().(*tensor.Dense)
+	for p := range nd.Data(other) {
+		nd.Data(other)[p] = 1 - nd.Data(other)[p]
+	}
+	r = &method.Result{S: nd.New(n, h, h), Where: make([]bool, n*h*h)}
+	for v := range r.Where {
+		r.Where[v] = v%(h*h)%7 < 3
+	}
+	require.NoError(t, d.Score(t.Context(), other, norms, r))
+	for v, on := range r.Where {
+		if on {
+			got.asked = append(got.asked, nd.Data(r.S)[v])
+		}
+	}
+
+	o := &loop.Options{Iterations: 3, Energy: loop.Hinge{Weight: 16, Margin: 1}, Step: &pixel.StepOptions{
+		Share: pixel.NewGaussian(1.5), Norm: pixel.NewGaussian(1), Momentum: 0.8, Decay: 0.95, Rate: 0.1, Lambda: 3,
+		Penalty: pixel.NewGroupLog(0.1), From: 2,
+	}}
+	for i, seed := range seeds {
+		got.problems = append(got.problems, s.problem(nd.Data(x)[i*3*side*side:][:3*side*side], h, seed, o.Step))
+	}
+	got.told, err = b.Optimise(t.Context(), got.problems, scale, o)
+	require.NoError(t, err)
+	return got
+}
+
+// problem has regions by its seed: two, a corner, or none.
+func (s *suite) problem(y []float32, h int, seed uint64, o *pixel.StepOptions) loop.Problem {
+	p := loop.Problem{Y: y, H: side, W: side, Cells: make([]bool, h*h)}
+	rng := s.rng(1000 + seed)
+	regions := [][]pixel.Box{
+		{{Y0: 6, X0: 8, Y1: 14, X1: 20}, {Y0: side - 9, X0: side - 12, Y1: side - 3, X1: side - 2}}, {{Y0: 0, X0: 0, Y1: 7, X1: 9}}, nil,
+	}[seed%3]
+	for _, region := range regions {
+		p.States = append(p.States, state(rng, region, side, side, o))
+		for v := range p.Cells {
+			y, x := (v/h*2+1)*side/h/2, (v%h*2+1)*side/h/2
+			p.Cells[v] = p.Cells[v] || y >= region.Y0-4 && y < region.Y1+4 && x >= region.X0-4 && x < region.X1+4
+		}
+	}
+	return p
+}
+
+// state is where a region's optimisation begins.
+func state(rng *rand.Rand, region pixel.Box, h, w int, o *pixel.StepOptions) *pixel.State {
+	box := region.Grow(max(o.Share.Radius(), o.Norm.Radius()), h, w)
+	var pixels []int32
+	for y := region.Y0; y < region.Y1; y++ {
+		for x := region.X0; x < region.X1; x++ {
+			if (y+2*x)%7 != 0 {
+				pixels = append(pixels, int32((y-box.Y0)*box.W()+x-box.X0))
+			}
+		}
+	}
+	st := pixel.NewState(box, pixels, o)
+	st.C = nans(len(st.C)) // off the region nothing may be seen of it
+	for _, p := range pixels {
+		st.C[p] = 0.2 + rng.Float32()/4
+		for c := range 3 {
+			st.A[c*box.H()*box.W()+int(p)] = float32(0.7 * rng.NormFloat64())
+		}
+	}
+	return st
+}
+
+// What places with float32 sums in another order may differ by: scores, whose method may take differences of larger numbers, and
+// what three steps make of their gradients. A step has a proximal decision, and a nearest neighbour's gradient a kink, that
+// rounding can turn where it is close: of so many pixels.
+var (
+	scores     = compare.Tolerance{Abs: 2e-3, Rel: 2e-3}
+	steps      = compare.Tolerance{Abs: 2e-3, Rel: 2e-3}
+	mostTurned = 0.02
+)
+
+func (s *suite) detectors(t *testing.T) {
+	for _, k := range s.kinds(t) {
+		t.Run(k.name, func(t *testing.T) {
+			host, err := place.NewHost(nil).Detector(k.spec)
+			require.NoError(t, err)
+			defer host.Close()
+			d, err := s.p.Detector(k.spec)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, d.Close()) }()
+			seeds := []uint64{3, 4, 5}
+			want, got := s.ask(t, host, k, seeds...), s.ask(t, d, k, seeds...)
+			compare.Require(t, "scores", got.s, want.s, scores)
+			for i, w := range want.image {
+				if math.IsNaN(float64(w)) {
+					require.True(t, math.IsNaN(float64(got.image[i])), "the method has no image score of its own")
+				} else {
+					compare.Require(t, "image score", got.image[i:i+1], want.image[i:i+1], scores)
+				}
+			}
+			compare.Require(t, "scores that were asked for", got.asked, want.asked, scores)
+			compare.Require(t, "own maps", got.maps, want.maps, scores)
+			requireSteps(t, got, want)
+
+			// An image's answers are the same bytes alone and in other company.
+			at := map[uint64]int{3: 0, 4: 1, 5: 2}
+			for _, company := range [][]uint64{{4}, {5, 3}, {7, 4, 6, 3, 9}} {
+				again := s.ask(t, d, k, company...)
+				for i, seed := range company {
+					j, ok := at[seed]
+					if !ok {
+						continue
+					}
+					h := len(again.s) / len(company)
+					require.Equal(t, got.s[j*h:][:h], again.s[i*h:][:h])
+					require.Equal(t, math.Float32bits(got.image[j]), math.Float32bits(again.image[i]))
+					require.Equal(t, got.told[j], again.told[i])
+					for q, st := range got.problems[j].States {
+						require.Equal(t, st.A, again.problems[i].States[q].A)
+						require.Equal(t, st.Sum, again.problems[i].States[q].Sum)
+					}
+				}
+			}
+		})
+	}
+}
+
+// requireSteps compares what became of the problems.
+func requireSteps(t *testing.T, got, want answers) {
+	t.Helper()
+	turned, pixels := 0, 0
+	for n := range want.problems {
+		require.Len(t, got.told[n], len(want.told[n]))
+		for j, st := range want.problems[n].States {
+			other := got.problems[n].States[j]
+			size := st.Box.H() * st.Box.W()
+			off := slices.Clone(other.A)
+			for _, p := range st.Pixels {
+				pixels++
+				at := []int{int(p), size + int(p), 2*size + int(p)}
+				if slices.ContainsFunc(at, func(i int) bool {
+					_, err := compare.Close(other.A[i:i+1], st.A[i:i+1], steps)
+					return err != nil
+				}) {
+					turned++
+				}
+				off[at[0]], off[at[1]], off[at[2]] = 0, 0, 0
+			}
+			require.Equal(t, make([]float32, len(off)), off, "A off the region")
+			sum, wantSum := 0.0, 0.0
+			for _, p := range st.Pixels {
+				sum, wantSum = sum+float64(other.Sum[p]), wantSum+float64(st.Sum[p])
+			}
+			require.InDelta(t, wantSum, sum, 5e-3*wantSum+float64(turned)*6, "sum over the iterations")
+		}
+		for i, w := range want.told[n] {
+			g := got.told[n][i]
+			require.InEpsilon(t, w.Data, g.Data, 5e-3, "energy of image %d, iteration %d", n, i+1)
+			require.InDelta(t, w.Support, g.Support, mostTurned*float64(pixels))
+			require.InDelta(t, w.Penalty, g.Penalty, 1e-2*w.Penalty+float64(turned)*3)
+			require.InDelta(t, w.Step, g.Step, 1e-2*w.Step+float64(turned)/float64(pixels))
+		}
+	}
+	t.Logf("%d of %d pixels differ", turned, pixels)
+	require.LessOrEqual(t, float64(turned), mostTurned*float64(pixels), "pixels of A that differ, of %d", pixels)
+}
+
+func (s *suite) smooth(t *testing.T) {
+	for _, c := range []struct{ h, w, s int }{{1, 1, 4}, {7, 5, 4}, {20, 31, 2}} {
+		z := normal(s.rng(4), c.h*c.w)
+		g := pixel.NewGaussian(1)
+		got, want := nans(c.h*c.w*c.s*c.s), make([]float32, c.h*c.w*c.s*c.s)
+		require.NoError(t, s.p.Smooth(z, c.h, c.w, c.s, g, got))
+		require.NoError(t, refine.Host{}.Smooth(z, c.h, c.w, c.s, g, want))
+		compare.Require(t, fmt.Sprint(c), got, want, blurred)
+	}
+}
+
+func (s *suite) compare(t *testing.T) {
+	rng := s.rng(5)
+	for _, c := range []struct{ k, h, w int }{{1, 1, 1}, {6, 33, 21}, {3, 8, 70}} {
+		n := c.h * c.w
+		y, fills := normal(rng, 3*n), normal(rng, c.k*3*n)
+		copy(fills, y[:n/2]) // some pixels are their own fill, in a channel
+		smooth, start := pixel.NewGaussian(1), pixel.NewGaussian(1.2)
+		got, want := nans(n), make([]float32, n)
+		best, wantBest := make([]int32, n), make([]int32, n)
+		require.NoError(t, s.p.Compare(y, fills, c.k, c.h, c.w, smooth, start, got, best))
+		require.NoError(t, refine.Host{}.Compare(y, fills, c.k, c.h, c.w, smooth, start, want, wantBest))
+		compare.Require(t, fmt.Sprintf("%+v: residual", c), got, want, blurred)
+		// Where two fills are equally near but for rounding, either will do.
+		sq := make([]float32, c.k*n)
+		pixel.FillMin(y, fills, c.k, 3, n, sq, make([]float32, n))
+		for k := range c.k {
+			start.Blur(sq[k*n:(k+1)*n], c.h, c.w, make([]float32, start.Scratch(c.h, c.w)))
+		}
+		var cost, wantCost []float32
+		for p := range n {
+			cost, wantCost = append(cost, sq[int(best[p])*n+p]), append(wantCost, sq[int(wantBest[p])*n+p])
+		}
+		compare.Require(t, fmt.Sprintf("%+v: nearest fill", c), cost, wantCost, blurred)
+	}
+}
+
+func (s *suite) kCentre(t *testing.T) {
+	for _, c := range []struct{ d, points, want, starts int }{{2, 1, 1, 1}, {3, 500, 40, 1}, {17, 300, 30, 10}} {
+		x := normal(s.rng(7), c.points*c.d)
+		starts := s.rng(8).Perm(c.points)[:c.starts]
+		last := 0
+		got, err := s.p.KCentre(t.Context(), x, c.d, c.want, starts, func(done, total int) {
+			require.True(t, done > last && done <= total && total == c.want)
+			last = done
+		})
+		require.NoError(t, err)
+		want, err := place.NewHost(nil).KCentre(t.Context(), x, c.d, c.want, starts, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "random points are not tied")
+		require.Equal(t, len(want), last)
+	}
+	same := slices.Repeat([]float32{1, 2, 3}, 20)
+	copy(same[30:], []float32{9, 9, 9})
+	got, err := s.p.KCentre(t.Context(), same, 3, 5, []int{4}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []int{4, 10}, got, "it stops when every point coincides with a centre")
+}
+
+// concurrent: many callers at once get what one gets.
+func (s *suite) concurrent(t *testing.T) {
+	k := s.kinds(t)[0]
+	d, err := s.p.Detector(k.spec)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.Close()) }()
+	want := s.ask(t, d, k, 3, 4)
+	var wg sync.WaitGroup
+	got := make([]answers, 4)
+	for i := range got {
+		wg.Go(func() { got[i] = s.ask(t, d, k, 3, 4) })
+	}
+	wg.Wait()
+	for i := range got {
+		require.Equal(t, want.s, got[i].s)
+		require.Equal(t, want.maps, got[i].maps)
+		require.Equal(t, want.told, got[i].told)
+		require.Equal(t, want.problems[0].States[0].A, got[i].problems[0].States[0].A)
+	}
+}
+
+func (s *suite) cancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	k := s.kinds(t)[0]
+	d, err := s.p.Detector(k.spec)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.Close()) }()
+	x, norms := s.images(k.spec.Backbone, 3)
+	h := side / k.spec.Backbone.Stride()
+	r := &method.Result{S: nd.New(1, h, h)}
+	_, err = d.Begin(ctx, x, norms, r)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, d.Score(ctx, x, norms, r), context.Canceled)
+	_, err = s.p.KCentre(ctx, make([]float32, 9), 3, 2, []int{0}, nil)
+	require.ErrorIs(t, err, context.Canceled)
+}

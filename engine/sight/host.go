@@ -1,0 +1,104 @@
+package sight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"f2pad.example/engine/backbone"
+	"f2pad.example/engine/exec"
+	"f2pad.example/engine/internal/stage"
+	"f2pad.example/engine/loop"
+	"f2pad.example/engine/method"
+
+	"gorgonia.org/tensor"
+)
+
+// Host is the Detector of the CPU: the network on an executor, everything else in Go.
+type Host struct {
+	Net    *Network
+	method method.Method
+	timer  Timer
+}
+
+var _ Detector = (*Host)(nil)
+
+// NewHost returns a Detector whose network runs on ex.
+func NewHost(ex exec.Executor, s Spec) *Host {
+	return &Host{NewNetwork(s.Backbone, ex, s.Windows()), s.Method, s.Timer}
+}
+
+// Score implements Detector.
+func (d *Host) Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
+	f, err := d.Net.Features(ctx, x, norms)
+	if err != nil {
+		return err
+	}
+	return d.ask(ctx, f, r)
+}
+
+// ask lets the method score features.
+func (d *Host) ask(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
+	if err := d.method.Score(ctx, f, r); err != nil {
+		return fmt.Errorf("engine: %s: %w", d.method.Name(), err)
+	}
+	return nil
+}
+
+// Maps implements Detector.
+func (d *Host) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
+	method.BaseMaps(s, n, h, w, H, W, d.method.Map(), dst)
+	return nil
+}
+
+// Close implements Detector.
+func (d *Host) Close() error {
+	d.Net.Close()
+	return nil
+}
+
+// HostBatch is the Batch of a Host.
+type HostBatch struct {
+	*Host
+	norms    []backbone.Affine
+	given    *tensor.Dense   // [N,3,H,W] the images, with
+	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
+	bad      BadFrames       // what there were no finite values for while pixels changed
+
+	where []bool // of the last Gradient, with
+	plan  *Plan  // the windows for it, and
+	jobs  []*job // what they have in common from one call to the next
+}
+
+// Begin implements Detector.
+func (d *Host) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) (Batch, error) {
+	lap := d.timer.Start(x.Shape()[0])
+	f, err := d.Net.Features(ctx, x, norms)
+	if err != nil {
+		return nil, err
+	}
+	lap(stage.Features)
+	if err := d.ask(ctx, f, r); err != nil {
+		return nil, err
+	}
+	lap(stage.Scores)
+	b := &HostBatch{Host: d, norms: norms}
+	if !d.Net.Exact {
+		b.given, b.features = x, f
+	}
+	return b, nil
+}
+
+// Close implements Batch.
+func (b *HostBatch) Close() {}
+
+// Optimise implements Batch.
+func (b *HostBatch) Optimise(ctx context.Context, problems []loop.Problem, scale Scale, o *loop.Options) ([][]loop.Iteration, error) {
+	told, err := loop.Run(ctx, problems, o, func(ctx context.Context, x *tensor.Dense, where []bool, e loop.Energy, energy []float64, dx *tensor.Dense) error {
+		return b.Gradient(ctx, x, where, e, scale, energy, dx)
+	})
+	if bad := b.bad.Err(); bad != nil && errors.As(err, new(*loop.NotFinite)) {
+		return nil, bad
+	}
+	return told, err
+}
