@@ -50,29 +50,32 @@ func NormConv(v []float32, at, to []int32, w, c int, sigma float64, out []float3
 	}
 }
 
-// weighted sets acc [C] to the sums of g[j] v[j][k] over j, in their order; v is [len(g),C]. Four sums at a time hide the time that
-// an addition takes.
+// weighted sets acc [C] to the sums of g[j] v[j][k] over j, in their order; v is [len(g),C]. Several sums at a time hide the time that
+// an addition takes: six fills, grey or in colour, are six or three times six.
 func weighted(acc, g, v []float64) {
 	c, k := len(acc), 0
-	for ; k+4 <= c; k += 4 {
-		var a0, a1, a2, a3 float64
+	for ; k+6 <= c; k += 6 {
+		var a0, a1, a2, a3, a4, a5 float64
 		for j, g := range g {
-			s := v[j*c+k:][:4]
+			s := v[j*c+k:][:6]
 			a0 += float64(g * s[0])
 			a1 += float64(g * s[1])
 			a2 += float64(g * s[2])
 			a3 += float64(g * s[3])
+			a4 += float64(g * s[4])
+			a5 += float64(g * s[5])
 		}
-		acc[k], acc[k+1], acc[k+2], acc[k+3] = a0, a1, a2, a3
+		acc[k], acc[k+1], acc[k+2], acc[k+3], acc[k+4], acc[k+5] = a0, a1, a2, a3, a4, a5
 	}
-	for ; k+2 <= c; k += 2 {
-		var a0, a1 float64
+	for ; k+3 <= c; k += 3 {
+		var a0, a1, a2 float64
 		for j, g := range g {
-			s := v[j*c+k:][:2]
+			s := v[j*c+k:][:3]
 			a0 += float64(g * s[0])
 			a1 += float64(g * s[1])
+			a2 += float64(g * s[2])
 		}
-		acc[k], acc[k+1] = a0, a1
+		acc[k], acc[k+1], acc[k+2] = a0, a1, a2
 	}
 	for ; k < c; k++ {
 		a := 0.0

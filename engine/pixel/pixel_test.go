@@ -72,25 +72,27 @@ func TestUpsampleIsBilinearBetweenCentres(t *testing.T) {
 }
 
 func TestNormConv(t *testing.T) {
-	const w, c, sigma = 30, 3, 2.5
-	at, to := []int32{3*w + 4, 5*w + 20, 11*w + 9, 0}, []int32{2*w + 2, 7*w + 29, 3*w + 4}
-	v := random(len(at)*c, 3)
-	out := random(len(to)*c, 4)
-	NormConv(v, at, to, w, c, sigma, out)
-	want := make([]float64, len(out))
-	for i, p := range to {
-		for k := range c {
-			var num, den float64
-			for j, q := range at {
-				d := math.Hypot(float64(p/w-q/w), float64(p%w-q%w))
-				g := math.Exp(-d * d / (2 * sigma * sigma))
-				num += g * float64(v[j*c+k])
-				den += g
+	const w, sigma = 30, 2.5
+	at, to := []int32{3*w + 4, 5*w + 20, 11*w + 9, 0}, []int32{2*w + 2, 2*w + 3, 7*w + 29, 8 * w, 3*w + 4, 3}
+	for _, c := range []int{1, 2, 3, 5, 6, 18, 22} {
+		v := random(len(at)*c, 3)
+		out := random(len(to)*c, 4)
+		NormConv(v, at, to, w, c, sigma, out)
+		want := make([]float64, len(out))
+		for i, p := range to {
+			for k := range c {
+				var num, den float64
+				for j, q := range at {
+					d := math.Hypot(float64(p/w-q/w), float64(p%w-q%w))
+					g := math.Exp(-d * d / (2 * sigma * sigma))
+					num += g * float64(v[j*c+k])
+					den += g
+				}
+				want[i*c+k] = num / den
 			}
-			want[i*c+k] = num / den
 		}
+		compare.Require(t, fmt.Sprintf("%d channels", c), out, want, rounding)
 	}
-	compare.Require(t, "interpolated", out, want, rounding)
 }
 
 func TestNormConvKeepsConstantsAndKnowsItsReach(t *testing.T) {

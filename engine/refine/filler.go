@@ -143,11 +143,8 @@ func (s *Search) costs(r *Ring, smooth []float32) {
 func (s *Search) shifts(r *Ring, plane, want []float32, costs []float64) {
 	want = want[:len(r.Pixels)]
 	for k := 0; k < len(r.Shifts); k += 4 {
-		var by [4]int32
+		var by [4]int32 // beyond the last, 0, which nobody asks for
 		some := copy(by[:], r.Shifts[k:])
-		for i := some; i < 4; i++ {
-			by[i] = by[0]
-		}
 		var sum0, sum1, sum2, sum3, sq0, sq1, sq2, sq3 float64
 		for i, q := range r.Pixels {
 			v := want[i]
