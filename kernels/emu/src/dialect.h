@@ -88,13 +88,12 @@ DEVICE float tensorSum(float d, const double* products, int n) {
             d = (float)sum;
             continue;
         }
-        int e;
-        std::frexp(most, &e);
-        double scale = std::ldexp(1, 24 - e);
-        int64_t units = 0; // of 1/scale
-        for (double v : p) units += (int64_t)(v * scale);
-        while (units > 0xffffff || units < -0xffffff) units /= 2, scale /= 2;
-        d = (float)((double)units / scale);
+        int e = (int)(__builtin_bit_cast(uint64_t, most) >> 52) - 1022; // most is below 2^e, and at least half of it
+        auto power = [](int n) { return __builtin_bit_cast(double, (uint64_t)(n + 1023) << 52); };
+        int64_t units = 0; // of 2^(e-24)
+        for (double v : p) units += (int64_t)(v * power(24 - e));
+        while (units > 0xffffff || units < -0xffffff) units /= 2, e++;
+        d = (float)((double)units * power(e - 24));
     }
     return d;
 }
