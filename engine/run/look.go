@@ -65,7 +65,7 @@ func Look(where dataset.Search, args []string, shard *Shard) (s Survey, err erro
 			return s, artifact.Worded(err)
 		case came:
 			s.are.archive(item)
-		case before.left():
+		case s.known && before.left():
 			s.are.add(item, has)
 		}
 	}
