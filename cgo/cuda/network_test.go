@@ -251,7 +251,7 @@ func TestFloat16Throughout(t *testing.T) {
 		forward, _, err := p.both(g)
 		require.NoError(t, err)
 		p = &planner{half: true, values: map[string][]array{}} // alone: the gradient leaves only its own values
-		_, err = p.phase(g, len(g.Inputs), nil)
+		_, err = p.phase(g, len(g.Inputs), nil, false)
 		require.NoError(t, err)
 		require.NotEmpty(t, forward.steps)
 		narrow := 0

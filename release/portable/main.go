@@ -46,7 +46,7 @@ func check(dir, platform string, patterns ...string) (checked int, _ error) {
 		return 0, fmt.Errorf("%q is no platform: want OS/ARCH", platform)
 	}
 	pkgs, err := packages.Load(&packages.Config{
-		Dir: dir,
+		Dir: dir, Tests: true,
 		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports | packages.NeedDeps |
 			packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesSizes,
 		Env: append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+arch),
