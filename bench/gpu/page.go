@@ -368,7 +368,7 @@ func (f *first) loopPart(b *strings.Builder) {
 	l := f.loop[0]
 	fmt.Fprintf(b, `%s on ResNet-18's layers 1 to 3 with random weights, images of %d x %d pixels with a defect in %d of %d; f2pad bench, all images
 at once. Every pass of a row gave the same bits. The device is busy from the first to the last work of a call; times of calls beside each
-other are added up. "apart" is how far scores and maps are from the CPU's, where both ran: relative, maps by RMS.
+other are added up, and launches within graphs are not counted. "apart" is how far scores and maps are from the CPU's, where both ran: relative, maps by RMS.
 
 `, l.Model.Method, l.Images.Height, l.Images.Width, max(l.Images.Defective, 0), l.Images.Count)
 	t := &table.Table{Left: 2, Head: []string{

@@ -48,7 +48,9 @@ func TestPageOfARecordedRun(t *testing.T) {
 
 	stages := section(t, text, "Stages")
 	for _, s := range firstStages {
-		require.Regexp(t, `(?m)^\| `+s+` \| (passed|LEFT OUT) \|`, stages)
+		if s != "tests" { // which is not recorded
+			require.Regexp(t, `(?m)^\| `+s+` \| (passed|LEFT OUT) \|`, stages)
+		}
 	}
 	require.Contains(t, stages, "| iteration | LEFT OUT | LEFT OUT: iteration: there is no no-python here |")
 	require.NotContains(t, text, "What failed")
@@ -70,7 +72,6 @@ func TestPageOfARecordedRun(t *testing.T) {
 	require.Contains(t, section(t, text, "The other kernels"), "out of time")
 	require.Contains(t, section(t, text, "What the driver made of the kernels"), "| conv | conv_f16_128x128 |")
 	require.Contains(t, section(t, text, "Kernels on arrays past 4 GiB"), "Passed: base_map, blur,")
-	require.Contains(t, section(t, text, "Where the kernels came closest"), "mahalanobis")
 }
 
 // put writes a file of a run.
