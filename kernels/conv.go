@@ -24,25 +24,28 @@ type Conv struct {
 	// Gate is like Out: where it lies outside of (GateLo,GateHi) the result is 0. 0: none.
 	Gate           Ptr
 	GateLo, GateHi float32
-	// With Kind.Half, uint8 [Images,OutPixels,N/8], a bit for each result. Signs receives 1 where one is above 0; Open is a gate
+	// With Kind.Half and N a multiple of 8, uint8 [Images,OutPixels,N/8], a bit for each result. Signs receives 1 where one is above 0; Open is a gate
 	// of such bits. 0: none.
 	Open, Signs Ptr
 }
 
 // Enqueue launches the kernel.
 func (c Conv) Enqueue(q Queue) error {
-	m := c.Images * c.Rows
+	m, groups := c.Images*c.Rows, max(c.Groups, 1)
+	inGroup, outGroup := c.C/groups, c.N/groups
 	switch {
 	case c.Images < 1 || c.Rows < 1 || c.InPixels < 1 || c.OutPixels < 1 || c.Steps < 0:
 		return fmt.Errorf("kernels: conv: %d images of %d pixels to %d (%d rows, %d steps)", c.Images, c.InPixels, c.OutPixels, c.Rows, c.Steps)
 	case c.C < 1 || c.N < 1 || c.Groups < 1 || c.C%c.Groups != 0 || c.N%c.Groups != 0:
 		return fmt.Errorf("kernels: conv: %d channels to %d in %d groups", c.C, c.N, c.Groups)
-	case m > math.MaxInt32 || c.Images*max(c.InPixels, c.OutPixels) > math.MaxInt32:
+	case m > math.MaxInt32 || c.Images*max(c.InPixels, c.OutPixels) > math.MaxInt32,
+		c.Kind.Direct && ceil(m, 4)*ceil(c.N, c.Kind.piece()) > math.MaxUint32-128:
 		return fmt.Errorf("kernels: conv: %d images of %d pixels to %d are too many", c.Images, c.InPixels, c.OutPixels)
-	case c.Kind.Half && (c.C%8 != 0 || c.N%8 != 0 || c.Groups != 1), c.Kind.Wide && c.C/c.Groups%4 != 0:
+	case c.Kind.Tensor && (inGroup%c.Kind.piece() != 0 || outGroup%c.Kind.piece() != 0), c.Kind.Wide && inGroup%4 != 0,
+		c.Kind.Depthwise && (c.C != c.Groups || c.N != c.Groups || c.N%c.Kind.piece() != 0):
 		return fmt.Errorf("kernels: conv: %d channels to %d in %d groups do not fit the tables", c.C, c.N, c.Groups)
-	case !c.Kind.Half && c.Signs|c.Open != 0:
-		return fmt.Errorf("kernels: conv: signs of float32")
+	case c.Signs|c.Open != 0 && (!c.Kind.Half || c.N%8 != 0):
+		return fmt.Errorf("kernels: conv: signs of float32, or of %d channels", c.N)
 	}
 	err := aligned("conv", 16, named{"x", c.X}, named{"out", c.Out}, named{"table", c.Table})
 	if err == nil && c.Steps > 0 {
@@ -55,31 +58,40 @@ func (c Conv) Enqueue(q Queue) error {
 		return fmt.Errorf("kernels: conv: bias, add or gate is not aligned")
 	}
 	args := []Arg{c.X.Arg(), c.Table.Arg(), Int(c.Rows), Int(m), Int(c.InPixels), Int(c.OutPixels), Int(c.C)}
+	add := func(more ...Arg) { args = append(args, more...) }
+	finish := []Arg{c.Bias.Arg(), c.Add.Arg(), Float(c.Lo), Float(c.Hi), c.Gate.Arg(), Float(c.GateLo), Float(c.GateHi)}
+	t, number := c.Kind.tile, "f32"
 	if c.Kind.Half {
-		t := c.Kind.tile
-		stage := (t.rows + t.columns) * 64
-		return q.Launch(Launch{
-			Module: "conv", Kernel: fmt.Sprintf("conv_f16_%dx%d", t.rows, t.columns), Block: 128,
-			Grid: [3]int{ceil(m, t.rows) * ceil(c.N, t.columns)}, Shared: max(4*stage, t.rows/2*(t.columns+4)*4),
-			Args: append(args, c.Pieces.Arg(), Int(c.Steps), c.Weights.Arg(), Int(c.N), c.Bias.Arg(), c.Add.Arg(), Float(c.Lo), Float(c.Hi),
-				c.Gate.Arg(), Float(c.GateLo), Float(c.GateHi), c.Open.Arg(), c.Out.Arg(), c.Signs.Arg()),
-		})
+		number = "f16"
 	}
-	finish := []Arg{c.Bias.Arg(), c.Add.Arg(), Float(c.Lo), Float(c.Hi), c.Gate.Arg(), Float(c.GateLo), Float(c.GateHi), c.Out.Arg()}
-	inGroup, outGroup := c.C/c.Groups, c.N/c.Groups
-	if c.Kind.Direct {
-		args = append(args, Int(inGroup), Int(outGroup), c.Pieces.Arg(), Int(c.Steps), c.Weights.Arg(), Int(c.N))
-		return q.Launch(Launch{
-			Module: "conv", Kernel: "conv_direct", Grid: [3]int{ceil(m, 8)}, Block: 128, Args: append(args, finish...),
-		})
+	l := Launch{Module: "conv", Block: 128}
+	switch {
+	case c.Kind.Direct:
+		l.Kernel = "conv_direct_" + number
+		if c.Kind.Depthwise {
+			l.Kernel = "conv_depthwise_" + number
+		}
+		l.Grid = [3]int{ceil(ceil(m, 4)*ceil(c.N, c.Kind.piece()), 128)}
+		add(Int(inGroup), Int(outGroup), c.Pieces.Arg(), Int(c.Steps), c.Weights.Arg(), Int(c.N))
+		add(append(finish, c.Open.Arg(), c.Out.Arg(), c.Signs.Arg())...)
+	case c.Kind.Tensor:
+		if !c.Kind.Half {
+			number = "tf32"
+		}
+		l.Kernel = fmt.Sprintf("conv_%s_%dx%d", number, t.rows, t.columns)
+		l.Grid = [3]int{ceil(m, t.rows) * ceil(outGroup, t.columns), c.Groups}
+		l.Shared = 4*(t.rows+t.columns)*64 + t.rows*20
+		add(Int(inGroup), c.Pieces.Arg(), Int(c.Steps), c.Weights.Arg(), Int(outGroup), Int(c.N))
+		add(append(finish, c.Open.Arg(), c.Out.Arg(), c.Signs.Arg())...)
+	default:
+		l.Kernel = fmt.Sprintf("conv_f32_%dx%d", t.rows, t.columns)
+		l.Grid = [3]int{ceil(m, t.rows) * ceil(outGroup, t.columns), c.Groups}
+		l.Shared = 3 * (t.rows*64 + 16*t.columns*4)
+		add(Int(inGroup), c.Pieces.Arg(), Int(c.Steps), Bool(c.Kind.Wide), c.Weights.Arg(), Int(outGroup), Int(c.N))
+		add(append(finish, c.Out.Arg())...)
 	}
-	t := c.Kind.tile
-	args = append(args, Int(inGroup), c.Pieces.Arg(), Int(c.Steps), Bool(c.Kind.Wide), c.Weights.Arg(), Int(outGroup), Int(c.N))
-	return q.Launch(Launch{
-		Module: "conv", Kernel: fmt.Sprintf("conv_f32_%dx%d", t.rows, t.columns), Block: 128,
-		Grid: [3]int{ceil(m, t.rows) * ceil(outGroup, t.columns), c.Groups}, Shared: 3 * (t.rows*64 + 16*t.columns*4),
-		Args: append(args, finish...),
-	})
+	l.Args = args
+	return q.Launch(l)
 }
 
 // Cost is that of one launch, tensors read and written once, for a kernel of so many values a channel of the output.
@@ -92,9 +104,12 @@ func (c Conv) Cost(values int) Cost {
 	if c.Add != 0 {
 		k.Bytes += size * out
 	}
-	if flops := 2 * out * int64(values); c.Kind.Half {
+	switch flops := 2 * out * int64(values); {
+	case c.Kind.Tensor && c.Kind.Half:
 		k.TensorFlops, k.Tensor = flops, "bf16" // whose rate float16 has
-	} else {
+	case c.Kind.Tensor:
+		k.TensorFlops, k.Tensor = 3*flops, "tf32"
+	default:
 		k.Flops = flops
 	}
 	return k

@@ -32,37 +32,57 @@ const (
 
 // ConvKind is a kernel, as far as tables and weights are made for it.
 type ConvKind struct {
-	Half   bool // float16
-	Direct bool // for groups of few channels, float32
-	Wide   bool // pieces of 4 channels for float32
-	tile   tile
+	Half      bool // float16
+	Tensor    bool // on the tensor cores, in float32 by three products
+	Direct    bool // for groups of few channels
+	Depthwise bool // Direct, each group one channel
+	Wide      bool // pieces of 4 channels for multiply-adds in float32
+	tile      tile
 }
 
 type tile struct{ rows, columns int }
 
-// ConvKindFor chooses the kernel for groups of so many channels in and out.
+// In float32 the tensor cores take convolutions of one group, from tensorIn channels to tensorOut or more, in multiples of 4. By the data
+// sheets' rates three products take some 40 % of the time of multiply-adds (A100, H100; not measured); where there are fewer channels, memory
+// is what takes time, or tiles are half empty.
+const tensorIn, tensorOut = 16, 24
+
+// ConvKindFor chooses the kernel for groups of so many channels in and out. It depends on nothing else, so that a result has the same
+// bits whatever images it is computed with.
 func ConvKindFor(inGroup, outGroup, groups int, half bool) (ConvKind, error) {
-	k := ConvKind{Half: half, Wide: inGroup%4 == 0}
+	k := ConvKind{Half: half}
+	three := !half && groups == 1 && inGroup%4 == 0 && outGroup%4 == 0 && inGroup >= tensorIn && outGroup >= tensorOut
 	switch {
-	case half && (inGroup%8 != 0 || outGroup%8 != 0 || groups != 1):
-		return k, fmt.Errorf("kernels: conv: float16 needs one group and multiples of 8 channels, not %d groups of %d to %d", groups, inGroup, outGroup)
-	case half && outGroup > 64:
-		k.tile = tile{128, 128}
-	case half && outGroup > 32:
-		k.tile = tile{128, 64}
-	case half:
-		k.tile = tile{64, 32}
-	case groups > 1 && (inGroup < 8 || outGroup < 8):
-		k.Direct, k.Wide = true, false
-	case outGroup > 16:
-		k.tile = tile{128, 64}
+	case half && groups == 1 && (inGroup%8 != 0 || outGroup%8 != 0):
+		return k, fmt.Errorf("kernels: conv: float16 in one group needs multiples of 8 channels (FitConv makes them), not %d to %d", inGroup, outGroup)
+	case three || half && inGroup%8 == 0 && outGroup%8 == 0:
+		k.Tensor = true
+		switch {
+		case outGroup > 64:
+			k.tile = tile{128, 128}
+		case outGroup > 32:
+			k.tile = tile{128, 64}
+		default:
+			k.tile = tile{64, 32}
+		}
+	case half || groups > 1 && (inGroup < 8 || outGroup < 8):
+		k.Direct, k.Depthwise = true, inGroup == 1 && outGroup == 1 && groups%k.piece() == 0
 	default:
-		k.tile = tile{128, 16}
+		return multiplyAdds(inGroup, outGroup), nil
 	}
 	return k, nil
 }
 
-// step is how many values of the kernel a step takes, piece how many channels a piece has.
+// multiplyAdds is the kernel in float32 without tensor cores.
+func multiplyAdds(inGroup, outGroup int) ConvKind {
+	k := ConvKind{Wide: inGroup%4 == 0, tile: tile{128, 16}}
+	if outGroup > 16 {
+		k.tile.columns = 64
+	}
+	return k
+}
+
+// step is how many values of the kernel a step takes, piece how many 16 bytes hold.
 func (k ConvKind) step() int {
 	switch {
 	case k.Direct:
@@ -74,11 +94,16 @@ func (k ConvKind) step() int {
 }
 
 func (k ConvKind) piece() int {
-	switch {
-	case k.Half:
+	if k.Half {
 		return 8
-	case k.Wide:
-		return 4
+	}
+	return 4
+}
+
+// channels is how many channels a ConvPiece stands for.
+func (k ConvKind) channels() int {
+	if k.Tensor || k.Wide {
+		return k.piece()
 	}
 	return 1
 }
@@ -160,11 +185,20 @@ func phases(w graph.Window, i, in, out int) []axis {
 
 // PlanConv lays a convolution of images in[0] x in[1] to out[0] x out[1] out for its kernel.
 func PlanConv(win graph.Window, in, out [2]int, w ConvWeights, half bool) (ConvTables, error) {
-	perGroup := w.Shape[0] / w.Groups
-	kind, err := ConvKindFor(w.Shape[1], perGroup, w.Groups, half)
+	kind, err := ConvKindFor(w.Shape[1], w.Shape[0]/w.Groups, w.Groups, half)
 	if err != nil {
 		return ConvTables{}, err
 	}
+	return planConv(kind, win, in, out, w)
+}
+
+// PlanMultiplyAdds is PlanConv for float32 without tensor cores, which others are compared with.
+func PlanMultiplyAdds(win graph.Window, in, out [2]int, w ConvWeights) (ConvTables, error) {
+	return planConv(multiplyAdds(w.Shape[1], w.Shape[0]/w.Groups), win, in, out, w)
+}
+
+func planConv(kind ConvKind, win graph.Window, in, out [2]int, w ConvWeights) (ConvTables, error) {
+	perGroup := w.Shape[0] / w.Groups
 	y, x := forward(win, 0, in[0], out[0]), forward(win, 1, in[1], out[1])
 	return tables(kind, y, x, in, out, w.Shape[1]*w.Groups, w.Shape[1], perGroup, w.Groups, func(n, c, ky, kx int) float32 {
 		return w.Values[((n*w.Shape[1]+c)*w.Shape[2]+ky)*w.Shape[3]+kx]
@@ -221,7 +255,7 @@ func tables(
 	for ky := range kh {
 		for kx := range kw {
 			for c := range inGroup {
-				if c%kind.piece() == 0 {
+				if c%kind.channels() == 0 {
 					t.Pieces = append(t.Pieces, ConvPiece{
 						DY: int32(ky * y.step), At: int32(kx*x.step*channels + c), Tap: tapBytes(ky, kh-1-ky, kx, kw-1-kx) + realPiece, Real: realPiece,
 					})
@@ -235,50 +269,54 @@ func tables(
 	t.Layout = fmt.Sprint(kind, inGroup, outGroup, groups, y.taps, x.taps)
 	if kind.Direct {
 		t.Pack = func() []byte {
-			w := make([]float32, values*outGroup*groups)
+			line := ceil(outGroup*groups, kind.piece()) * kind.piece()
+			w := make([]float32, values*line)
 			for k, v := range at {
 				for n := range outGroup * groups {
-					w[k*outGroup*groups+n] = weight(n, v.c, v.ky, v.kx)
+					w[k*line+n] = weight(n, v.c, v.ky, v.kx)
 				}
 			}
-			return Bytes(w)
+			return kind.bytes(w)
 		}
 		return t, nil
 	}
-	for len(t.Pieces) < t.Steps*step/kind.piece() {
+	for len(t.Pieces) < t.Steps*step/kind.channels() {
 		t.Pieces = append(t.Pieces, ConvPiece{Real: 1})
 	}
-	// place calls put with each weight and its place: panels of a step's values, for each tile of columns.
-	width := kind.tile.columns
+	// Panels of a step's values, for each tile of columns: [k][column], or for tensor cores [column][k], pieces twisted as the kernel's
+	// placeOf does it.
+	width, per := kind.tile.columns, kind.piece()
 	columns := ceil(outGroup, width)
 	panel := step * width
-	size := groups * columns * t.Steps * panel
-	place := func(put func(panel, k, column int, w float32)) {
+	t.Pack = func() []byte {
+		w := make([]float32, groups*columns*t.Steps*panel)
 		for g := range groups {
 			for n := range outGroup {
 				for k, v := range at {
-					base := ((g*columns+n/width)*t.Steps + k/step) * panel
-					put(base, k%step, n%width, weight(g*outGroup+n, v.c, v.ky, v.kx))
+					base, k, column := ((g*columns+n/width)*t.Steps+k/step)*panel, k%step, n%width
+					place := k*width + column
+					if kind.Tensor {
+						place = column*step + (k/per^column/2%4)*per + k%per
+					}
+					w[base+place] = weight(g*outGroup+n, v.c, v.ky, v.kx)
 				}
 			}
 		}
-	}
-	t.Pack = func() []byte {
-		w := make([]float32, size)
-		place(func(panel, k, column int, v float32) { w[panel+k*width+column] = v })
-		return Bytes(w)
-	}
-	if kind.Half {
-		t.Pack = func() []byte {
-			w := make([]uint16, size)
-			place(func(panel, k, column int, v float32) {
-				piece := k/8 ^ column/2%4 // as the kernel's placeOf twists them
-				w[panel+column*step+piece*8+k%8] = Float16(v)
-			})
-			return Bytes(w)
-		}
+		return kind.bytes(w)
 	}
 	return t, nil
+}
+
+// bytes are weights in the kernel's kind of numbers.
+func (k ConvKind) bytes(w []float32) []byte {
+	if !k.Half {
+		return Bytes(w)
+	}
+	h := make([]uint16, len(w))
+	for i, v := range w {
+		h[i] = Float16(v)
+	}
+	return Bytes(h)
 }
 
 func tapBytes(a, b, c, d int) uint32 { return uint32(a) | uint32(b)<<8 | uint32(c)<<16 | uint32(d)<<24 }

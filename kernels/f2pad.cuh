@@ -112,11 +112,18 @@ DEVICE uint32_t f2SharedAddress(const void* p) {
     return (uint32_t)a;
 }
 
+// Spot is a place in shared memory in the 32 bits that instructions take: where a pointer would have to be turned into them again
+// and again, in loops.
+struct Spot { uint32_t at; };
+DEVICE Spot spot(const void* p) { return {f2SharedAddress(p)}; }
+DEVICE Spot operator+(Spot s, int32_t bytes) { return {s.at + (uint32_t)bytes}; }
+
 // Asynchronous copies from global to shared memory. Both addresses are aligned to the size. With ok false the bytes become
 // 0 and src is not read. What a thread copied is its own to see after cpWait, and the block's after sync.
-DEVICE void cpAsync16(void* dst, const void* src, bool ok = true) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(f2SharedAddress(dst)), "l"(src), "r"(ok ? 16 : 0) : "memory");
+DEVICE void cpAsync16(Spot dst, const void* src, bool ok = true) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst.at), "l"(src), "r"(ok ? 16 : 0) : "memory");
 }
+DEVICE void cpAsync16(void* dst, const void* src, bool ok = true) { cpAsync16(spot(dst), src, ok); }
 DEVICE void cpAsync4(void* dst, const void* src, bool ok = true) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(f2SharedAddress(dst)), "l"(src), "r"(ok ? 4 : 0) : "memory");
 }
@@ -138,10 +145,11 @@ DEVICE void mmaTf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
 }
 // ldMatrix loads four 8x8 matrices of 16-bit values: lane 8i+j gives the address of row j of matrix i (16 bytes, in shared
 // memory), and r[i] receives this lane's two values of matrix i. ldMatrixT transposes each matrix.
-DEVICE void ldMatrix(uint32_t (&r)[4], const void* row) {
+DEVICE void ldMatrix(uint32_t (&r)[4], Spot row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(f2SharedAddress(row)) : "memory");
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row.at) : "memory");
 }
+DEVICE void ldMatrix(uint32_t (&r)[4], const void* row) { ldMatrix(r, spot(row)); }
 DEVICE void ldMatrixT(uint32_t (&r)[4], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(f2SharedAddress(row)) : "memory");

@@ -9,24 +9,8 @@ typedef long long offset_t; // in elements; those of one image fit an int32_t
 DEVICE float fromF16(uint16_t v) { return (float)__builtin_bit_cast(_Float16, v); }
 DEVICE uint16_t toF16(float v) { return __builtin_bit_cast(uint16_t, (_Float16)v); }
 
-// As emuMma, the sums are exact up to one rounding, which no GPU promises.
 DEVICE void mmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_LINE) {
-    uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const uint32_t* all = emu::exchange("mmaF16", line, words, 6);
-    auto pair = [](uint32_t w, float (&v)[2]) { v[0] = fromF16((uint16_t)w), v[1] = fromF16((uint16_t)(w >> 16)); };
-    int lane = threadX() & 31;
-    float x[2][16], y[2][16]; // this lane's two rows and two columns
-    for (int l = 0; l < 4; l++)
-        for (int half = 0; half < 2; half++)
-            for (int i = 0; i < 2; i++) {
-                pair(all[(lane / 4 * 4 + l) * 6 + half * 2 + i], *(float(*)[2])(x[i] + half * 8 + l * 2));
-                pair(all[((lane % 4 * 2 + i) * 4 + l) * 6 + 4 + half], *(float(*)[2])(y[i] + half * 8 + l * 2));
-            }
-    for (int i = 0; i < 4; i++) {
-        double sum = d[i];
-        for (int k = 0; k < 16; k++) sum += (double)x[i / 2][k] * (double)y[i % 2][k];
-        d[i] = (float)sum;
-    }
+    emuMma<16, 2>("mmaF16", d, a, b, line, [](uint32_t w, int i) { return (double)fromF16((uint16_t)(i ? w >> 16 : w)); });
 }
 
 #else

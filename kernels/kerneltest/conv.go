@@ -22,6 +22,9 @@ var (
 	convFloat16 = compare.Tolerance{Abs: 1e-3, Rel: 1e-3}
 )
 
+// tensorChannels are enough for the tensor cores in float32.
+const tensorChannels = 16
+
 // convCase is a convolution of images [n,C,h,w]. With a transposed one weights are [C,M/group,kH,kW], else [M,C/group,kH,kW].
 type convCase struct {
 	name       string
@@ -59,11 +62,44 @@ var convCases = []convCase{
 		attr: graph.Attrs{"strides": ints{4, 4}, "dilations": ints{6, 2}, "pads": ints{2, 0, 1, 1}}},
 	{name: "transposed, stride beyond the kernel", transposed: true, n: 1, h: 3, w: 3, weights: [4]int{2, 3, 1, 2},
 		attr: graph.Attrs{"strides": ints{2, 3}, "output_padding": ints{1, 2}}},
+	{name: "on tensor cores: 3x3, stride 2", n: 2, h: 9, w: 7, weights: [4]int{24, 16, 3, 3},
+		attr: graph.Attrs{"pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
+	{name: "on tensor cores: 1x1, 76 channels to 140", n: 1, h: 9, w: 15, weights: [4]int{140, 76, 1, 1}},
+	{name: "on tensor cores: 2x3, dilated, to 52", n: 2, h: 9, w: 10, weights: [4]int{52, 20, 2, 3},
+		attr: graph.Attrs{"dilations": ints{2, 1}, "pads": ints{1, 1, 0, 1}}},
+	{name: "on tensor cores: transposed, stride 2", transposed: true, n: 2, h: 4, w: 5, weights: [4]int{32, 28, 3, 3},
+		attr: graph.Attrs{"pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}, "output_padding": ints{1, 0}}},
 	{half: true, name: "3x3", n: 2, h: 5, w: 7, weights: [4]int{16, 8, 3, 3}, attr: graph.Attrs{"pads": ints{1, 1, 1, 1}}},
 	{half: true, name: "1x1, 72 channels to 136, stride 2", n: 1, h: 9, w: 11, weights: [4]int{136, 72, 1, 1}, attr: graph.Attrs{"strides": ints{2, 2}}},
 	{half: true, name: "3x1, 24 channels to 48", n: 2, h: 12, w: 9, weights: [4]int{48, 24, 3, 1}, attr: graph.Attrs{"pads": ints{1, 0, 1, 0}}},
 	{half: true, name: "transposed, stride 2", transposed: true, n: 1, h: 6, w: 5, weights: [4]int{16, 40, 3, 3},
 		attr: graph.Attrs{"pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}, "output_padding": ints{1, 1}}},
+	{half: true, name: "stem of 7x7", n: 2, h: 12, w: 10, weights: [4]int{16, 3, 7, 7},
+		attr: graph.Attrs{"pads": ints{3, 3, 3, 3}, "strides": ints{2, 2}}},
+	{half: true, name: "stem of 3x3, odd rows, no padding on the left", n: 1, h: 7, w: 9, weights: [4]int{32, 3, 3, 3},
+		attr: graph.Attrs{"pads": ints{0, 0, 1, 1}, "strides": ints{2, 2}}},
+	{half: true, name: "stem of 4x5, stride 4, two of padding", n: 1, h: 9, w: 11, weights: [4]int{8, 2, 4, 5},
+		attr: graph.Attrs{"pads": ints{1, 2, 1, 2}, "strides": ints{4, 4}}},
+	{half: true, name: "stem of 3x3, stride 1", n: 1, h: 5, w: 6, weights: [4]int{8, 3, 3, 3}, attr: graph.Attrs{"pads": ints{1, 1, 1, 1}}},
+	{half: true, name: "1x1, 20 channels to 13", n: 2, h: 5, w: 3, weights: [4]int{13, 20, 1, 1}},
+	{half: true, name: "gradient of a stem, 7x7", transposed: true, n: 2, h: 5, w: 4, weights: [4]int{16, 3, 7, 7},
+		attr: graph.Attrs{"pads": ints{3, 3, 3, 3}, "strides": ints{2, 2}, "output_padding": ints{1, 1}}},
+	{half: true, name: "gradient of a stem, odd rows", transposed: true, n: 1, h: 4, w: 4, weights: [4]int{8, 3, 3, 3},
+		attr: graph.Attrs{"pads": ints{0, 1, 1, 1}, "strides": ints{2, 2}, "output_padding": ints{1, 0}}},
+	{half: true, name: "depthwise, 3x3, stride 2", n: 2, h: 6, w: 7, weights: [4]int{24, 1, 3, 3},
+		attr: graph.Attrs{"group": 24, "pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
+	{half: true, name: "depthwise, 12 channels", n: 1, h: 6, w: 7, weights: [4]int{12, 1, 3, 3},
+		attr: graph.Attrs{"group": 12, "pads": ints{0, 1, 0, 1}}},
+	{half: true, name: "depthwise, two each", n: 1, h: 4, w: 5, weights: [4]int{8, 1, 3, 3}, attr: graph.Attrs{"group": 4, "pads": ints{1, 1, 1, 1}}},
+	{half: true, name: "depthwise, transposed", transposed: true, n: 2, h: 4, w: 5, weights: [4]int{16, 1, 3, 3},
+		attr: graph.Attrs{"group": 16, "pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}, "output_padding": ints{1, 1}}},
+	{half: true, name: "groups of 4", n: 2, h: 5, w: 6, weights: [4]int{64, 4, 3, 3},
+		attr: graph.Attrs{"group": 16, "pads": ints{1, 1, 1, 1}}},
+	{half: true, name: "groups of 8 to 16", n: 1, h: 5, w: 6, weights: [4]int{48, 8, 3, 3},
+		attr: graph.Attrs{"group": 3, "strides": ints{2, 1}}},
+	{half: true, name: "groups of 5 to 3", n: 1, h: 5, w: 6, weights: [4]int{9, 5, 2, 2}, attr: graph.Attrs{"group": 3}},
+	{half: true, name: "groups of 4 to 8, transposed", transposed: true, n: 1, h: 3, w: 4, weights: [4]int{16, 8, 3, 3},
+		attr: graph.Attrs{"group": 4, "pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
 }
 
 // numbers are random values that the case's kind holds exactly.
@@ -123,8 +159,16 @@ func Conv(t *testing.T, m kernels.Machine, seed uint64) {
 	for _, c := range convCases {
 		Case(t, m, seed, func(r *Rig) { c.test(r) }, "%s", c)
 	}
-	for _, half := range []bool{false, true} {
-		Case(t, m, seed, func(r *Rig) { convRagged(r, half) }, "ragged, float16 %t", half)
+	for _, c := range []struct {
+		half     bool
+		channels int
+	}{{false, 8}, {false, tensorChannels}, {true, 8}} {
+		Case(t, m, seed, func(r *Rig) { convRagged(r, c.half, c.channels) }, "ragged, float16 %t, %d channels", c.half, c.channels)
+	}
+	for _, positive := range []bool{false, true} {
+		for _, channels := range []int{tensorChannels, 64, 512} {
+			Case(t, m, seed, func(r *Rig) { convAccuracy(r, channels, positive) }, "accuracy, 3x3 of %d channels, positive %t", channels, positive)
+		}
 	}
 	t.Run("float16", func(t *testing.T) {
 		for v, want := range map[float32]uint16{
@@ -155,7 +199,7 @@ func Conv(t *testing.T, m kernels.Machine, seed uint64) {
 			require.ErrorContains(t, c.Enqueue(m), what)
 		}
 		_, err = kernels.ConvKindFor(4, 8, 1, true)
-		require.ErrorContains(t, err, "float16 needs")
+		require.ErrorContains(t, err, "multiples of 8 channels")
 		_, err = kernels.PlanConv(graph.Window{Kernel: [2]int{1, 128}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}}, [2]int{1, 200}, [2]int{1, 73},
 			kernels.ConvWeights{Shape: [4]int{1, 1, 1, 128}, Groups: 1, Values: make([]float32, 128)}, false)
 		require.ErrorContains(t, err, "at most 127")
@@ -186,23 +230,34 @@ func (c convCase) test(r *Rig) {
 	require.NoError(r.T, err)
 	sums := last(values["y"].Data, c.n, outs)
 
-	weights := kernels.ConvWeights{Shape: c.weights, Groups: group, Values: w}
+	f := kernels.FittedConv{
+		Window: win, In: in, Out: out, Weights: kernels.ConvWeights{Shape: c.weights, Groups: group, Values: w},
+		X: kernels.ConvPixels{Channels: channels, Columns: in[1]}, Y: kernels.ConvPixels{Channels: outs, Columns: out[1]},
+	}
+	if c.half {
+		f = kernels.FitConv(win, in, out, f.Weights, c.transposed)
+	}
 	var all []kernels.ConvTables
 	if c.transposed {
-		all, err = kernels.PlanConvTranspose(win, in, out, weights, c.half)
+		all, err = kernels.PlanConvTranspose(f.Window, f.In, f.Out, f.Weights, c.half)
 	} else {
 		all = make([]kernels.ConvTables, 1)
-		all[0], err = kernels.PlanConv(win, in, out, weights, c.half)
+		all[0], err = kernels.PlanConv(f.Window, f.In, f.Out, f.Weights, c.half)
 	}
 	require.NoError(r.T, err)
-	mx, px := inAs(r, last(image, c.n, channels), c.half)
+	// As the kernel wants them; what is read of y is what there is.
+	lay := func(v []float32) []float32 { return laid(v, c.n, out, outs, f.Y) }
 	add, gate := c.numbers(r, size, 1), c.numbers(r, size, 1)
-	ma, pa := inAs(r, add, c.half)
-	mb := In(r, bias)
-	mo, po, read := outAs(r, size, c.half)
+	open := func(i int) bool { return gate[i] > -0.25 && gate[i] < 0.5 }
+	mx, px := inAs(r, laid(last(image, c.n, channels), c.n, in, channels, f.X), c.half)
+	ma, pa := inAs(r, lay(add), c.half)
+	mb := In(r, f.Bias(bias))
+	mo, po, whole := outAs(r, len(lay(add)), c.half)
+	read := func() []float32 { return unlaid(whole(), c.n, out, outs, f.Y) }
 	inputs := []Array{mx, ma, mb}
 	k := kernels.Conv{
-		Images: c.n, InPixels: c.h * c.w, OutPixels: out[0] * out[1], C: channels, N: outs, Groups: group,
+		Images: c.n, InPixels: f.In[0] * f.In[1], OutPixels: f.Out[0] * f.Out[1], C: f.X.Channels * f.X.Columns / f.In[1],
+		N: f.Y.Channels * f.Y.Columns / f.Out[1], Groups: f.Weights.Groups,
 		X: px, Out: po, Bias: mb.Ptr, Lo: float32(math.Inf(-1)), Hi: float32(math.Inf(1)),
 	}
 	launches := convLaunches(r, k, all, &inputs)
@@ -215,20 +270,26 @@ func (c convCase) test(r *Rig) {
 
 	// Everything at once.
 	outputs := []Array{mo}
-	mg, pg := inAs(r, gate, c.half)
+	mg, pg := inAs(r, lay(gate), c.half)
 	inputs = append(inputs, mg)
 	finish := func(k *kernels.Conv) { k.Add, k.Lo, k.Hi, k.Gate, k.GateLo, k.GateHi = pa, -0.5, 0.75, pg, -0.25, 0.5 }
 	r.Run(convRun(launches, finish), inputs, outputs)
-	open := func(i int) bool { return gate[i] > -0.25 && gate[i] < 0.5 }
-	if c.half {
-		want := read()
-		bits, signs := In(r, bitsOf(size, open)), Out[uint8](r, size/8)
+	if c.half && k.N%8 == 0 {
+		want, passing := read(), make([]float32, size)
+		for i := range passing {
+			if open(i) {
+				passing[i] = 1
+			}
+		}
+		passing = lay(passing)
+		bits, signs := In(r, bitsOf(len(passing), func(i int) bool { return passing[i] > 0 })), Out[uint8](r, len(passing)/8)
 		r.Run(convRun(launches, func(k *kernels.Conv) {
 			finish(k)
 			k.Gate, k.Open, k.Signs = 0, bits.Ptr, signs.Ptr
 		}), append(inputs, bits), append(outputs, signs))
 		require.Equal(r.T, want, read(), "a gate of bits")
-		require.Equal(r.T, bitsOf(size, func(i int) bool { return want[i] > 0 }), signs.Read())
+		v := whole()
+		require.Equal(r.T, bitsOf(len(v), func(i int) bool { return v[i] > 0 }), signs.Read())
 	}
 	for i := range sums {
 		sums[i] = min(max(sums[i]+float64(add[i]), -0.5), 0.75)
@@ -237,6 +298,35 @@ func (c convCase) test(r *Rig) {
 		}
 	}
 	compare.Require(r.T, "with all", read(), sums, tolerance)
+}
+
+// laid lays images [n,pixels,channels] out as a kernel wants them, unlaid takes them from there.
+func laid(v []float32, n int, size [2]int, channels int, to kernels.ConvPixels) []float32 {
+	y := make([]float32, n*size[0]*to.Columns*to.Channels)
+	for i, at := range places(n, size, channels, to) {
+		y[at] = v[i]
+	}
+	return y
+}
+
+func unlaid(v []float32, n int, size [2]int, channels int, from kernels.ConvPixels) []float32 {
+	y := make([]float32, n*size[0]*size[1]*channels)
+	for i, at := range places(n, size, channels, from) {
+		y[i] = v[at]
+	}
+	return y
+}
+
+func places(n int, size [2]int, channels int, p kernels.ConvPixels) []int {
+	all := make([]int, 0, n*size[0]*size[1]*channels)
+	for row := range n * size[0] {
+		for column := range size[1] {
+			for ch := range channels {
+				all = append(all, (row*p.Columns+column)*p.Channels+ch)
+			}
+		}
+	}
+	return all
 }
 
 func bitsOf(n int, set func(i int) bool) []uint8 {
@@ -295,9 +385,64 @@ func convRun(launches []kernels.Conv, finish func(k *kernels.Conv)) func(q kerne
 	}
 }
 
+// convAccuracy compares float32 on the tensor cores, by three products, with multiply-adds: both against float64, as parts of a result's
+// root mean square. Positive values add up in one direction, and so do the summands' lost bits.
+func convAccuracy(r *Rig, channels int, positive bool) {
+	const side, outs = 5, 24
+	x, w := r.Normal(side*side*channels), r.Normal(outs*channels*9)
+	for _, v := range [][]float32{x, w} {
+		for i := range v {
+			if positive {
+				v[i] = float32(math.Abs(float64(v[i])))
+			}
+		}
+	}
+	size := [2]int{side, side}
+	win := graph.Window{Kernel: [2]int{3, 3}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Begin: [2]int{1, 1}, End: [2]int{1, 1}}
+	weights := kernels.ConvWeights{Shape: [4]int{outs, channels, 3, 3}, Groups: 1, Values: w}
+	want := make([]float64, side*side*outs)
+	square := 0.0
+	for i := range want {
+		py, px, n := i/outs/side, i/outs%side, i%outs
+		for k := range 9 {
+			iy, ix := py+k/3-1, px+k%3-1
+			if min(iy, ix) < 0 || max(iy, ix) >= side {
+				continue
+			}
+			for c := range channels {
+				want[i] += float64(x[(iy*side+ix)*channels+c]) * float64(w[(n*channels+c)*9+k])
+			}
+		}
+		square += want[i] * want[i]
+	}
+	unit := math.Sqrt(square / float64(len(want)))
+	errors := func(t kernels.ConvTables, err error) (worst, rms float64) {
+		require.NoError(r.T, err)
+		mx, mo := In(r, x), Out[float32](r, len(want))
+		inputs := []Array{mx}
+		launches := convLaunches(r, kernels.Conv{
+			Images: 1, InPixels: side * side, OutPixels: side * side, C: channels, N: outs, Groups: 1, X: mx.Ptr, Out: mo.Ptr,
+			Lo: float32(math.Inf(-1)), Hi: float32(math.Inf(1)),
+		}, []kernels.ConvTables{t}, &inputs)
+		r.Run(convRun(launches, func(*kernels.Conv) {}), inputs, []Array{mo})
+		for i, v := range mo.Read() {
+			d := math.Abs(float64(v)-want[i]) / unit
+			worst, rms = max(worst, d), rms+d*d
+		}
+		return worst, math.Sqrt(rms / float64(len(want)))
+	}
+	t, err := kernels.PlanConv(win, size, size, weights, false)
+	require.True(r.T, t.Kind.Tensor)
+	worst, rms := errors(t, err)
+	plainWorst, plainRMS := errors(kernels.PlanMultiplyAdds(win, size, size, weights))
+	r.T.Logf("three products: worst %.2g, RMS %.2g; multiply-adds: worst %.2g, RMS %.2g", worst, rms, plainWorst, plainRMS)
+	require.Less(r.T, rms, plainRMS)
+	require.Less(r.T, worst, 1.5*plainWorst, "one of few hundred")
+}
+
 // convRagged: windows of different sizes in one launch get the very bits that each gets alone, in any order.
-func convRagged(r *Rig, half bool) {
-	const channels, outs = 8, 24
+func convRagged(r *Rig, half bool, channels int) {
+	const outs = 24
 	c := convCase{half: half}
 	sizes := [][2]int{{5, 7}, {9, 4}, {1, 3}}
 	win := graph.Window{Kernel: [2]int{3, 3}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Begin: [2]int{1, 1}, End: [2]int{1, 1}}
@@ -313,6 +458,9 @@ func convRagged(r *Rig, half bool) {
 		r.Run(convRun(launches, func(*kernels.Conv) {}), inputs, []Array{mo})
 		return read()
 	}
+	kind, err := kernels.ConvKindFor(channels, outs, 1, half)
+	require.NoError(r.T, err)
+	require.Equal(r.T, half || channels >= tensorChannels, kind.Tensor)
 	var images [][]float32
 	var alone [][]float32
 	var plans []kernels.ConvTables

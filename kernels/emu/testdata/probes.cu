@@ -249,16 +249,19 @@ KERNEL(32) bf16(const float* a, const float* b, const float* c, float* d) {
 }
 EMULATE(bf16)
 
+// below is what tensor cores ignore of a value.
+DEVICE uint32_t below(uint32_t v) { return v | 0x1357u; }
+
 // d = c + a b with a [16,8], b [8,8], c and d [16,8]
 KERNEL(32) tf32(const float* a, const float* b, const float* c, float* d) {
     int32_t g = threadX() / 4, t = threadX() % 4;
     uint32_t fa[4] = {
-        toTf32(a[g * 8 + t]),
-        toTf32(a[(g + 8) * 8 + t]),
-        toTf32(a[g * 8 + t + 4]),
-        toTf32(a[(g + 8) * 8 + t + 4]),
+        below(toTf32(a[g * 8 + t])),
+        below(toTf32(a[(g + 8) * 8 + t])),
+        below(toTf32(a[g * 8 + t + 4])),
+        below(toTf32(a[(g + 8) * 8 + t + 4])),
     };
-    uint32_t fb[2] = {toTf32(b[t * 8 + g]), toTf32(b[(t + 4) * 8 + g])};
+    uint32_t fb[2] = {below(toTf32(b[t * 8 + g])), below(toTf32(b[(t + 4) * 8 + g]))};
     float f[4] = {c[g * 8 + 2 * t], c[g * 8 + 2 * t + 1], c[(g + 8) * 8 + 2 * t], c[(g + 8) * 8 + 2 * t + 1]};
     mmaTf32(f, fa, fb);
     d[g * 8 + 2 * t] = f[0], d[g * 8 + 2 * t + 1] = f[1];
