@@ -21,10 +21,10 @@ import (
 // and are as many times as long as a batch has images. Weights and the kernels' tables are uploaded when a graph is compiled;
 // Nets share equal ones. Only what Forward and Backward take and give passes the bus.
 //
-// In Float16 the convolutions whose groups and channels the tensor cores' kernel takes (one group, multiples of 8) run on float16
-// with float32 sums, and what comes from them stays float16; of what a gradient asks for the sign only (a Relu's) bits are
-// kept. Gradients are scaled by a power of two for each image, which is taken back at the end; one that overflows all the same
-// is an error. Everything is computed in float32 otherwise.
+// In Float16 all convolutions run on float16 with float32 sums, on the tensor cores unless they are depthwise or nearly so, and what
+// comes from them stays float16; of what a gradient asks for the sign only (a Relu's) bits are kept. Gradients are scaled by a power
+// of two for each image, which is taken back at the end; one that overflows all the same is an error. Everything is computed in
+// float32 otherwise.
 type Executor struct {
 	d         *Device
 	precision Precision

@@ -188,12 +188,12 @@ func (p *planner) settle(c *chain) error {
 	return p.compute(c)
 }
 
-// compute emits a program. Its result lies as the first of its inputs does that is as large, and is float16 if all of its inputs
-// are that are no constants.
+// compute emits a program. Its result lies as the first of its inputs does that is as large. It is float16 if one of its inputs is and
+// none as large was computed in float32: constants are not, nor is what comes from the caller.
 func (p *planner) compute(c *chain) error {
 	in := make([]array, len(c.inputs))
 	var strides []int
-	half := p.half
+	half, wide := false, false
 	for i, name := range c.inputs {
 		v, err := p.get(name)
 		if err != nil {
@@ -202,8 +202,11 @@ func (p *planner) compute(c *chain) error {
 		if in[i] = v; strides == nil && v.data == nil && v.shape.Equal(c.shape) {
 			strides = v.strides
 		}
-		half = half && (v.half || v.bits || v.data != nil)
+		half = half || v.half || v.bits
+		given := v.data != nil || slices.ContainsFunc(p.ph.in, func(in port) bool { return in.name == name })
+		wide = wide || !v.half && !v.bits && !given && v.shape.Equal(c.shape)
 	}
+	half = half && !wide
 	if strides == nil {
 		strides = usual(c.shape)
 	}

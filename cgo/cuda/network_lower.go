@@ -42,30 +42,38 @@ func init() {
 
 // convolve emits a convolution with all that is done to its sums.
 func (p *planner) convolve(c *chain) error {
-	n := c.conv
-	w := p.g.Consts[n.In[1]]
-	half := p.half && fitsHalf(n, w.Shape())
-	x, err := p.as(n.In[0], usual(p.shapes[n.In[0]]), half)
-	if err != nil {
-		return err
-	}
+	n, half := c.conv, p.half
+	w, before := p.g.Consts[n.In[1]], p.shapes[n.In[0]]
 	shape := graph.Shape(w.Shape())
 	win, err := graph.ConvWindow(n, shape)
 	if err != nil {
 		return err
 	}
-	in, out := [2]int(x.shape[2:]), [2]int(c.shape[2:])
-	weights := kernels.ConvWeights{Shape: [4]int(shape), Groups: n.Int("group", 1), Values: nd.Data(w)}
+	f := kernels.FittedConv{
+		Window: win, In: [2]int(before[2:]), Out: [2]int(c.shape[2:]),
+		Weights: kernels.ConvWeights{Shape: [4]int(shape), Groups: n.Int("group", 1), Values: nd.Data(w)},
+		X:       kernels.ConvPixels{Channels: before[1], Columns: before[3]}, Y: kernels.ConvPixels{Channels: c.shape[1], Columns: c.shape[3]},
+	}
+	if half {
+		f = kernels.FitConv(win, f.In, f.Out, f.Weights, n.Op == graph.ConvTranspose)
+	}
 	var all []kernels.ConvTables
 	if n.Op == graph.ConvTranspose {
-		all, err = kernels.PlanConvTranspose(win, in, out, weights, half)
+		all, err = kernels.PlanConvTranspose(f.Window, f.In, f.Out, f.Weights, half)
 	} else {
 		all = make([]kernels.ConvTables, 1)
-		all[0], err = kernels.PlanConv(win, in, out, weights, half)
+		all[0], err = kernels.PlanConv(f.Window, f.In, f.Out, f.Weights, half)
 	}
 	if err != nil {
 		return err
 	}
+	x, err := p.laid(n.In[0], f.X, half)
+	if err != nil {
+		return err
+	}
+	laid := graph.Shape{graph.N, f.Y.Channels, c.shape[2], f.Y.Columns} // of the result
+	own, channels := laid.Equal(c.shape), f.Y.Channels*f.Y.Columns/f.Out[1]
+	bitwise := half && own && channels%8 == 0
 	operands := make([]array, 2) // add and gate
 	for i, name := range []string{c.add, c.gate} {
 		if name == "" {
@@ -74,24 +82,28 @@ func (p *planner) convolve(c *chain) error {
 		if operands[i], err = p.get(name); err != nil {
 			return err
 		}
-		if !(half && operands[i].bits && c.open == [2]float32{0, infinite}) {
-			if operands[i], err = p.as(name, usual(c.shape), half); err != nil {
+		if !(bitwise && operands[i].bits && c.open == [2]float32{0, infinite}) {
+			if operands[i], err = p.laid(name, f.Y, half); err != nil {
 				return err
 			}
 		}
 	}
 	var bias *blob
 	if len(n.In) == 3 && n.In[2] != "" {
-		bias = p.blob(kernels.Bytes(nd.Data(p.g.Consts[n.In[2]])))
+		bias = p.blob(kernels.Bytes(f.Bias(nd.Data(p.g.Consts[n.In[2]]))))
 	}
 	p.now++
 	p.use(x)
 	for _, v := range operands {
 		p.use(v)
 	}
-	y := p.output(usual(c.shape), half)
-	var signs array
-	if half && p.gates[c.node.Out] {
+	var y, signs array
+	if own {
+		y = p.output(usual(c.shape), half)
+	} else {
+		y = p.create(laid, usual(laid), half)
+	}
+	if bitwise && p.gates[c.node.Out] {
 		signs = array{shape: y.shape, strides: y.strides, bits: true, buffer: &arena.Buffer{Size: (y.shape.PerImage() + 31) / 32, First: p.now, Last: p.now}}
 		p.buffers = append(p.buffers, signs.buffer)
 		p.signs[c.node.Out] = signs
@@ -104,10 +116,10 @@ func (p *planner) convolve(c *chain) error {
 	for _, t := range all {
 		parts = append(parts, part{
 			kernels.Conv{
-				Kind: t.Kind, InPixels: in[0] * in[1], OutPixels: out[0] * out[1], C: x.shape[1], N: c.shape[1], Groups: weights.Groups,
-				Rows: len(t.Rows), Steps: t.Steps, Lo: c.clip[0], Hi: c.clip[1], GateLo: c.open[0], GateHi: c.open[1],
+				Kind: t.Kind, InPixels: f.In[0] * f.In[1], OutPixels: f.Out[0] * f.Out[1], C: f.X.Channels * f.X.Columns / f.In[1], N: channels,
+				Groups: f.Weights.Groups, Rows: len(t.Rows), Steps: t.Steps, Lo: c.clip[0], Hi: c.clip[1], GateLo: c.open[0], GateHi: c.open[1],
 			},
-			p.blob(t.TableBytes()), p.blob(t.PieceBytes()), p.made(kernels.Bytes(weights.Values), fmt.Sprint(n.Op, shape, t.Layout), t.Pack),
+			p.blob(t.TableBytes()), p.blob(t.PieceBytes()), p.made(kernels.Bytes(f.Weights.Values), fmt.Sprint(n.Op, f.Weights.Shape, t.Layout), t.Pack),
 		})
 	}
 	p.emit(func(b *batch) error {
@@ -135,17 +147,41 @@ func (p *planner) convolve(c *chain) error {
 		}
 		return nil
 	})
-	return nil
+	if own {
+		return nil
+	}
+	p.now++
+	axes := whole(c.shape, y)
+	return p.separable(y, p.output(usual(c.shape), half && !slices.Contains(p.g.Outputs, c.node.Out)), axes, 0, 0)
 }
 
-// fitsHalf reports that a convolution's weights are such that there is a kernel in float16.
-func fitsHalf(n *graph.Node, weights []int) bool {
-	in, out := weights[1], weights[0]
-	if n.Op == graph.ConvTranspose {
-		in, out = out, in
+// laid is a value of four axes as a convolution reads it: the channels innermost, in the given kind, and zeros where there are none.
+func (p *planner) laid(name string, pixels kernels.ConvPixels, half bool) (array, error) {
+	v, err := p.get(name)
+	if err != nil {
+		return array{}, err
 	}
-	_, err := kernels.ConvKindFor(in, out, n.Int("group", 1), true)
-	return err == nil
+	shape := graph.Shape{graph.N, pixels.Channels, v.shape[2], pixels.Columns}
+	if shape.Equal(v.shape) {
+		return p.as(name, usual(shape), half)
+	}
+	p.now++
+	y := p.create(shape, usual(shape), half)
+	return y, p.separable(v, y, whole(shape, v), 0, 0)
+}
+
+// whole are the axes of a value in the usual order, as parts of what is larger or smaller along some.
+func whole(shape graph.Shape, of array) (axes []kernels.SeparableAxis) {
+	strides := usual(shape)
+	for a := 1; a < len(shape); a++ {
+		axes = append(axes, line(shape[a], strides[a], func(i int) []kernels.AxisTap {
+			if i >= of.shape[a] {
+				return nil
+			}
+			return one(i * of.strides[a])
+		}))
+	}
+	return axes
 }
 
 // axisMap says what coordinate i of an axis of after reads along the axis of before, as places and weights.

@@ -28,8 +28,21 @@ var networks = exectest.Tolerances{
 	Gradient: compare.Tolerance{Abs: 2e-5, Rel: 2e-5},
 }
 
+// halves is for one rounding to 11 bits (5e-4) of each value and operand, in up to a dozen layers, and for what that moves past a kink.
+var halves = exectest.Tolerances{
+	Forward:  compare.Tolerance{Abs: 5e-3, Rel: 5e-3},
+	Gradient: compare.Tolerance{Abs: 1e-2, Rel: 1e-2},
+	Kinks:    0.1,
+}
+
 func TestExecutor(t *testing.T) {
-	exectest.Test(t, opened(t, gpu.Options{}).Executor(Float32), networks)
+	t.Run("float32", func(t *testing.T) { exectest.Test(t, opened(t, gpu.Options{}).Executor(Float32), networks) })
+	t.Run("float16", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("SKIPPED: -short: the emulation of float16 products takes minutes")
+		}
+		exectest.Test(t, opened(t, gpu.Options{}).Executor(Float16), halves)
+	})
 }
 
 // small is a network with a convolution of its own weights, w times their number.
@@ -94,9 +107,9 @@ func TestNetworksBeyondTheMemory(t *testing.T) {
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 }
 
-// residual is a network with an activation. Most of its convolutions have one group and multiples of 8 channels; what takes float32
-// only reads some of what comes from them.
-func residual(t *testing.T, side int, activation graph.Op) *graph.Graph {
+// residual is a network with an activation and a pooling: a stem, blocks, a gate of each channel, and a depthwise convolution whose
+// softmax is computed in float32.
+func residual(t *testing.T, side int, activation, pool graph.Op) *graph.Graph {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(3, 0))
 	b := graph.NewBuilder("residual")
@@ -113,8 +126,9 @@ func residual(t *testing.T, side int, activation graph.Op) *graph.Graph {
 	}
 	act := func(x string) string { return b.Op(activation, nil, x) }
 	x := act(conv(b.Input("x", graph.N, 3, side, side), 16, 3, 1))
-	x = b.Op(graph.MaxPool, graph.Attrs{"kernel_shape": []int{3, 3}, "strides": []int{2, 2}, "pads": []int{1, 1, 1, 1}}, x)
+	x = b.Op(pool, graph.Attrs{"kernel_shape": []int{3, 3}, "strides": []int{2, 2}, "pads": []int{1, 1, 1, 1}}, x)
 	x = act(b.Op(graph.Add, nil, conv(act(conv(x, 16, 3, 1)), 16, 3, 1), x))
+	x = b.Op(graph.Mul, nil, x, b.Op(graph.Sigmoid, nil, conv(b.Op(graph.GlobalAveragePool, nil, x), 16, 1, 1)))
 	y := act(b.Op(graph.Add, nil, conv(act(conv(x, 40, 3, 2)), 40, 3, 1), conv(x, 40, 1, 2)))
 	up := b.Op(graph.Resize, graph.Attrs{"mode": "linear", "sizes": []int{-1, 40, side / 2, side / 2}}, y)
 	both := b.Op(graph.Concat, graph.Attrs{"axis": 1}, x, up)
@@ -143,10 +157,10 @@ func rms(t *testing.T, got, want []float32) float64 {
 }
 
 // Float16 rounds values to 11 bits (2^-11 at most, 2e-4 RMS) at each of some eight layers, there and back. Where that moves a value
-// across a ReLU's kink, its gradient changes by all of itself.
+// across a ReLU's kink, or past another one in a window of a MaxPool, its gradient changes by all of itself.
 func TestFloat16(t *testing.T) {
-	t.Run("smooth", func(t *testing.T) { float16(t, residual(t, 14, graph.Tanh), 3e-3) })
-	t.Run("kinks", func(t *testing.T) { float16(t, residual(t, 14, graph.Relu), 0.1) })
+	t.Run("smooth", func(t *testing.T) { float16(t, residual(t, 14, graph.Tanh, graph.AveragePool), 3e-3) })
+	t.Run("kinks", func(t *testing.T) { float16(t, residual(t, 14, graph.Relu, graph.MaxPool), 0.1) })
 }
 
 // float16 compares with goexec, up to limits of the RMS difference: 1e-3 for outputs, and the gradient's.
@@ -225,6 +239,34 @@ func float16(t *testing.T, g *graph.Graph, limit float64) {
 			}
 			require.Equal(t, part, alone[i], "result %d, scale %g", i, scale)
 		}
+	}
+}
+
+// In float16 everything between the image and the outputs is, unless it is a number for each channel or only softmax reads it.
+func TestFloat16Throughout(t *testing.T) {
+	lite, err := exectest.Lite(32)
+	require.NoError(t, err)
+	for _, g := range []*graph.Graph{residual(t, 14, graph.Relu, graph.MaxPool), lite} {
+		p := &planner{half: true, values: map[string][]array{}}
+		forward, _, err := p.both(g)
+		require.NoError(t, err)
+		p = &planner{half: true, values: map[string][]array{}} // alone: the gradient leaves only its own values
+		_, err = p.phase(g, len(g.Inputs), nil)
+		require.NoError(t, err)
+		require.NotEmpty(t, forward.steps)
+		narrow := 0
+		for _, n := range g.Nodes {
+			vs := p.values[n.Out]
+			if len(vs) == 0 || n.In[0] == g.Inputs[0].Name && n.Op == graph.Pad { // joined by another one; a frame around the image
+				continue
+			}
+			if shape := vs[0].shape; vs[0].half || len(shape) == 4 && shape[2]*shape[3] == 1 || n.Op == graph.Softmax {
+				narrow++
+				continue
+			}
+			require.Fail(t, "float32", "%s %s of %v", n.Op, n.Out, vs[0].shape)
+		}
+		require.Greater(t, narrow, 5)
 	}
 }
 
