@@ -38,7 +38,8 @@ func (c Conv) Enqueue(q Queue) error {
 		return fmt.Errorf("kernels: conv: %d images of %d pixels to %d (%d rows, %d steps)", c.Images, c.InPixels, c.OutPixels, c.Rows, c.Steps)
 	case c.C < 1 || c.N < 1 || c.Groups < 1 || c.C%c.Groups != 0 || c.N%c.Groups != 0:
 		return fmt.Errorf("kernels: conv: %d channels to %d in %d groups", c.C, c.N, c.Groups)
-	case m > math.MaxInt32 || c.Images*max(c.InPixels, c.OutPixels) > math.MaxInt32:
+	case m > math.MaxInt32 || c.Images*max(c.InPixels, c.OutPixels) > math.MaxInt32,
+		c.Kind.Direct && ceil(m, 4)*ceil(c.N, c.Kind.piece()) > math.MaxUint32-128:
 		return fmt.Errorf("kernels: conv: %d images of %d pixels to %d are too many", c.Images, c.InPixels, c.OutPixels)
 	case c.Kind.Tensor && (inGroup%c.Kind.piece() != 0 || outGroup%c.Kind.piece() != 0), c.Kind.Wide && inGroup%4 != 0,
 		c.Kind.Depthwise && (c.C != c.Groups || c.N != c.Groups || c.N%c.Kind.piece() != 0):

@@ -42,18 +42,20 @@ type ConvKind struct {
 
 type tile struct{ rows, columns int }
 
-// Three products on the tensor cores take a third to a half of the time of multiply-adds, where there are tiles to fill: a convolution of one
-// group, from tensorIn channels to tensorOut or more, all in pieces of 16 bytes. What has fewer is a small part of a network.
+// In float32 the tensor cores take convolutions of one group, from tensorIn channels to tensorOut or more, in multiples of 4. By the data
+// sheets' rates three products take some 40 % of the time of multiply-adds (A100, H100; not measured); where there are fewer channels, memory
+// is what takes time, or tiles are half empty.
 const tensorIn, tensorOut = 16, 24
 
 // ConvKindFor chooses the kernel for groups of so many channels in and out. It depends on nothing else, so that a result has the same
 // bits whatever images it is computed with.
 func ConvKindFor(inGroup, outGroup, groups int, half bool) (ConvKind, error) {
 	k := ConvKind{Half: half}
+	three := !half && groups == 1 && inGroup%4 == 0 && outGroup%4 == 0 && inGroup >= tensorIn && outGroup >= tensorOut
 	switch {
 	case half && groups == 1 && (inGroup%8 != 0 || outGroup%8 != 0):
 		return k, fmt.Errorf("kernels: conv: float16 in one group needs multiples of 8 channels (FitConv makes them), not %d to %d", inGroup, outGroup)
-	case half && inGroup%8 == 0 && outGroup%8 == 0, !half && groups == 1 && inGroup%4 == 0 && outGroup%4 == 0 && inGroup >= tensorIn && outGroup >= tensorOut:
+	case three || half && inGroup%8 == 0 && outGroup%8 == 0:
 		k.Tensor = true
 		switch {
 		case outGroup > 64:
@@ -356,7 +358,7 @@ func FromFloat16(h uint16) float32 {
 func (t ConvTables) TableBytes() []byte { return structBytes(t.Rows) }
 func (t ConvTables) PieceBytes() []byte { return structBytes(t.Pieces) }
 
-func structBytes[T ConvRow | ConvPiece | FlowLayer | FlowTap](s []T) []byte {
+func structBytes[T ConvRow | ConvPiece](s []T) []byte {
 	if len(s) == 0 {
 		return nil
 	}

@@ -1,6 +1,8 @@
 package kerneltest
 
 import (
+	"encoding/binary"
+	"fmt"
 	"math"
 	"testing"
 
@@ -60,9 +62,11 @@ var convCases = []convCase{
 		attr: graph.Attrs{"strides": ints{4, 4}, "dilations": ints{6, 2}, "pads": ints{2, 0, 1, 1}}},
 	{name: "transposed, stride beyond the kernel", transposed: true, n: 1, h: 3, w: 3, weights: [4]int{2, 3, 1, 2},
 		attr: graph.Attrs{"strides": ints{2, 3}, "output_padding": ints{1, 2}}},
-	{name: "on tensor cores: 3x3, stride 2", n: 2, h: 9, w: 7, weights: [4]int{24, 16, 3, 3}, attr: graph.Attrs{"pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
+	{name: "on tensor cores: 3x3, stride 2", n: 2, h: 9, w: 7, weights: [4]int{24, 16, 3, 3},
+		attr: graph.Attrs{"pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
 	{name: "on tensor cores: 1x1, 76 channels to 140", n: 1, h: 9, w: 15, weights: [4]int{140, 76, 1, 1}},
-	{name: "on tensor cores: 2x3, dilated, to 52", n: 2, h: 9, w: 10, weights: [4]int{52, 20, 2, 3}, attr: graph.Attrs{"dilations": ints{2, 1}, "pads": ints{1, 1, 0, 1}}},
+	{name: "on tensor cores: 2x3, dilated, to 52", n: 2, h: 9, w: 10, weights: [4]int{52, 20, 2, 3},
+		attr: graph.Attrs{"dilations": ints{2, 1}, "pads": ints{1, 1, 0, 1}}},
 	{name: "on tensor cores: transposed, stride 2", transposed: true, n: 2, h: 4, w: 5, weights: [4]int{32, 28, 3, 3},
 		attr: graph.Attrs{"pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}, "output_padding": ints{1, 0}}},
 	{half: true, name: "3x3", n: 2, h: 5, w: 7, weights: [4]int{16, 8, 3, 3}, attr: graph.Attrs{"pads": ints{1, 1, 1, 1}}},
@@ -70,10 +74,12 @@ var convCases = []convCase{
 	{half: true, name: "3x1, 24 channels to 48", n: 2, h: 12, w: 9, weights: [4]int{48, 24, 3, 1}, attr: graph.Attrs{"pads": ints{1, 0, 1, 0}}},
 	{half: true, name: "transposed, stride 2", transposed: true, n: 1, h: 6, w: 5, weights: [4]int{16, 40, 3, 3},
 		attr: graph.Attrs{"pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}, "output_padding": ints{1, 1}}},
-	{half: true, name: "stem of 7x7", n: 2, h: 12, w: 10, weights: [4]int{16, 3, 7, 7}, attr: graph.Attrs{"pads": ints{3, 3, 3, 3}, "strides": ints{2, 2}}},
+	{half: true, name: "stem of 7x7", n: 2, h: 12, w: 10, weights: [4]int{16, 3, 7, 7},
+		attr: graph.Attrs{"pads": ints{3, 3, 3, 3}, "strides": ints{2, 2}}},
 	{half: true, name: "stem of 3x3, odd rows, no padding on the left", n: 1, h: 7, w: 9, weights: [4]int{32, 3, 3, 3},
 		attr: graph.Attrs{"pads": ints{0, 0, 1, 1}, "strides": ints{2, 2}}},
-	{half: true, name: "stem of 4x5, stride 4, two of padding", n: 1, h: 9, w: 11, weights: [4]int{8, 2, 4, 5}, attr: graph.Attrs{"pads": ints{1, 2, 1, 2}, "strides": ints{4, 4}}},
+	{half: true, name: "stem of 4x5, stride 4, two of padding", n: 1, h: 9, w: 11, weights: [4]int{8, 2, 4, 5},
+		attr: graph.Attrs{"pads": ints{1, 2, 1, 2}, "strides": ints{4, 4}}},
 	{half: true, name: "stem of 3x3, stride 1", n: 1, h: 5, w: 6, weights: [4]int{8, 3, 3, 3}, attr: graph.Attrs{"pads": ints{1, 1, 1, 1}}},
 	{half: true, name: "1x1, 20 channels to 13", n: 2, h: 5, w: 3, weights: [4]int{13, 20, 1, 1}},
 	{half: true, name: "gradient of a stem, 7x7", transposed: true, n: 2, h: 5, w: 4, weights: [4]int{16, 3, 7, 7},
@@ -82,12 +88,15 @@ var convCases = []convCase{
 		attr: graph.Attrs{"pads": ints{0, 1, 1, 1}, "strides": ints{2, 2}, "output_padding": ints{1, 0}}},
 	{half: true, name: "depthwise, 3x3, stride 2", n: 2, h: 6, w: 7, weights: [4]int{24, 1, 3, 3},
 		attr: graph.Attrs{"group": 24, "pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
-	{half: true, name: "depthwise, 12 channels", n: 1, h: 6, w: 7, weights: [4]int{12, 1, 3, 3}, attr: graph.Attrs{"group": 12, "pads": ints{0, 1, 0, 1}}},
+	{half: true, name: "depthwise, 12 channels", n: 1, h: 6, w: 7, weights: [4]int{12, 1, 3, 3},
+		attr: graph.Attrs{"group": 12, "pads": ints{0, 1, 0, 1}}},
 	{half: true, name: "depthwise, two each", n: 1, h: 4, w: 5, weights: [4]int{8, 1, 3, 3}, attr: graph.Attrs{"group": 4, "pads": ints{1, 1, 1, 1}}},
 	{half: true, name: "depthwise, transposed", transposed: true, n: 2, h: 4, w: 5, weights: [4]int{16, 1, 3, 3},
 		attr: graph.Attrs{"group": 16, "pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}, "output_padding": ints{1, 1}}},
-	{half: true, name: "groups of 4", n: 2, h: 5, w: 6, weights: [4]int{64, 4, 3, 3}, attr: graph.Attrs{"group": 16, "pads": ints{1, 1, 1, 1}}},
-	{half: true, name: "groups of 8 to 16", n: 1, h: 5, w: 6, weights: [4]int{48, 8, 3, 3}, attr: graph.Attrs{"group": 3, "strides": ints{2, 1}}},
+	{half: true, name: "groups of 4", n: 2, h: 5, w: 6, weights: [4]int{64, 4, 3, 3},
+		attr: graph.Attrs{"group": 16, "pads": ints{1, 1, 1, 1}}},
+	{half: true, name: "groups of 8 to 16", n: 1, h: 5, w: 6, weights: [4]int{48, 8, 3, 3},
+		attr: graph.Attrs{"group": 3, "strides": ints{2, 1}}},
 	{half: true, name: "groups of 5 to 3", n: 1, h: 5, w: 6, weights: [4]int{9, 5, 2, 2}, attr: graph.Attrs{"group": 3}},
 	{half: true, name: "groups of 4 to 8, transposed", transposed: true, n: 1, h: 3, w: 4, weights: [4]int{16, 8, 3, 3},
 		attr: graph.Attrs{"group": 4, "pads": ints{1, 1, 1, 1}, "strides": ints{2, 2}}},
@@ -110,7 +119,11 @@ func inAs(r *Rig, v []float32, half bool) (Array, kernels.Ptr) {
 		m := In(r, v)
 		return m, m.Ptr
 	}
-	m := In(r, toHalves(v))
+	h := make([]uint16, len(v))
+	for i := range v {
+		h[i] = kernels.Float16(v[i])
+	}
+	m := In(r, h)
 	return m, m.Ptr
 }
 
@@ -121,14 +134,6 @@ func outAs(r *Rig, n int, half bool) (Array, kernels.Ptr, func() []float32) {
 	}
 	m := Out[uint16](r, n)
 	return m, m.Ptr, func() []float32 { return fromHalves(m.Read()) }
-}
-
-func toHalves(v []float32) []uint16 {
-	h := make([]uint16, len(v))
-	for i := range v {
-		h[i] = kernels.Float16(v[i])
-	}
-	return h
 }
 
 func fromHalves(h []uint16) []float32 {
@@ -482,4 +487,74 @@ func convRagged(r *Rig, half bool, channels int) {
 	}
 }
 
-func init() { register("conv", Conv) }
+func init() {
+	register("conv", Conv)
+	for _, c := range []struct{ n, side, from, to, kernel int }{{32, 64, 64, 64, 3}, {32, 32, 128, 128, 3}, {32, 16, 256, 256, 3}, {32, 64, 256, 64, 1}} {
+		registerBench(convBenchmark(c.n, c.side, c.from, c.to, c.kernel, false), convBenchmark(c.n, c.side, c.from, c.to, c.kernel, true))
+	}
+}
+
+func convBenchmark(n, side, from, to, kernel int, half bool) Bench {
+	name, params := "float32", map[string]int{"n": n, "side": side, "channels": from, "outs": to, "kernel": kernel}
+	if half {
+		name, params["half"] = "float16", 1
+	}
+	return Bench{
+		Kernel: "conv", Size: fmt.Sprintf("%d x %d x %d x %d to %d, %dx%d, %s", n, from, side, side, to, kernel, kernel, name),
+		Peer: "conv", Params: params,
+		Setup: func(b *Bed) (func(kernels.Queue) error, kernels.Cost, error) {
+			pad := kernel / 2
+			win := graph.Window{Kernel: [2]int{kernel, kernel}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Begin: [2]int{pad, pad}, End: [2]int{pad, pad}}
+			w := kernels.ConvWeights{Shape: [4]int{to, from, kernel, kernel}, Groups: 1, Values: make([]float32, to*from*kernel*kernel)}
+			for i := range w.Values {
+				w.Values[i] = float32(b.Rand.NormFloat64()) / 32
+			}
+			size := [2]int{side, side}
+			t, err := kernels.PlanConv(win, size, size, w, half)
+			if err != nil {
+				return nil, kernels.Cost{}, err
+			}
+			k := kernels.Conv{
+				Kind: t.Kind, Images: n, InPixels: side * side, OutPixels: side * side, C: from, N: to, Groups: 1, Rows: len(t.Rows), Steps: t.Steps,
+				Lo: 0, Hi: float32(math.Inf(1)),
+			}
+			share := 1
+			weights := func() (kernels.Ptr, error) { return Put(b, words(t.Pack())) }
+			if half {
+				share = 2
+			}
+			image := func() (kernels.Ptr, error) {
+				if !half {
+					return b.Normal(n*side*side*from, 0, 1)
+				}
+				pairs := make([]uint32, n*side*side*from/2)
+				for i := range pairs {
+					pairs[i] = uint32(kernels.Float16(float32(b.Rand.NormFloat64()))) * 0x10001
+				}
+				return Put(b, pairs)
+			}
+			for _, a := range []struct {
+				p   *kernels.Ptr
+				put func() (kernels.Ptr, error)
+			}{
+				{&k.X, image}, {&k.Weights, weights}, {&k.Bias, func() (kernels.Ptr, error) { return b.Normal(to, 0, 1) }},
+				{&k.Table, func() (kernels.Ptr, error) { return Put(b, convRows(t.Rows)) }},
+				{&k.Pieces, func() (kernels.Ptr, error) { return Put(b, convPieces(t.Pieces)) }},
+				{&k.Out, func() (kernels.Ptr, error) { return b.Alloc(n * side * side * to / share) }},
+			} {
+				if *a.p, err = a.put(); err != nil {
+					return nil, kernels.Cost{}, err
+				}
+			}
+			return k.Enqueue, k.Cost(kernel * kernel * from), nil
+		},
+	}
+}
+
+func words(b []byte) []uint32 {
+	w := make([]uint32, len(b)/4)
+	for i := range w {
+		w[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return w
+}
