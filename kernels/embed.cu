@@ -143,10 +143,8 @@ DEVICE void pull(const From& from, int32_t window, int32_t windows, int32_t cont
                 if (row >= from.count) row = -1;
                 if (row >= 0 && from.weight) {
                     float weight = from.weight[from.item[at]];
-                    if (weight == 0) row = -1;
                     UNROLL for (int s = 0; s < S; s++) rows[s] *= weight;
                 }
-                if (S == 1 && rows[0] * cols[0] == 0) row = -1;
             }
             uint32_t wanted = ballotOf(row >= 0);
             for (int32_t o = 0; o < 32 && wanted >> o > 0; o++) {
@@ -157,7 +155,7 @@ DEVICE void pull(const From& from, int32_t window, int32_t windows, int32_t cont
                 UNROLL for (int i = 0; i < S; i++)
                     UNROLL for (int j = 0; j < S; j++) {
                         float factor = r[i] * s[j];
-                        if (factor == 0) continue;
+                        if (factor == 0) continue; // 0 times whatever is in dq
                         UNROLL for (int u = 0; u < unrolled; u++)
                             if (c0 + 32 * u < C) share(sum[u], factor, g, c0 + 32 * u, S * i + j);
                     }

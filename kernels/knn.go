@@ -11,14 +11,15 @@ const (
 	knnRows     = 256 // rows of a tile
 	knnClasses  = 16  // classes of a split
 	knnShared   = 4 * 64 * (knnQueries + knnRows)
-	KNNMaxD     = 4096
 	knnMaxRows  = math.MaxInt32 - knnRows
-	knnMaxN     = 1 << 22
 	knnMaxSplit = 64
 	knnSample   = 2048 // rows that the centre is the mean of
 	// KNNMaxK bounds KNNTopK.K, KNNMaxQueries its N.
 	KNNMaxK       = 32
 	KNNMaxQueries = 64
+	// KNNMaxN bounds the queries of KNN, KNNMaxD the length of all vectors.
+	KNNMaxN = 1 << 22
+	KNNMaxD = 4096
 )
 
 // KNNBank makes the bank Rows [M,D] (float32, M to 2^31-257, D to 4096) ready to be searched by KNN: Enqueue fills Prepared,
@@ -154,8 +155,8 @@ func (k KNN) ScratchBytes() int {
 
 // Enqueue launches the search.
 func (k KNN) Enqueue(q Queue) error {
-	if k.N < 1 || k.N > knnMaxN {
-		return fmt.Errorf("kernels: knn: %d queries, want 1 to %d", k.N, knnMaxN)
+	if k.N < 1 || k.N > KNNMaxN {
+		return fmt.Errorf("kernels: knn: %d queries, want 1 to %d", k.N, KNNMaxN)
 	}
 	if err := k.Bank.check(); err != nil {
 		return err
@@ -322,8 +323,8 @@ type KNNGradient struct {
 // Enqueue launches the kernel.
 func (g KNNGradient) Enqueue(q Queue) error {
 	switch {
-	case g.L < 1 || g.L > knnMaxN:
-		return fmt.Errorf("kernels: knn_gradient: %d locations, want 1 to %d", g.L, knnMaxN)
+	case g.L < 1 || g.L > KNNMaxN:
+		return fmt.Errorf("kernels: knn_gradient: %d locations, want 1 to %d", g.L, KNNMaxN)
 	case g.M < 1 || g.M > knnMaxRows || g.D < 1 || g.D > KNNMaxD:
 		return fmt.Errorf("kernels: knn_gradient: bank [%d,%d], want [1 to %d, 1 to %d]", g.M, g.D, knnMaxRows, KNNMaxD)
 	case g.First < 0 || g.First+g.M > math.MaxInt32:

@@ -30,20 +30,21 @@ type part struct {
 	bank  kernels.KNNBank
 }
 
-// Bank keeps the vectors rows [M,D]. A bank that the device has no room for stays on the host, and every search sends it through
+// newBank keeps the vectors rows [M,D]. A bank that the device has no room for stays on the host, and every search sends it through
 // the device in parts: slower, with the same result.
-func (d *Device) Bank(rows []float32, width int) (*bank, error) {
+func (d *Device) newBank(rows []float32, width int) (*bank, error) {
 	if width < 1 || len(rows) < width || len(rows)%width != 0 {
 		return nil, fmt.Errorf("cuda: bank of %d values, want rows of %d", len(rows), width)
 	}
 	b := &bank{d: d, m: len(rows) / width, width: width, rows: rows, atOnce: streamed}
 	err := d.do(context.Background(), "bank", func(j *job) {
 		j.lasting = true
-		whole := b.part(j, 0, b.m)
-		if j.err == nil {
-			j.keep(whole.bank.Rows)
-			j.keep(whole.bank.Prepared)
-			b.whole = &whole
+		whole := kernels.KNNBank{M: b.m, D: width, Products: products, Rows: put(j, rows)}
+		whole.Prepared = j.room(whole.Bytes(), 1)
+		if j.run(whole.Enqueue); j.err == nil {
+			j.keep(whole.Rows)
+			j.keep(whole.Prepared)
+			b.whole = &part{0, whole}
 		}
 	})
 	if err != nil && !errors.Is(err, device.ErrOutOfMemory) {
@@ -52,87 +53,11 @@ func (d *Device) Bank(rows []float32, width int) (*bank, error) {
 	return b, nil
 }
 
-// part brings rows to the device.
-func (b *bank) part(j *job, first, m int) part {
-	p := part{first, kernels.KNNBank{M: m, D: b.width, Products: products}}
-	p.bank.Rows = put(j, b.rows[first*b.width:(first+m)*b.width])
-	p.bank.Prepared = j.room(p.bank.Bytes(), 1)
-	j.run(p.bank.Enqueue)
-	return p
-}
-
 // rowsAtOnce is how many rows pass through at once.
 func (b *bank) rowsAtOnce() int { return min(max(1, b.atOnce/(4*b.width)), b.m) }
 
-// parts visits the bank part by part.
-func (b *bank) parts(ctx context.Context, j *job, visit func(part)) {
-	if b.whole != nil {
-		visit(*b.whole)
-		return
-	}
-	step := b.rowsAtOnce()
-	for first := 0; first < b.m && j.err == nil; first += step {
-		if j.err = ctx.Err(); j.err != nil {
-			return
-		}
-		p := b.part(j, first, min(step, b.m-first))
-		visit(p)
-		j.free(p.bank.Rows)
-		j.free(p.bank.Prepared)
-	}
-}
-
-// Nearest implements patchcore.Bank.
-func (b *bank) Nearest(ctx context.Context, q []float32, winner []int32, dist []float64, diff []float32) error {
-	n := len(winner)
-	if len(q) != n*b.width || len(dist) != n || diff != nil && len(diff) != n*b.width {
-		return fmt.Errorf("cuda: %d queries of %d values with %d values, %d distances and %d differences", n, b.width, len(q), len(dist), len(diff))
-	}
-	if n == 0 {
-		return ctx.Err()
-	}
-	return b.d.do(ctx, "search", func(j *job) {
-		k := kernels.KNN{N: n, Processors: b.d.sms, Queries: put(j, q), Winner: j.floats(n), Dist: j.room(n, 8)}
-		b.parts(ctx, j, func(p part) {
-			k.Bank, k.First = p.bank, p.first
-			k.Scratch = j.room(k.ScratchBytes(), 1)
-			j.run(k.Enqueue)
-			j.free(k.Scratch)
-			k.Accumulate = true
-		})
-		get(j, winner, k.Winner)
-		get(j, dist, k.Dist)
-		switch {
-		case j.err != nil || diff == nil:
-		case b.whole == nil:
-			for i, w := range winner {
-				row := b.rows[int(w)*b.width:]
-				for c, x := range q[i*b.width : (i+1)*b.width] {
-					diff[i*b.width+c] = x - row[c]
-				}
-			}
-		default:
-			g := kernels.KNNGradient{
-				L: n, D: b.width, M: b.m, Queries: k.Queries, Rows: b.whole.bank.Rows, Winner: k.Winner, Dist: k.Dist,
-				DQ: j.floats(n * b.width),
-			}
-			j.run(g.Enqueue)
-			get(j, diff, g.DQ)
-		}
-	})
-}
-
-// Supports implements patchcore.Bank.
-func (b *bank) Supports(ctx context.Context, q []float32, k int) ([][]int32, error) {
-	var near [][]int32
-	err := b.d.do(ctx, "search", func(j *job) { near = b.supports(j, q, k, func(visit func(part)) { b.parts(ctx, j, visit) }) })
-	if err != nil {
-		return nil, err
-	}
-	return near, ctx.Err()
-}
-
-// supports is Supports within a job, which has its error; parts visits the bank.
+// supports finds, for each of q [n,D], the indices of the k nearest members, or of all if there are fewer, nearest first, the lowest of
+// equals first. parts visits the bank. An error is the job's.
 func (b *bank) supports(j *job, q []float32, k int, parts func(visit func(part))) [][]int32 {
 	k = min(k, b.m)
 	if k < 0 || k > kernels.KNNMaxK || len(q)%b.width != 0 {

@@ -4,7 +4,6 @@ package cuda
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,43 +54,6 @@ func seed(t *testing.T) uint64 {
 
 func TestPlace(t *testing.T) { placetest.Test(t, opened(t, gpu.Options{Debug: true}), seed(t)) }
 
-// A bank that does not fit passes through the device in parts, with the same result.
-func TestBankInParts(t *testing.T) {
-	d := opened(t, gpu.Options{})
-	rng := rand.New(rand.NewPCG(seed(t), 0))
-	const m, width, n = 700, 20, 30
-	rows, q := make([]float32, m*width), make([]float32, n*width)
-	for _, v := range [][]float32{rows, q} {
-		for i := range v {
-			v[i] = float32(rng.NormFloat64())
-		}
-	}
-	copy(rows[650*width:], rows[3*width:4*width]) // equals in different parts
-	copy(q, rows[3*width:4*width])
-	type result struct {
-		winner []int32
-		dist   []float64
-		diff   []float32
-		near   [][]int32
-	}
-	search := func(b *bank) (r result) {
-		r = result{make([]int32, n), make([]float64, n), make([]float32, n*width), nil}
-		require.NoError(t, b.Nearest(t.Context(), q, r.winner, r.dist, r.diff))
-		var err error
-		r.near, err = b.Supports(t.Context(), q[:5*width], 9)
-		require.NoError(t, err)
-		return r
-	}
-	b, err := d.Bank(rows, width)
-	require.NoError(t, err)
-	whole := search(b)
-	require.NoError(t, b.Close())
-	require.EqualValues(t, 3, whole.winner[0])
-	require.Equal(t, []int32{3, 650}, whole.near[0][:2])
-	parts := &bank{d: d, m: m, width: width, rows: rows, atOnce: 4 * width * 100}
-	require.Equal(t, whole, search(parts))
-}
-
 // What a call sends, launches and fetches is counted, and its time on the device if that is asked for.
 func TestCounters(t *testing.T) {
 	d := opened(t, gpu.Options{})
@@ -125,7 +87,7 @@ func TestBankBeyondTheMemory(t *testing.T) {
 		rows[i] = float32(i % 977)
 	}
 	d := opened(t, gpu.Options{Memory: 8 << 20})
-	b, err := d.Bank(rows, width)
+	b, err := d.newBank(rows, width)
 	require.NoError(t, err)
 	require.Nil(t, b.whole)
 	require.Zero(t, d.gpu.Stats().Buffers, "the attempt left nothing behind")
@@ -133,7 +95,7 @@ func TestBankBeyondTheMemory(t *testing.T) {
 
 func TestNoRoom(t *testing.T) {
 	d := opened(t, gpu.Options{Memory: 1 << 20})
-	_, err := d.Gaussians(make([]float32, 4000*48), make([]float32, 4000*48*49/2), 48)
+	_, err := d.newGaussians(make([]float32, 4000*48), make([]float32, 4000*48*49/2), 48)
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 	require.ErrorContains(t, err, "cuda:0")
 }
@@ -149,16 +111,9 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 
 func TestMismatchedSizesAreRefused(t *testing.T) {
 	d := opened(t, gpu.Options{})
-	_, err := d.Gaussians([]float32{1, 2}, []float32{1}, 2)
+	_, err := d.newGaussians([]float32{1, 2}, []float32{1}, 2)
 	require.Error(t, err)
-	g, err := d.Gaussians([]float32{1, 2}, []float32{1, 0, 1}, 2)
-	require.NoError(t, err)
-	defer g.Close()
-	for _, state := range [][]int32{{1}, {-1}} {
-		require.ErrorContains(t, g.Distances(t.Context(), []float32{1, 2}, state, make([]float32, 1), nil), "Gaussian")
-	}
-	require.Error(t, g.Distances(t.Context(), []float32{1}, []int32{0}, make([]float32, 1), nil))
-	_, err = d.Bank([]float32{1, 2, 3}, 2)
+	_, err = d.newBank([]float32{1, 2, 3}, 2)
 	require.Error(t, err)
 	_, err = d.KCentre(t.Context(), []float32{1, 2, 3}, 2, 1, []int{0}, nil)
 	require.Error(t, err)

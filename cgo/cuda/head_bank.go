@@ -31,7 +31,7 @@ func (d *Device) bankHead(m *patchcore.Model) (head, error) {
 		return nil, fmt.Errorf("cuda: %d neighbours re-weight an image's score, more than %d: %w", h.fitted.Supports, kernels.KNNMaxK, errNoHead)
 	}
 	var err error
-	if h.bank, err = d.Bank(h.fitted.Bank, h.fitted.Dim); err != nil {
+	if h.bank, err = d.newBank(h.fitted.Bank, h.fitted.Dim); err != nil {
 		return nil, err
 	}
 	if !h.fitted.Unfolded {
@@ -126,12 +126,12 @@ func (h *bankHead) view(j *job, v *view) (scoring, error) {
 	return s, j.err
 }
 
-// fit finds how many locations' vectors have room at once, and the size of the rest of what a search of them takes, in a bank that is
-// there so many rows at once.
+// fit finds how many locations' vectors have room at once, and the size of the other memory that they take: in their search, in a bank
+// of which so many rows are there at once, and in their gradients.
 func (s *bankScoring) fit(atOnce int) (scratch int) {
 	const tile = 128 // of queries
 	f, l, room := &s.h.fitted, len(s.v.at), s.h.scratch
-	for s.step = max(tile, min((l+tile-1)/tile*tile, room/(8*f.Dim)/tile*tile)); ; s.step = max(tile, s.step/2/tile*tile) {
+	for s.step = max(tile, min((l+tile-1)/tile*tile, room/(8*f.Dim)/tile*tile, kernels.KNNMaxN)); ; s.step = max(tile, s.step/2/tile*tile) {
 		scratch = 4 * s.step * f.Dim // of the gradients
 		for _, m := range []int{atOnce, s.h.bank.m % atOnce} {
 			for _, n := range []int{min(s.step, l), l % s.step} {

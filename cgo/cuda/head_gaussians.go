@@ -24,7 +24,7 @@ func (d *Device) gaussiansHead(m *padim.Model) (head, error) {
 		return nil, fmt.Errorf("cuda: Gaussians of %d values, of more than %d: %w", k, kernels.MahalanobisMaxK, errNoHead)
 	}
 	var err error
-	if h.gaussians, err = d.Gaussians(h.fitted.Mean, h.fitted.Factor, h.fitted.K()); err != nil {
+	if h.gaussians, err = d.newGaussians(h.fitted.Mean, h.fitted.Factor, h.fitted.K()); err != nil {
 		return nil, err
 	}
 	return h, nil

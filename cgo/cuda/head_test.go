@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"testing"
 
 	"f2pad.example/cgo/gpu"
@@ -24,7 +25,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// batch of windows, or of whole images, and what is wanted of them.
+// windows are a batch of them, or of whole images, and what is wanted there.
 type windows struct {
 	f       []*tensor.Dense
 	origins [][2]int
@@ -160,7 +161,8 @@ type headModel struct {
 }
 
 func headModels(t *testing.T) []headModel {
-	three := []methodtest.Layer{{C: 5, H: 12, W: 10}, {C: 4, H: 6, W: 5}, {C: 37, H: 5, W: 3}}
+	// As many locations as parts have at the least, or not.
+	three := []methodtest.Layer{{C: 5, H: 16, W: 8}, {C: 4, H: 8, W: 4}, {C: 37, H: 6, W: 3}}
 	same := []methodtest.Layer{{C: 3, H: 9, W: 8}, {C: 2, H: 9, W: 8}, {C: 2, H: 3, W: 8}}
 	var all []headModel
 	add := func(name string, layers []methodtest.Layer, fit func(f method.Features) (method.Method, error)) {
@@ -400,6 +402,30 @@ func TestHeadsNaN(t *testing.T) {
 		}
 		for i, v := range got.window(2, len(w.origins)).s {
 			require.Equal(t, w.of(2).where[i], math.IsNaN(float64(v)), "%s: location %d", m.name, i)
+		}
+		require.NoError(t, h.close())
+	}
+}
+
+// Many callers at once get what one gets.
+func TestHeadsConcurrent(t *testing.T) {
+	d := opened(t, gpu.Options{})
+	for _, m := range headModels(t) {
+		h, err := d.head(m.method)
+		require.NoError(t, err)
+		w := m.windows()
+		want, err := w.onHead(t, d, h, how{})
+		require.NoError(t, err)
+		var got [6]scored
+		var errs [6]error
+		var wg sync.WaitGroup
+		for i := range got {
+			wg.Go(func() { got[i], errs[i] = w.onHead(t, d, h, how{}) })
+		}
+		wg.Wait()
+		for i := range got {
+			require.NoError(t, errs[i])
+			requireSame(t, m.name, got[i], want)
 		}
 		require.NoError(t, h.close())
 	}

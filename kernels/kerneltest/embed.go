@@ -25,7 +25,7 @@ func Embed(t *testing.T, m kernels.Machine, seed uint64) {
 		{windows: 2, h: 9, w: 16, layerH: 1, layerW: 2, c: 33, permuted: true},
 		{windows: 1, h: 1, w: 1, layerH: 1, layerW: 1, c: 1, pooled: 3},
 		{windows: 2, h: 6, w: 9, layerH: 6, layerW: 9, c: 5, pooled: 150},
-		{windows: 3, h: 8, w: 8, layerH: 2, layerW: 3, c: 140, pooled: 21},
+		{windows: 2, h: 8, w: 8, layerH: 2, layerW: 3, c: 260, pooled: 150},
 	} {
 		Case(t, m, seed, func(r *Rig) { c.test(r, 0.4) }, "%+v", c)
 	}

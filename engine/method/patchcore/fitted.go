@@ -73,8 +73,8 @@ func (f *Fitted) Pool() [][]Taps {
 // Row is member j of the bank.
 func (f *Fitted) Row(j int32) []float32 { return f.Bank[int(j)*f.Dim:][:f.Dim] }
 
-// Greatest returns which of the scores s [n,cells] is the greatest of each image, of those inside (nil: all): the first of equals, or the last
-// NaN. It fails where an image has none inside.
+// Greatest returns which of the scores s [n,cells] is the greatest of each image, of those inside (nil: all): the first of equals,
+// or the last NaN. It fails where an image has none inside.
 func (f *Fitted) Greatest(s []float32, n int, inside []bool) ([]int, error) {
 	top, cells := make([]int, n), len(s)/max(n, 1)
 	for image := range top {
