@@ -73,8 +73,8 @@ template <int32_t V, int32_t RV, int32_t RN> struct Part {
     // vector and column are a lane's first ones, its others lie so much further on. Vectors come in quads.
     DEVICE int32_t vector(int32_t lane) { return lane % down * 4; }
     DEVICE int32_t column(int32_t lane) { return lane / down * group; }
-    static constexpr int32_t vectors(int32_t r) { return r / 4 * (4 * down) + r % 4; }
-    static constexpr int32_t further(int32_t c) { return c / group * (group * across) + c % group; }
+    DEVICE int32_t vectors(int32_t r) { return r / 4 * (4 * down) + r % 4; }
+    DEVICE int32_t further(int32_t c) { return c / group * (group * across) + c % group; }
 };
 
 DEVICE void fourOf(const float* from, float* to) {
@@ -175,11 +175,11 @@ template <int32_t V, int32_t RV, int32_t RN> DEVICE void flow(const Flow& f) {
 
     for (int32_t tile = blockX(); tile < tiles; tile += gridX()) {
         const int32_t first = tile * V, count = least(f.L - first, V), v0 = thread % V;
-        sync(); // the tile before has been read
         if (thread < V) {
             place[2 * thread] = thread < count ? f.places[2 * (first + thread)] * pitch : 0;
             place[2 * thread + 1] = thread < count ? f.places[2 * (first + thread) + 1] * pitch : 0;
         }
+        // What was read last of the tile before, this thread has read itself.
         const float* from = f.x + (offset_t)(v0 < count ? f.at[first + v0] : 0) * D;
         for (int32_t c = thread / V; c < D; c += 256 / V) y[c * V + v0] = v0 < count ? from[c] - (f.whitened ? f.mean[c] : 0.0f) : 0.0f;
         sync();

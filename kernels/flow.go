@@ -13,7 +13,7 @@ import (
 type Flow struct {
 	FlowTables // of its Weights, Streams and Values what stands below
 	Items      int
-	Processors int // of the device; of a GPU's, twice as many blocks take the gradients in turn. 0: one block
+	Processors int // of the device: blocks of no more than those hold take the vectors of Unit in turn. 0: one
 
 	X, At, Places                  Ptr
 	WeightsAt, StreamsAt, ValuesAt Ptr // FlowTables' on the machine
@@ -23,8 +23,8 @@ type Flow struct {
 
 func (f Flow) tiles() int { return ceil(f.Items, shapeOfFlow(f.D).vectors) }
 
-// blocks take the gradients.
-func (f Flow) blocks() int { return min(f.tiles(), max(2*f.Processors, 1)) }
+// blocks take the vectors of Unit in turn.
+func (f Flow) blocks() int { return min(f.tiles(), max(f.Processors*shapeOfFlow(f.D).resident, 1)) }
 
 // ScratchBytes is what gradients need for a time.
 func (f Flow) ScratchBytes() int {

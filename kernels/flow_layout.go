@@ -31,8 +31,9 @@ type FlowBlock struct {
 // FlowMaxD is the widest vector that the kernel takes.
 const FlowMaxD = 2048
 
-// flowShape is flow.cu's geometry for D up to d: vectors of a tile, and columns of a warp in the widest product.
-type flowShape struct{ d, vectors, columns int }
+// flowShape is flow.cu's geometry for D up to d: vectors of a tile, columns of a warp in the widest product, and how many blocks a
+// processor's registers hold.
+type flowShape struct{ d, vectors, columns, resident int }
 
 const (
 	flowWarps = 8
@@ -41,12 +42,12 @@ const (
 )
 
 func shapeOfFlow(d int) flowShape {
-	for _, s := range []flowShape{{64, 64, 8}, {128, 64, 16}, {256, 64, 32}, {512, 32, 64}, {1024, 16, 128}} {
+	for _, s := range []flowShape{{64, 64, 8, 2}, {128, 64, 16, 2}, {256, 64, 32, 1}, {512, 32, 64, 1}, {1024, 16, 128, 1}} {
 		if d <= s.d {
 			return s
 		}
 	}
-	return flowShape{FlowMaxD, 8, 256}
+	return flowShape{FlowMaxD, 8, 256, 1}
 }
 
 // units is how many hidden units there are at a time, and wide how many columns a warp has of them.

@@ -23,7 +23,7 @@ esac
 # What must have run and passed.
 required_gpu="TestKernels
 	TestKernels/base_map TestKernels/blur TestKernels/ceiling TestKernels/compose TestKernels/conv TestKernels/coreset
-	TestKernels/fill_min TestKernels/knn TestKernels/mahalanobis TestKernels/matmul TestKernels/max_pool TestKernels/pixel_step
+	TestKernels/fill_min TestKernels/flow TestKernels/knn TestKernels/mahalanobis TestKernels/matmul TestKernels/max_pool TestKernels/pixel_step
 	TestKernels/pointwise TestKernels/separable TestKernels/softmax TestKernels/upsample
 	TestDevices TestKernelsAreListed TestMemory TestMemoryOfAStream TestCopies TestPinned TestEvents TestCapture TestConcurrentUse TestCloseWhileInUse
 	TestCompiledKernelsAreKept TestModulesThatDoNotCompile TestLaunchRefuses"

@@ -81,7 +81,7 @@ ncu() {
 sanitizer() {
 	need compute-sanitizer
 	local kernel log
-	for kernel in base_map blur ceiling compose conv coreset fill_min knn mahalanobis matmul max_pool pixel_step pointwise separable softmax upsample; do
+	for kernel in base_map blur ceiling compose conv coreset fill_min flow knn mahalanobis matmul max_pool pixel_step pointwise separable softmax upsample; do
 		[ $((seconds - SECONDS)) -gt 5 ] || { echo "NOT REACHED: $kernel and what follows"; return 0; }
 		log=$work/$kernel.log
 		F2PAD_GPU=1 timeout -k 5 $((seconds - SECONDS - 2)) compute-sanitizer --tool memcheck --error-exitcode 9 \

@@ -263,6 +263,46 @@ def mahalanobis(data, l, k, n, gradient=0):
     return Work(ways, reference)
 
 
+def flow(data, l, d, hidden, blocks, gradient=0):
+    """log p / d of l vectors under a flow of coupling blocks and a rotation each, on the condition of their positions, as many values
+    as the hidden units say; with gradient, its gradient, too."""
+    left, right = d - d // 2, d // 2
+    condition = hidden // 2 - left
+    x, c = data.normal(l, d), data.normal(l, condition)
+    scaled = lambda n, *shape: data.normal(*shape) / math.sqrt(n)
+    parameters = [
+        (
+            *(scaled(hidden // 2, hidden // 2, hidden), data.normal(hidden)),
+            *(scaled(hidden, hidden, 2 * right), data.normal(2 * right)),
+            *(torch.linalg.qr(data.normal(d, d))[0], data.normal(d)),
+        )
+        for _ in range(blocks)
+    ]
+
+    def density(x, c, parameters):
+        log, y = 0, x
+        for w1, b1, w2, b2, mix, offset in parameters:
+            y1, y2 = y[:, :left], y[:, left:]
+            a = torch.addmm(b2, F.relu(torch.addmm(b1, torch.cat((y1, c), 1), w1)), w2)
+            s = 1.9 * torch.tanh(a[:, :right])
+            y = torch.addmm(offset, torch.cat((y1, y2 * s.exp() + a[:, right:]), 1), mix)
+            log = log + s.sum(1)
+        return (log - y.square().sum(1) / 2) / d
+
+    def slope(x, c, parameters):
+        with torch.enable_grad():
+            v = x.detach().requires_grad_(True)
+            q = density(v, c, parameters)
+            (g,) = torch.autograd.grad(q.sum(), v)
+        return q.detach(), g
+
+    f = slope if gradient else density
+    ways = with_tf32("products, autograd" if gradient else "products", lambda: f(x, c, parameters))
+    if not gradient:
+        ways.append(and_compiled("products", f, x, c, parameters)[1])
+    return Work(ways, lambda: f(x.double(), c.double(), [tuple(v.double() for v in p) for p in parameters]))
+
+
 def knn_min(data, n, m, d):
     """The nearest of m rows for each of n queries: squared distance and index."""
     bank, q = data.normal(m, d), data.normal(n, d)
@@ -494,6 +534,7 @@ PEERS = {
     "blur": (blur, {"n": 2, "h": 23, "w": 17, "sigma": 2, "radius": 8}),
     "base_map": (base_map, {"n": 2, "h": 9, "w": 7, "scale": 4, "sigma": 2, "radius": 8}),
     "mahalanobis": (mahalanobis, {"l": 5, "k": 13, "n": 3}),
+    "flow": (flow, {"l": 37, "d": 13, "hidden": 30, "blocks": 3}),
     "knn_min": (knn_min, {"n": 37, "m": 101, "d": 29}),
     "knn_topk": (knn_topk, {"n": 7, "m": 101, "d": 29, "k": 5}),
     "knn_gradient": (knn_gradient, {"l": 37, "m": 11, "d": 29}),
@@ -677,6 +718,7 @@ def selftest(compiled):
     flags = {
         "base_map": [{"nearest": 1}, {"reflect101": 1}],
         "compose": [{"packed": 3}, {"packed": 4}],
+        "flow": [{"gradient": 1}],
         "mahalanobis": [{"gradient": 1}],
         "upsample": [{"nearest": 1}],
     }

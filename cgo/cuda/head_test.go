@@ -248,7 +248,8 @@ func (w *windows) weigh() {
 	}
 }
 
-// hostAndDevice is for distances of vectors of up to some hundred values and their gradients: float32 sums in other orders.
+// hostAndDevice is for distances of vectors of up to some hundred values and their gradients: float32 sums in other orders. Flows' q
+// are such sums, too; what the host makes of them in float64, the device makes in float32 after differences in float64: 1e-7 of it.
 var hostAndDevice = compare.Tolerance{Abs: 3e-5, Rel: 3e-5}
 
 func requireNear(t *testing.T, what string, got, want scored) {

@@ -422,7 +422,7 @@ func flowBench(vectors, d, gradient int) Bench {
 	const blocks, condition = 8, 128
 	hidden := 2 * (d - d/2 + condition)
 	return Bench{
-		Kernel: "flow", Size: fmt.Sprintf("%d x %d%s", vectors, d, map[int]string{1: ", gradient"}[gradient]),
+		Kernel: "flow", Peer: "flow", Size: fmt.Sprintf("%d x %d%s", vectors, d, map[int]string{1: ", gradient"}[gradient]),
 		Params: map[string]int{"l": vectors, "d": d, "hidden": hidden, "blocks": blocks, "gradient": gradient},
 		Setup: func(b *Bed) (func(kernels.Queue) error, kernels.Cost, error) {
 			m := newFlow(&Rig{Rand: b.Rand}, d, hidden, blocks, false)
