@@ -35,7 +35,7 @@ EMULATE(cut)
 
 struct Window { int32_t top, left, h, w, low, high; };
 
-KERNEL(256) cut_gather(const int32_t* RESTRICT tiles, int32_t N, int32_t H, int32_t W, const uint8_t* RESTRICT mask,
+KERNEL(256, 6) cut_gather(const int32_t* RESTRICT tiles, int32_t N, int32_t H, int32_t W, const uint8_t* RESTRICT mask,
         const int32_t* RESTRICT bounds, const Window* RESTRICT windows, const float* RESTRICT dw, const float* RESTRICT gain,
         float* RESTRICT dx) {
     int32_t columns = (W + tileW - 1) / tileW, rows = (H + tileH - 1) / tileH, count = tiles ? tiles[N] : N * rows * columns;
