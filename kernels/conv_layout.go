@@ -358,7 +358,7 @@ func FromFloat16(h uint16) float32 {
 func (t ConvTables) TableBytes() []byte { return structBytes(t.Rows) }
 func (t ConvTables) PieceBytes() []byte { return structBytes(t.Pieces) }
 
-func structBytes[T ConvRow | ConvPiece](s []T) []byte {
+func structBytes[T ConvRow | ConvPiece | FlowLayer | FlowTap](s []T) []byte {
 	if len(s) == 0 {
 		return nil
 	}
