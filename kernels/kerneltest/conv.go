@@ -1,8 +1,6 @@
 package kerneltest
 
 import (
-	"encoding/binary"
-	"fmt"
 	"math"
 	"testing"
 
@@ -119,11 +117,7 @@ func inAs(r *Rig, v []float32, half bool) (Array, kernels.Ptr) {
 		m := In(r, v)
 		return m, m.Ptr
 	}
-	h := make([]uint16, len(v))
-	for i := range v {
-		h[i] = kernels.Float16(v[i])
-	}
-	m := In(r, h)
+	m := In(r, toHalves(v))
 	return m, m.Ptr
 }
 
@@ -134,6 +128,14 @@ func outAs(r *Rig, n int, half bool) (Array, kernels.Ptr, func() []float32) {
 	}
 	m := Out[uint16](r, n)
 	return m, m.Ptr, func() []float32 { return fromHalves(m.Read()) }
+}
+
+func toHalves(v []float32) []uint16 {
+	h := make([]uint16, len(v))
+	for i := range v {
+		h[i] = kernels.Float16(v[i])
+	}
+	return h
 }
 
 func fromHalves(h []uint16) []float32 {
@@ -487,74 +489,4 @@ func convRagged(r *Rig, half bool, channels int) {
 	}
 }
 
-func init() {
-	register("conv", Conv)
-	for _, c := range []struct{ n, side, from, to, kernel int }{{32, 64, 64, 64, 3}, {32, 32, 128, 128, 3}, {32, 16, 256, 256, 3}, {32, 64, 256, 64, 1}} {
-		registerBench(convBenchmark(c.n, c.side, c.from, c.to, c.kernel, false), convBenchmark(c.n, c.side, c.from, c.to, c.kernel, true))
-	}
-}
-
-func convBenchmark(n, side, from, to, kernel int, half bool) Bench {
-	name, params := "float32", map[string]int{"n": n, "side": side, "channels": from, "outs": to, "kernel": kernel}
-	if half {
-		name, params["half"] = "float16", 1
-	}
-	return Bench{
-		Kernel: "conv", Size: fmt.Sprintf("%d x %d x %d x %d to %d, %dx%d, %s", n, from, side, side, to, kernel, kernel, name),
-		Peer: "conv", Params: params,
-		Setup: func(b *Bed) (func(kernels.Queue) error, kernels.Cost, error) {
-			pad := kernel / 2
-			win := graph.Window{Kernel: [2]int{kernel, kernel}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Begin: [2]int{pad, pad}, End: [2]int{pad, pad}}
-			w := kernels.ConvWeights{Shape: [4]int{to, from, kernel, kernel}, Groups: 1, Values: make([]float32, to*from*kernel*kernel)}
-			for i := range w.Values {
-				w.Values[i] = float32(b.Rand.NormFloat64()) / 32
-			}
-			size := [2]int{side, side}
-			t, err := kernels.PlanConv(win, size, size, w, half)
-			if err != nil {
-				return nil, kernels.Cost{}, err
-			}
-			k := kernels.Conv{
-				Kind: t.Kind, Images: n, InPixels: side * side, OutPixels: side * side, C: from, N: to, Groups: 1, Rows: len(t.Rows), Steps: t.Steps,
-				Lo: 0, Hi: float32(math.Inf(1)),
-			}
-			share := 1
-			weights := func() (kernels.Ptr, error) { return Put(b, words(t.Pack())) }
-			if half {
-				share = 2
-			}
-			image := func() (kernels.Ptr, error) {
-				if !half {
-					return b.Normal(n*side*side*from, 0, 1)
-				}
-				pairs := make([]uint32, n*side*side*from/2)
-				for i := range pairs {
-					pairs[i] = uint32(kernels.Float16(float32(b.Rand.NormFloat64()))) * 0x10001
-				}
-				return Put(b, pairs)
-			}
-			for _, a := range []struct {
-				p   *kernels.Ptr
-				put func() (kernels.Ptr, error)
-			}{
-				{&k.X, image}, {&k.Weights, weights}, {&k.Bias, func() (kernels.Ptr, error) { return b.Normal(to, 0, 1) }},
-				{&k.Table, func() (kernels.Ptr, error) { return Put(b, convRows(t.Rows)) }},
-				{&k.Pieces, func() (kernels.Ptr, error) { return Put(b, convPieces(t.Pieces)) }},
-				{&k.Out, func() (kernels.Ptr, error) { return b.Alloc(n * side * side * to / share) }},
-			} {
-				if *a.p, err = a.put(); err != nil {
-					return nil, kernels.Cost{}, err
-				}
-			}
-			return k.Enqueue, k.Cost(kernel * kernel * from), nil
-		},
-	}
-}
-
-func words(b []byte) []uint32 {
-	w := make([]uint32, len(b)/4)
-	for i := range w {
-		w[i] = binary.NativeEndian.Uint32(b[4*i:])
-	}
-	return w
-}
+func init() { register("conv", Conv) }
