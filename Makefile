@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build man release beam test test-gpu test-gcs test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build man release beam test test-gpu test-gpu-long test-gcs test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -63,8 +63,12 @@ ifeq ($(CUDA),1)
 test-gpu:
 	$(GO_CUDA) test $(TAGS) ./cgo/... ./bench/...
 	$(GO_CUDA) test $(TAGS) -run CUDA ./cmd/...
+
+# What the emulation takes minutes for: every operator and network in float16.
+test-gpu-long:
+	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) -timeout 30m -run TestExecutor/float16 ./cgo/cuda
 else
-test-gpu:
+test-gpu test-gpu-long:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"
 endif
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"f2pad.example/engine/method"
 	"f2pad.example/kernels"
 )
 
@@ -79,7 +78,3 @@ type layerView struct {
 // headScratch bounds what a view takes for vectors that nobody needs any more once they have been measured: more locations than
 // have room in it come one part after another.
 const headScratch = 256 << 20
-
-// headOf returns the method's head on the device. A method that has none there is computed on the host: its features come down,
-// and their gradients go up.
-type headOf func(m method.Method) (head, error)

@@ -112,7 +112,6 @@ type windowSet struct {
 	patches []sight.Patch
 	net     *sized
 	cut     kernels.Cut
-	view    *view
 	scoring scoring
 	energy  kernels.Energy
 	to      []kernels.Cells // where windows are cut: what takes the network's features, corrected, to the view, and

@@ -5,6 +5,7 @@ package cuda
 import (
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"f2pad.example/cgo/gpu"
@@ -38,8 +39,8 @@ var halves = exectest.Tolerances{
 func TestExecutor(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { exectest.Test(t, newExecutor(opened(t, gpu.Options{}), Float32), networks) })
 	t.Run("float16", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("SKIPPED: -short: the emulation of float16 products takes minutes")
+		if os.Getenv("F2PAD_LONG") == "" && !onGPU {
+			t.Skip("SKIPPED: the emulation of float16 products takes minutes: see make test-gpu-long")
 		}
 		exectest.Test(t, newExecutor(opened(t, gpu.Options{}), Float16), halves)
 	})
