@@ -6,14 +6,6 @@ import (
 	"slices"
 )
 
-// MapOptions says how a grid of scores becomes a map; the fields are those of method.MapOptions, which converts to it.
-type MapOptions struct {
-	Nearest    bool    // the cell floor(i h/H) instead of bilinear between cell centres
-	Sigma      float64 // of the Gaussian, pixels; 0: no blur
-	Reflect101 bool    // beyond an edge, the edge pixel is not repeated
-	Radius     int     // of the Gaussian, pixels
-}
-
 // Axis is how the pixels along one axis are made of cells: pixel i is the weighted sum of the cells from its first.
 type Axis struct {
 	Cells, Pixels int
@@ -22,72 +14,27 @@ type Axis struct {
 	First, Count  []int32   // [Pixels]
 }
 
-// NewAxis returns the axis of n cells enlarged to N pixels and blurred, as method.BaseMap does it: summed in float64,
-// rounded once. It takes O(N Radius) time.
-func NewAxis(n, N int, o MapOptions) (Axis, error) {
+// NewAxis returns the axis of n cells and N pixels, of which pixel i is made of the cells from first on, with weights, as
+// method.MapOptions.Axis says it.
+func NewAxis(n, N int, pixel func(i int) (first int, weights []float32)) (Axis, error) {
 	if n < 1 || N < 1 || n > maxExtent || N > maxExtent {
 		return Axis{}, fmt.Errorf("kernels: base_map: %d cells to %d pixels: extents must be 1 to %d", n, N, maxExtent)
 	}
-	radius := o.Radius
-	if !(o.Sigma > 0) {
-		radius = 0
-	}
-	if radius < 0 || radius > maxExtent {
-		return Axis{}, fmt.Errorf("kernels: base_map: radius %d", radius)
-	}
-	taps, total := make([]float64, radius+1), 0.0
-	for k := range taps {
-		if taps[k] = 1; k > 0 {
-			taps[k] = math.Exp(-float64(k) * float64(k) / (2 * o.Sigma * o.Sigma))
-			total += 2 * taps[k]
-		}
-	}
-	total++
-
 	a := Axis{Cells: n, Pixels: N, First: make([]int32, N), Count: make([]int32, N)}
 	rows := make([][]float32, N)
-	sum := make([]float64, n)
 	for i := range N {
-		lo, hi := n, 0
-		add := func(cell int, w float64) {
-			if w != 0 {
-				sum[cell] += w
-				lo, hi = min(lo, cell), max(hi, cell+1)
-			}
+		first, w := pixel(i)
+		if first < 0 || len(w) < 1 || first+len(w) > n {
+			return Axis{}, fmt.Errorf("kernels: base_map: pixel %d is made of cells %d to %d of %d", i, first, first+len(w), n)
 		}
-		for k := -radius; k <= radius; k++ {
-			j, t := fold(i+k, N, o.Reflect101), taps[max(k, -k)]/total
-			if o.Nearest {
-				add(j*n/N, t)
-				continue
-			}
-			twice := max((2*j+1)*n-N, 0) // position in units of 1/(2N) cell
-			share := float64(twice%(2*N)) / float64(2*N)
-			add(twice/(2*N), t*(1-share))
-			add(min(twice/(2*N)+1, n-1), t*share)
-		}
-		a.First[i], a.Count[i] = int32(lo), int32(hi-lo)
-		a.Width = max(a.Width, hi-lo)
-		for c := lo; c < hi; c++ {
-			rows[i] = append(rows[i], float32(sum[c]))
-			sum[c] = 0
-		}
+		a.First[i], a.Count[i], rows[i] = int32(first), int32(len(w)), w
+		a.Width = max(a.Width, len(w))
 	}
 	a.Weights = make([]float32, N*a.Width)
 	for i, r := range rows {
 		copy(a.Weights[i*a.Width:], r)
 	}
 	return a, nil
-}
-
-// fold is gaussian.cuh's.
-func fold(i, n int, reflect101 bool) int {
-	period, far := 2*n, 2*n-1
-	if reflect101 {
-		period, far = max(2*n-2, 1), 2*n-2
-	}
-	i = ((i % period) + period) % period
-	return min(i, far-i)
 }
 
 // baseMapTile is the pixels that a block makes.

@@ -11,7 +11,7 @@ import (
 
 // Maps makes the maps dst [n,H,W] of the scores s [n,h,w]; see method.BaseMap.
 func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, dst []float32) error {
-	if len(s) != n*h*w || len(dst) != n*H*W {
+	if min(h, w, H, W) < 1 || len(s) != n*h*w || len(dst) != n*H*W {
 		return fmt.Errorf("cuda: maps [%d,%d,%d] of grids [%d,%d,%d] with %d and %d values", n, H, W, n, h, w, len(dst), len(s))
 	}
 	if n == 0 {
@@ -19,10 +19,10 @@ func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, dst [
 	}
 	m := kernels.BaseMap{N: n}
 	var err error
-	if m.Rows, err = kernels.NewAxis(h, H, kernels.MapOptions(o)); err != nil {
+	if m.Rows, err = kernels.NewAxis(h, H, o.Axis(h, H)); err != nil {
 		return err
 	}
-	if m.Columns, err = kernels.NewAxis(w, W, kernels.MapOptions(o)); err != nil {
+	if m.Columns, err = kernels.NewAxis(w, W, o.Axis(w, W)); err != nil {
 		return err
 	}
 	rows, columns, err := m.Tables()

@@ -69,6 +69,13 @@ func (o MapOptions) Cells(wanted []bool, h, w, H, W int) []bool {
 	return cells
 }
 
+// Axis is the map along one axis of n cells and N pixels, for places that make it elsewhere: pixel i is the weighted sum of the
+// cells from first on.
+func (o MapOptions) Axis(n, N int) func(i int) (first int, weights []float32) {
+	m := o.axis(n, N)
+	return func(i int) (int, []float32) { return m[i].Lo, m[i].W }
+}
+
 // axis is the map along one axis of n cells and N pixels.
 func (o MapOptions) axis(n, N int) axis.Map {
 	m := axis.Bilinear(n, N)

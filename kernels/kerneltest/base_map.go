@@ -14,9 +14,9 @@ import (
 // axes puts the tables of both axes on the machine.
 func axes(t testing.TB, n, h, w, H, W int, o method.MapOptions) kernels.BaseMap {
 	t.Helper()
-	rows, err := kernels.NewAxis(h, H, kernels.MapOptions(o))
+	rows, err := kernels.NewAxis(h, H, o.Axis(h, H))
 	require.NoError(t, err)
-	columns, err := kernels.NewAxis(w, W, kernels.MapOptions(o))
+	columns, err := kernels.NewAxis(w, W, o.Axis(w, W))
 	require.NoError(t, err)
 	return kernels.BaseMap{N: n, Rows: rows, Columns: columns}
 }
@@ -87,10 +87,12 @@ func BaseMap(t *testing.T, m kernels.Machine, seed uint64) {
 			change(&b)
 			require.ErrorContains(t, b.Enqueue(m), what)
 		}
-		_, err := kernels.NewAxis(0, 4, kernels.MapOptions{})
+		_, err := kernels.NewAxis(0, 4, nil)
 		require.ErrorContains(t, err, "extents")
-		_, err = kernels.NewAxis(4, 4, kernels.MapOptions{Sigma: 1, Radius: -1})
-		require.ErrorContains(t, err, "radius")
+		for _, first := range []int{-1, 3} {
+			_, err = kernels.NewAxis(4, 2, func(int) (int, []float32) { return first, []float32{1, 2} })
+			require.ErrorContains(t, err, "pixel 0 is made of cells")
+		}
 	})
 }
 
@@ -100,7 +102,7 @@ func init() {
 		Kernel: "base_map", Size: "32 x 128 x 128 to 512 x 512, sigma 4", Peer: "base_map",
 		Params: map[string]int{"n": 32, "h": 128, "w": 128, "scale": 4, "sigma": 4, "radius": 16},
 		Setup: func(b *Bed) (func(kernels.Queue) error, kernels.Cost, error) {
-			axis, err := kernels.NewAxis(128, 512, kernels.MapOptions{Sigma: 4, Radius: 16})
+			axis, err := kernels.NewAxis(128, 512, method.MapOptions{Sigma: 4, Radius: 16}.Axis(128, 512))
 			if err != nil {
 				return nil, kernels.Cost{}, err
 			}

@@ -7,6 +7,7 @@ import (
 
 	"f2pad.example/engine/device"
 	"f2pad.example/engine/graph"
+	"f2pad.example/engine/method"
 	"f2pad.example/engine/pixel"
 	"f2pad.example/kernels"
 
@@ -136,7 +137,7 @@ func Far(t *testing.T, m Copier, limit int64, small bool, seed uint64) (all []st
 
 var farCases = []farCase{
 	{"base_map", func(l *lot, side, _ int) func(kernels.Queue) error {
-		axis, err := kernels.NewAxis(side, 4*side, kernels.MapOptions{Sigma: 1, Radius: 4})
+		axis, err := kernels.NewAxis(side, 4*side, method.MapOptions{Sigma: 1, Radius: 4}.Axis(side, 4*side))
 		require.NoError(l.T, err)
 		k := kernels.BaseMap{N: l.n, Rows: axis, Columns: axis}
 		table, _, err := k.Tables()
