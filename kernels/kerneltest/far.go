@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"f2pad.example/engine/device"
@@ -157,6 +158,18 @@ var farCases = []farCase{
 		sums := kernels.CeilingRead{N: copies.N, In: copies.In, Out: l.out(0, 4)}
 		return both(copies, sums)
 	}},
+	{"cells", func(l *lot, side, channels int) func(kernels.Queue) error {
+		cells := side * side
+		values := cells * channels
+		four := kernels.Cells{
+			Rectangles: l.n, Rows: side, Columns: side, D: channels, Table: shared(l, numbers(3*l.n, func(i int) int { return i / 3 * cells })),
+			OutPitch: side, APitch: side, BPitch: side, A: in(l, l.Normal(values)), B: in(l, l.Normal(values)), Out: l.out(0, 4*values),
+		}
+		one := four // of cells of a value
+		one.Columns, one.D, one.Table = side*channels, 1, shared(l, numbers(3*l.n, func(i int) int { return i / 3 * values }))
+		one.OutPitch, one.APitch, one.BPitch, one.Out = one.Columns, one.Columns, one.Columns, l.out(0, 4*values)
+		return both(four, one)
+	}},
 	{"compose", func(l *lot, side, _ int) func(kernels.Queue) error {
 		hw := 16 * side * side
 		k := kernels.Compose{N: l.n, H: 4 * side, W: 4 * side, Y: in(l, l.Normal(3*hw)), A: in(l, l.Normal(3*hw)), Scale: in(l, l.Normal(hw))}
@@ -198,6 +211,53 @@ var farCases = []farCase{
 		c.Tops, c.State, c.Centres = l.alloc(4*kernels.CoresetTops), l.alloc(4*kernels.CoresetState), l.alloc(4*c.Want)
 		return func(q kernels.Queue) error { return errors.Join(c.Begin(q), c.Enqueue(q)) }
 	}},
+	{"cut", func(l *lot, side, _ int) func(kernels.Queue) error {
+		side *= 4
+		hw := side * side
+		c := kernels.Cut{
+			N: l.n, H: side, W: side, Windows: l.n, Rows: side, Columns: side, Y: in(l, l.Normal(3*hw)), A: in(l, l.Normal(3*hw)),
+			Scale: in(l, l.Normal(hw)), Mask: in(l, stepSquares(1, side, side, side/2)), Gain: in(l, l.Normal(3)), Shift: in(l, l.Normal(3)),
+			Strides: [4]int{3 * hw, 1, 3 * side, 3}, Out: l.out(0, 12*hw),
+		}
+		table, windows := make([]int32, 4*l.n), make([]kernels.CutWindow, l.n)
+		for i := range l.n {
+			table[4*i], table[4*i+1] = int32(i), int32(i)
+			windows[i] = kernels.CutWindow{H: side, W: side, At: 3 * hw * i}
+		}
+		c.Table = shared(l, table)
+		g := kernels.CutGather{N: l.n, H: side, W: side, DW: c.Out, Gain: c.Gain, DX: l.out(0, 12*hw)}
+		g.Bounds, g.Windows = shared(l, numbers(l.n+1, func(i int) int { return i })), shared(l, kernels.CutWindows(windows))
+		return both(c, g)
+	}},
+	{"embed", func(l *lot, side, channels int) func(kernels.Queue) error {
+		cells := side * side
+		values := cells * channels
+		at := shared(l, numbers(l.n*cells, func(i int) int { return i }))
+		var work []enqueuer
+		for _, pooled := range []int{0, channels} {
+			m := linear{embedCase: embedCase{windows: l.n, h: side, w: side, layerH: side, layerW: side, c: channels, pooled: pooled}, d: channels}
+			m.rows, m.cols, m.channels = m.axis(l.Rig, side, side), m.axis(l.Rig, side, side), make([]int32, channels)
+			layer, _ := m.layer(l.Rig, false)
+			e := kernels.Embed{EmbedLayer: layer, Items: l.n * cells, At: at, F: in(l, l.Normal(values)), Q: l.out(0, 4*values)}
+			layer, _ = m.layer(l.Rig, true)
+			g := kernels.EmbedGradient{EmbedLayer: layer, To: l.n, Rows: e.Items, Row: at, DQ: e.Q, DF: l.out(0, 4*values)}
+			g.Item, g.Weight = at, in(l, l.Normal(cells))
+			if pooled > 0 {
+				for k := range channels {
+					m.pool = append(m.pool, []kernels.AxisTap{{Offset: 9 * k, Weight: 2}, {Offset: 9*k + 1, Weight: 3}})
+				}
+				e.Pool, g.Values = shared(l, kernels.EmbedPool(m.pool)), shared(l, kernels.EmbedPoolBack(m.pool, channels))
+			}
+			work = append(work, e, g)
+		}
+		return both(work...)
+	}},
+	{"energy", func(l *lot, side, _ int) func(kernels.Queue) error {
+		scores := side * side
+		e := kernels.Energy{Windows: l.n, Bounds: shared(l, numbers(l.n+1, func(i int) int { return i * scores })), Q995: 1, Weight: 16, Margin: 0.5}
+		e.S, e.E, e.DS = in(l, l.Normal(scores)), l.out(0, 8), l.out(0, 4*scores)
+		return e.Enqueue
+	}},
 	{"fill_min", func(l *lot, side, _ int) func(kernels.Queue) error {
 		const k = 2
 		hw := 16 * side * side
@@ -209,6 +269,52 @@ var farCases = []farCase{
 		f := kernels.FillMin{Windows: w, K: k, Y: in(l, l.Normal(3*hw)), Fills: in(l, l.Normal(3*k*hw))}
 		f.Sq, f.Residual = l.out(0, 4*k*hw), l.out(0, 4*hw)
 		return f.Enqueue
+	}},
+	{"fill_search", func(l *lot, side, _ int) func(kernels.Queue) error {
+		side *= 4
+		hw := side * side
+		ring := kernels.SearchRing{Pixels: hw / 4, Shifts: 2, Normals: 1, Channels: 3, H: side, W: side, MeanShare: 0.7}
+		k := kernels.FillSearch{Blur: pixel.NewGaussian(1).Taps(), Images: in(l, l.Normal(3*hw))}
+		s := kernels.FillSpread{Fills: k.Images}
+		var candidates []int32
+		for i := range l.n {
+			ring.Image = i * 3 * hw
+			k.Rings, k.Sizes = append(k.Rings, ring), append(k.Sizes, [3]int{1, side, side})
+			candidates = append(candidates, int32(-hw/3), int32(hw/3), int32(i))
+			s.Jobs = append(s.Jobs, kernels.SpreadJob{N: hw / 2, K: 2, Share: 0.9})
+		}
+		bytes := make([]uint8, hw)
+		for i := range bytes {
+			bytes[i] = uint8(l.Rand.IntN(256))
+		}
+		k.Table, k.Candidates, k.Taps, k.Bytes = shared(l, k.TableOf()), shared(l, candidates), shared(l, k.Blur), in(l, bytes)
+		k.Pixels, k.Costs = in(l, numbers(ring.Pixels, func(i int) int { return hw/3 + i })), l.out(0, 4*3)
+		s.Table, s.Out = shared(l, s.TableOf()), l.out(0, 4*hw/2)
+		return both(k, s)
+	}},
+	{"flow", func(l *lot, side, channels int) func(kernels.Queue) error {
+		cells := 4 * side
+		m := newFlow(l.Rig, channels, channels, 1, true)
+		t, err := kernels.PackFlow(m)
+		require.NoError(l.T, err)
+		at := shared(l, numbers(l.n*cells, func(i int) int { return i })) // all, in order: of vectors, cells and locations
+		f := kernels.Flow{
+			FlowTables: t, Items: l.n * cells, Processors: 132, X: in(l, l.Normal(cells*channels)), At: at,
+			Places:    in(l, numbers(2*cells, func(int) int { return l.Rand.IntN(min(m.H, m.W)) })),
+			WeightsAt: shared(l, t.Weights), StreamsAt: shared(l, t.Streams), ValuesAt: shared(l, t.Values),
+			Q: l.out(0, 4*cells), Unit: l.out(0, 4*cells*channels),
+		}
+		f.Scratch = l.alloc(f.ScratchBytes())
+		layers, taps := []kernels.FlowLayer{{H: int32(side), W: 4, Cols: int32(side)}}, append(bilinear(side, side), bilinear(4, 4)...)
+		spans, _ := kernels.FlowSpans(taps, layers, side, 4)
+		g := kernels.FlowGrid{
+			N: l.n, H: side, W: 4, Scores: f.Items, Total: 10, Layers: 1, Table: shared(l, kernels.FlowBytes(layers)),
+			Taps: shared(l, kernels.FlowBytes(taps)), Q: f.Q, Logs: l.out(0, 8*cells),
+		}
+		fuse := kernels.FlowFuse{FlowGrid: g, Items: at, S: l.out(0, 4*cells)}
+		spread := kernels.FlowSpread{FlowGrid: g, Cells: cells, D: channels, Item: at, Index: at, Spans: shared(l, spans), DS: fuse.S, Unit: f.Unit}
+		spread.DF = l.out(0, 4*cells*channels)
+		return both(f, fuse, spread)
 	}},
 	{"knn", func(l *lot, side, channels int) func(kernels.Queue) error {
 		const queries, rows = 32, 300
@@ -248,6 +354,13 @@ var farCases = []farCase{
 		g.Grad, g.Out = in(l, l.Normal(values/4)), l.out(0, 4*values)
 		return both(p, g)
 	}},
+	{"norm_conv", func(l *lot, side, channels int) func(kernels.Queue) error {
+		pixels, c := 4*side, 2*channels
+		k := kernels.NormConv{Jobs: slices.Repeat([]kernels.NormConvJob{{N: pixels, M: pixels, C: c, W: side, Sigma: 3}}, l.n)}
+		k.Table, k.Pixels = shared(l, k.TableOf()), in(l, numbers(2*pixels, func(int) int { return l.Rand.IntN(side * side) }))
+		k.V, k.Out = in(l, l.Normal(pixels*c)), l.out(0, 4*pixels*c)
+		return k.Enqueue
+	}},
 	{"pixel_step", func(l *lot, side, _ int) func(kernels.Queue) error {
 		side *= 4
 		hw := side * side
@@ -282,6 +395,39 @@ var farCases = []farCase{
 		p.In[0], p.In[1], p.Out = in(l, l.Normal(n)), in(l, l.Normal(n)), l.out(0, 4*n)
 		return p.Enqueue
 	}},
+	{"regions", func(l *lot, side, _ int) func(kernels.Queue) error {
+		hw := 16 * side * side
+		count := hw / 3 // of an image: its part of the list is as long as that of A
+		planes := func() kernels.Regions {
+			return kernels.Regions{
+				N: l.n, H: 4 * side, W: 4 * side, Count: l.n * count, A: in(l, l.Normal(3*hw)), M: in(l, l.Normal(3*hw)), V: in(l, l.Normal(hw)),
+				Sum: in(l, l.Normal(hw)),
+			}
+		}
+		get, put := planes(), planes()
+		get.At = shared(l, numbers(get.Count, func(i int) int { return i/count*hw + i%count*3 }))
+		put.At, put.List = get.At, in(l, slices.Repeat(l.Normal(count), kernels.RegionsPut)) // c, and where the rest comes
+		get.List = put.List.Plus(get.Count)
+		for line := range kernels.RegionsGet {
+			l.out(get.List.Plus(line*get.Count), 4*count)
+		}
+		put.Mask, put.Scale = l.out(in(l, make([]uint8, hw)), hw), l.out(in(l, l.Normal(hw)), 4*hw)
+		l.out(put.A, 12*hw)
+		l.out(put.M, 12*hw)
+		l.out(put.V, 4*hw)
+		l.out(put.Sum, 4*hw)
+		return func(q kernels.Queue) error { return errors.Join(get.Get(q), put.Put(q)) }
+	}},
+	{"rescale", func(l *lot, side, _ int) func(kernels.Queue) error {
+		n := 16 * side * side
+		array := func() kernels.RescaleArray {
+			return kernels.RescaleArray{X: l.out(in(l, l.Normal(n)), 4*n), Elements: n}
+		}
+		k := kernels.Rescale{Images: l.n, Arrays: []kernels.RescaleArray{array()}, Limit: -4, Powers: l.out(0, 4)}
+		k.Magnitudes = l.alloc(4 * l.n * kernels.RescaleBlocks(n))
+		other := array()
+		return func(q kernels.Queue) error { return errors.Join(k.Enqueue(q), k.Back(q, other)) }
+	}},
 	{"separable", func(l *lot, side, channels int) func(kernels.Queue) error {
 		n := side * side * channels
 		taps := make([][]kernels.AxisTap, n)
@@ -306,6 +452,15 @@ var farCases = []farCase{
 		u := kernels.Upsample{N: l.n, GridH: side, GridW: side, H: 4 * side, W: 4 * side, Grid: in(l, l.Normal(side*side)), Out: l.out(0, 4*16*side*side)}
 		return u.Enqueue
 	}},
+}
+
+// numbers is a table of n.
+func numbers(n int, of func(i int) int) []int32 {
+	all := make([]int32, n)
+	for i := range all {
+		all[i] = int32(of(i))
+	}
+	return all
 }
 
 // enqueuer is a kernel's launch.
