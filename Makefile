@@ -64,9 +64,9 @@ test-gpu:
 	$(GO_CUDA) test $(TAGS) ./cgo/... ./bench/...
 	$(GO_CUDA) test $(TAGS) -run CUDA ./cmd/...
 
-# What the emulation takes minutes for: every operator and network in float16.
+# What the emulation takes minutes for: every operator and network in float16, and the engine with each method.
 test-gpu-long:
-	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) -timeout 30m -run TestExecutor/float16 ./cgo/cuda
+	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) -timeout 30m -run 'TestExecutor/float16|TestEngineOnTheGPU' ./cgo/cuda
 else
 test-gpu test-gpu-long:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"

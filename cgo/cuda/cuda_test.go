@@ -34,6 +34,13 @@ func TestMain(m *testing.M) {
 	os.Exit(fakecuda.Main(m))
 }
 
+// long is for what the emulation takes minutes for.
+func long(t *testing.T) {
+	if os.Getenv("F2PAD_LONG") == "" && !onGPU {
+		t.Skip("SKIPPED: the emulation takes minutes for it: see make test-gpu-long")
+	}
+}
+
 func opened(t *testing.T, o gpu.Options) *Device {
 	t.Helper()
 	o.Cache = filepath.Join(t.TempDir(), "cubin")
@@ -124,6 +131,7 @@ func TestMismatchedSizesAreRefused(t *testing.T) {
 var acrossDevices = compare.Tolerance{Abs: 5e-3, Rel: 5e-3}
 
 func TestEngineOnTheGPU(t *testing.T) {
+	long(t)
 	dir := filepath.Join(t.TempDir(), "weave")
 	require.NoError(t, synth.Write(t.Context(), dir, synth.Options{Texture: "weave", Train: 8, Test: 3, Size: 64, Seed: 4}, nil))
 	data, err := dataset.MVTec(dir)

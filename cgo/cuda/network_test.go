@@ -5,7 +5,6 @@ package cuda
 import (
 	"math"
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	"f2pad.example/cgo/gpu"
@@ -39,9 +38,7 @@ var halves = exectest.Tolerances{
 func TestExecutor(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { exectest.Test(t, newExecutor(opened(t, gpu.Options{}), Float32), networks) })
 	t.Run("float16", func(t *testing.T) {
-		if os.Getenv("F2PAD_LONG") == "" && !onGPU {
-			t.Skip("SKIPPED: the emulation of float16 products takes minutes: see make test-gpu-long")
-		}
+		long(t)
 		exectest.Test(t, newExecutor(opened(t, gpu.Options{}), Float16), halves)
 	})
 }
