@@ -64,9 +64,9 @@ test-gpu:
 	$(GO_CUDA) test $(TAGS) ./cgo/... ./bench/...
 	$(GO_CUDA) test $(TAGS) -run CUDA ./cmd/...
 
-# What the emulation takes minutes for: every operator and network in float16, and the engine with each method.
+# What the emulation takes minutes for: every operator and network in float16, the engine with each method, a fit.
 test-gpu-long:
-	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) -timeout 30m -run 'TestExecutor/float16|TestEngineOnTheGPU' ./cgo/cuda
+	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) -timeout 30m -run 'TestExecutor/float16|TestEngineOnTheGPU|TestCUDAFitAndEval' ./cgo/cuda ./cmd/f2pad
 else
 test-gpu test-gpu-long:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"

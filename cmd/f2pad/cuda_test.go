@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,6 +131,9 @@ func TestCUDANetwork(t *testing.T) {
 }
 
 func TestCUDAFitAndEval(t *testing.T) {
+	if os.Getenv("F2PAD_LONG") == "" {
+		t.Skip("SKIPPED: the emulation takes minutes for it: see make test-gpu-long")
+	}
 	setup(t)
 	file := filepath.Join(t.TempDir(), "bank")
 	r := withFake(t, nil, "fit", "--json", "--device", "cuda:0", "--data", data(), "--method", "patchcore", "--size", "native", "--out", file)
