@@ -28,7 +28,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Test runs the suite on a place: it computes what the host does. seed chooses the random data.
+// Test runs the suite on a place: it computes what the host does. seed chooses the random data. With -short it looks with one method.
 func Test(t *testing.T, p place.Place, seed uint64) {
 	s := &suite{p: p, seed: seed}
 	t.Run("Detector", s.detectors)
@@ -120,8 +120,11 @@ func (s *suite) kinds(t *testing.T) (all []kind) {
 		name string
 		method.Method
 	}{{"padim", gaussians}, {"patchcore", bank}, {"patchcore, unfolded", unfolded}, {"cflow", flow}} {
-		for name, context := range map[string]int{"whole": 4 * side, "cut": 8} {
-			all = append(all, kind{m.name + ", " + name, sight.Spec{Backbone: net, Method: m.Method, MaxPixels: 1 << 20, Context: context}})
+		for _, c := range []struct {
+			name    string
+			context int
+		}{{"whole", 4 * side}, {"cut", 8}} {
+			all = append(all, kind{m.name + ", " + c.name, sight.Spec{Backbone: net, Method: m.Method, MaxPixels: 1 << 20, Context: c.context}})
 		}
 	}
 	return all
@@ -250,7 +253,11 @@ var (
 )
 
 func (s *suite) detectors(t *testing.T) {
-	for _, k := range s.kinds(t) {
+	all := s.kinds(t)
+	if testing.Short() {
+		all = all[:2]
+	}
+	for _, k := range all {
 		t.Run(k.name, func(t *testing.T) {
 			host, err := place.NewHost(nil).Detector(k.spec)
 			require.NoError(t, err)
