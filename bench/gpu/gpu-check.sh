@@ -31,7 +31,7 @@ required_gpu="TestKernels
 	TestCompiledKernelsAreKept TestModulesThatDoNotCompile TestLaunchRefuses"
 required_cuda="TestPlace TestHeads TestHeadsInParts TestDetector TestEngineOnTheGPU TestExecutor TestFloat16"
 
-# What cannot run here: tests that make a fake driver fail, and one that reads the sources; and those that gpu-first.sh runs by themselves.
+# What cannot run here: tests of what a fake driver does or counts, and one that reads the sources; and those that gpu-first.sh runs by themselves.
 leave_out='^(TestFake.*|TestStubHasTheSameAPI|TestHammer|TestFar)$'
 
 if command -v nvidia-smi >/dev/null; then

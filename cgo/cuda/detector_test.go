@@ -510,10 +510,7 @@ func TestDetectorShared(t *testing.T) {
 }
 
 // However many iterations there are, the host waits and sends as often as for one: all of it stays on the device.
-func TestIterationsDoNotWait(t *testing.T) {
-	if onGPU {
-		t.Skip("SKIPPED: only the fake driver counts calls")
-	}
+func TestFakeIterationsDoNotWait(t *testing.T) {
 	features := methodtest.Images(1, 6, []methodtest.Layer{{C: 8, H: 24, W: 36}, {C: 12, H: 12, W: 18}})
 	padimOptions, err := padim.ProfileOptions("f2pad")
 	require.NoError(t, err)
@@ -581,10 +578,7 @@ func TestFeaturesOutliveForward(t *testing.T) {
 }
 
 // A stream waits for the work of the one that had a network before.
-func TestNetworksAreWaitedFor(t *testing.T) {
-	if onGPU {
-		t.Skip("SKIPPED: only the fake driver counts calls")
-	}
+func TestFakeNetworksAreWaitedFor(t *testing.T) {
 	driver := fakecuda.Open(t)
 	d := opened(t, gpu.Options{})
 	dev, err := d.detector(sight.Spec{Backbone: network1, Method: squares{}, MaxPixels: 1 << 20, Context: 4}, d.ex)
