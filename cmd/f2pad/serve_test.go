@@ -260,7 +260,7 @@ func TestServeInText(t *testing.T) {
 	r.Body.Close()
 	require.Equal(t, 200, r.StatusCode)
 	require.True(t, said.Scan())
-	require.Regexp(t, `^\S+ 200 POST /v1/score \d+ ms, 0 of them waiting, batch of 1: a\\nb.png (normal|anomalous) [\d.]+$`, said.Text())
+	require.Regexp(t, `^\S+ 200 POST /v1/score \d+ ms, \d+ of them waiting, batch of 1: a\\nb.png (normal|anomalous) [\d.]+$`, said.Text())
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	for said.Scan() {
 	}
