@@ -49,24 +49,27 @@ man: build
 release:
 	$(GO) run ./release -version "$(VERSION)" -out dist $(if $(DIRTY),-dirty)
 
+# A package's limit is for one that hangs. On a busy machine some take ten minutes, which is Go's own.
+LIMIT := -timeout 30m
+
 test:
-	$(GO_ALL) test ./...
+	$(GO_ALL) test $(LIMIT) ./...
 	@$(MAKE) --no-print-directory test-gpu
 
 # Makes a release of this tree twice, runs what is in it and installs it from its module proxy.
 test-release:
-	F2PAD_RELEASE=1 $(GO) test -timeout 30m -run TestARelease ./release
+	F2PAD_RELEASE=1 $(GO) test $(LIMIT) -run TestARelease ./release
 
 # The GPU's side: on a fake driver that runs the kernels in an emulation, which g++ compiles.
 GPU_PACKAGES := ./cgo/... ./cmd/... ./bench/...
 ifeq ($(CUDA),1)
 test-gpu:
-	$(GO_CUDA) test $(TAGS) ./cgo/... ./bench/...
-	$(GO_CUDA) test $(TAGS) -run CUDA ./cmd/...
+	$(GO_CUDA) test $(TAGS) $(LIMIT) ./cgo/... ./bench/...
+	$(GO_CUDA) test $(TAGS) $(LIMIT) -run CUDA ./cmd/...
 
 # What the emulation takes minutes for: every operator and network in float16, the engine with each method, a fit.
 test-gpu-long:
-	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) -timeout 30m -run 'TestExecutor/float16|TestEngineOnTheGPU|TestCUDAFitAndEval' ./cgo/cuda ./cmd/f2pad
+	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) $(LIMIT) -run 'TestExecutor/float16|TestEngineOnTheGPU|TestCUDAFitAndEval' ./cgo/cuda ./cmd/f2pad
 else
 test-gpu test-gpu-long:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"
@@ -74,25 +77,25 @@ endif
 
 # gs:// with a fake store. Google's SDK takes minutes to compile the first time.
 test-gcs:
-	$(GO) test -tags gcs -run OfGoogle ./cmd/f2pad
+	$(GO) test $(LIMIT) -tags gcs -run OfGoogle ./cmd/f2pad
 
 # f2pad-beam is a module of its own (docs/beam.md): nothing else depends on Beam, whose SDK takes minutes to compile the first time.
 beam:
 	cd beam && $(if $(filter 0,$(CUDA)),CGO_ENABLED=0) $(GO_ALL) build -o $(abspath bin)/f2pad-beam ./f2pad-beam
 
 test-beam:
-	cd beam && $(GO_ALL) vet ./... && $(GO_ALL) test ./...
+	cd beam && $(GO_ALL) vet ./... && $(GO_ALL) test $(LIMIT) ./...
 
 # The race detector needs a C compiler. It is some ten times slower: -short leaves the long tests out.
 race:
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m ./...
 
 race-gpu:
-	$(CUDA_ENV) $(GO) test -race -short -tags cuda ./cgo/...
+	$(CUDA_ENV) $(GO) test -race -short $(LIMIT) -tags cuda ./cgo/...
 
 # The kernels' own races: their suites in an emulation that watches for them.
 race-kernels:
-	F2PAD_RACES=1 $(GO_ALL) test -timeout 30m -run 'TestKernels|TestRaces' ./kernels
+	F2PAD_RACES=1 $(GO_ALL) test $(LIMIT) -run 'TestKernels|TestRaces' ./kernels
 
 # The kernels' PTX, by clang, which needs no CUDA toolkit, or with PTX_COMPILER="-nvcc nvcc".
 PTX_COMPILER ?= clang++-19

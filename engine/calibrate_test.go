@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -142,6 +143,9 @@ func TestPixelThresholdsAreThoseOfPaintedHeldOutImages(t *testing.T) {
 type crowd struct {
 	exec.Executor
 	now, most atomic.Int64
+	meet      sync.Once
+	company   chan struct{} // closed when there are two
+	waits     time.Duration // of one that is alone, for company
 }
 
 func (c *crowd) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
@@ -155,9 +159,16 @@ type crowded struct {
 }
 
 func (n *crowded) Forward(ctx context.Context, in, out []*tensor.Dense) error {
-	n.c.most.Store(max(n.c.most.Load(), n.c.now.Add(1)))
+	now := n.c.now.Add(1)
+	n.c.most.Store(max(n.c.most.Load(), now))
 	defer n.c.now.Add(-1)
-	time.Sleep(5 * time.Millisecond)
+	if now > 1 {
+		n.c.meet.Do(func() { close(n.c.company) })
+	}
+	select {
+	case <-n.c.company:
+	case <-time.After(n.c.waits):
+	}
 	return n.Net.Forward(ctx, in, out)
 }
 
@@ -167,7 +178,10 @@ func TestPaintedImagesTakeTurns(t *testing.T) {
 	p := fixture(t)
 	m := p.model(t, "padim 128")
 	for room, alone := range map[int64]bool{1: true, 1 << 30: false} {
-		c := &crowd{Executor: goexec.New()}
+		c := &crowd{Executor: goexec.New(), company: make(chan struct{}), waits: 5 * time.Millisecond}
+		if !alone {
+			c.waits = 2 * time.Minute
+		}
 		o := FitOptions{Method: "padim", Size: m.Info.Size, Options: Options{Place: place.NewHost(c)}}
 		f := &fitter{o: o, bb: m.backbone, room: room}
 		n := 0

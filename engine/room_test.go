@@ -82,8 +82,11 @@ func TestRoomIsNeverExceeded(t *testing.T) {
 // TestRoomIsNotWaitedForInVain: who waits when the work ends is told so.
 func TestRoomIsNotWaitedForInVain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	told := make(chan error, 2)
+	told, second := make(chan error, 2), make(chan struct{})
 	err := orderedWithin(ctx, newRoom(10), count(3), 3, func(i int, reserve func(int64) error) int {
+		if i == 1 {
+			close(second)
+		}
 		err := reserve(10)
 		if i > 0 {
 			told <- err
@@ -92,7 +95,8 @@ func TestRoomIsNotWaitedForInVain(t *testing.T) {
 		}
 		return i
 	}, func(int) error {
-		time.Sleep(10 * time.Millisecond) // the second waits for the first's
+		<-second
+		time.Sleep(10 * time.Millisecond) // most likely it waits for the first's
 		cancel()
 		return errors.New("over")
 	}, between{})
@@ -101,7 +105,7 @@ func TestRoomIsNotWaitedForInVain(t *testing.T) {
 		select {
 		case err := <-told:
 			require.True(t, err == nil || errors.Is(err, errStopped))
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("it still waits")
 		}
 	}

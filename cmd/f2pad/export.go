@@ -42,7 +42,7 @@ tables of images, and in the others left out; the summary counts it. docs/script
   f2pad export --format parquet --rows regions --polygons --out regions.parquet results
   f2pad export --format coco --relative-to photos --out coco.json results
   f2pad export --format cvat --polygons --simplify 1 --relative-to photos --out annotations.xml results
-  f2pad export --format labelstudio --relative-to /srv/photos --out tasks.json results
+  f2pad export --format labelstudio --relative-to photos --out tasks.json results
   f2pad export --format mvtec --out anomaly_maps results`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: positions(folders),

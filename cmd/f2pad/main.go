@@ -87,7 +87,7 @@ func (p *program) run(args []string) (code int) {
 	code = exitCode(err)
 	if err != nil && p.ui == nil { // no verb began: the command line is wrong
 		p.ui, code = p.newUI(), exitUsage
-		err = ui.Hint{Err: err, More: fmt.Sprintf("See '%s --help'", cmd.CommandPath())}
+		err = ui.Hint{Err: onOneLine(err), More: fmt.Sprintf("See '%s --help'", cmd.CommandPath())}
 	}
 	if in := (interrupted{}); code == exitCancelled && !errors.As(err, &in) {
 		err = interrupted{"interrupted"}
@@ -96,6 +96,15 @@ func (p *program) run(args []string) (code int) {
 		p.ui.Error(err, code)
 	}
 	return code
+}
+
+// onOneLine is what cobra says of a command that there is not, with the names that it suggests behind it instead of below.
+func onOneLine(err error) error {
+	text, names, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("%s: did you mean %s?", text, strings.Join(strings.Fields(names), " or "))
 }
 
 // exitCode is the exit code of a verb that ended with err.

@@ -156,6 +156,7 @@ func TestEveryVerbExplainsItself(t *testing.T) {
 func TestUsageErrorsNameTheFlagAndWhatIsAllowed(t *testing.T) {
 	for args, want := range map[string]string{
 		"paint":                      `unknown command "paint"`,
+		"scor":                       `unknown command "scor" for "f2pad": did you mean score?`,
 		"fit --method flow":          `"flow" for "--method" flag: must be padim, patchcore or cflow`,
 		"fit --data d --out m":       `required flag(s) "method" not set`,
 		"fit --method padim --out m": `[data images] is required`,

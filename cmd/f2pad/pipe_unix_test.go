@@ -16,7 +16,7 @@ import (
 func quick(t *testing.T, args ...string) outcome {
 	t.Helper()
 	cmd := command(args...)
-	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	r := finish(t, cmd)
 	require.NotEqual(t, -1, r.code, "it waits: %v", args)

@@ -34,7 +34,7 @@ func startServing(t *testing.T, args ...string) *serving {
 	t.Helper()
 	setup(t)
 	s := &serving{
-		running:  &running{t: t, Cmd: command(append([]string{"serve", "--json", "--listen", "127.0.0.1:0"}, args...)...)},
+		running:  &running{t: t, Cmd: command(append([]string{"serve", "--json", "--listen", "127.0.0.1:0", "--timeout", "10m", "--read-timeout", "10m"}, args...)...)},
 		messages: make(chan map[string]any, 1000),
 	}
 	out, err := s.StdoutPipe()
@@ -239,7 +239,7 @@ func TestServeSaysWhatIsWrong(t *testing.T) {
 // Text goes to standard error, and so does a warning where others can reach the server.
 func TestServeInText(t *testing.T) {
 	setup(t)
-	cmd := command("serve", "--model", model(), "--listen", "0.0.0.0:0")
+	cmd := command("serve", "--model", model(), "--listen", "0.0.0.0:0", "--timeout", "10m", "--read-timeout", "10m")
 	err, e := cmd.StderrPipe()
 	require.NoError(t, e)
 	var out bytes.Buffer

@@ -95,7 +95,8 @@ func requireScoresOf(t *testing.T, bucket, none, parameters string) {
 	}
 }
 
-// azure answers as Azure's Blob service does, as far as it is asked to: lists, properties and ranges of blobs.
+// azure answers as Azure's Blob service does, as far as it is asked to: lists, properties and ranges of blobs. One named young.png has no time
+// of its making, which Azure's have and those of others that speak its protocol may not.
 func azure(t *testing.T, all objects, ranges *atomic.Int32) *httptest.Server {
 	type properties struct {
 		Modified string `xml:"Last-Modified"`
@@ -142,7 +143,9 @@ func azure(t *testing.T, all objects, ranges *atomic.Int32) *httptest.Server {
 			fails(w, "BlobNotFound")
 		default:
 			w.Header().Set("Content-MD5", digestOf(content))
-			w.Header().Set("x-ms-creation-time", written.Format(http.TimeFormat))
+			if key != "young.png" {
+				w.Header().Set("x-ms-creation-time", written.Format(http.TimeFormat))
+			}
 			w.Header().Set("ETag", `"`+digestOf(content)+`"`)
 			if asked := r.Header.Get("x-ms-range"); asked != "" {
 				ranges.Add(1)
@@ -159,7 +162,9 @@ func azure(t *testing.T, all objects, ranges *atomic.Int32) *httptest.Server {
 func TestBlobsOfAzureAreScoredAsFilesAre(t *testing.T) {
 	setup(t)
 	var ranges atomic.Int32
-	server := azure(t, testObjects(t), &ranges)
+	all := testObjects(t)
+	all["young.png"] = all["line 1/good/000.png"]
+	server := azure(t, all, &ranges)
 	for _, name := range os.Environ() {
 		if name, _, _ = strings.Cut(name, "="); strings.HasPrefix(name, "AZURE_") {
 			t.Setenv(name, "")
@@ -167,7 +172,12 @@ func TestBlobsOfAzureAreScoredAsFilesAre(t *testing.T) {
 	}
 	t.Setenv("AZURE_STORAGE_ACCOUNT", "factory")
 	t.Setenv("AZURE_STORAGE_KEY", base64.StdEncoding.EncodeToString([]byte("very-secret")))
-	requireScoresOf(t, "azblob://photos", "azblob://none",
-		fmt.Sprintf("?protocol=http&localemu=true&domain=%s", strings.TrimPrefix(server.URL, "http://")))
+	parameters := fmt.Sprintf("?protocol=http&localemu=true&domain=%s", strings.TrimPrefix(server.URL, "http://"))
+	requireScoresOf(t, "azblob://photos", "azblob://none", parameters)
 	require.Positive(t, ranges.Load(), "tables are read in blocks")
+	r := score(t, t.TempDir(), "azblob://photos/young.png"+parameters)
+	require.Equal(t, exitFailure, r.code)
+	require.Contains(t, r.err, "azblob://photos/young.png: the store's answer is none that can be read: ")
+	r = score(t, t.TempDir(), "azblob://photos/you*.png"+parameters)
+	require.Equal(t, exitOK, r.code, r.err)
 }

@@ -68,7 +68,7 @@ func (b *Buckets) Exists(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ok, err := bucket.Exists(ctx, p.key)
+	ok, err := asked(func() (bool, error) { return bucket.Exists(ctx, p.key) })
 	return ok, worded(name, err)
 }
 
@@ -91,6 +91,22 @@ func (b *Buckets) bucket(ctx context.Context, p place) (*blob.Bucket, error) {
 	}
 	b.open[p.bucket], b.of[p.base] = bucket, p.bucket
 	return bucket, nil
+}
+
+// asked is what a store's driver returns. Drivers take it for granted that an answer has all that those of their own service have, and panic
+// where another's, which speaks the same protocol, lacks some of it.
+func asked[T any](driver func() (T, error)) (answer T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the store's answer is none that can be read: %v", p)
+		}
+	}()
+	return driver()
+}
+
+// attributes asks for what is known of an object.
+func attributes(ctx context.Context, b *blob.Bucket, key string) (*blob.Attributes, error) {
+	return asked(func() (*blob.Attributes, error) { return b.Attributes(ctx, key) })
 }
 
 // place is what a URL names.
@@ -198,12 +214,12 @@ func (in *inputs) url(arg string, folders bool) error {
 		return in.matching(b, p, i)
 	}
 	if p.key != "" && !strings.HasSuffix(p.key, "/") {
-		attrs, err := b.Attributes(until(in.Done), p.key)
+		attrs, err := attributes(until(in.Done), b, p.key)
 		if err == nil {
 			return in.object(&object{bucket: b, place: p, listed: infoOf(attrs.Size, attrs.ModTime, attrs.MD5)}, true)
 		}
 		if !folders || gcerrors.Code(err) != gcerrors.NotFound {
-			return in.emit(p.name(), named{worded(p.name(), err)})
+			return in.missing(p.name(), named{worded(p.name(), err)})
 		}
 		p.key += "/"
 	}
@@ -274,7 +290,7 @@ func (in *inputs) below(b *blob.Bucket, p place) error {
 func (in *inputs) each(b *blob.Bucket, p place, visit func(o *object) error) error {
 	list := b.List(&blob.ListOptions{Prefix: p.key})
 	for {
-		l, err := list.Next(until(in.Done))
+		l, err := asked(func() (*blob.ListObject, error) { return list.Next(until(in.Done)) })
 		if err == io.EOF {
 			return nil
 		}
@@ -303,7 +319,7 @@ func (in *inputs) object(o *object, archives bool) error {
 	case archives && kindOf(o.key) != nil:
 		return in.archive(name, o)
 	case o.listed.size > in.mostBytes():
-		return in.emit(name, fmt.Errorf("%s: %w: %d bytes, at most %d are allowed", name, imageio.ErrTooLarge, o.listed.size, in.mostBytes()))
+		return in.missing(name, fmt.Errorf("%s: %w: %d bytes, at most %d are allowed", name, imageio.ErrTooLarge, o.listed.size, in.mostBytes()))
 	}
 	if o.most = in.mostBytes(); in.Unlisted == nil {
 		if !in.passing.take(o.listed.size, o.most, in.Done) {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -261,10 +262,11 @@ func TestFilesByURL(t *testing.T) {
 // fakeS3 is an S3 server with one bucket, photos.
 type fakeS3 struct {
 	*httptest.Server
-	gets    int // of objects
-	refuse  int // status of the answer to all requests; 0: as it should be
-	cut     int // bytes after which an object's answer ends; 0: none
-	buckets Buckets
+	gets     int  // of objects
+	refuse   int  // status of the answer to all requests; 0: as it should be
+	cut      int  // bytes after which an object's answer ends; 0: none
+	timeless bool // its lists do not say when objects were written
+	buckets  Buckets
 }
 
 func newFakeS3(t *testing.T, objects map[string][]byte) *fakeS3 {
@@ -302,6 +304,10 @@ func newFakeS3(t *testing.T, objects map[string][]byte) *fakeS3 {
 			w.Write(rec.Body.Bytes()[:s.cut])
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
+		case s.timeless && !object:
+			rec := httptest.NewRecorder()
+			real.ServeHTTP(rec, r)
+			w.Write(lastModified.ReplaceAll(rec.Body.Bytes(), nil))
 		default:
 			real.ServeHTTP(w, r)
 		}
@@ -309,6 +315,8 @@ func newFakeS3(t *testing.T, objects map[string][]byte) *fakeS3 {
 	t.Cleanup(func() { s.buckets.Close(); s.Close() })
 	return s
 }
+
+var lastModified = regexp.MustCompile(`<LastModified>[^<]*</LastModified>`)
 
 func (s *fakeS3) search() Search { return Search{Buckets: &s.buckets} }
 
@@ -353,7 +361,9 @@ func TestWhatIsWrongWithAStoreIsSaid(t *testing.T) {
 	require.Contains(t, said(strings.Replace(s3.url(""), "photos", "none", 1)), "error: s3://none: no such bucket")
 	s3.cut = 5
 	require.Equal(t, "error: the object ended before its size", said(s3.url("a.png")))
-	s3.cut, s3.refuse = 0, http.StatusForbidden
+	s3.cut, s3.timeless = 0, true
+	require.Contains(t, said(s3.url("")), "error: s3://photos: the store's answer is none that can be read: ")
+	s3.timeless, s3.refuse = false, http.StatusForbidden
 	require.Contains(t, said(s3.url("a.png")), "error: s3://photos/a.png: access denied: ")
 	require.Contains(t, said(s3.url("")), "error: s3://photos: access denied: ")
 	s3.refuse = http.StatusServiceUnavailable

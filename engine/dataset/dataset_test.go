@@ -230,6 +230,16 @@ func TestInputs(t *testing.T) {
 		found(t, "a/1.png\r\nabsent.png\n\nb\nodd[1].png", "-", "b/1.png"))
 }
 
+// TestWhatIsMissingKeepsItsName, so that the others are called the same when it is there again.
+func TestWhatIsMissingKeepsItsName(t *testing.T) {
+	t.Chdir(tree(t, "b/1.png", "b/2.png"))
+	_, err := os.Stat("b/1.jpg")
+	missing := "error: " + plain("b/1.jpg", err).Error()
+	require.Equal(t, []string{missing, "b/1~2.png", "b/2.png"}, found(t, "b/1.jpg\nb/1.png\nb/2.png\n", "-"))
+	require.NoError(t, os.WriteFile("b/1.jpg", nil, 0o666))
+	require.Equal(t, []string{"b/1.jpg", "b/1~2.png", "b/2.png"}, found(t, "b/1.jpg\nb/1.png\nb/2.png\n", "-"))
+}
+
 func TestInputIDsStayInside(t *testing.T) {
 	in := &inputs{seen: ids{}, folders: archiveFolders{}}
 	for path, want := range map[string]string{

@@ -31,7 +31,7 @@ var errStop = errors.New("stop")
 //
 // An ID is the path as it was named, without volume, leading slash and leading ".."; if the one argument is a folder, the
 // path within it. It is valid UTF-8: a byte that is not stands there as "~" and two hexadecimal digits. Where two IDs would
-// give results of one name, the later gets "~2" before its extension; of members of archives whose paths would be the same, the archive does. The sequence can be run once if it reads stdin.
+// give results of one name, the later gets "~2" before its extension, also if there is no image at the first one; of members of archives whose paths would be the same, the archive does. The sequence can be run once if it reads stdin.
 func (s Search) Inputs(args []string, stdin io.Reader) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		in := &inputs{yield: yield, seen: ids{}, folders: archiveFolders{}}
@@ -80,10 +80,15 @@ func (in *inputs) found(path string, err error) error {
 	return in.emit(path, err)
 }
 
-// later yields what is not ready. What others are called does not depend on that.
+// later yields what is not ready.
 func (in *inputs) later(path string) error {
+	return in.missing(path, fmt.Errorf("%s: %w", path, ErrNotReady))
+}
+
+// missing yields why there is no image at path where there may be one another time: what others are called does not depend on that.
+func (in *inputs) missing(path string, err error) error {
 	in.seen.unique(in.folders.beside(valid(in.id(path))))
-	return in.emit(path, fmt.Errorf("%s: %w", path, ErrNotReady))
+	return in.emit(path, err)
 }
 
 // emit yields the image at path, or why there is none.
@@ -155,7 +160,7 @@ func (in *inputs) file(path string, folders bool) error {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return in.emit(path, named{plain(path, err)})
+		return in.missing(path, named{plain(path, err)})
 	case info.IsDir() && !folders:
 		return in.emit(path, named{fmt.Errorf("%s: is a folder", path)})
 	case info.IsDir():

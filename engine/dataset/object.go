@@ -96,8 +96,13 @@ type objectData struct {
 func (f *objectData) Stat() (fs.FileInfo, error) { return f.info, nil }
 func (f *objectData) Close() error               { return nil }
 
+// reader reads so many bytes from a place on, all that follow if they are negative.
+func (o *object) reader(ctx context.Context, at, bytes int64) (*blob.Reader, error) {
+	return asked(func() (*blob.Reader, error) { return o.bucket.NewRangeReader(ctx, o.key, at, bytes, nil) })
+}
+
 func (o *object) read() error {
-	r, err := o.bucket.NewReader(context.Background(), o.key, nil) // what is in hand is finished
+	r, err := o.reader(context.Background(), 0, -1) // what is in hand is finished
 	if err != nil {
 		return reason(err)
 	}
@@ -142,12 +147,12 @@ func (o *object) Release() {
 func (o *object) beside(in *inputs, name string) error {
 	p := o.place
 	p.key = path.Join(path.Dir(p.key), name)
-	attrs, err := o.bucket.Attributes(until(in.Done), p.key)
+	attrs, err := attributes(until(in.Done), o.bucket, p.key)
 	if gcerrors.Code(err) == gcerrors.Canceled {
 		return errStop
 	}
 	if err != nil {
-		return in.emit(p.name(), worded(p.name(), err))
+		return in.missing(p.name(), worded(p.name(), err))
 	}
 	return in.object(&object{bucket: o.bucket, place: p, listed: infoOf(attrs.Size, attrs.ModTime, attrs.MD5)}, false)
 }
@@ -200,7 +205,7 @@ func (f *objectFile) opened(r *blob.Reader, err error) error {
 
 func (f *objectFile) Read(p []byte) (int, error) {
 	if f.stream == nil {
-		r, err := f.bucket.NewReader(f.done, f.key, nil)
+		r, err := f.reader(f.done, 0, -1)
 		if err := f.opened(r, err); err != nil {
 			return 0, err
 		}
@@ -240,7 +245,7 @@ func (f *objectFile) block(at int64) (block, error) {
 		}
 	}
 	size := min(blockSize, f.listed.size-at)
-	r, err := f.bucket.NewRangeReader(f.done, f.key, at, size, nil)
+	r, err := f.reader(f.done, at, size)
 	if err := f.opened(r, err); err != nil {
 		return block{}, err
 	}

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"f2pad.example/engine/nd"
 
@@ -200,13 +199,11 @@ func scans(t *testing.T, n, w, h int) []byte {
 }
 
 func TestJPEGOfManyScansIsRefusedBeforeItIsDecoded(t *testing.T) {
-	began := time.Now()
 	got := allocated(func() {
 		_, err := DecodeBytes("x.jpg", scans(t, 2000, 8192, 8192), Limits{})
 		require.ErrorIs(t, err, ErrTooLarge)
 		require.EqualError(t, err, "x.jpg: image too large: a JPEG file of more than 40 scans over 67108864 pixels")
 	})
-	require.Less(t, time.Since(began), 5*time.Second)
 	require.Less(t, got, uint64(4<<20))
 
 	count := func(data []byte) (n int) {

@@ -80,10 +80,16 @@ func (j *journal) inOrder(it dataset.Item, stem string) (kept, bool, error) {
 		return stands(l, p, c)
 	}
 	j.note(l, p)
-	if l.Error != "" { // the run before that may have known more
-		return j.find(it, stem)
+	if l.Error == "" {
+		return kept{}, false, nil
 	}
-	return kept{}, false, nil
+	k, ok, err := j.find(it, stem) // the run before that may have known more
+	if at := slot(it.Path, stem); err == nil && !ok && it.ID != "" {
+		if _, known := j.known[at]; !known { // it had no outputs: a line that is still to come may name those that it gets now
+			j.known[at] = p | noResult
+		}
+	}
+	return k, ok, err
 }
 
 // begin has lines added, if they are not yet.

@@ -222,7 +222,8 @@ var errGone = errors.New("an input is gone")
 // pass scores the inputs as they are now, errGone if one that was named is not there.
 func (w *watch) pass(ctx context.Context) error {
 	where, seen := w.Search, *w // which later looks leave as it is: the inputs may still be read then
-	where.Ready = func(path string, info fs.FileInfo) bool { return seen.settled(path, info, time.Now()) }
+	now := time.Now()           // before they are looked at: what is written to since is not complete
+	where.Ready = func(path string, info fs.FileInfo) bool { return seen.settled(path, info, now) }
 	if left := w.Search.Left; left != nil {
 		where.Left = func(why string) { w.told.once("left "+why, func() { left(why) }) }
 	}

@@ -24,11 +24,49 @@ func (st *stage) listen() (address string, stop func() error) {
 	st.t.Helper()
 	on, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(st.t, err)
+	return on.Addr().String(), st.serve(on)
+}
+
+// serve serves until the test, or stop, ends it.
+func (st *stage) serve(on net.Listener) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- st.Serve(ctx, on) }()
 	st.t.Cleanup(cancel)
-	return on.Addr().String(), func() error { cancel(); return <-ended }
+	return func() error { cancel(); return <-ended }
+}
+
+// wires is a listener whose connections are in memory: what goes over them takes none of the time of a bubble.
+type wires struct {
+	net.Listener // nil
+	accepts      chan net.Conn
+	closed       chan struct{}
+}
+
+func newWires() *wires { return &wires{accepts: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (w *wires) Addr() net.Addr { return &net.UnixAddr{} }
+
+func (w *wires) Close() error {
+	close(w.closed)
+	return nil
+}
+
+func (w *wires) Accept() (net.Conn, error) {
+	select {
+	case c := <-w.accepts:
+		return c, nil
+	case <-w.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// dial connects, and sends text.
+func (w *wires) dial(t *testing.T, text string) (net.Conn, func() *http.Response) {
+	t.Helper()
+	c, its := net.Pipe()
+	w.accepts <- its
+	return c, talk(t, c, text)
 }
 
 // dial sends text on a connection of its own, and returns what reads the answers to it.
@@ -36,11 +74,17 @@ func dial(t *testing.T, address, text string) (net.Conn, func() *http.Response) 
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	require.NoError(t, err)
+	return c, talk(t, c, text)
+}
+
+// talk sends text, and returns what reads the answers to it.
+func talk(t *testing.T, c net.Conn, text string) (answer func() *http.Response) {
+	t.Helper()
 	t.Cleanup(func() { c.Close() })
-	_, err = io.WriteString(c, text)
+	_, err := io.WriteString(c, text)
 	require.NoError(t, err)
 	r := bufio.NewReader(c)
-	return c, func() *http.Response {
+	return func() *http.Response {
 		t.Helper()
 		answer, err := http.ReadResponse(r, nil)
 		require.NoError(t, err)
@@ -54,26 +98,35 @@ func dial(t *testing.T, address, text string) (net.Conn, func() *http.Response) 
 const head = "POST /v1/score HTTP/1.1\r\nHost: f2pad\r\n"
 
 func TestSlowClientsAreCutOff(t *testing.T) {
-	st := newStage(t, Options{ReadTimeout: 20 * time.Millisecond}).start()
-	address, stop := st.listen()
-	_, answer := dial(t, address, head+"Content-Length: 100\r\n\r\nsome")
-	require.Equal(t, http.StatusRequestTimeout, answer().StatusCode)
+	const limit = 3 * time.Second
+	within(t, Options{ReadTimeout: limit}, func(t *testing.T, st *stage) {
+		st.start()
+		on := newWires()
+		stop := st.serve(on)
+		began := time.Now()
+		_, answer := on.dial(t, head+"Content-Length: 100\r\n\r\nsome")
+		require.Equal(t, http.StatusRequestTimeout, answer().StatusCode)
+		require.Equal(t, limit, time.Since(began))
 
-	c, _ := dial(t, address, "POST /v1/sco")
-	_, err := io.ReadAll(c)
-	require.NoError(t, err, "the connection is closed without a word")
+		began = time.Now()
+		c, _ := on.dial(t, "POST /v1/sco")
+		_, err := io.ReadAll(c)
+		require.NoError(t, err, "the connection is closed without a word")
+		require.Equal(t, limit, time.Since(began))
 
-	// Who was in time is not cut off while its image is scored, and may ask again.
-	c, answer = dial(t, address, head+"Content-Length: 1\r\n\r\n7")
-	require.Equal(t, unnamed, <-st.began)
-	time.Sleep(50 * time.Millisecond) // longer than it has for reading: a deadline that was left would end it
-	st.goes <- nil
-	require.Equal(t, http.StatusOK, answer().StatusCode)
-	_, err = io.WriteString(c, head+"Content-Length: 1\r\n\r\n7")
-	require.NoError(t, err)
-	st.step(t, nil)
-	require.Equal(t, http.StatusOK, answer().StatusCode)
-	require.NoError(t, stop())
+		// Who was in time is not cut off while its image is scored, and may ask again.
+		c, answer = on.dial(t, head+"Content-Length: 1\r\n\r\n7")
+		require.Equal(t, unnamed, <-st.began)
+		time.Sleep(2 * limit) // a deadline that was left would end it
+		st.goes <- nil
+		require.Equal(t, http.StatusOK, answer().StatusCode)
+		time.Sleep(2 * limit)
+		_, err = io.WriteString(c, head+"Content-Length: 1\r\n\r\n7")
+		require.NoError(t, err)
+		st.step(t, nil)
+		require.Equal(t, http.StatusOK, answer().StatusCode)
+		require.NoError(t, stop())
+	})
 }
 
 // Who closes the connection gives up its place.
@@ -118,7 +171,7 @@ func (st *stage) wait(is func(places, waiting int) bool) {
 }
 
 func TestGracefulStop(t *testing.T) {
-	st := newStage(t, Options{}).start()
+	st := newStage(t, Options{ReadTimeout: time.Hour}).start()
 	address, stop := st.listen()
 	idle, asked := dial(t, address, "GET /readyz HTTP/1.1\r\nHost: f2pad\r\n\r\n")
 	require.Equal(t, http.StatusOK, asked().StatusCode)

@@ -72,7 +72,7 @@ func TestConversation(t *testing.T) {
 }
 
 func TestPatienceEnds(t *testing.T) {
-	p, _ := start(t, 5*time.Second)
+	p, _ := start(t, time.Minute)
 	var a answer
 	p.patience = 10 * time.Millisecond
 	require.ErrorIs(t, p.Ask(question{"sleep"}, &a), ErrGone)

@@ -92,12 +92,21 @@ func TestKilled(t *testing.T) {
 	want, err := os.ReadFile(filepath.Join(whole, "model"))
 	require.NoError(t, err)
 	killed, resumed, runs := 0, 0, 0
+	there := func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, "part"))
+		return err == nil
+	}
 	for ; killed < kills; runs++ {
 		dir := t.TempDir()
 		alive := true
 		for n := 0; alive && n < perRun && killed < kills; n++ {
 			if alive = train(dir, 1+time.Duration(random.Float64()*float64(takes))); alive {
 				killed++
+				if !there(dir) { // the machine is busier now
+					takes += takes / 4
+				}
+			} else {
+				takes -= takes / 8
 			}
 		}
 		if alive {
