@@ -110,6 +110,7 @@ func (o *Options) unlike(it dataset.Item, all []Difference) {
 type (
 	Stage = stage.Stage
 	Timer = stage.Timer
+	Took  = stage.Took
 )
 
 // Stages are all in the order of an image's way.
@@ -235,6 +236,7 @@ type decoded struct {
 func (e *Engine) decode(it dataset.Item, reserve func(int64) error) decoded {
 	r := &Result{Item: it}
 	defer it.Release()
+	defer e.opts.Timer.Pin()()
 	lap := e.opts.Timer.Start(1)
 	size, multiple, least := e.model.Info.Size, e.model.backbone.Multiple(), e.model.backbone.MinSide()
 	im, err := e.read(r, reserving(reserve, size, multiple, least))
@@ -296,6 +298,7 @@ func (e *Engine) Score(ctx context.Context, items iter.Seq[dataset.Item], emit f
 
 // scoreBatch scores the images of a batch: those of one size together, different sizes at the same time.
 func (e *Engine) scoreBatch(ctx context.Context, batch []decoded) error {
+	defer e.opts.Timer.Pin()()
 	type size struct{ h, w int }
 	at := map[size]int{}
 	var groups [][]decoded
@@ -410,13 +413,15 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 			out[i].image = f.Max(nd.Data(base))
 		}
 		z := nd.New(h, w)
+		cells := nd.Data(z)
 		for v, sv := range out[i].s {
-			nd.Data(z)[v] = float32(sc.Scale.Z(sv))
+			cells[v] = float32(sc.Scale.Z(sv))
 		}
-		sight.Blank(nd.Data(z), f.Grid(h, w)) // nothing is suspicious there
+		sight.Blank(cells, f.Grid(h, w)) // nothing is suspicious there
 		v := nd.New(H, W)
+		pixels := nd.Data(v)
 		for p, b := range nd.Data(base) {
-			nd.Data(v)[p] = float32(sc.Rank.Z(b))
+			pixels[p] = float32(sc.Rank.Z(b))
 		}
 		in[i] = refine.Input{Y: f.Y, Z: z, V: v, Base: base, Seed: f.Seed(e.model.Info.Seed), Memory: e.model.memory}
 	})

@@ -6,7 +6,10 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"testing"
+
+	"f2pad.example/engine"
 
 	"github.com/stretchr/testify/require"
 )
@@ -32,6 +35,34 @@ func TestProfile(t *testing.T) {
 	require.NotEmpty(t, all[at]["stages"])
 	r = f2pad(t, "score", "--maps", "--model", model(), "--out", t.TempDir(), path)
 	require.NotContains(t, r.out, "where the time went", "nobody asked")
+}
+
+// On one core the table also has the processor's time, and what of it is neither the network's nor the method's.
+func TestProfileOfTheProcessor(t *testing.T) {
+	stages := []engine.StageTime{
+		{Stage: "decode", Seconds: 0.6, CPU: 0.2},
+		{Stage: "features", Seconds: 1, CPU: 0.9}, {Stage: "scores", Seconds: 0.1, CPU: 0.1},
+		{Stage: "optimisation", Seconds: 3, CPU: 2}, {Stage: "its gradients", Part: true, Seconds: 2, CPU: 1.8},
+		{Stage: "looks", Seconds: 0.8, CPU: 0.7}, {Stage: "their network", Part: true, Seconds: 0.5, CPU: 0.4},
+	}
+	table := profileOf(2, 7, 4.1, stages)
+	require.InDelta(t, 4.1-0.9-0.1-1.8-0.4, table.Outside, 1e-12)
+	var text strings.Builder
+	require.NoError(t, table.Text(&text))
+	require.Contains(t, text.String(), "on the right, of that the processor's")
+	for _, line := range []string{
+		"  decode +300.00 +100.00", "    their network +250.00 +200.00", "  the rest +100.00", "  the whole run +3500.00 +2050.00", "  without network +450.00",
+	} {
+		require.Regexp(t, `(?m)^`+line+`$`, text.String())
+	}
+	for i := range stages {
+		stages[i].CPU = 0
+	}
+	text.Reset()
+	table = profileOf(2, 7, 4.1, stages)
+	require.Zero(t, table.CPU)
+	require.NoError(t, table.Text(&text))
+	require.NotContains(t, text.String(), "the rest")
 }
 
 // --verbose says how --memory is shared out, and a ceiling changes no result.

@@ -12,6 +12,7 @@ import (
 	"f2pad.example/cmd/f2pad/ui"
 	"f2pad.example/engine"
 	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/peak"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/region"
 	"f2pad.example/engine/run"
@@ -111,7 +112,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	f.BoolVar(&o.watch, "watch", false, "go on with what is new, until interrupted")
 	f.Var(number{&o.rescan, 1, 1 << 20}, "rescan", "with --watch: seconds until inputs are looked at without word of a change (stores, network file systems)")
 	f.BoolVar(&o.force, "force", false, "throw the results of earlier runs in DIR away")
-	f.BoolVar(&o.profile, "profile", false, "say in the end where the time went, stage by stage")
+	f.BoolVar(&o.profile, "profile", false, "say in the end where the time went, stage by stage; with GOMAXPROCS=1 also the processor's")
 	f.StringVar(&o.metrics, "metrics", "", "`FILE` (.prom) that is written every 5 s for Prometheus' node_exporter: images, rate, time left, stages, memory")
 	required(cmd, "model", "out")
 	return cmd
@@ -258,6 +259,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 		},
 	}
 	var sum run.Summary
+	busy := peak.Clock()
 	if o.watch {
 		sum, err = run.Watch(ctx, e, ro, run.Watching{
 			Args: args, Search: where, Rescan: time.Duration(o.rescan) * time.Second,
@@ -267,6 +269,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	} else {
 		sum, err = run.Run(ctx, e, ro, run.Inputs{Items: where.Inputs(args, p.in), Survey: survey})
 	}
+	busy = peak.Clock() - busy
 	watch.end(err)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -281,7 +284,7 @@ func (p *program) scoreInputs(ctx context.Context, o scoreOptions, args []string
 	p.passedOver(passed)
 	sum.Seconds = time.Since(began).Seconds()
 	if o.profile {
-		if err := p.ui.Show(profileTable{sum.Images - sum.Kept, sum.Seconds, watch.spent.Times()}); err != nil {
+		if err := p.ui.Show(profileOf(sum.Images-sum.Kept, sum.Seconds, busy, watch.spent.Times())); err != nil {
 			return err
 		}
 	}

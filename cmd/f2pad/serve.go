@@ -290,9 +290,9 @@ func (p *program) startServing(
 				unlike(it, d)
 			}
 		}
-		opts.Timer = func(s engine.Stage, images int, d time.Duration) {
+		opts.Timer = func(s engine.Stage, images int, t engine.Took) {
 			if warmed.Load() {
-				timer(s, images, d)
+				timer(s, images, t)
 			}
 		}
 		opts.ImageThreshold, opts.PixelThreshold, opts.ROI = o.image, o.pixel, o.roi.region

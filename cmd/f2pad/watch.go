@@ -95,9 +95,9 @@ func (w *watch) timer() engine.Timer {
 		return w.spent.Add
 	}
 	counts := w.run.Timer(w.model)
-	return func(s engine.Stage, images int, d time.Duration) {
-		w.spent.Add(s, images, d)
-		counts(s, images, d)
+	return func(s engine.Stage, images int, t engine.Took) {
+		w.spent.Add(s, images, t)
+		counts(s, images, t)
 	}
 }
 

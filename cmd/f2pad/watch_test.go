@@ -25,10 +25,10 @@ func TestLongRunsSayWhereTheTimeGoes(t *testing.T) {
 		now := w.began
 		w.now = func() time.Time { return now }
 		stages := engine.Stages()
-		w.timer()(stages[0], 1, 10*time.Second)
-		w.timer()(stages[2], 2, 30*time.Second)
+		w.timer()(stages[0], 1, engine.Took{Wall: 10 * time.Second})
+		w.timer()(stages[2], 2, engine.Took{Wall: 30 * time.Second})
 		require.True(t, stages[8].Part())
-		w.timer()(stages[8], 2, time.Hour)
+		w.timer()(stages[8], 2, engine.Took{Wall: time.Hour})
 		said := func() int { return strings.Count(out.String()+err.String(), "decode") }
 		tell := func(after time.Duration, e run.Event) {
 			now = w.began.Add(after)

@@ -443,6 +443,7 @@ func (l *lane) sum() {
 	r.Stages = l.spent.Times()
 	for i := range r.Stages {
 		r.Stages[i].Seconds /= n
+		r.Stages[i].CPU /= n
 	}
 	if !l.blind {
 		j := l.joules / n

@@ -61,7 +61,7 @@ func (f *fake) Score(ctx context.Context, items iter.Seq[dataset.Item], emit fun
 		}
 		spent := f.batch + time.Duration(len(batch))*f.each
 		f.c.now += spent
-		f.timer("features", len(batch), spent/2)
+		f.timer("features", len(batch), engine.Took{Wall: spent / 2})
 		*f.log = append(*f.log, fmt.Sprintf("%s:%d", f.device, len(batch)))
 		for _, it := range batch {
 			var image int

@@ -273,18 +273,6 @@ func ReadMask(path string, lim Limits) (*tensor.Dense, error) {
 }
 
 // WritePNG writes img as a PNG file, atomically.
-func WritePNG(path string, img image.Image) error { return writePNG(path, img, png.DefaultCompression) }
-
-// WriteOverlay is EncodeOverlay into a file, atomically.
-func WriteOverlay(path string, img *image.RGBA) error { return writePNG(path, img, png.BestSpeed) }
-
-// EncodeOverlay writes a picture as OverlayMarks makes it as PNG: in a quarter of WritePNG's time, a fifth larger.
-func EncodeOverlay(out io.Writer, img *image.RGBA) error { return encodePNG(out, img, png.BestSpeed) }
-
-func writePNG(path string, img image.Image, level png.CompressionLevel) error {
-	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return encodePNG(out, img, level) })
-}
-
-func encodePNG(out io.Writer, img image.Image, level png.CompressionLevel) error {
-	return (&png.Encoder{CompressionLevel: level}).Encode(out, img)
+func WritePNG(path string, img image.Image) error {
+	return artifact.WriteFileAtomic(path, func(out io.Writer) error { return png.Encode(out, img) })
 }

@@ -48,13 +48,25 @@ func paint(out *image.RGBA, i int, c [3]float64, opacity float64) {
 	p[3] = 255
 }
 
+// tint is paint of a value's heat, the more opaque the higher it is; of one that is not above 0 it is nothing.
+func tint(p []uint8, v float64) {
+	if !(v > 0) {
+		return
+	}
+	v = min(v, 1)
+	pos, opacity := v*float64(len(heatStops)-1), overlayOpacity*v
+	i := min(int(pos), len(heatStops)-2)
+	t, a, b := pos-float64(i), &heatStops[i], &heatStops[i+1]
+	for k := range p {
+		c := a[k] + t*(b[k]-a[k])
+		p[k] = nearest(opacity*c + (1-opacity)*float64(p[k]))
+	}
+}
+
 // nearest is math.Round of a value from 0 to 255, which is what most of an overlay's time would go into.
 func nearest(v float64) uint8 {
 	n := int(v)
-	if v-float64(n) >= 0.5 {
-		n++
-	}
-	return uint8(n)
+	return uint8(n + int(2*(v-float64(n))))
 }
 
 // Dim darkens the pixels [H,W] of the image that are not in; nil: none. It changes Pix.
@@ -86,17 +98,22 @@ func Overlay(img *Image, m *tensor.Dense, threshold, limit float64) image.Image 
 func OverlayMarks(img *Image, m *tensor.Dense, mask []bool, limit float64) *image.RGBA {
 	out := img.RGBA()
 	h, w := m.Shape()[0], m.Shape()[1]
-	data := nd.Data(m)
-	in := func(y, x int) bool { return y < 0 || y >= h || x < 0 || x >= w || mask[y*w+x] }
-	for y := range h {
-		for x := range w {
-			if in(y, x) && !(in(y-1, x) && in(y+1, x) && in(y, x-1) && in(y, x+1)) {
-				paint(out, y*w+x, [3]float64{0, 255, 255}, 1)
-				continue
-			}
-			if v := float64(data[y*w+x]) / limit; v > 0 {
-				paint(out, y*w+x, heat(v), overlayOpacity*min(v, 1))
-			}
+	none := 0.499 / 255 / overlayOpacity * limit // so little moves no colour by half a level
+	if !(limit > 0) {
+		none = math.NaN()
+	}
+	for i, v := range nd.Data(m) {
+		if v := float64(v); !(v <= none) {
+			tint(out.Pix[4*i:][:3], v/limit)
+		}
+	}
+	for i, in := range mask {
+		if !in {
+			continue
+		}
+		y, x := i/w, i%w
+		if y > 0 && !mask[i-w] || y < h-1 && !mask[i+w] || x > 0 && !mask[i-1] || x < w-1 && !mask[i+1] {
+			paint(out, i, [3]float64{0, 255, 255}, 1)
 		}
 	}
 	return out

@@ -1,9 +1,14 @@
 package imageio
 
 import (
+	"bytes"
+	"errors"
 	"image"
 	"image/color"
+	"image/draw"
+	"image/png"
 	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 
@@ -116,6 +121,81 @@ func TestWritePNG(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, nd.Data(FromImage(img).Pix), nd.Data(got.Pix))
 	require.Error(t, WritePNG(filepath.Join(path, "below"), img))
+}
+
+// An overlay's file has its pixels, also where rows are far longer than what is written at once.
+func TestEncodeOverlay(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 0))
+	for _, size := range [][2]int{{1, 1}, {3, 7}, {64, 5}, {2, 40000}, {300, 200}} {
+		img := image.NewRGBA(image.Rect(0, 0, size[1], size[0]))
+		for i := range img.Pix {
+			img.Pix[i] = uint8(rng.IntN(256))
+			if i%4 == 3 {
+				img.Pix[i] = 255
+			}
+		}
+		for range 2 { // the second time with what the first has left
+			var file bytes.Buffer
+			require.NoError(t, EncodeOverlay(&file, img))
+			got, err := png.Decode(&file)
+			require.NoError(t, err)
+			require.Equal(t, img, got, size)
+			require.Zero(t, file.Len(), "nothing follows")
+		}
+		path := filepath.Join(t.TempDir(), "x.png")
+		require.NoError(t, WriteOverlay(path, img))
+		require.Error(t, WriteOverlay(filepath.Join(path, "below"), img))
+	}
+	part := image.NewRGBA(image.Rect(0, 0, 9, 9)).SubImage(image.Rect(2, 3, 7, 6)).(*image.RGBA)
+	draw.Draw(part, part.Rect, image.White, image.Point{}, draw.Src)
+	var file bytes.Buffer
+	require.NoError(t, EncodeOverlay(&file, part))
+	got, err := png.Decode(&file)
+	require.NoError(t, err)
+	require.Equal(t, image.Rect(0, 0, 5, 3), got.Bounds())
+	require.Equal(t, color.RGBA{255, 255, 255, 255}, got.At(4, 2))
+	for calls := range 10 { // the beginning, and three chunks in three parts each
+		require.ErrorIs(t, EncodeOverlay(&full{calls}, part), errFull)
+	}
+}
+
+// full is a disk with room for some calls of Write.
+type full struct{ calls int }
+
+var errFull = errors.New("no room")
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.calls == 0 {
+		return 0, errFull
+	}
+	f.calls--
+	return len(p), nil
+}
+
+// An overlay is each pixel's colour, blended by itself, whatever the values and the limit are.
+func TestOverlayOfAnyValues(t *testing.T) {
+	values := []float32{0, -1, 1e-9, 0.0029, 0.003, 0.00301, 0.00302, 0.1, 0.5, 0.999, 1, 7, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())}
+	levels := 256
+	img, m := &Image{Pix: nd.New(1, levels, len(values)), Depth: 8}, nd.New(levels, len(values))
+	for i := range nd.Data(m) {
+		nd.Data(img.Pix)[i] = float32(i/len(values)) / 255
+		nd.Data(m)[i] = values[i%len(values)]
+	}
+	for _, limit := range []float64{1, 0.25, 30, 0, -1, math.NaN()} {
+		out := OverlayMarks(img, m, make([]bool, len(nd.Data(m))), limit)
+		want := img.RGBA()
+		for i, v := range nd.Data(m) {
+			share := float64(v) / limit
+			if !(share > 0) {
+				continue
+			}
+			opacity := overlayOpacity * min(share, 1)
+			for k, c := range heat(share) {
+				want.Pix[4*i+k] = uint8(math.Round(opacity*c + (1-opacity)*float64(want.Pix[4*i+k])))
+			}
+		}
+		require.Equal(t, want, out, limit)
+	}
 }
 
 func TestNearestIsRound(t *testing.T) {

@@ -80,6 +80,7 @@ func (o *outputs) write(r *engine.Result) (Line, error) {
 		line, _ := lineOf(r, "", o.regions)
 		return line, nil
 	}
+	defer o.timer.Pin()()
 	lap := o.timer.Start(1)
 	defer func() { lap(stage.Write) }()
 	if !o.overlays {

@@ -11,8 +11,6 @@
 package telemetry
 
 import (
-	"time"
-
 	"f2pad.example/engine/internal/stage"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,8 +88,8 @@ func (s *Scoring) Image(model string, r Result) { s.images.WithLabelValues(model
 // Timer returns what counts the stages of an engine (engine.Options.Timer) with the model of that name.
 func (s *Scoring) Timer(model string) stage.Timer {
 	seconds, worked := s.seconds.MustCurryWith(prometheus.Labels{modelLabel: model}), s.worked.MustCurryWith(prometheus.Labels{modelLabel: model})
-	return func(st stage.Stage, images int, d time.Duration) {
-		seconds.WithLabelValues(string(st)).Add(d.Seconds())
+	return func(st stage.Stage, images int, t stage.Took) {
+		seconds.WithLabelValues(string(st)).Add(t.Wall.Seconds())
 		worked.WithLabelValues(string(st)).Add(float64(images))
 	}
 }

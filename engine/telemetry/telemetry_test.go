@@ -53,9 +53,9 @@ func TestRun(t *testing.T) {
 	r.Image("m", Failed)
 	r.Kept()
 	timer := r.Timer("m")
-	timer(stage.Features, 2, 1500*time.Millisecond)
-	timer(stage.Features, 1, 500*time.Millisecond)
-	timer(stage.Write, 1, time.Second)
+	timer(stage.Features, 2, stage.Took{Wall: 1500 * time.Millisecond})
+	timer(stage.Features, 1, stage.Took{Wall: 500 * time.Millisecond})
+	timer(stage.Write, 1, stage.Took{Wall: time.Second})
 	r.Progress(4, 24)
 	second := written(t, r.Scoring)
 	const want = `f2pad_build_info{run="out/\"a\"",version="v1"} 1
@@ -133,7 +133,7 @@ func TestPageListsTheMetrics(t *testing.T) {
 	s.Model("m", 1)
 	s.Request("/", 200, 0)
 	s.Batch("m", []time.Duration{0})
-	s.Timer("m")(stage.Decode, 1, time.Second)
+	s.Timer("m")(stage.Decode, 1, stage.Took{Wall: time.Second})
 	r := NewRun("v1", "out")
 	r.Progress(1, 2)
 	for _, reg := range []*Scoring{s.Scoring, r.Scoring} {

@@ -2,6 +2,7 @@
 package stage
 
 import (
+	"runtime"
 	"sync"
 	"time"
 )
@@ -29,6 +30,9 @@ const (
 	Write     Stage = "write"          // maps, masks and overlays, encoded and stored
 )
 
+// Network reports whether the stage is the network's and the method's work, and none of the host's beside it.
+func (s Stage) Network() bool { return s == Features || s == Scores || s == Gradients || s == Asked }
+
 // Part reports whether the stage is a part of those that Order names before it.
 func (s Stage) Part() bool { return s == Gradients || s == Asked }
 
@@ -39,26 +43,53 @@ func Order() []Stage {
 	}
 }
 
-// Timer is told how long a stage took for the images that it worked on. nil is told nothing. It is called from several goroutines.
-type Timer func(s Stage, images int, d time.Duration)
+// Took is how long a stage took.
+type Took struct {
+	Wall time.Duration
+	// CPU is the time of the processor, whatever else it had to do meanwhile. It is known, on Linux, where GOMAXPROCS is 1, in which case
+	// all that a stage does is done by one goroutine, and where that is pinned; 0: it is not.
+	CPU time.Duration
+}
 
-// Start returns a function that tells the timer, and its caller, of the time since it was last called, or Start was.
+// Timer is told what a stage took for the images that it worked on. nil is told nothing. It is called from several goroutines.
+type Timer func(s Stage, images int, t Took)
+
+// Start returns a function that tells the timer of the time since it was last called, or Start was, and its caller of the wall time.
 func (t Timer) Start(images int) (lap func(Stage) time.Duration) {
-	last := time.Now()
+	last, busy := time.Now(), t.busy()
 	return func(s Stage) time.Duration {
 		d := time.Since(last)
 		last = last.Add(d)
 		if t != nil {
-			t(s, images, d)
+			now := t.busy()
+			t(s, images, Took{d, now - busy})
+			busy = now
 		}
 		return d
 	}
 }
 
+// busy is the processor time of this thread, 0 where it is not that of the stage.
+func (t Timer) busy() time.Duration {
+	if t == nil || runtime.GOMAXPROCS(0) > 1 {
+		return 0
+	}
+	return threadTime()
+}
+
+// Pin keeps the goroutine on its thread until release is called: it may be told of the processor's time from now on.
+func (t Timer) Pin() (release func()) {
+	if t == nil || runtime.GOMAXPROCS(0) > 1 {
+		return func() {}
+	}
+	runtime.LockOSThread()
+	return runtime.UnlockOSThread
+}
+
 // Spent adds up what a Timer is told: its Add is one. The zero value is ready, and safe for concurrent use.
 type Spent struct {
 	mu  sync.Mutex
-	sum map[Stage]time.Duration
+	sum map[Stage]Took
 }
 
 // Time is a stage's sum.
@@ -66,16 +97,18 @@ type Time struct {
 	Stage   Stage   `json:"stage"`
 	Part    bool    `json:"part"` // of the stages before it, which have its time, too
 	Seconds float64 `json:"seconds"`
+	CPU     float64 `json:"cpu_seconds,omitempty"` // see Took; 0: not known
 }
 
 // Add is a Timer.
-func (s *Spent) Add(stage Stage, _ int, d time.Duration) {
+func (s *Spent) Add(stage Stage, _ int, t Took) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sum == nil {
-		s.sum = map[Stage]time.Duration{}
+		s.sum = map[Stage]Took{}
 	}
-	s.sum[stage] += d
+	sum := s.sum[stage]
+	s.sum[stage] = Took{sum.Wall + t.Wall, sum.CPU + t.CPU}
 }
 
 // Times are the sums of the stages that took time, in Order; an empty list is not nil.
@@ -84,8 +117,8 @@ func (s *Spent) Times() []Time {
 	defer s.mu.Unlock()
 	times := []Time{}
 	for _, stage := range Order() {
-		if d := s.sum[stage]; d > 0 {
-			times = append(times, Time{stage, stage.Part(), d.Seconds()})
+		if t := s.sum[stage]; t.Wall > 0 {
+			times = append(times, Time{stage, stage.Part(), t.Wall.Seconds(), t.CPU.Seconds()})
 		}
 	}
 	return times

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -12,8 +13,8 @@ func TestSpentAddsUp(t *testing.T) {
 	require.NotNil(t, s.Times(), "in JSON, a list")
 	require.Empty(t, s.Times())
 	for i, stage := range Order() {
-		s.Add(stage, 1, time.Duration(i+1)*time.Second)
-		s.Add(stage, 1, time.Second)
+		s.Add(stage, 1, Took{time.Duration(i+1) * time.Second, time.Second})
+		s.Add(stage, 1, Took{time.Second, time.Second / 2})
 	}
 	times := s.Times()
 	require.Len(t, times, len(Order()))
@@ -21,6 +22,7 @@ func TestSpentAddsUp(t *testing.T) {
 	for i, got := range times {
 		require.Equal(t, Order()[i], got.Stage)
 		require.Equal(t, float64(i+2), got.Seconds)
+		require.Equal(t, 1.5, got.CPU)
 		if got.Part {
 			parts++
 		}
@@ -28,4 +30,44 @@ func TestSpentAddsUp(t *testing.T) {
 	require.Equal(t, 2, parts)
 	s.Reset()
 	require.Empty(t, s.Times())
+}
+
+// What sleeps, or waits for another goroutine's work, takes no processor time.
+func TestProcessorTime(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	took := map[Stage]Took{}
+	timer := Timer(func(s Stage, _ int, t Took) { took[s] = t })
+	work := func() {
+		for until := threadTime() + 20*time.Millisecond; threadTime() < until; {
+			if threadTime() == 0 {
+				t.Skip("the system does not tell a thread's time")
+			}
+		}
+	}
+	defer timer.Pin()()
+	lap := timer.Start(1)
+	work()
+	lap(Regions)
+	time.Sleep(30 * time.Millisecond)
+	lap(Evidence)
+	done := make(chan bool)
+	go func() {
+		work()
+		close(done)
+	}()
+	<-done
+	lap(Join)
+	require.GreaterOrEqual(t, took[Regions].CPU, 20*time.Millisecond)
+	require.GreaterOrEqual(t, took[Evidence].Wall, 30*time.Millisecond)
+	require.Less(t, took[Evidence].CPU, 20*time.Millisecond)
+	require.GreaterOrEqual(t, took[Join].Wall, 20*time.Millisecond)
+	require.Less(t, took[Join].CPU, 20*time.Millisecond, "another goroutine's work is not the stage's")
+
+	runtime.GOMAXPROCS(2)
+	lap = timer.Start(1)
+	work()
+	lap(Write)
+	require.Zero(t, took[Write].CPU, "others may have helped")
+	Timer(nil).Pin()()
+	Timer(nil).Start(1)(Write)
 }
