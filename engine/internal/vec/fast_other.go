@@ -29,5 +29,7 @@ func nearerAVX2(_, _, _ []float32)                       {}
 func distanceAVX2(_ *[4]float64, _, _ []float32)         {}
 
 func copyRowsAVX2(_ []float32, _ int, _ []float32, _, _, _ int)                    {}
+func copyRowsHalf(_ []float32, _ int, _ []float32, _, _, _ int)                    {}
+func unzipRowsHalf(_, _ []float32, _ int, _ []float32, _, _, _ int)                {}
 func unzipRowsAVX2(_, _ []float32, _ int, _ []float32, _, _, _ int)                {}
 func zipRowsAVX2(_ []float32, _ int, _ []float32, _ int, _ []float32, _, _, _ int) {}

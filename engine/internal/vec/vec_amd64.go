@@ -102,15 +102,25 @@ func nearerAVX2(dist []float32, x []float32, z []float32)
 //go:noescape
 func distanceAVX2(sum *[4]float64, a []float32, b []float32)
 
-// copyRowsAVX2 is CopyRows for a vector's columns at least.
+// copyRowsAVX2 is CopyRows for 8 columns at least.
 //
 //go:noescape
 func copyRowsAVX2(dst []float32, ldd int, src []float32, lds int, rows int, cols int)
 
-// unzipRowsAVX2 is UnzipRows for an even number of columns, two vectors' at least.
+// copyRowsHalf is CopyRows for 4 columns at least.
+//
+//go:noescape
+func copyRowsHalf(dst []float32, ldd int, src []float32, lds int, rows int, cols int)
+
+// unzipRowsAVX2 is UnzipRows for an even number of columns, 16 at least.
 //
 //go:noescape
 func unzipRowsAVX2(even []float32, odd []float32, lde int, src []float32, lds int, rows int, cols int)
+
+// unzipRowsHalf is UnzipRows for an even number of columns, 8 at least.
+//
+//go:noescape
+func unzipRowsHalf(even []float32, odd []float32, lde int, src []float32, lds int, rows int, cols int)
 
 // zipRowsAVX2 is ZipRows for an even number of columns, two vectors' at least.
 //
