@@ -28,6 +28,7 @@ func lowerTransposedAVX2(_, _ [][8]float32, _ []float32) {}
 func nearerAVX2(_, _, _ []float32)                       {}
 func distanceAVX2(_ *[4]float64, _, _ []float32)         {}
 
+func spreadAVX2(_ [][8]float32, _ int, _, _ []float32, _ *[8]float32)              {}
 func copyRowsAVX2(_ []float32, _ int, _ []float32, _, _, _ int)                    {}
 func copyRowsHalf(_ []float32, _ int, _ []float32, _, _, _ int)                    {}
 func unzipRowsHalf(_, _ []float32, _ int, _ []float32, _, _, _ int)                {}

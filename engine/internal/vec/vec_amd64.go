@@ -62,6 +62,11 @@ func largerAVX2(y []float32, a []float32, b []float32)
 //go:noescape
 func accumulateAVX2(sum []float64, x []float32)
 
+// spreadAVX2 is spreadGo for some rows and columns.
+//
+//go:noescape
+func spreadAVX2(x [][8]float32, w int, wy []float32, wx []float32, by *[8]float32)
+
 // shiftRowsAVX2 is shiftRowsGo for rows of whole vectors.
 //
 //go:noescape

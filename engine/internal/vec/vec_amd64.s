@@ -615,6 +615,41 @@ loop:
 	VZEROUPPER
 	RET
 
+// func spreadAVX2(x [][8]float32, w int, wy []float32, wx []float32, by *[8]float32)
+// Requires: AVX
+TEXT ·spreadAVX2(SB), NOSPLIT, $0-88
+	MOVQ    x_base+0(FP), AX
+	MOVQ    w+24(FP), CX
+	MOVQ    wy_base+32(FP), DX
+	MOVQ    wx_base+56(FP), BX
+	MOVQ    wy_len+40(FP), SI
+	MOVQ    wx_len+64(FP), DI
+	MOVQ    by+80(FP), R8
+	SHLQ    $0x05, CX
+	VMOVUPS (R8), Y0
+
+row:
+	VBROADCASTSS (DX), Y1
+	VMULPS       Y0, Y1, Y1
+	MOVQ         AX, R8
+	XORQ         R9, R9
+
+column:
+	VBROADCASTSS (BX)(R9*4), Y2
+	VMULPS       Y1, Y2, Y2
+	VADDPS       (R8), Y2, Y2
+	VMOVUPS      Y2, (R8)
+	ADDQ         $0x20, R8
+	INCQ         R9
+	CMPQ         R9, DI
+	JLT          column
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNZ          row
+	VZEROUPPER
+	RET
+
 // func shiftRowsAVX2(y []float32, x []float32, cols int, by []float32, times float32, lo float32)
 // Requires: AVX
 TEXT ·shiftRowsAVX2(SB), NOSPLIT, $0-88
