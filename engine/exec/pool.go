@@ -89,11 +89,14 @@ func (p *Pool) Close() {
 }
 
 // Outputs makes the tensors of a batch's outputs, and notes the batch's size.
-func (c *Pooled) Outputs(batch int) []*tensor.Dense {
+func (c *Pooled) Outputs(batch int) []*tensor.Dense { return c.OutputsIn(batch, nd.New) }
+
+// OutputsIn is Outputs with tensors that make makes.
+func (c *Pooled) OutputsIn(batch int, make func(shape ...int) *tensor.Dense) []*tensor.Dense {
 	c.pixels = max(c.pixels, batch*c.h*c.w)
-	all := make([]*tensor.Dense, len(c.outputs))
-	for i, s := range c.outputs {
-		all[i] = nd.New(append([]int{batch}, s[1:]...)...)
+	var all []*tensor.Dense
+	for _, s := range c.outputs {
+		all = append(all, make(append([]int{batch}, s[1:]...)...))
 	}
 	return all
 }

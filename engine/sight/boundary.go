@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"f2pad.example/engine/exec"
+	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/vec"
 	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -12,21 +14,22 @@ import (
 // measureMissing finds what is missing from the features of a job's windows. Where a window does not hold all that its features depend on,
 // they differ from the whole image's. What the window makes of the image as it was given, and what the whole image gave there,
 // are known; their difference stays nearly the same while pixels in the window's middle change.
-func (b *HostBatch) measureMissing(ctx context.Context, c *exec.Pooled, j *job) error {
+func (b *HostBatch) measureMissing(ctx context.Context, c *exec.Pooled, j *job, in *tensor.Dense) error {
 	missing := c.Outputs(len(j.ps))
-	if err := c.Forward(ctx, []*tensor.Dense{b.Net.load(b.given, b.norms, j.ps)}, missing); err != nil {
+	b.Net.load(in, b.given, b.norms, j.ps)
+	if err := c.Forward(ctx, []*tensor.Dense{in}, missing); err != nil {
 		return err
 	}
 	h, w := b.given.Shape()[2]/b.Net.Stride, b.given.Shape()[3]/b.Net.Stride
-	for k, p := range j.ps {
+	par.For(len(j.ps), func(k int) {
 		part := slicesOf(missing, k)
-		for l, whole := range slicesOf(b.features, p.Image) {
+		for l, whole := range slicesOf(b.features, j.ps[k].Image) {
 			to := nd.Data(part[l])
-			for i, v := range nd.Data(cropped(whole, Rect{0, 0, h, w}, p.In)) {
+			for i, v := range nd.Data(cropped(whole, Rect{0, 0, h, w}, j.ps[k].In)) {
 				to[i] = v - to[i]
 			}
 		}
-	}
+	})
 	j.missing = missing
 	return nil
 }
@@ -34,10 +37,8 @@ func (b *HostBatch) measureMissing(ctx context.Context, c *exec.Pooled, j *job) 
 // complete adds to the windows' features f what is missing from them.
 func (j *job) complete(f []*tensor.Dense) {
 	for l, part := range j.missing {
-		to := nd.Data(f[l])
-		for i, v := range nd.Data(part) {
-			to[i] += v
-		}
+		to, from := nd.Data(f[l]), nd.Data(part)
+		par.Range(len(to), len(to)/len(j.ps), func(lo, hi int) { vec.Add(to[lo:hi], to[lo:hi], from[lo:hi]) })
 	}
 }
 
@@ -49,22 +50,22 @@ func (b *HostBatch) surroundings(j *job, all Rect) []*tensor.Dense {
 		k := all.H() / sh[2] // cells of the finest grid per cell
 		around[l] = nd.New(len(j.ps), sh[1], j.seen[0].H()/k, j.seen[0].W()/k)
 	}
-	for k, p := range j.ps {
-		for l, whole := range slicesOf(b.features, p.Image) {
+	par.For(len(j.ps), func(k int) {
+		for l, whole := range slicesOf(b.features, j.ps[k].Image) {
 			copyCells(slicesOf(around, k)[l], j.seen[k], whole, all, j.seen[k])
 		}
-	}
+	})
 	return around
 }
 
-// between visits the windows' feature maps [1,D,h,w], those of what they see beside their own.
+// between visits the windows' feature maps [1,D,h,w], those of what they see beside their own, side by side.
 func (j *job) between(outer, inner []*tensor.Dense, visit func(outer, inner *tensor.Dense, seen, in Rect)) {
-	for k, p := range j.ps {
+	par.For(len(j.ps), func(k int) {
 		os, is := slicesOf(outer, k), slicesOf(inner, k)
 		for l := range os {
-			visit(os[l], is[l], j.seen[k], p.In)
+			visit(os[l], is[l], j.seen[k], j.ps[k].In)
 		}
-	}
+	})
 }
 
 // copyCells copies what lies in a rectangle of the finest grid between feature maps of one image [1,D,h,w], which cover the

@@ -67,11 +67,26 @@ func (b *HostBatch) Gradient(
 				}
 			}
 		}
-		if energy[n]-energy[n] != 0 || !Finite(dst[n*3*H*W:][:3*H*W]) {
+		if energy[n]-energy[n] != 0 || !b.finite(dst[n*3*H*W:][:3*H*W], b.plan.Places[n], W) {
 			b.bad.Add(n, fmt.Errorf("engine: the gradient of %s is not finite", b.Net.bb.Name()))
 		}
 	}
 	return nil
+}
+
+// finite says whether an image's gradient dx [3,H,W] is; beyond its windows it is 0.
+func (b *HostBatch) finite(dx []float32, places []Place, W int) bool {
+	for _, p := range places {
+		in, st := b.jobs[p.Job].ps[p.At].In, b.Net.Stride
+		for y := in.Y0 * st; y < in.Y1*st; y++ {
+			for c := range 3 {
+				if !Finite(dx[c*len(dx)/3+y*W:][in.X0*st : in.X1*st]) {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // windowGradient runs a job's windows forward and backward: their energies, and the gradients w.r.t. the network's input.
@@ -79,27 +94,31 @@ func (b *HostBatch) windowGradient(ctx context.Context, x *tensor.Dense, j *job,
 	st := b.Net.Stride
 	h, w := x.Shape()[2]/st, x.Shape()[3]/st
 	ih, iw := j.ps[0].In.H(), j.ps[0].In.W()
-	b.Net.turns <- struct{}{}
-	defer func() { <-b.Net.turns }()
+	work := <-b.Net.turns
+	defer func() { b.Net.turns <- work }()
+	work.begin()
 	c, err := b.Net.nets.Take(ih*st, iw*st, true)
 	if err != nil {
 		return fmt.Errorf("engine: %s: %w", b.Net.bb.Name(), err)
 	}
 	defer b.Net.nets.Give(c)
+	if j.dx == nil {
+		j.dx = nd.New(b.Net.inputs(j.ps)...)
+	}
+	in := j.dx // the gradient takes the place of what it is the gradient of
 	if b.features != nil && j.missing == nil {
-		if err := b.measureMissing(ctx, c, j); err != nil {
+		if err := b.measureMissing(ctx, c, j, in); err != nil {
 			return fmt.Errorf("engine: %s: %w", b.Net.bb.Name(), err)
 		}
 	}
-	in := b.Net.load(x, b.norms, j.ps)
-	f := c.Outputs(len(j.ps))
+	b.Net.load(in, x, b.norms, j.ps)
+	f := c.OutputsIn(len(j.ps), work.tensor)
 	if err := c.Forward(ctx, []*tensor.Dense{in}, f); err != nil {
 		return fmt.Errorf("engine: %s: %w", b.Net.bb.Name(), err)
 	}
 	j.complete(f)
-	j.dx = in // the gradient takes the place of what it is the gradient of
-	df := c.Outputs(len(j.ps))
-	if err := b.methodGradient(ctx, j, f, df, where, h, w, e, scale); err != nil {
+	df := work.like(f)
+	if err := b.methodGradient(ctx, j, work, f, df, where, h, w, e, scale); err != nil {
 		return err
 	}
 	if err := c.Backward(ctx, df, []*tensor.Dense{j.dx}); err != nil {
@@ -111,7 +130,7 @@ func (b *HostBatch) windowGradient(ctx context.Context, x *tensor.Dense, j *job,
 // methodGradient takes the energies of the cells that a job's windows own, for the windows' features f [len(j.ps),D,h,w] per
 // layer, and fills df with the gradients w.r.t. them. where is the images', whose grid is h x w.
 func (b *HostBatch) methodGradient(
-	ctx context.Context, j *job, f, df []*tensor.Dense, where []bool, h, w int, e loop.Energy, scale Scale,
+	ctx context.Context, j *job, work *workspace, f, df []*tensor.Dense, where []bool, h, w int, e loop.Energy, scale Scale,
 ) error {
 	seen, fs, dfs := j.seen, f, df
 	// A method's embedding reaches beyond the window. Where windows are cut, the features there are those of the image as it
@@ -120,10 +139,7 @@ func (b *HostBatch) methodGradient(
 		if j.around == nil {
 			j.around = b.surroundings(j, Rect{0, 0, h, w})
 		}
-		fs, dfs = j.around, make([]*tensor.Dense, len(f))
-		for l, t := range fs {
-			dfs[l] = nd.New(t.Shape()...)
-		}
+		fs, dfs = j.around, work.like(j.around)
 		j.between(fs, f, func(outer, inner *tensor.Dense, seen, in Rect) { copyCells(outer, seen, inner, in, in) })
 	}
 	sh, sw := seen[0].H(), seen[0].W()

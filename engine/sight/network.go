@@ -7,6 +7,7 @@ import (
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/exec"
+	"f2pad.example/engine/internal/par"
 	"f2pad.example/engine/nd"
 
 	"gorgonia.org/tensor"
@@ -18,7 +19,7 @@ type Network struct {
 	Windows
 	bb    backbone.Backbone
 	nets  *exec.Pool
-	turns chan struct{} // held by those that run forward and backward, which keeps every value of their windows
+	turns chan *workspace // held by those that run forward and backward, which keeps every value of their windows
 }
 
 // What waits for an image of its size is bounded in number, and in pixels by so many times the largest window: a graph
@@ -30,23 +31,64 @@ const (
 
 // NewNetwork returns the network that runs a backbone on ex, on windows as they are.
 func NewNetwork(bb backbone.Backbone, ex exec.Executor, w Windows) *Network {
-	return &Network{
-		Windows: w, bb: bb, turns: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	n := &Network{
+		Windows: w, bb: bb, turns: make(chan *workspace, runtime.GOMAXPROCS(0)),
 		nets: exec.NewPool(ex, bb.Graph, idleGraphs, idleWindows*w.limit*w.Stride*w.Stride),
 	}
+	for range cap(n.turns) {
+		n.turns <- &workspace{}
+	}
+	return n
+}
+
+// workspace is memory for what is needed during a turn, which the next turn uses again.
+type workspace struct {
+	floats []float32
+	used   int
+}
+
+// tensor returns one for the rest of the turn, which may hold anything.
+func (w *workspace) tensor(shape ...int) *tensor.Dense {
+	from := w.used
+	if w.used += nd.Size(shape...); w.used > len(w.floats) {
+		return nd.New(shape...)
+	}
+	return nd.Wrap(w.floats[from:w.used:w.used], shape...)
+}
+
+// like returns tensors of the shapes of others.
+func (w *workspace) like(ts []*tensor.Dense) []*tensor.Dense {
+	all := make([]*tensor.Dense, len(ts))
+	for i, t := range ts {
+		all[i] = w.tensor(t.Shape()...)
+	}
+	return all
+}
+
+// begin begins a turn, with as much memory as the one before took.
+func (w *workspace) begin() {
+	if w.used > len(w.floats) {
+		w.floats = make([]float32, w.used)
+	}
+	w.used = 0
 }
 
 // Close frees the idle graphs.
 func (n *Network) Close() { n.nets.Close() }
 
-// load cuts the patches (all of one size) out of the images x [N,3,H,W] and normalises each as its image is.
-func (n *Network) load(x *tensor.Dense, norms []backbone.Affine, ps []Patch) *tensor.Dense {
+// inputs is the shape of what the network takes for patches, all of one size.
+func (n *Network) inputs(ps []Patch) []int {
+	return []int{len(ps), 3, ps[0].In.H() * n.Stride, ps[0].In.W() * n.Stride}
+}
+
+// load cuts the patches out of the images x [N,3,H,W] into in, and normalises each as its image is.
+func (n *Network) load(in, x *tensor.Dense, norms []backbone.Affine, ps []Patch) {
 	s := n.Stride
 	H, W := x.Shape()[2], x.Shape()[3]
-	h, w := ps[0].In.H()*s, ps[0].In.W()*s
-	in := nd.New(len(ps), 3, h, w)
+	h, w := in.Shape()[2], in.Shape()[3]
 	src, dst := nd.Data(x), nd.Data(in)
-	for k, p := range ps {
+	par.For(len(ps), func(k int) {
+		p := ps[k]
 		for c := range 3 {
 			scale, shift := norms[p.Image].Scale[c], norms[p.Image].Shift[c]
 			for i := range h {
@@ -57,8 +99,7 @@ func (n *Network) load(x *tensor.Dense, norms []backbone.Affine, ps []Patch) *te
 				}
 			}
 		}
-	}
-	return in
+	})
 }
 
 // Features runs the network on the images x [N,3,H,W] and returns their whole feature maps, one [N,D,h,w] per layer. Images
@@ -77,8 +118,9 @@ func (n *Network) Features(ctx context.Context, x *tensor.Dense, norms []backbon
 		if err != nil {
 			return nil, fmt.Errorf("engine: %s at %dx%d pixels: %w", n.bb.Name(), win.In.W()*s, win.In.H()*s, err)
 		}
-		f := c.Outputs(N)
-		err = c.Forward(ctx, []*tensor.Dense{n.load(x, norms, ps)}, f)
+		f, in := c.Outputs(N), nd.New(n.inputs(ps)...)
+		n.load(in, x, norms, ps)
+		err = c.Forward(ctx, []*tensor.Dense{in}, f)
 		n.nets.Give(c)
 		if err != nil {
 			return nil, fmt.Errorf("engine: %s: %w", n.bb.Name(), err)

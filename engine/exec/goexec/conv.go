@@ -39,8 +39,10 @@ type conv struct {
 	to          gemm.Bounds
 	rows, bands int  // output rows of a phase in a band, at most; bands
 	span        int  // outputs of a channel in a band of panels without spread, else 0: whole rows
+	atOnce      int  // neighbouring bands that are computed as one, at most
 	staged      bool // the band is copied
-	sources     int  // floats of a staged band
+	height      int  // rows of a channel of staged bands
+	sources     int  // floats of staged bands
 	pitch       int  // from the source row of one output row to that of the next
 	panel       int  // floats of a panel
 	block       int  // outputs of a channel that are summed at a time, panel by panel
@@ -146,6 +148,7 @@ const (
 	bandWork = 1 << 20 // multiply-adds in a band, where the rows allow it
 	bandSize = 4096    // outputs of a channel in a band, plane by plane: they and what they read stay in a core's first-level cache
 	block    = 512     // outputs of a channel: what stays in a core's private cache while the sums go on
+	staging  = 1 << 17 // floats of staged bands that are computed as one, likewise
 )
 
 // lower chooses how to go about it. What is chosen changes no result: every way adds the same numbers in one order.
@@ -164,6 +167,7 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 			first = false
 		}
 	}
+	c.phases = phases
 	rows, cols := phases[0].rows, phases[0].cols // the largest phase
 	c.clip()
 
@@ -173,7 +177,7 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 	case c.outs <= fewOuts && 2*cols >= c.isa.Few.Cols:
 		c.kernel = &c.isa.Few
 	default:
-		c.kernel, c.packed = &c.isa.Many, true
+		c.kernel, c.packed = c.isa.Fit(rows*cols), true
 	}
 	c.staged = c.staged || c.step[1] > 1 || c.low[0] < 0 || c.low[1] < 0 ||
 		(rows-1)*c.step[0]+c.high[0] >= c.x[0] || (cols-1)+c.high[1] >= c.x[1] || cols < c.least()
@@ -199,25 +203,32 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 	}
 
 	// Offsets are relative to input (i*step[0], 0), staged to (i*step[0]+low[0], low[1]).
-	c.pitch = c.step[0] * c.x[1]
+	c.pitch, c.atOnce = c.step[0]*c.x[1], 1
+	if c.packed && c.groups == 1 && !c.staged {
+		c.atOnce = c.bands
+	}
 	offset := func(t tap) int { return (t.channel*c.x[0]+t.dy)*c.x[1] + t.dx }
 	if c.staged {
-		height := (c.rows-1)*c.step[0] + reach
 		part := max(cols, c.least())
 		part += (c.high[1] - c.low[1]) / c.step[1] // columns of one remainder
 		width := part * c.step[1]
 		c.pitch = c.step[0] * width
-		c.sources = c.ins * height * width
+		c.height = c.inputRows(c.rows)
+		for c.packed && c.groups == 1 && c.atOnce < c.bands && c.ins*c.inputRows(c.outputRows(c.atOnce+1))*width <= staging {
+			c.atOnce++
+			c.height = c.inputRows(c.outputRows(c.atOnce))
+		}
+		c.sources = c.ins * c.height * width
 		offset = func(t tap) int {
 			dx := t.dx - c.low[1]
-			return (t.channel*height+t.dy-c.low[0])*width + dx%c.step[1]*part + dx/c.step[1]
+			return (t.channel*c.height+t.dy-c.low[0])*width + dx%c.step[1]*part + dx/c.step[1]
 		}
 	}
-	c.pack(phases, taps, offset, weight)
+	c.pack(taps, offset, weight)
 
-	scratch := c.sources + gemm.Slack
+	scratch := index.RoundUp(c.sources+gemm.Slack, line)
 	if c.packed {
-		c.block = index.RoundUp(min(block, cmp.Or(c.span, c.rows*cols)), c.kernel.Cols)
+		c.block = index.RoundUp(min(block, c.atOnce*cmp.Or(c.span, c.rows*cols)), c.kernel.Cols)
 		c.panel = gemm.Depths(most)*c.kernel.Cols + gemm.Slack
 		scratch += c.panel
 	} else {
@@ -238,8 +249,11 @@ func (c *conv) lower(phases []phaseTaps, taps [][]tap, weight func(g, m int, t t
 		packed:  true,
 		run: func(k *call, lo, hi int) {
 			var staged rowRange
-			for u := lo; u < hi; u++ {
-				c.band(k, u%c.groups, u/c.groups, &staged) // neighbours have their zeros in the same places
+			for u := lo; u < hi; {
+				parts := (hi - u + c.atOnce - 1) / c.atOnce
+				n := (hi - u + parts - 1) / parts
+				c.band(k, u%c.groups, u/c.groups, n, &staged) // neighbours have their zeros in the same places
+				u += n
 			}
 		},
 	}
@@ -258,10 +272,22 @@ func (c *conv) fillPanels(rows, cols int) {
 	}
 }
 
-// pack sets the phases, with offsets and weights, and brings the bias to the length of whole tiles.
-func (c *conv) pack(phases []phaseTaps, taps [][]tap, offset func(tap) int, weight func(g, m int, t tap) float32) {
-	for i := range phases {
-		p := &phases[i]
+// outputRows is how many output rows of a phase so many bands reach, at most.
+func (c *conv) outputRows(bands int) int {
+	rows, cols := c.phases[0].rows, c.phases[0].cols
+	if c.span > 0 {
+		return min((bands*c.span+cols-2)/cols+1, rows)
+	}
+	return min(bands*c.rows, rows)
+}
+
+// inputRows is how many input rows so many output rows read.
+func (c *conv) inputRows(outputs int) int { return (outputs-1)*c.step[0] + c.high[0] - c.low[0] + 1 }
+
+// pack gives the phases offsets and weights, and brings the bias to the length of whole tiles.
+func (c *conv) pack(taps [][]tap, offset func(tap) int, weight func(g, m int, t tap) float32) {
+	for i := range c.phases {
+		p := &c.phases[i]
 		for _, t := range taps[i] {
 			p.at = append(p.at, offset(t))
 		}
@@ -283,7 +309,6 @@ func (c *conv) pack(phases []phaseTaps, taps [][]tap, offset func(tap) int, weig
 			p.w = append(p.w, c.store.keep(packed))
 		}
 	}
-	c.phases = phases
 	padded := c.outs
 	if !c.plane {
 		padded = c.kernel.SizeA(c.outs, 1)
@@ -316,30 +341,32 @@ func (c *conv) clip() {
 	}
 }
 
-// band computes band number b of each phase of group g. staged says what the scratch holds from the band before.
-func (c *conv) band(k *call, g, b int, staged *rowRange) {
-	i0 := b * c.rows // its first row
+// band computes n bands of each phase of group g from number b on. staged says what the scratch holds from those before.
+func (c *conv) band(k *call, g, b, n int, staged *rowRange) {
+	i0, rows := b*c.rows, min(n*c.rows, c.phases[0].rows-b*c.rows) // the first row; rows
 	if c.span > 0 {
-		i0 = b * c.span / c.phases[0].cols
+		cols := c.phases[0].cols
+		i0 = b * c.span / cols
+		rows = (min((b+n)*c.span, c.y[0]*c.y[1])-1)/cols + 1 - i0
 	}
 	src := k.in[0][g*c.ins*c.x[0]*c.x[1]:]
 	scratch := k.scratch
 	if c.staged {
-		c.stage(scratch[:c.sources], src[:c.ins*c.x[0]*c.x[1]], i0*c.step[0]+c.low[0], staged)
-		src, scratch = scratch[:c.sources+gemm.Slack], scratch[c.sources+gemm.Slack:]
+		c.stage(scratch[:c.sources], src[:c.ins*c.x[0]*c.x[1]], i0*c.step[0]+c.low[0], c.inputRows(rows), staged)
+		src, scratch = scratch[:c.sources+gemm.Slack], scratch[index.RoundUp(c.sources+gemm.Slack, line):]
 	} else {
 		src = src[i0*c.pitch:]
 	}
 	size := c.y[0] * c.y[1]
 	y := k.out[g*c.outs*size:][:c.outs*size]
 	bias := c.bias[len(c.bias)/c.groups*g:][:len(c.bias)/c.groups]
-	from, n := i0*c.spread[0]*c.y[1], min(c.rows*c.spread[0], c.y[0]-i0*c.spread[0])*c.y[1] // what is computed of a channel
+	from, to := i0*c.spread[0]*c.y[1], min((i0+rows)*c.spread[0], c.y[0])*c.y[1] // what is computed of a channel
 	if c.span > 0 {
-		from, n = b*c.span, min(c.span, size-b*c.span)
+		from, to = b*c.span, min((b+n)*c.span, size)
 	}
 	for i := range c.phases {
 		p := &c.phases[i]
-		rows := min(c.rows, p.rows-i0)
+		rows := min(rows, p.rows-i0)
 		if rows <= 0 {
 			continue
 		}
@@ -347,7 +374,7 @@ func (c *conv) band(k *call, g, b int, staged *rowRange) {
 		switch {
 		case c.span > 0:
 			lo := from - i0*p.cols
-			c.panels(p, out, src, scratch, p.w[g].floats, bias, lo, lo+n)
+			c.panels(p, out, src, scratch, p.w[g].floats, bias, lo, lo+to-from)
 		case c.packed:
 			c.panels(p, out, src, scratch, p.w[g].floats, bias, 0, rows*p.cols)
 		case c.plane:
@@ -359,26 +386,26 @@ func (c *conv) band(k *call, g, b int, staged *rowRange) {
 	for m := range c.outs {
 		lo := (g*c.outs+m)*size + from
 		for _, f := range c.after {
-			f.do(k, lo, lo+n)
+			f.do(k, lo, lo+to-from)
 		}
 	}
 }
 
-// rowRange are the rows of a staged band that there is input for.
-type rowRange struct{ from, to int }
+// rowRange are the rows of a staged band, and those that there is input for.
+type rowRange struct{ rows, from, to int }
 
 // stage copies the rows from y0 of each channel to dst; there is zero wherever there is no input: the same places as in the
 // band before, if that had the same rows.
-func (c *conv) stage(dst, x []float32, y0 int, last *rowRange) {
-	step := c.step[1]
-	height := (c.rows-1)*c.step[0] + c.high[0] - c.low[0] + 1
+func (c *conv) stage(dst, x []float32, y0, rows int, last *rowRange) {
+	step, height := c.step[1], c.height
 	width := len(dst) / (c.ins * height)
 	part := width / step
-	var r rowRange
-	r.from = min(max(0, -y0), height)
-	r.to = max(r.from, min(height, c.x[0]-y0))
+	r := rowRange{rows: rows, from: min(max(0, -y0), rows)}
+	r.to = max(r.from, min(rows, c.x[0]-y0))
 	if *last != r || r.from == r.to {
-		clear(dst)
+		for ch := range c.ins {
+			clear(dst[ch*height*width:][:rows*width])
+		}
 		*last = r
 	}
 	x0 := max(0, c.low[1]) // the first column that is read; at is where a column goes
@@ -480,10 +507,7 @@ func (c *conv) panels(p *phaseTaps, y, src, scratch, w, bias []float32, lo, hi i
 			for j := 0; j < n; j += k.Cols {
 				cols := min(k.Cols, n-j)
 				k.Gather(panel, src, p.at[l:l+steps], c.segments(segments[:0], p, n0+j, cols))
-				for m := 0; m < c.outs; m += k.Rows {
-					k.Part(dst[m*ldd+j:], ldd, min(k.Rows, c.outs-m), cols, steps, w[m*taps+l*k.Rows:], panel, nil, bias[m:], l > 0,
-						to)
-				}
+				k.Panel(dst[j:], ldd, c.outs, cols, steps, w[l*k.Rows:], k.Rows*taps, panel, bias, l > 0, to)
 			}
 		}
 		if c.spread != unspread {

@@ -41,6 +41,14 @@ type ISA struct {
 	plane int    // lanes of Plane's widest vectors, 0 for none
 }
 
+// Fit is the kernel for products of so many columns: Many, or Wide where that goes over A once for all of them and Many twice.
+func (s *ISA) Fit(cols int) *Kernel {
+	if cols > s.Many.Cols && cols-fewBeyond(s.Wide.id, cols) <= s.Wide.Cols {
+		return &s.Wide
+	}
+	return &s.Many
+}
+
 // Best is the fastest that the processor has.
 func Best() *ISA { return available[0] }
 
@@ -62,7 +70,8 @@ func (s *ISA) MulAdd(a, b, c float32) float32 {
 	return float32(sum)
 }
 
-// Kernel is a micro-kernel: what computes a tile of Rows x Cols. Its packed operands suit no other kernel.
+// Kernel is a micro-kernel: what computes a tile of Rows x Cols. Its packed operands suit no other kernel, but that A suits all of an ISA's
+// with as many Rows.
 type Kernel struct {
 	Rows, Cols int
 	id         id
@@ -177,17 +186,50 @@ func (k *Kernel) Mul(dst []float32, ldd, m, n, depth int, a, b []float32) {
 				steps := min(part, depth-l)
 				for j := j0; j < min(j0+cols, n); j += k.Cols {
 					panel := b[j*depth+l*k.Cols:][:steps*k.Cols]
-					for i := i0; i < min(i0+rows, m); i += k.Rows {
-						k.Part(dst[i*ldd+j:], ldd, min(k.Rows, m-i), min(k.Cols, n-j), steps, a[i*depth+l*k.Rows:], panel,
-							nil, zeros[:], l > 0, Unbounded())
-					}
+					k.Panel(dst[i0*ldd+j:], ldd, min(rows, m-i0), min(k.Cols, n-j), steps, a[i0*depth+l*k.Rows:], k.Rows*depth, panel,
+						zeros[:], l > 0, Unbounded())
 				}
 			}
 		}
 	}
 }
 
-var zeros [16]float32
+var zeros [blockRows]float32
+
+// Panel computes the first cols columns of m rows of a product: c, its rows ldc apart, begins with init, a number for each row, or with
+// more goes on from what it is; then b, a packed panel of at most Depth steps, is multiplied by bands of a, which lie band apart. The
+// sums are clipped in the end.
+func (k *Kernel) Panel(c []float32, ldc, m, cols, steps int, a []float32, band int, b, init []float32, more bool, to Bounds) {
+	few, i := fewBeyond(k.id, cols), 0
+	for whole := cols - few; few > 0 && i+tallRows <= m; i += tallRows {
+		for r := i; r < i+tallRows && whole > 0; r += k.Rows {
+			k.Part(c[r*ldc:], ldc, k.Rows, whole, steps, a[r/k.Rows*band:], b, nil, init[r:], more, to)
+		}
+		for j := whole; j < cols; j += 2 {
+			k.tall(c[i*ldc+j:], ldc, min(2, cols-j), steps, a[i/k.Rows*band:], band, b[j:], init[i:], more, to)
+		}
+	}
+	for ; i < m; i += k.Rows {
+		k.Part(c[i*ldc:], ldc, min(k.Rows, m-i), cols, steps, a[i/k.Rows*band:], b, nil, init[i:], more, to)
+	}
+}
+
+// tall is Part for one or two columns of tallRows rows.
+func (k *Kernel) tall(c []float32, ldc, cols, steps int, a []float32, band int, b, init []float32, more bool, to Bounds) {
+	var sums [2][tallRows]float32
+	for j := range cols {
+		copy(sums[j][:], init)
+		for r := 0; more && r < tallRows; r++ {
+			sums[j][r] = c[r*ldc+j]
+		}
+	}
+	tall(steps, a, band, b, k.Cols, to, &sums)
+	for j := range cols {
+		for r, v := range sums[j] {
+			c[r*ldc+j] = v
+		}
+	}
+}
 
 // Part computes the first rows and cols of a tile: c, its rows ldc apart, begins with init, one number for each of Rows, or
 // with more goes on from what it is; then c[r][j] += a[l*Rows+r] * b[at[l]+j] for each l < steps in ascending order.
@@ -200,17 +242,21 @@ func (k *Kernel) Part(c []float32, ldc, rows, cols, steps int, a, b []float32, a
 	if at == nil && k.id > go1x64 {
 		at = along[k.id]
 	}
-	if rows == k.Rows && cols == k.Cols {
-		tile(k.id, steps, a, b, at, init, to, c, ldc)
+	i := k.id
+	for n := narrower[i]; cols <= sizes[n][1]; n = narrower[i] {
+		i = n
+	}
+	if rows == k.Rows && cols > sizes[i][1]-step[i] {
+		tile(i, steps, a, b, at, init, to, c, ldc, cols)
 		return
 	}
-	if n := narrower[k.id]; cols <= sizes[n][1] {
+	if sizes[i][1] <= largestNarrow/k.Rows {
 		var whole [largestNarrow]float32
-		part(n, whole[:], rows, cols, steps, a, b, at, init, to, c, ldc)
+		part(i, whole[:], rows, cols, steps, a, b, at, init, to, c, ldc)
 		return
 	}
 	var whole [largest]float32
-	part(k.id, whole[:], rows, cols, steps, a, b, at, init, to, c, ldc)
+	part(i, whole[:], rows, cols, steps, a, b, at, init, to, c, ldc)
 }
 
 // part is Part for a tile that goes beyond c: in whole, which has room for it.
@@ -221,7 +267,7 @@ func part(i id, whole []float32, rows, cols, steps int, a, b []float32, at []int
 			copy(whole[r*width:][:cols], c[r*ldc:])
 		}
 	}
-	tile(i, steps, a, b, at, init, to, whole, width)
+	tile(i, steps, a, b, at, init, to, whole, width, width)
 	for r := range rows {
 		copy(c[r*ldc:][:cols], whole[r*width:])
 	}
@@ -239,9 +285,12 @@ const Slack = 8
 // Gather packs a panel of len(at) rows whose row l holds, for each segment, src[at[l]+From:][:Cols] from column To on.
 // Segments come in order of To and leave no gap, but after the last. Both dst and src must have Slack to spare.
 func (k *Kernel) Gather(dst, src []float32, at []int, segments []Segment) {
+	if len(at) == 0 {
+		return
+	}
 	if k.id <= go1x64 {
 		gatherGo(dst, src, at, segments, k.Cols)
 		return
 	}
-	gather(dst, src, at, segments, k.Cols)
+	gather(k.id, dst, src, at, segments, k.Cols)
 }

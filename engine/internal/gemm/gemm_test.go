@@ -199,6 +199,80 @@ func TestPart(t *testing.T) {
 	})
 }
 
+// A panel begins with init or with what is there, for any number of rows and columns, and keeps to them.
+func TestPanel(t *testing.T) {
+	each(t, func(t *testing.T, s *ISA, k *Kernel) {
+		const steps, more = 7, 3 // floats from one band's part to the next
+		for _, m := range []int{1, k.Rows + 1, tallRows - 1, tallRows, 2*tallRows + k.Rows + 1} {
+			band := k.Rows*steps + more
+			bands := (m + k.Rows - 1) / k.Rows
+			a, b := wave(bands*band, 127), wave(steps*k.Cols, 131)
+			init := wave(bands*k.Rows, 31)
+			for cols := 1; cols <= k.Cols; cols++ {
+				for _, more := range []bool{false, true} {
+					to := Unbounded()
+					if cols%2 == 0 {
+						to = Bounds{-0.3, 0.4}
+					}
+					ldc := k.Cols + 2
+					c, guards := guarded(m * ldc)
+					want := make([]float32, m*ldc)
+					for i := range want {
+						r, j := i/ldc, i%ldc
+						want[i] = init[r]
+						if more && j < cols {
+							c[i] = 0.1*float32(r) + 0.3*float32(j)
+							want[i] = c[i]
+						}
+						for l := 0; l < steps && j < cols; l++ {
+							want[i] = s.MulAdd(a[r/k.Rows*band+l*k.Rows+r%k.Rows], b[l*k.Cols+j], want[i])
+						}
+						want[i] = min(max(want[i], to.Lo), to.Hi)
+					}
+					k.Panel(c[:(m-1)*ldc+cols], ldc, m, cols, steps, a, band, b, init, more, to)
+					untouched(t, guards)
+					for i, v := range c {
+						if j := i % ldc; j >= cols {
+							require.True(t, v != v, "column %d is not of the panel's", j)
+						} else if v != want[i] {
+							t.Fatalf("%d x %d, more=%t, [%d]: %g, want %g", m, cols, more, i, v, want[i])
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// NaN stays NaN, whichever tile it is in.
+func TestPanelKeepsNaN(t *testing.T) {
+	each(t, func(t *testing.T, s *ISA, k *Kernel) {
+		for cols := 1; cols <= k.Cols; cols++ {
+			a, b := wave(k.SizeA(tallRows, 2), 127), wave(2*k.Cols, 131)
+			b[k.Cols+cols-1] = float32(math.NaN())
+			c := make([]float32, tallRows*cols)
+			k.Panel(c, cols, tallRows, cols, 2, a, 2*k.Rows, b, make([]float32, tallRows), false, Bounds{0, 1})
+			for i, v := range c {
+				require.Equal(t, i%cols == cols-1, v != v, "%d columns, %d", cols, i)
+			}
+		}
+	})
+}
+
+func TestFitTakesWideForOnePanel(t *testing.T) {
+	for _, s := range ISAs() {
+		for cols := range 200 {
+			k := s.Fit(cols)
+			if s.Many.Cols == s.Wide.Cols || cols <= s.Many.Cols || cols > s.Wide.Cols+tallMost {
+				require.Same(t, &s.Many, k, "%s, %d", s.Name, cols)
+			} else {
+				require.Same(t, &s.Wide, k, "%s, %d", s.Name, cols)
+			}
+		}
+		require.Equal(t, s.Many.Rows, s.Wide.Rows, "A is packed for one and read by the other")
+	}
+}
+
 func TestGather(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 0))
 	each(t, func(t *testing.T, s *ISA, k *Kernel) {
@@ -209,8 +283,9 @@ func TestGather(t *testing.T) {
 			}
 			var segments []Segment
 			cols := 0
-			for cols < k.Cols && rng.IntN(8) > 0 {
-				n := 1 + rng.IntN(k.Cols-cols)
+			widest := max(k.Cols>>rng.IntN(5), 1) // from many places, or from few
+			for cols < k.Cols && rng.IntN(8*k.Cols/widest) > 0 {
+				n := 1 + rng.IntN(min(widest, k.Cols-cols))
 				segments = append(segments, Segment{cols, rng.IntN(200), n})
 				cols += n
 			}

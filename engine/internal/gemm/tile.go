@@ -24,7 +24,25 @@ func isa(name string, fused bool, many, wide, few id, plane int) *ISA {
 }
 
 // narrower has, for some micro-kernels, one that computes the first columns of their tiles alone, in less time.
-var narrower = [kernels]id{avx512x8x32: avx512x8x16, avx512x8x48: avx512x8x16}
+var narrower = [kernels]id{avx512x8x32: avx512x8x16, avx512x8x48: avx512x8x32}
+
+// step is in how many columns a micro-kernel's tile begins: of the last ones, it may leave some out.
+var step = [kernels]int{1, 1, 1, 1, 16, 16, 16, 16}
+
+// Where a panel's last columns are a few beyond a step of the micro-kernel's, they are summed up by themselves, in tiles of tallRows rows
+// by two columns, each of which takes a quarter of the time of another step.
+const (
+	tallRows = 32
+	tallMost = 4 // columns
+)
+
+// fewBeyond is how many of the last of so many columns are better summed up by themselves.
+func fewBeyond(i id, cols int) int {
+	if beyond := cols % step[i]; sizes[i][0] == 8 && beyond <= tallMost {
+		return beyond
+	}
+	return 0
+}
 
 // along holds, for each kernel, where in a packed panel its rows begin.
 var along = func() (at [kernels][]int) {

@@ -2,30 +2,35 @@
 
 package gemm
 
-// tile8x16AVX512 is tile for 8 rows and 16 columns.
+// tile8x16AVX512 is tile for 8 rows and 16 columns, in last those of the last vector.
 //
 //go:noescape
-func tile8x16AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+func tile8x16AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int, last int)
 
-// tile8x32AVX512 is tile for 8 rows and 32 columns.
+// tile8x32AVX512 is tile for 8 rows and 32 columns, in last those of the last vector.
 //
 //go:noescape
-func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int, last int)
 
-// tile8x48AVX512 is tile for 8 rows and 48 columns.
+// tile8x48AVX512 is tile for 8 rows and 48 columns, in last those of the last vector.
 //
 //go:noescape
-func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int, last int)
 
-// tile4x32AVX512 is tile for 4 rows and 32 columns.
+// tile4x32AVX512 is tile for 4 rows and 32 columns, in last those of the last vector.
 //
 //go:noescape
-func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int, last int)
 
 // tile4x24AVX2 is tile for 4 rows and 24 columns.
 //
 //go:noescape
 func tile4x24AVX2(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+
+// tile32x2AVX2 adds to the columns c.
+//
+//go:noescape
+func tile32x2AVX2(k int, a []float32, band int, b []float32, ldb int, lo float32, hi float32, c *[2][32]float32)
 
 // plane8AVX512 is ISA.Plane for 8 rows and blocks times 16 columns.
 //
@@ -61,3 +66,33 @@ func plane1AVX2(w []float32, b []float32, ldb int, at []int, init float32, lo fl
 //
 //go:noescape
 func gatherAVX2(dst []float32, src []float32, at []int, segments []int, stride int)
+
+// column1AVX512 packs 16 columns of a panel, which come from 1 places.
+//
+//go:noescape
+func column1AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+
+// column2AVX512 packs 16 columns of a panel, which come from 2 places.
+//
+//go:noescape
+func column2AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+
+// column3AVX512 packs 16 columns of a panel, which come from 3 places.
+//
+//go:noescape
+func column3AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+
+// column4AVX512 packs 16 columns of a panel, which come from 4 places.
+//
+//go:noescape
+func column4AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+
+// column5AVX512 packs 16 columns of a panel, which come from 5 places.
+//
+//go:noescape
+func column5AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+
+// column6AVX512 packs 16 columns of a panel, which come from 6 places.
+//
+//go:noescape
+func column6AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)

@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func tile8x16AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+// func tile8x16AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int, last int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-144
+TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-152
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
@@ -13,6 +13,8 @@ TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-144
 	MOVQ         c_base+112(FP), DI
 	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
+	MOVQ         last+144(FP), R9
+	KMOVW        R9, K1
 	TESTQ        SI, SI
 	JZ           load
 	VBROADCASTSS (SI), Z0
@@ -26,22 +28,22 @@ TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-144
 	JMP          sum
 
 load:
-	MOVQ    DI, SI
-	VMOVUPS (SI), Z0
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z1
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z2
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z3
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z4
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z5
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z6
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z7
+	MOVQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      R8, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      R8, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      R8, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      R8, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      R8, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      R8, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      R8, SI
+	VMOVUPS.Z (SI), K1, Z7
 
 sum:
 	TESTQ AX, AX
@@ -77,41 +79,41 @@ store:
 	VBROADCASTSS hi+108(FP), Z9
 	VMAXPS       Z0, Z8, Z0
 	VMINPS       Z0, Z9, Z0
-	VMOVUPS      Z0, (DI)
+	VMOVUPS      Z0, K1, (DI)
 	ADDQ         R8, DI
 	VMAXPS       Z1, Z8, Z1
 	VMINPS       Z1, Z9, Z1
-	VMOVUPS      Z1, (DI)
+	VMOVUPS      Z1, K1, (DI)
 	ADDQ         R8, DI
 	VMAXPS       Z2, Z8, Z2
 	VMINPS       Z2, Z9, Z2
-	VMOVUPS      Z2, (DI)
+	VMOVUPS      Z2, K1, (DI)
 	ADDQ         R8, DI
 	VMAXPS       Z3, Z8, Z3
 	VMINPS       Z3, Z9, Z3
-	VMOVUPS      Z3, (DI)
+	VMOVUPS      Z3, K1, (DI)
 	ADDQ         R8, DI
 	VMAXPS       Z4, Z8, Z4
 	VMINPS       Z4, Z9, Z4
-	VMOVUPS      Z4, (DI)
+	VMOVUPS      Z4, K1, (DI)
 	ADDQ         R8, DI
 	VMAXPS       Z5, Z8, Z5
 	VMINPS       Z5, Z9, Z5
-	VMOVUPS      Z5, (DI)
+	VMOVUPS      Z5, K1, (DI)
 	ADDQ         R8, DI
 	VMAXPS       Z6, Z8, Z6
 	VMINPS       Z6, Z9, Z6
-	VMOVUPS      Z6, (DI)
+	VMOVUPS      Z6, K1, (DI)
 	ADDQ         R8, DI
 	VMAXPS       Z7, Z8, Z7
 	VMINPS       Z7, Z9, Z7
-	VMOVUPS      Z7, (DI)
+	VMOVUPS      Z7, K1, (DI)
 	VZEROUPPER
 	RET
 
-// func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+// func tile8x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int, last int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-144
+TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-152
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
@@ -120,6 +122,8 @@ TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-144
 	MOVQ         c_base+112(FP), DI
 	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
+	MOVQ         last+144(FP), R9
+	KMOVW        R9, K1
 	TESTQ        SI, SI
 	JZ           load
 	VBROADCASTSS (SI), Z0
@@ -141,30 +145,30 @@ TEXT ·tile8x32AVX512(SB), NOSPLIT, $0-144
 	JMP          sum
 
 load:
-	MOVQ    DI, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z8
-	VMOVUPS 64(SI), Z9
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z10
-	VMOVUPS 64(SI), Z11
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z14
-	VMOVUPS 64(SI), Z15
+	MOVQ      DI, SI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
 
 sum:
 	TESTQ AX, AX
@@ -212,62 +216,62 @@ store:
 	VMAXPS       Z1, Z16, Z1
 	VMINPS       Z1, Z17, Z1
 	VMOVUPS      Z0, (DI)
-	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z1, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z2, Z16, Z2
 	VMINPS       Z2, Z17, Z2
 	VMAXPS       Z3, Z16, Z3
 	VMINPS       Z3, Z17, Z3
 	VMOVUPS      Z2, (DI)
-	VMOVUPS      Z3, 64(DI)
+	VMOVUPS      Z3, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z4, Z16, Z4
 	VMINPS       Z4, Z17, Z4
 	VMAXPS       Z5, Z16, Z5
 	VMINPS       Z5, Z17, Z5
 	VMOVUPS      Z4, (DI)
-	VMOVUPS      Z5, 64(DI)
+	VMOVUPS      Z5, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z6, Z16, Z6
 	VMINPS       Z6, Z17, Z6
 	VMAXPS       Z7, Z16, Z7
 	VMINPS       Z7, Z17, Z7
 	VMOVUPS      Z6, (DI)
-	VMOVUPS      Z7, 64(DI)
+	VMOVUPS      Z7, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z8, Z16, Z8
 	VMINPS       Z8, Z17, Z8
 	VMAXPS       Z9, Z16, Z9
 	VMINPS       Z9, Z17, Z9
 	VMOVUPS      Z8, (DI)
-	VMOVUPS      Z9, 64(DI)
+	VMOVUPS      Z9, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z10, Z16, Z10
 	VMINPS       Z10, Z17, Z10
 	VMAXPS       Z11, Z16, Z11
 	VMINPS       Z11, Z17, Z11
 	VMOVUPS      Z10, (DI)
-	VMOVUPS      Z11, 64(DI)
+	VMOVUPS      Z11, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z12, Z16, Z12
 	VMINPS       Z12, Z17, Z12
 	VMAXPS       Z13, Z16, Z13
 	VMINPS       Z13, Z17, Z13
 	VMOVUPS      Z12, (DI)
-	VMOVUPS      Z13, 64(DI)
+	VMOVUPS      Z13, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z14, Z16, Z14
 	VMINPS       Z14, Z17, Z14
 	VMAXPS       Z15, Z16, Z15
 	VMINPS       Z15, Z17, Z15
 	VMOVUPS      Z14, (DI)
-	VMOVUPS      Z15, 64(DI)
+	VMOVUPS      Z15, K1, 64(DI)
 	VZEROUPPER
 	RET
 
-// func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+// func tile8x48AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int, last int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile8x48AVX512(SB), NOSPLIT, $0-144
+TEXT ·tile8x48AVX512(SB), NOSPLIT, $0-152
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
@@ -276,6 +280,8 @@ TEXT ·tile8x48AVX512(SB), NOSPLIT, $0-144
 	MOVQ         c_base+112(FP), DI
 	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
+	MOVQ         last+144(FP), R9
+	KMOVW        R9, K1
 	TESTQ        SI, SI
 	JZ           load
 	VBROADCASTSS (SI), Z0
@@ -305,38 +311,38 @@ TEXT ·tile8x48AVX512(SB), NOSPLIT, $0-144
 	JMP          sum
 
 load:
-	MOVQ    DI, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	VMOVUPS 128(SI), Z2
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z3
-	VMOVUPS 64(SI), Z4
-	VMOVUPS 128(SI), Z5
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
-	VMOVUPS 128(SI), Z8
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z9
-	VMOVUPS 64(SI), Z10
-	VMOVUPS 128(SI), Z11
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z12
-	VMOVUPS 64(SI), Z13
-	VMOVUPS 128(SI), Z14
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z15
-	VMOVUPS 64(SI), Z16
-	VMOVUPS 128(SI), Z17
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z18
-	VMOVUPS 64(SI), Z19
-	VMOVUPS 128(SI), Z20
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z21
-	VMOVUPS 64(SI), Z22
-	VMOVUPS 128(SI), Z23
+	MOVQ      DI, SI
+	VMOVUPS   (SI), Z0
+	VMOVUPS   64(SI), Z1
+	VMOVUPS.Z 128(SI), K1, Z2
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z3
+	VMOVUPS   64(SI), Z4
+	VMOVUPS.Z 128(SI), K1, Z5
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS   64(SI), Z7
+	VMOVUPS.Z 128(SI), K1, Z8
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z9
+	VMOVUPS   64(SI), Z10
+	VMOVUPS.Z 128(SI), K1, Z11
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS   64(SI), Z13
+	VMOVUPS.Z 128(SI), K1, Z14
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z15
+	VMOVUPS   64(SI), Z16
+	VMOVUPS.Z 128(SI), K1, Z17
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS   64(SI), Z19
+	VMOVUPS.Z 128(SI), K1, Z20
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z21
+	VMOVUPS   64(SI), Z22
+	VMOVUPS.Z 128(SI), K1, Z23
 
 sum:
 	TESTQ AX, AX
@@ -396,7 +402,7 @@ store:
 	VMINPS       Z2, Z25, Z2
 	VMOVUPS      Z0, (DI)
 	VMOVUPS      Z1, 64(DI)
-	VMOVUPS      Z2, 128(DI)
+	VMOVUPS      Z2, K1, 128(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z3, Z24, Z3
 	VMINPS       Z3, Z25, Z3
@@ -406,7 +412,7 @@ store:
 	VMINPS       Z5, Z25, Z5
 	VMOVUPS      Z3, (DI)
 	VMOVUPS      Z4, 64(DI)
-	VMOVUPS      Z5, 128(DI)
+	VMOVUPS      Z5, K1, 128(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z6, Z24, Z6
 	VMINPS       Z6, Z25, Z6
@@ -416,7 +422,7 @@ store:
 	VMINPS       Z8, Z25, Z8
 	VMOVUPS      Z6, (DI)
 	VMOVUPS      Z7, 64(DI)
-	VMOVUPS      Z8, 128(DI)
+	VMOVUPS      Z8, K1, 128(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z9, Z24, Z9
 	VMINPS       Z9, Z25, Z9
@@ -426,7 +432,7 @@ store:
 	VMINPS       Z11, Z25, Z11
 	VMOVUPS      Z9, (DI)
 	VMOVUPS      Z10, 64(DI)
-	VMOVUPS      Z11, 128(DI)
+	VMOVUPS      Z11, K1, 128(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z12, Z24, Z12
 	VMINPS       Z12, Z25, Z12
@@ -436,7 +442,7 @@ store:
 	VMINPS       Z14, Z25, Z14
 	VMOVUPS      Z12, (DI)
 	VMOVUPS      Z13, 64(DI)
-	VMOVUPS      Z14, 128(DI)
+	VMOVUPS      Z14, K1, 128(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z15, Z24, Z15
 	VMINPS       Z15, Z25, Z15
@@ -446,7 +452,7 @@ store:
 	VMINPS       Z17, Z25, Z17
 	VMOVUPS      Z15, (DI)
 	VMOVUPS      Z16, 64(DI)
-	VMOVUPS      Z17, 128(DI)
+	VMOVUPS      Z17, K1, 128(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z18, Z24, Z18
 	VMINPS       Z18, Z25, Z18
@@ -456,7 +462,7 @@ store:
 	VMINPS       Z20, Z25, Z20
 	VMOVUPS      Z18, (DI)
 	VMOVUPS      Z19, 64(DI)
-	VMOVUPS      Z20, 128(DI)
+	VMOVUPS      Z20, K1, 128(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z21, Z24, Z21
 	VMINPS       Z21, Z25, Z21
@@ -466,13 +472,13 @@ store:
 	VMINPS       Z23, Z25, Z23
 	VMOVUPS      Z21, (DI)
 	VMOVUPS      Z22, 64(DI)
-	VMOVUPS      Z23, 128(DI)
+	VMOVUPS      Z23, K1, 128(DI)
 	VZEROUPPER
 	RET
 
-// func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int)
+// func tile4x32AVX512(k int, a []float32, b []float32, at []int, init []float32, lo float32, hi float32, c []float32, ldc int, last int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-144
+TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-152
 	MOVQ         k+0(FP), AX
 	MOVQ         a_base+8(FP), CX
 	MOVQ         b_base+32(FP), DX
@@ -481,6 +487,8 @@ TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-144
 	MOVQ         c_base+112(FP), DI
 	MOVQ         ldc+136(FP), R8
 	SHLQ         $0x02, R8
+	MOVQ         last+144(FP), R9
+	KMOVW        R9, K1
 	TESTQ        SI, SI
 	JZ           load
 	VBROADCASTSS (SI), Z0
@@ -494,18 +502,18 @@ TEXT ·tile4x32AVX512(SB), NOSPLIT, $0-144
 	JMP          sum
 
 load:
-	MOVQ    DI, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS 64(SI), Z1
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z2
-	VMOVUPS 64(SI), Z3
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	ADDQ    R8, SI
-	VMOVUPS (SI), Z6
-	VMOVUPS 64(SI), Z7
+	MOVQ      DI, SI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      R8, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
 
 sum:
 	TESTQ AX, AX
@@ -541,28 +549,28 @@ store:
 	VMAXPS       Z1, Z8, Z1
 	VMINPS       Z1, Z9, Z1
 	VMOVUPS      Z0, (DI)
-	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z1, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z2, Z8, Z2
 	VMINPS       Z2, Z9, Z2
 	VMAXPS       Z3, Z8, Z3
 	VMINPS       Z3, Z9, Z3
 	VMOVUPS      Z2, (DI)
-	VMOVUPS      Z3, 64(DI)
+	VMOVUPS      Z3, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z4, Z8, Z4
 	VMINPS       Z4, Z9, Z4
 	VMAXPS       Z5, Z8, Z5
 	VMINPS       Z5, Z9, Z5
 	VMOVUPS      Z4, (DI)
-	VMOVUPS      Z5, 64(DI)
+	VMOVUPS      Z5, K1, 64(DI)
 	ADDQ         R8, DI
 	VMAXPS       Z6, Z8, Z6
 	VMINPS       Z6, Z9, Z6
 	VMAXPS       Z7, Z8, Z7
 	VMINPS       Z7, Z9, Z7
 	VMOVUPS      Z6, (DI)
-	VMOVUPS      Z7, 64(DI)
+	VMOVUPS      Z7, K1, 64(DI)
 	VZEROUPPER
 	RET
 
@@ -684,6 +692,81 @@ store:
 	VMOVUPS      Y9, (DI)
 	VMOVUPS      Y10, 32(DI)
 	VMOVUPS      Y11, 64(DI)
+	VZEROUPPER
+	RET
+
+// func tile32x2AVX2(k int, a []float32, band int, b []float32, ldb int, lo float32, hi float32, c *[2][32]float32)
+// Requires: AVX, FMA3
+TEXT ·tile32x2AVX2(SB), NOSPLIT, $0-88
+	MOVQ    k+0(FP), AX
+	MOVQ    a_base+8(FP), CX
+	MOVQ    band+32(FP), DX
+	MOVQ    b_base+40(FP), BX
+	MOVQ    ldb+64(FP), SI
+	MOVQ    c+80(FP), DI
+	SHLQ    $0x02, DX
+	SHLQ    $0x02, SI
+	LEAQ    (DX)(DX*2), R8
+	ADDQ    CX, R8
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 128(DI), Y4
+	VMOVUPS 160(DI), Y5
+	VMOVUPS 192(DI), Y6
+	VMOVUPS 224(DI), Y7
+	TESTQ   AX, AX
+	JZ      store
+
+step:
+	VBROADCASTSS (BX), Y8
+	VBROADCASTSS 4(BX), Y9
+	VMOVUPS      (CX), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y4
+	VMOVUPS      (CX)(DX*1), Y10
+	VFMADD231PS  Y8, Y10, Y1
+	VFMADD231PS  Y9, Y10, Y5
+	VMOVUPS      (CX)(DX*2), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y6
+	VMOVUPS      (R8), Y10
+	VFMADD231PS  Y8, Y10, Y3
+	VFMADD231PS  Y9, Y10, Y7
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, R8
+	ADDQ         SI, BX
+	DECQ         AX
+	JNZ          step
+
+store:
+	VBROADCASTSS lo+72(FP), Y8
+	VBROADCASTSS hi+76(FP), Y9
+	VMAXPS       Y0, Y8, Y0
+	VMINPS       Y0, Y9, Y0
+	VMOVUPS      Y0, (DI)
+	VMAXPS       Y1, Y8, Y1
+	VMINPS       Y1, Y9, Y1
+	VMOVUPS      Y1, 32(DI)
+	VMAXPS       Y2, Y8, Y2
+	VMINPS       Y2, Y9, Y2
+	VMOVUPS      Y2, 64(DI)
+	VMAXPS       Y3, Y8, Y3
+	VMINPS       Y3, Y9, Y3
+	VMOVUPS      Y3, 96(DI)
+	VMAXPS       Y4, Y8, Y4
+	VMINPS       Y4, Y9, Y4
+	VMOVUPS      Y4, 128(DI)
+	VMAXPS       Y5, Y8, Y5
+	VMINPS       Y5, Y9, Y5
+	VMOVUPS      Y5, 160(DI)
+	VMAXPS       Y6, Y8, Y6
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      Y6, 192(DI)
+	VMAXPS       Y7, Y8, Y7
+	VMINPS       Y7, Y9, Y7
+	VMOVUPS      Y7, 224(DI)
 	VZEROUPPER
 	RET
 
@@ -1123,6 +1206,240 @@ next:
 	ADDQ $0x08, DX
 	DECQ SI
 	JMP  row
+
+done:
+	VZEROUPPER
+	RET
+
+// func column1AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+// Requires: AVX, AVX512F
+TEXT ·column1AVX512(SB), NOSPLIT, $0-104
+	MOVQ  dst_base+0(FP), AX
+	MOVQ  src_base+24(FP), CX
+	MOVQ  at_base+48(FP), DX
+	MOVQ  at_len+56(FP), BX
+	MOVQ  stride+96(FP), SI
+	MOVQ  pieces_base+72(FP), DI
+	SHLQ  $0x02, SI
+	MOVQ  (DI), R8
+	LEAQ  (CX)(R8*4), R8
+	KMOVW 8(DI), K1
+	TESTQ BX, BX
+	JZ    done
+
+row:
+	MOVQ      (DX), CX
+	VMOVUPS.Z (R8)(CX*4), K1, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      SI, AX
+	ADDQ      $0x08, DX
+	DECQ      BX
+	JNZ       row
+
+done:
+	VZEROUPPER
+	RET
+
+// func column2AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+// Requires: AVX, AVX512F
+TEXT ·column2AVX512(SB), NOSPLIT, $0-104
+	MOVQ  dst_base+0(FP), AX
+	MOVQ  src_base+24(FP), CX
+	MOVQ  at_base+48(FP), DX
+	MOVQ  at_len+56(FP), BX
+	MOVQ  stride+96(FP), SI
+	MOVQ  pieces_base+72(FP), DI
+	SHLQ  $0x02, SI
+	MOVQ  (DI), R8
+	LEAQ  (CX)(R8*4), R8
+	KMOVW 8(DI), K1
+	MOVQ  16(DI), R9
+	LEAQ  (CX)(R9*4), R9
+	KMOVW 24(DI), K2
+	TESTQ BX, BX
+	JZ    done
+
+row:
+	MOVQ      (DX), CX
+	VMOVUPS.Z (R8)(CX*4), K1, Z0
+	VMOVUPS   (R9)(CX*4), K2, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      SI, AX
+	ADDQ      $0x08, DX
+	DECQ      BX
+	JNZ       row
+
+done:
+	VZEROUPPER
+	RET
+
+// func column3AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+// Requires: AVX, AVX512F
+TEXT ·column3AVX512(SB), NOSPLIT, $0-104
+	MOVQ  dst_base+0(FP), AX
+	MOVQ  src_base+24(FP), CX
+	MOVQ  at_base+48(FP), DX
+	MOVQ  at_len+56(FP), BX
+	MOVQ  stride+96(FP), SI
+	MOVQ  pieces_base+72(FP), DI
+	SHLQ  $0x02, SI
+	MOVQ  (DI), R8
+	LEAQ  (CX)(R8*4), R8
+	KMOVW 8(DI), K1
+	MOVQ  16(DI), R9
+	LEAQ  (CX)(R9*4), R9
+	KMOVW 24(DI), K2
+	MOVQ  32(DI), R10
+	LEAQ  (CX)(R10*4), R10
+	KMOVW 40(DI), K3
+	TESTQ BX, BX
+	JZ    done
+
+row:
+	MOVQ      (DX), CX
+	VMOVUPS.Z (R8)(CX*4), K1, Z0
+	VMOVUPS   (R9)(CX*4), K2, Z0
+	VMOVUPS   (R10)(CX*4), K3, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      SI, AX
+	ADDQ      $0x08, DX
+	DECQ      BX
+	JNZ       row
+
+done:
+	VZEROUPPER
+	RET
+
+// func column4AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+// Requires: AVX, AVX512F
+TEXT ·column4AVX512(SB), NOSPLIT, $0-104
+	MOVQ  dst_base+0(FP), AX
+	MOVQ  src_base+24(FP), CX
+	MOVQ  at_base+48(FP), DX
+	MOVQ  at_len+56(FP), BX
+	MOVQ  stride+96(FP), SI
+	MOVQ  pieces_base+72(FP), DI
+	SHLQ  $0x02, SI
+	MOVQ  (DI), R8
+	LEAQ  (CX)(R8*4), R8
+	KMOVW 8(DI), K1
+	MOVQ  16(DI), R9
+	LEAQ  (CX)(R9*4), R9
+	KMOVW 24(DI), K2
+	MOVQ  32(DI), R10
+	LEAQ  (CX)(R10*4), R10
+	KMOVW 40(DI), K3
+	MOVQ  48(DI), R11
+	LEAQ  (CX)(R11*4), R11
+	KMOVW 56(DI), K4
+	TESTQ BX, BX
+	JZ    done
+
+row:
+	MOVQ      (DX), CX
+	VMOVUPS.Z (R8)(CX*4), K1, Z0
+	VMOVUPS   (R9)(CX*4), K2, Z0
+	VMOVUPS   (R10)(CX*4), K3, Z0
+	VMOVUPS   (R11)(CX*4), K4, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      SI, AX
+	ADDQ      $0x08, DX
+	DECQ      BX
+	JNZ       row
+
+done:
+	VZEROUPPER
+	RET
+
+// func column5AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+// Requires: AVX, AVX512F
+TEXT ·column5AVX512(SB), NOSPLIT, $0-104
+	MOVQ  dst_base+0(FP), AX
+	MOVQ  src_base+24(FP), CX
+	MOVQ  at_base+48(FP), DX
+	MOVQ  at_len+56(FP), BX
+	MOVQ  stride+96(FP), SI
+	MOVQ  pieces_base+72(FP), DI
+	SHLQ  $0x02, SI
+	MOVQ  (DI), R8
+	LEAQ  (CX)(R8*4), R8
+	KMOVW 8(DI), K1
+	MOVQ  16(DI), R9
+	LEAQ  (CX)(R9*4), R9
+	KMOVW 24(DI), K2
+	MOVQ  32(DI), R10
+	LEAQ  (CX)(R10*4), R10
+	KMOVW 40(DI), K3
+	MOVQ  48(DI), R11
+	LEAQ  (CX)(R11*4), R11
+	KMOVW 56(DI), K4
+	MOVQ  64(DI), R12
+	LEAQ  (CX)(R12*4), R12
+	KMOVW 72(DI), K5
+	TESTQ BX, BX
+	JZ    done
+
+row:
+	MOVQ      (DX), CX
+	VMOVUPS.Z (R8)(CX*4), K1, Z0
+	VMOVUPS   (R9)(CX*4), K2, Z0
+	VMOVUPS   (R10)(CX*4), K3, Z0
+	VMOVUPS   (R11)(CX*4), K4, Z0
+	VMOVUPS   (R12)(CX*4), K5, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      SI, AX
+	ADDQ      $0x08, DX
+	DECQ      BX
+	JNZ       row
+
+done:
+	VZEROUPPER
+	RET
+
+// func column6AVX512(dst []float32, src []float32, at []int, pieces []int, stride int)
+// Requires: AVX, AVX512F
+TEXT ·column6AVX512(SB), NOSPLIT, $0-104
+	MOVQ  dst_base+0(FP), AX
+	MOVQ  src_base+24(FP), CX
+	MOVQ  at_base+48(FP), DX
+	MOVQ  at_len+56(FP), BX
+	MOVQ  stride+96(FP), SI
+	MOVQ  pieces_base+72(FP), DI
+	SHLQ  $0x02, SI
+	MOVQ  (DI), R8
+	LEAQ  (CX)(R8*4), R8
+	KMOVW 8(DI), K1
+	MOVQ  16(DI), R9
+	LEAQ  (CX)(R9*4), R9
+	KMOVW 24(DI), K2
+	MOVQ  32(DI), R10
+	LEAQ  (CX)(R10*4), R10
+	KMOVW 40(DI), K3
+	MOVQ  48(DI), R11
+	LEAQ  (CX)(R11*4), R11
+	KMOVW 56(DI), K4
+	MOVQ  64(DI), R12
+	LEAQ  (CX)(R12*4), R12
+	KMOVW 72(DI), K5
+	MOVQ  80(DI), R13
+	LEAQ  (CX)(R13*4), R13
+	KMOVW 88(DI), K6
+	TESTQ BX, BX
+	JZ    done
+
+row:
+	MOVQ      (DX), CX
+	VMOVUPS.Z (R8)(CX*4), K1, Z0
+	VMOVUPS   (R9)(CX*4), K2, Z0
+	VMOVUPS   (R10)(CX*4), K3, Z0
+	VMOVUPS   (R11)(CX*4), K4, Z0
+	VMOVUPS   (R12)(CX*4), K5, Z0
+	VMOVUPS   (R13)(CX*4), K6, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      SI, AX
+	ADDQ      $0x08, DX
+	DECQ      BX
+	JNZ       row
 
 done:
 	VZEROUPPER

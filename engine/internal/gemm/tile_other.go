@@ -5,11 +5,14 @@ package gemm
 func native() []*ISA { return nil }
 
 // tile computes a whole tile, as Part says; init is nil where it goes on from what is in c.
-func tile(i id, steps int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc int) {
+func tile(i id, steps int, a, b []float32, at []int, init []float32, to Bounds, c []float32, ldc, _ int) {
 	tileGo(i, steps, a, b, at, init, to, c, ldc)
 }
 
-func gather(dst, src []float32, at []int, segments []Segment, stride int) {
+// tall is never called.
+func tall(_ int, _ []float32, _ int, _ []float32, _ int, _ Bounds, _ *[2][tallRows]float32) {}
+
+func gather(_ id, dst, src []float32, at []int, segments []Segment, stride int) {
 	gatherGo(dst, src, at, segments, stride)
 }
 

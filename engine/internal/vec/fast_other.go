@@ -31,6 +31,9 @@ func sumRowsAVX2(_, _ []float32, _ []int, _ []float32)                        {}
 func sumPairsAVX2(_, _ []float32, _, _ []int, _ []float32)                    {}
 func weighAVX2(_ *[7][4]float64, _ []float64, _ []int, _, _ []float64, _ int) {}
 
+func spreadAVX2(_ [][8]float32, _ int, _, _ []float32, _ *[8]float32)              {}
 func copyRowsAVX2(_ []float32, _ int, _ []float32, _, _, _ int)                    {}
+func copyRowsHalf(_ []float32, _ int, _ []float32, _, _, _ int)                    {}
+func unzipRowsHalf(_, _ []float32, _ int, _ []float32, _, _, _ int)                {}
 func unzipRowsAVX2(_, _ []float32, _ int, _ []float32, _, _, _ int)                {}
 func zipRowsAVX2(_ []float32, _ int, _ []float32, _ int, _ []float32, _, _, _ int) {}

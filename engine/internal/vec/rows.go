@@ -1,6 +1,7 @@
 package vec
 
-// pair is how many elements of a row the assembly takes apart, or puts together, at once; single how many it copies.
+// pair is how many elements of a row the assembly takes apart, or puts together, at once; single how many it copies. There is half of
+// that for narrow rows.
 const (
 	single = 8
 	pair   = 16
@@ -8,9 +9,13 @@ const (
 
 // CopyRows sets dst[r*ldd+j] to src[r*lds+j] for r < rows and j < cols. They are apart in memory.
 func CopyRows(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	if fast && cols >= single && rows > 0 {
+	if fast && cols >= single/2 && rows > 0 {
 		within(dst, ldd, rows, cols)
 		within(src, lds, rows, cols)
+		if cols < single {
+			copyRowsHalf(dst, ldd, src, lds, rows, cols)
+			return
+		}
 		copyRowsAVX2(dst, ldd, src, lds, rows, cols)
 		return
 	}
@@ -27,12 +32,16 @@ func copyRowsGo(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 // them.
 func UnzipRows(even, odd []float32, ldd int, src []float32, lds, rows, cols int) {
 	from := 0
-	if fast && cols >= pair && rows > 0 {
+	if fast && cols >= pair/2 && rows > 0 {
 		from = cols &^ 1
 		within(even, ldd, rows, from/2)
 		within(odd, ldd, rows, from/2)
 		within(src, lds, rows, from)
-		unzipRowsAVX2(even, odd, ldd, src, lds, rows, from)
+		if from < pair {
+			unzipRowsHalf(even, odd, ldd, src, lds, rows, from)
+		} else {
+			unzipRowsAVX2(even, odd, ldd, src, lds, rows, from)
+		}
 	}
 	if from < cols {
 		unzipRowsGo(even, odd, ldd, src, lds, rows, from, cols)

@@ -62,6 +62,11 @@ func largerAVX2(y []float32, a []float32, b []float32)
 //go:noescape
 func accumulateAVX2(sum []float64, x []float32)
 
+// spreadAVX2 is spreadGo for some rows and columns.
+//
+//go:noescape
+func spreadAVX2(x [][8]float32, w int, wy []float32, wx []float32, by *[8]float32)
+
 // shiftRowsAVX2 is shiftRowsGo for rows of whole vectors.
 //
 //go:noescape
@@ -112,15 +117,25 @@ func nearerAVX2(dist []float32, x []float32, z []float32)
 //go:noescape
 func distanceAVX2(sum *[4]float64, a []float32, b []float32)
 
-// copyRowsAVX2 is CopyRows for a vector's columns at least.
+// copyRowsAVX2 is CopyRows for 8 columns at least.
 //
 //go:noescape
 func copyRowsAVX2(dst []float32, ldd int, src []float32, lds int, rows int, cols int)
 
-// unzipRowsAVX2 is UnzipRows for an even number of columns, two vectors' at least.
+// copyRowsHalf is CopyRows for 4 columns at least.
+//
+//go:noescape
+func copyRowsHalf(dst []float32, ldd int, src []float32, lds int, rows int, cols int)
+
+// unzipRowsAVX2 is UnzipRows for an even number of columns, 16 at least.
 //
 //go:noescape
 func unzipRowsAVX2(even []float32, odd []float32, lde int, src []float32, lds int, rows int, cols int)
+
+// unzipRowsHalf is UnzipRows for an even number of columns, 8 at least.
+//
+//go:noescape
+func unzipRowsHalf(even []float32, odd []float32, lde int, src []float32, lds int, rows int, cols int)
 
 // zipRowsAVX2 is ZipRows for an even number of columns, two vectors' at least.
 //

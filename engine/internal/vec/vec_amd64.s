@@ -615,6 +615,41 @@ loop:
 	VZEROUPPER
 	RET
 
+// func spreadAVX2(x [][8]float32, w int, wy []float32, wx []float32, by *[8]float32)
+// Requires: AVX
+TEXT ·spreadAVX2(SB), NOSPLIT, $0-88
+	MOVQ    x_base+0(FP), AX
+	MOVQ    w+24(FP), CX
+	MOVQ    wy_base+32(FP), DX
+	MOVQ    wx_base+56(FP), BX
+	MOVQ    wy_len+40(FP), SI
+	MOVQ    wx_len+64(FP), DI
+	MOVQ    by+80(FP), R8
+	SHLQ    $0x05, CX
+	VMOVUPS (R8), Y0
+
+row:
+	VBROADCASTSS (DX), Y1
+	VMULPS       Y0, Y1, Y1
+	MOVQ         AX, R8
+	XORQ         R9, R9
+
+column:
+	VBROADCASTSS (BX)(R9*4), Y2
+	VMULPS       Y1, Y2, Y2
+	VADDPS       (R8), Y2, Y2
+	VMOVUPS      Y2, (R8)
+	ADDQ         $0x20, R8
+	INCQ         R9
+	CMPQ         R9, DI
+	JLT          column
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNZ          row
+	VZEROUPPER
+	RET
+
 // func shiftRowsAVX2(y []float32, x []float32, cols int, by []float32, times float32, lo float32)
 // Requires: AVX
 TEXT ·shiftRowsAVX2(SB), NOSPLIT, $0-88
@@ -1480,6 +1515,41 @@ last:
 	VZEROUPPER
 	RET
 
+// func copyRowsHalf(dst []float32, ldd int, src []float32, lds int, rows int, cols int)
+// Requires: AVX
+TEXT ·copyRowsHalf(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ ldd+24(FP), CX
+	SHLQ $0x02, CX
+	MOVQ src_base+32(FP), DX
+	MOVQ lds+56(FP), BX
+	SHLQ $0x02, BX
+	MOVQ rows+64(FP), SI
+	MOVQ cols+72(FP), DI
+	SUBQ $0x04, DI
+
+row:
+	XORQ R8, R8
+
+block:
+	CMPQ    R8, DI
+	JGE     last
+	VMOVUPS (DX)(R8*4), X0
+	VMOVUPS X0, (AX)(R8*4)
+	ADDQ    $0x04, R8
+	JMP     block
+
+last:
+	MOVQ    DI, R8
+	VMOVUPS (DX)(R8*4), X0
+	VMOVUPS X0, (AX)(R8*4)
+	ADDQ    CX, AX
+	ADDQ    BX, DX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func unzipRowsAVX2(even []float32, odd []float32, lde int, src []float32, lds int, rows int, cols int)
 // Requires: AVX, AVX2
 TEXT ·unzipRowsAVX2(SB), NOSPLIT, $0-104
@@ -1525,6 +1595,54 @@ last:
 	LEAQ    (CX)(R9*2), R9
 	VMOVUPS Y2, (R9)
 	VMOVUPS Y0, (R9)(AX*1)
+	ADDQ    DX, CX
+	ADDQ    SI, BX
+	DECQ    DI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func unzipRowsHalf(even []float32, odd []float32, lde int, src []float32, lds int, rows int, cols int)
+// Requires: AVX
+TEXT ·unzipRowsHalf(SB), NOSPLIT, $0-104
+	MOVQ odd_base+24(FP), AX
+	MOVQ even_base+0(FP), CX
+	SUBQ CX, AX
+	MOVQ even_base+0(FP), CX
+	MOVQ lde+48(FP), DX
+	SHLQ $0x02, DX
+	MOVQ src_base+56(FP), BX
+	MOVQ lds+80(FP), SI
+	SHLQ $0x02, SI
+	MOVQ rows+88(FP), DI
+	MOVQ cols+96(FP), R8
+	SUBQ $0x08, R8
+
+row:
+	XORQ R9, R9
+
+block:
+	CMPQ    R9, R8
+	JGE     last
+	VMOVUPS (BX)(R9*4), X0
+	VMOVUPS 16(BX)(R9*4), X1
+	VSHUFPS $0x88, X1, X0, X2
+	VSHUFPS $0xdd, X1, X0, X0
+	LEAQ    (CX)(R9*2), R10
+	VMOVUPS X2, (R10)
+	VMOVUPS X0, (R10)(AX*1)
+	ADDQ    $0x08, R9
+	JMP     block
+
+last:
+	MOVQ    R8, R9
+	VMOVUPS (BX)(R9*4), X0
+	VMOVUPS 16(BX)(R9*4), X1
+	VSHUFPS $0x88, X1, X0, X2
+	VSHUFPS $0xdd, X1, X0, X0
+	LEAQ    (CX)(R9*2), R9
+	VMOVUPS X2, (R9)
+	VMOVUPS X0, (R9)(AX*1)
 	ADDQ    DX, CX
 	ADDQ    SI, BX
 	DECQ    DI

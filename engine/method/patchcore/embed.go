@@ -3,6 +3,7 @@ package patchcore
 import (
 	"slices"
 
+	"f2pad.example/engine/internal/vec"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/method/internal/axis"
 	"f2pad.example/engine/nd"
@@ -138,12 +139,7 @@ func (l *layer) readBox(f []float32, at []place, b box, raw []float32, stride in
 	values := len(l.rows) * len(l.cols) // of a channel
 	var lines [][together]float32
 	for r, rows := range l.rows {
-		top, bottom := l.h, 0
-		for _, t := range rows[b.top:b.bottom] {
-			if len(t.W) > 0 {
-				top, bottom = min(top, t.Lo), max(bottom, t.Lo+len(t.W))
-			}
-		}
+		top, bottom := reached(l.rows[r:r+1], b.top, b.bottom, l.h)
 		lines = slices.Grow(lines[:0], max(bottom-top, 0)*width)[:max(bottom-top, 0)*width]
 		for s, cols := range l.cols {
 			for c := 0; c < l.c; c += together {
@@ -210,50 +206,68 @@ func along(sums [][together]float32, k int, row []float32, cols axis.Map) {
 // spread is the adjoint of read for the channels from c on, together of them at most: it adds to the gradient df, place after
 // place.
 func (l *layer) spread(df []float32, c int, at []place, raw []float32, stride int) {
+	for len(at) > 0 {
+		box, n := l.around(at)
+		l.spreadBox(df, c, at[:n], box, raw, stride)
+		at, raw = at[n:], raw[n*stride:]
+	}
+}
+
+// spreadBox is spread for places in a box: meanwhile the channels of a cell lie side by side.
+func (l *layer) spreadBox(df []float32, c int, at []place, b box, raw []float32, stride int) {
 	values := len(l.rows) * len(l.cols) // of a channel
-	channels, cells := min(together, l.c-c), l.h*l.w
+	channels := min(together, l.c-c)
+	top, bottom := reached(l.rows, b.top, b.bottom, l.h)
+	left, right := reached(l.cols, b.left, b.right, l.w)
+	width := right - left
+	if bottom <= top || width <= 0 {
+		return
+	}
+	cells := make([][together]float32, (bottom-top)*width)
+	each := func(do func(cells [][together]float32, k int, row []float32)) {
+		for k := range channels {
+			for y := top; y < bottom; y++ {
+				do(cells[(y-top)*width:][:width], k, df[((b.n*l.c+c+k)*l.h+y)*l.w+left:][:width])
+			}
+		}
+	}
+	each(func(cells [][together]float32, k int, row []float32) {
+		for i, v := range row {
+			cells[i][k] = v
+		}
+	})
+	var g [together]float32
 	for p, to := range at {
-		g := raw[p*stride+l.first+c*values:][:channels*values]
-		planes := df[(to.n*l.c+c)*cells:][:channels*cells]
+		from := raw[p*stride+l.first+c*values:][:channels*values]
 		for r, rows := range l.rows {
 			for s, cols := range l.cols {
-				for i := range channels {
-					back(planes[i*cells:(i+1)*cells], l.w, rows[to.i], cols[to.j], g[i*values+r*len(l.cols)+s])
+				for k := range channels {
+					g[k] = from[k*values+r*len(l.cols)+s]
+				}
+				if ty, tx := rows[to.i], cols[to.j]; len(ty.W) > 0 && len(tx.W) > 0 {
+					vec.Spread(cells[(ty.Lo-top)*width+tx.Lo-left:], width, ty.W, tx.W, &g)
 				}
 			}
 		}
 	}
+	each(func(cells [][together]float32, k int, row []float32) {
+		for i := range row {
+			row[i] = cells[i][k]
+		}
+	})
 }
 
-// back adds the products of g and of taps along both axes to a plane of rows of w values.
-func back(plane []float32, w int, ty, tx axis.Taps, g float32) {
-	lines := plane[ty.Lo*w+tx.Lo:]
-	switch x := tx.W; len(x) {
-	case 3:
-		x0, x1, x2 := x[0], x[1], x[2]
-		for a, wy := range ty.W {
-			gy, line := g*wy, (*[3]float32)(lines[a*w:])
-			line[0] += gy * x0
-			line[1] += gy * x1
-			line[2] += gy * x2
-		}
-	case 4:
-		x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
-		for a, wy := range ty.W {
-			gy, line := g*wy, (*[4]float32)(lines[a*w:])
-			line[0] += gy * x0
-			line[1] += gy * x1
-			line[2] += gy * x2
-			line[3] += gy * x3
-		}
-	default:
-		for a, wy := range ty.W {
-			gy, line := g*wy, lines[a*w:][:len(x)]
-			for b, wx := range x {
-				line[b] += gy * wx
+// reached are the cells of an axis of so many that the taps of lo to hi reach.
+func reached(maps []axis.Map, lo, hi, cells int) (from, to int) {
+	from = cells
+	for _, m := range maps {
+		for _, t := range m[lo:hi] {
+			if len(t.W) > 0 {
+				from, to = min(from, t.Lo), max(to, t.Lo+len(t.W))
 			}
 		}
 	}
+	return from, to
 }
 
 // pool computes q [dim] from raw values; mid [layers,dim] is working space.

@@ -3,6 +3,7 @@ package patchcore
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"f2pad.example/engine/method"
@@ -51,6 +52,63 @@ func TestEmbeddingIsItsDefinition(t *testing.T) {
 						require.Equal(t, math.Float32bits(want[i*v.raw+k]), math.Float32bits(got[p*v.raw+k]), "place %d, value %d", i, k)
 					}
 				}
+			}
+		}
+	}
+}
+
+// Nor do the sums of the adjoint: every cell's is that of the places in order, bit by bit, on top of what is there.
+func TestAdjointOfTheEmbeddingIsItsDefinition(t *testing.T) {
+	rng := rand.New(rand.NewPCG(10, 0))
+	for _, dim := range []int{0, 21} {
+		for _, h := range []int{1, 2, 5, 12} {
+			g := method.Grid{N: 2, H: 2 * h, W: 2*h + 2}
+			f := []*tensor.Dense{nd.New(2, 11, g.H, g.W), nd.New(2, 8, h, h+1), nd.New(2, 3, (h+1)/2, (h+2)/2)}
+			e := newEmbedding([]int{11, 8, 3}, dim)
+			v := e.view(f, g)
+			for _, share := range []float64{1, .6, .2, .02} {
+				var at []place
+				for i := range g.N * g.Cells() {
+					if rng.Float64() < share {
+						at = append(at, v.place(i))
+					}
+				}
+				raw := normal(rng, len(at)*v.raw)
+				for l := range v.layers {
+					la := &v.layers[l]
+					got := normal(rng, len(nd.Data(f[l])))
+					want := slices.Clone(got)
+					for p, to := range at {
+						la.defineBack(want, to, raw[p*v.raw:])
+					}
+					for c := 0; c < la.c; c += together {
+						la.spread(got, c, at, raw, v.raw)
+					}
+					for i := range want {
+						require.Equal(t, math.Float32bits(want[i]), math.Float32bits(got[i]), "layer %d, value %d", l, i)
+					}
+				}
+			}
+		}
+	}
+}
+
+// defineBack is the adjoint of define.
+func (l *layer) defineBack(df []float32, from place, raw []float32) {
+	k := l.first
+	for c := range l.c {
+		for _, rows := range l.rows {
+			for _, cols := range l.cols {
+				ty, tx := rows[from.i], cols[from.j]
+				plane := df[(from.n*l.c+c)*l.h*l.w:]
+				for a, wy := range ty.W {
+					for b, wx := range tx.W {
+						product := float32(raw[k] * wy)
+						product = float32(product * wx)
+						plane[(ty.Lo+a)*l.w+tx.Lo+b] += product
+					}
+				}
+				k++
 			}
 		}
 	}

@@ -14,12 +14,16 @@ func generateGemm() {
 	tile(avx512, 8, 3)
 	tile(avx512, 4, 2)
 	tile(avx2, 4, 3)
+	tall()
 	for _, s := range []isa{avx512, avx2} {
 		for _, rows := range []int{8, 3, 1} {
 			plane(s, rows)
 		}
 	}
 	gather()
+	for pieces := 1; pieces <= 6; pieces++ {
+		column(pieces)
+	}
 }
 
 // ahead is how far in front of what it reads of A a micro-kernel prefetches, in bytes: some 300 cycles.
@@ -28,11 +32,16 @@ const ahead = 512
 // tile is a micro-kernel: rows x vectors of C are in registers while k goes up.
 func tile(s isa, rows, vectors int) {
 	function(fmt.Sprintf("tile%dx%d%s", rows, vectors*s.lanes, s.name),
-		"func(k int, a, b []float32, at []int, init []float32, lo, hi float32, c []float32, ldc int)",
-		fmt.Sprintf("is tile for %d rows and %d columns.", rows, vectors*s.lanes))
+		"func(k int, a, b []float32, at []int, init []float32, lo, hi float32, c []float32, ldc"+map[bool]string{true: ", last"}[s.masks]+" int)",
+		fmt.Sprintf("is tile for %d rows and %d columns%s.", rows, vectors*s.lanes, map[bool]string{true: ", in last those of the last vector"}[s.masks]))
 	k, a, b, at := Load(Param("k"), GP64()), pointer("a"), pointer("b"), pointer("at")
 	init, c, ldc := pointer("init"), pointer("c"), Load(Param("ldc"), GP64())
 	SHLQ(Imm(2), ldc)
+	var last reg.Register
+	if s.masks {
+		last = K()
+		KMOVW(Load(Param("last"), GP64()).(reg.GPVirtual).As32(), last)
+	}
 
 	sum := make([][]reg.VecVirtual, rows)
 	for r := range sum {
@@ -58,7 +67,11 @@ func tile(s isa, rows, vectors int) {
 			ADDQ(ldc, row)
 		}
 		for j := range vectors {
-			VMOVUPS(Mem{Base: row, Disp: 4 * s.lanes * j}, v[j])
+			if from := (Mem{Base: row, Disp: 4 * s.lanes * j}); s.masks && j == vectors-1 {
+				VMOVUPS_Z(from, last, v[j])
+			} else {
+				VMOVUPS(from, v[j])
+			}
 		}
 	}
 
@@ -98,7 +111,64 @@ func tile(s isa, rows, vectors int) {
 			VMINPS(v[j], hi, v[j])
 		}
 		for j := range vectors {
-			VMOVUPS(v[j], Mem{Base: c, Disp: 4 * s.lanes * j})
+			if to := (Mem{Base: c, Disp: 4 * s.lanes * j}); s.masks && j == vectors-1 {
+				VMOVUPS(v[j], last, to)
+			} else {
+				VMOVUPS(v[j], to)
+			}
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// tall is a micro-kernel for two columns of four bands of eight rows: a vector is a column of a band.
+func tall() {
+	const bands, cols = 4, 2
+	s := avx2
+	function("tile32x2AVX2", "func(k int, a []float32, band int, b []float32, ldb int, lo, hi float32, c *[2][32]float32)",
+		"adds to the columns c.")
+	k, a, band, b, ldb := Load(Param("k"), GP64()), pointer("a"), Load(Param("band"), GP64()), pointer("b"), Load(Param("ldb"), GP64())
+	c, fourth := Load(Param("c"), GP64()), GP64()
+	SHLQ(Imm(2), band)
+	SHLQ(Imm(2), ldb)
+	LEAQ(Mem{Base: band, Index: band, Scale: 2}, fourth)
+	ADDQ(a, fourth)
+	sum := make([][]reg.VecVirtual, cols)
+	place := func(j, i int) Mem { return Mem{Base: c, Disp: 4 * s.lanes * (bands*j + i)} }
+	for j := range sum {
+		for i := range bands {
+			sum[j] = append(sum[j], s.vector())
+			VMOVUPS(place(j, i), sum[j][i])
+		}
+	}
+	TESTQ(k, k)
+	JZ(LabelRef("store"))
+	Label("step")
+	x := make([]reg.VecVirtual, cols)
+	for j := range x {
+		x[j] = s.vector()
+		VBROADCASTSS(Mem{Base: b, Disp: 4 * j}, x[j])
+	}
+	for i, from := range []Mem{{Base: a}, {Base: a, Index: band, Scale: 1}, {Base: a, Index: band, Scale: 2}, {Base: fourth}} {
+		w := s.vector()
+		VMOVUPS(from, w)
+		for j := range x {
+			VFMADD231PS(x[j], w, sum[j][i])
+		}
+	}
+	ADDQ(Imm(uint64(4*s.lanes)), a)
+	ADDQ(Imm(uint64(4*s.lanes)), fourth)
+	ADDQ(ldb, b)
+	DECQ(k)
+	JNZ(LabelRef("step"))
+	Label("store")
+	lo, hi := number(s, "lo"), number(s, "hi")
+	for j := range sum {
+		for i, v := range sum[j] {
+			VMAXPS(v, lo, v) // NaN stays
+			VMINPS(v, hi, v)
+			VMOVUPS(v, place(j, i))
 		}
 	}
 	VZEROUPPER()
@@ -238,6 +308,44 @@ func gather() {
 	DECQ(rows)
 	JMP(LabelRef("row"))
 
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// column packs one vector of a panel's columns, of so many segments: each is a masked load over what those before it have put there.
+func column(pieces int) {
+	s := avx512
+	function(fmt.Sprintf("column%d%s", pieces, s.name), "func(dst, src []float32, at, pieces []int, stride int)",
+		fmt.Sprintf("packs %d columns of a panel, which come from %d places.", s.lanes, pieces))
+	dst, src, at, rows := pointer("dst"), pointer("src"), pointer("at"), Load(Param("at").Len(), GP64())
+	stride, first := Load(Param("stride"), GP64()), pointer("pieces")
+	SHLQ(Imm(2), stride)
+	from, lanes := make([]reg.Register, pieces), make([]reg.Register, pieces)
+	for i := range from {
+		from[i], lanes[i] = GP64(), K()
+		MOVQ(Mem{Base: first, Disp: 16 * i}, from[i])
+		LEAQ(Mem{Base: src, Index: from[i], Scale: 4}, from[i])
+		KMOVW(Mem{Base: first, Disp: 16*i + 8}, lanes[i])
+	}
+	TESTQ(rows, rows)
+	JZ(LabelRef("done"))
+	Label("row")
+	offset, v := GP64(), s.vector()
+	MOVQ(Mem{Base: at}, offset)
+	for i := range from {
+		source := Mem{Base: from[i], Index: offset, Scale: 4}
+		if i == 0 {
+			VMOVUPS_Z(source, lanes[i], v)
+		} else {
+			VMOVUPS(source, lanes[i], v)
+		}
+	}
+	VMOVUPS(v, Mem{Base: dst})
+	ADDQ(stride, dst)
+	ADDQ(Imm(8), at)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	Label("done")
 	VZEROUPPER()
 	RET()

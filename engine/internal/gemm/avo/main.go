@@ -33,13 +33,15 @@ func main() {
 type isa struct {
 	name   string
 	lanes  int
+	masks  bool // vectors are read and written in part
 	vector func() reg.VecVirtual
 	zero   func(v reg.VecVirtual)
 }
 
 var (
-	avx2   = isa{"AVX2", 8, YMM, func(v reg.VecVirtual) { VXORPS(v, v, v) }}
-	avx512 = isa{"AVX512", 16, ZMM, func(v reg.VecVirtual) { VPXORD(v, v, v) }}
+	avx2   = isa{"AVX2", 8, false, YMM, func(v reg.VecVirtual) { VXORPS(v, v, v) }}
+	half   = isa{"Half", 4, false, XMM, func(v reg.VecVirtual) { VXORPS(v, v, v) }} // AVX2 has it, too
+	avx512 = isa{"AVX512", 16, true, ZMM, func(v reg.VecVirtual) { VPXORD(v, v, v) }}
 )
 
 // function begins a function that keeps none of its arguments.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -39,34 +41,40 @@ func rows(names []string, block int, body func(row map[string]reg.Register, j re
 }
 
 func copyRows() {
-	function("copyRowsAVX2", "func(dst []float32, ldd int, src []float32, lds, rows, cols int)",
-		"is CopyRows for a vector's columns at least.")
-	rows([]string{"dst", "src"}, 8, func(row map[string]reg.Register, j reg.Register) {
-		v := YMM()
-		VMOVUPS(Mem{Base: row["src"], Index: j, Scale: 4}, v)
-		VMOVUPS(v, Mem{Base: row["dst"], Index: j, Scale: 4})
-	})
+	for _, s := range []isa{avx2, half} {
+		function("copyRows"+s.name, "func(dst []float32, ldd int, src []float32, lds, rows, cols int)",
+			fmt.Sprintf("is CopyRows for %d columns at least.", s.lanes))
+		rows([]string{"dst", "src"}, s.lanes, func(row map[string]reg.Register, j reg.Register) {
+			v := s.vector()
+			VMOVUPS(Mem{Base: row["src"], Index: j, Scale: 4}, v)
+			VMOVUPS(v, Mem{Base: row["dst"], Index: j, Scale: 4})
+		})
+	}
 }
 
 func unzipRows() {
-	function("unzipRowsAVX2", "func(even, odd []float32, lde int, src []float32, lds, rows, cols int)",
-		"is UnzipRows for an even number of columns, two vectors' at least.")
-	odd := pointer("odd")
-	back := GP64() // from a row of even to that of odd
-	MOVQ(odd, back)
-	SUBQ(pointer("even"), back)
-	rows([]string{"even", "src"}, 16, func(row map[string]reg.Register, j reg.Register) {
-		a, b, x, y, to := YMM(), YMM(), YMM(), YMM(), GP64()
-		VMOVUPS(Mem{Base: row["src"], Index: j, Scale: 4}, a)
-		VMOVUPS(Mem{Base: row["src"], Index: j, Scale: 4, Disp: 32}, b)
-		VSHUFPS(Imm(0x88), b, a, x) // elements 0 2 8 10 4 6 12 14
-		VSHUFPS(Imm(0xdd), b, a, y)
-		VPERMPD(Imm(0xd8), x, x)
-		VPERMPD(Imm(0xd8), y, y)
-		LEAQ(Mem{Base: row["even"], Index: j, Scale: 2}, to)
-		VMOVUPS(x, Mem{Base: to})
-		VMOVUPS(y, Mem{Base: to, Index: back, Scale: 1})
-	})
+	for _, s := range []isa{avx2, half} {
+		function("unzipRows"+s.name, "func(even, odd []float32, lde int, src []float32, lds, rows, cols int)",
+			fmt.Sprintf("is UnzipRows for an even number of columns, %d at least.", 2*s.lanes))
+		odd := pointer("odd")
+		back := GP64() // from a row of even to that of odd
+		MOVQ(odd, back)
+		SUBQ(pointer("even"), back)
+		rows([]string{"even", "src"}, 2*s.lanes, func(row map[string]reg.Register, j reg.Register) {
+			a, b, x, y, to := s.vector(), s.vector(), s.vector(), s.vector(), GP64()
+			VMOVUPS(Mem{Base: row["src"], Index: j, Scale: 4}, a)
+			VMOVUPS(Mem{Base: row["src"], Index: j, Scale: 4, Disp: 4 * s.lanes}, b)
+			VSHUFPS(Imm(0x88), b, a, x) // elements 0 2 8 10 4 6 12 14, or 0 2 4 6
+			VSHUFPS(Imm(0xdd), b, a, y)
+			if s.lanes == avx2.lanes {
+				VPERMPD(Imm(0xd8), x, x)
+				VPERMPD(Imm(0xd8), y, y)
+			}
+			LEAQ(Mem{Base: row["even"], Index: j, Scale: 2}, to)
+			VMOVUPS(x, Mem{Base: to})
+			VMOVUPS(y, Mem{Base: to, Index: back, Scale: 1})
+		})
+	}
 }
 
 func zipRows() {
