@@ -168,7 +168,7 @@ func TestPaintedImagesTakeTurns(t *testing.T) {
 	m := p.model(t, "padim 128")
 	for room, alone := range map[int64]bool{1: true, 1 << 30: false} {
 		c := &crowd{Executor: goexec.New()}
-		o := FitOptions{Method: "padim", Size: m.Info.Size, Options: Options{Place: place.NewHost(c)}}
+		o := FitOptions{Method: "padim", Size: m.Info.Size, Options: Options{Places: []place.Place{place.NewHost(c)}}}
 		f := &fitter{o: o, bb: m.backbone, room: room}
 		n := 0
 		all := trials(p.data.Train[:2], defaultPaintings, 0)[:8]

@@ -238,7 +238,7 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 			e, err := New(m, Options{})
 			require.NoError(t, err)
 			defer e.Close()
-			c, _ := e.current()
+			c := e.at[0]
 			cal := m.Info.Calibration
 			sc := &sight.Scorer{Detector: c.detector, Spec: c.spec, Rank: cal.maps()}
 			var y [][]float32
