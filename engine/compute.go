@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -62,8 +63,8 @@ func ofDevice(err error) bool {
 	return errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)
 }
 
-// move brings the model to all places. Those that cannot have it are left out where somebody else takes over.
-func (e *Engine) move(spec sight.Spec) error {
+// bring brings the model to all places. Those that have no room for it are left out where somebody else takes over.
+func (e *Engine) bring(spec sight.Spec) error {
 	made, errs := make([]*compute, len(e.opts.Places)), make([]error, len(e.opts.Places))
 	par.For(len(made), func(i int) { made[i], errs[i] = newCompute(e.model, e.opts.Places[i], spec, e.opts.Batch) })
 	for _, c := range made {
@@ -127,20 +128,18 @@ func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error
 	return all, nil
 }
 
-// take returns the place that has the least to do, one that is not full if there is one, and the first of the frames, as many as it takes at
-// once. They are to be given back.
+// take returns the place that has the least to do, one that is not full if there is one, and the first of the frames, as many as it
+// takes at once. They are to be given back.
 func (e *Engine) take(frames []*sight.Frame, full []*compute) (*compute, []*sight.Frame) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := slices.MinFunc(e.at, func(a, b *compute) int {
-		if x, y := slices.Contains(full, a), slices.Contains(full, b); x != y {
-			if x {
-				return 1
-			}
-			return -1
+	load := func(c *compute) int {
+		if slices.Contains(full, c) {
+			return math.MaxInt
 		}
-		return cmp.Compare(a.busy, b.busy)
-	})
+		return c.busy
+	}
+	c := slices.MinFunc(e.at, func(a, b *compute) int { return cmp.Compare(load(a), load(b)) })
 	part := frames[:min(len(frames), c.most)]
 	c.busy += pixelsOf(part)
 	return c, part

@@ -175,7 +175,7 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	e := &Engine{model: m, opts: o, memory: shared, stride: m.backbone.Stride(), inspect: sight.Inspect(m.roi, o.ROI), next: o.Fallback}
 	e.threshold, e.thresholds = m.thresholds(o)
 	spec := sight.Spec{Backbone: m.backbone, Method: m.method, MaxPixels: shared.Window, Context: o.Context, Timer: o.Timer}
-	if err := e.move(spec); err != nil {
+	if err := e.bring(spec); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil

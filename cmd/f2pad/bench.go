@@ -92,8 +92,12 @@ away in the end. The refinement works on what is suspicious, so its speed depend
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			fitted := cmd.Flags().Changed("method") || cmd.Flags().Changed("size") && o.images.folder != ""
 			for _, name := range o.devices {
-				if named, err := ordinals(name, "+"); err != nil || there(named) != nil {
-					return fmt.Errorf("--device %s: %w", name, cmp.Or(err, there(named)))
+				named, err := ordinals(name, "+")
+				if err == nil {
+					err = there(named)
+				}
+				if err != nil {
+					return fmt.Errorf("--device %s: %w", name, err)
 				}
 			}
 			switch {
