@@ -84,7 +84,7 @@ away in the end. The refinement works on what is suspicious, so its speed depend
 'f2pad bench compare' tells what has changed between two files of --out. --benchfmt writes what benchstat reads.`,
 		Example: `  f2pad bench
   f2pad bench --model leather.f2pad --data photos/ --device cpu,cuda:0 --batch 1,8,32 --out new.json
-  f2pad bench --model leather.f2pad --device cuda:0,cuda:0+cuda:1,cuda
+  f2pad bench --model leather.f2pad --device cuda:0,cuda
   f2pad bench --method padim --backbone efficientnet-lite0 --size 512 --refine none --scenario stream
   f2pad bench --model leather.f2pad --scenario server --refine none --bound 100
   f2pad bench compare old.json new.json --threshold 5`,
@@ -123,7 +123,7 @@ away in the end. The refinement works on what is suspicious, so its speed depend
 	f.StringVar(&o.backbone, "backbone", "", "network to fit with, a `NAME` of f2pad backbones (default scatter), or the --model's ONNX file")
 	f.Var(deviceNames{&o.devices}, "device", "where to compute, several for a comparison: of cpu, cuda:N, cuda:N+cuda:N for GPUs together, cuda for all of them, or auto")
 	f.Var(scenarioNames{&o.scenarios}, "scenario", "how images come: of offline, stream, server")
-	f.Var(batchSizes{&o.batches}, "batch", "images in work at once: a row each of offline; server takes the largest")
+	f.Var(batchSizes{&o.batches}, "batch", "images in work at once, on each of several GPUs: a row each of offline; server takes the largest")
 	f.Var(kinds{&o.maps}, "refine", "maps to measure; none is scoring alone, base maps included")
 	f.Var(positive{&o.seconds}, "seconds", "longest time that a row is measured, and a rate of server tried")
 	f.Var(positive{&o.rate}, "rate", "images a second of server; default: the highest that holds --bound is looked for")
@@ -440,14 +440,21 @@ type opened struct {
 	gpus []*cuda.Device // none: the CPU
 }
 
-// open opens devices.
+// open opens devices. What two names stand for is there once.
 func (p *program) open(devices []string) (all []opened, err error) {
+	named := map[string]bool{}
 	for _, name := range devices {
 		p.device = apart(name)
 		d := opened{}
 		if d.opts, err = p.computing(); err != nil {
 			return nil, err
 		}
+		on, _ := place.Together(d.opts.Places)
+		if named[on.Device] {
+			p.ui.Warn(fmt.Sprintf("--device %s is %s, which is measured already", name, on.Device))
+			continue
+		}
+		named[on.Device] = true
 		for _, on := range d.opts.Places {
 			if gpu, ok := on.(*cuda.Device); ok {
 				d.gpus = append(d.gpus, gpu)

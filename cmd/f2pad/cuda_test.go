@@ -265,9 +265,10 @@ func TestCUDABench(t *testing.T) {
 	require.Empty(t, report.Cold[1].Error)
 
 	// Two together are a row of their own beside one of them.
-	args[2], args[len(args)-3] = "cuda:0,cuda:0+cuda:1", "0"
+	args[2], args[len(args)-3] = "cuda:0,cuda:0+cuda:1,cuda", "0"
 	r = withFake(t, []string{"F2PAD_FAKE_DEVICES=2"}, append(args, "--scenario", "offline", "--batch", "1")...)
 	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, r.err, "--device cuda is cuda:0+cuda:1, which is measured already")
 	require.Regexp(t, `(?m)^cuda:1 +Fake H200 .*, driver 12.4; `, r.out)
 	require.Regexp(t, `offline/device=cuda:0\+cuda:1/map=base/batch=1: of the images, cuda:0 \d+ %, cuda:1 \d+ %\.`, r.out)
 	require.Regexp(t, `offline/device=cuda:0\+cuda:1/map=base/batch=1: image scores are those on cuda:0; `, r.out)
