@@ -110,6 +110,7 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	big, dir := t.TempDir(), t.TempDir()
 	require.Equal(t, exitOK, f2pad(t, "synth", "--out", big, "--train", "1", "--test", "2", "--size", "1024").code)
 	r := startScoring(t, dir)
+	r.feed(filepath.Join(pictures(t, "a.png"), "a.png")) // it listens to signals
 	fmt.Fprintln(r.list, filepath.Join(big, "test", "hole", "000.png"))
 	time.Sleep(200 * time.Millisecond) // it is at work, most likely; the test holds if it is not
 	require.NoError(t, r.Process.Signal(os.Interrupt))
