@@ -1,11 +1,13 @@
 package engine_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"f2pad.example/engine"
 	"f2pad.example/engine/dataset"
@@ -75,8 +77,12 @@ func (b *bench) several(t *testing.T) {
 			}
 		}
 		mu.Unlock()
-		<-all
-		return nil
+		select {
+		case <-all:
+			return nil
+		case <-time.After(time.Minute):
+			return errors.New("the others were given nothing")
+		}
 	})
 	e, err := engine.New(b.padim, o)
 	require.NoError(t, err)
