@@ -13,6 +13,7 @@ import (
 	"f2pad.example/engine/imageio"
 	"f2pad.example/engine/metric"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 	"f2pad.example/engine/synth"
@@ -122,7 +123,8 @@ func Calibrate(ctx context.Context, m *Model, items []dataset.Item, o CalibrateO
 	if err := m.unseen(usable); err != nil {
 		return nil, err
 	}
-	source := Source{From: FromNew, SHA256: filesHash(usable), Program: o.Program, Executor: all.Place.Executor().Info(), Device: all.Place.Info()}
+	source := Source{From: FromNew, SHA256: filesHash(usable), Program: o.Program}
+	source.Device, source.Executor = place.Together(all.Places)
 	next.Info.Calibration, err = f.calibrate(ctx, &next, itemsOf(usable), source)
 	if len(f.unusable) > 0 && ctx.Err() == nil { // what was measured so far rests on them
 		return Calibrate(ctx, m, itemsOf(f.without(usable, skip)), o, nil)

@@ -182,7 +182,7 @@ func TestPaintedImagesTakeTurns(t *testing.T) {
 		if !alone {
 			c.waits = 2 * time.Minute
 		}
-		o := FitOptions{Method: "padim", Size: m.Info.Size, Options: Options{Place: place.NewHost(c)}}
+		o := FitOptions{Method: "padim", Size: m.Info.Size, Options: Options{Places: []place.Place{place.NewHost(c)}}}
 		f := &fitter{o: o, bb: m.backbone, room: room}
 		n := 0
 		all := trials(p.data.Train[:2], defaultPaintings, 0)[:8]

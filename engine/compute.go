@@ -1,25 +1,36 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"sync"
 
 	"f2pad.example/engine/device"
+	"f2pad.example/engine/internal/par"
 	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 )
 
-// compute is where an engine computes at the moment, and what it has brought there.
+// compute is a place where an engine computes, and what it has brought there.
 type compute struct {
 	place.Place
 	spec     sight.Spec
 	detector sight.Detector
 	refiner  *refine.Refiner
+
+	sole sync.RWMutex // held by who must have a device to himself
+
+	// Of Engine.mu:
+	most int // images that it takes at once
+	busy int // pixels of the frames that it has been given
 }
 
-func newCompute(m *Model, p place.Place, s sight.Spec) (*compute, error) {
+func newCompute(m *Model, p place.Place, s sight.Spec, most int) (*compute, error) {
 	o := m.Info.Refine
 	if !o.Current() {
 		o = refine.DefaultOptions(m.backbone.Stride()) // the base map is all that is made, and none of them takes part in it
@@ -33,7 +44,7 @@ func newCompute(m *Model, p place.Place, s sight.Spec) (*compute, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: %s: %w", p.Info().Device, err)
 	}
-	return &compute{p, s, d, r}, nil
+	return &compute{Place: p, spec: s, detector: d, refiner: r, most: most}, nil
 }
 
 // host reports whether the CPU computes.
@@ -47,55 +58,113 @@ func (c *compute) close() error {
 	return nil
 }
 
-// run makes the engine's maps of frames of one size. Where the device has no room for all of them it goes on with half as
-// many at a time; where it is lost, or has no room for one, the fallback takes over if there is one. Otherwise a
-// frame that the device has no room for has found.err set, and so has one that the network gives no finite values for: the
-// rest of its batch is scored without it, as if it had not been there.
-func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error) {
-	var all []found
-	for len(frames) > 0 {
-		c, most := e.current()
-		part := frames[:min(len(frames), most)]
-		out, err := e.runBeside(ctx, c, part)
-		if err == nil {
-			all, frames = append(all, out...), frames[len(part):]
-			continue
-		}
-		if bad := (*sight.BadFrames)(nil); errors.As(err, &bad) {
-			out, err := e.without(ctx, part, bad)
-			if err != nil {
-				return nil, err
-			}
-			all, frames = append(all, out...), frames[len(part):]
-			continue
-		}
-		full, lost := errors.Is(err, device.ErrOutOfMemory), errors.Is(err, device.ErrLost)
-		switch {
-		case c.host() || !full && !lost:
-			return nil, err
-		case full && len(part) > 1:
-			e.halve(c, (len(part)+1)/2, err)
-		case e.opts.Fallback != nil:
-			if err := e.fallBack(c, err); err != nil {
-				return nil, err
-			}
-		case full:
-			all, frames = append(all, found{err: err}), frames[1:]
-		default:
-			return nil, err
+// ofDevice reports whether a device is to blame for err: it is lost, or has no room.
+func ofDevice(err error) bool {
+	return errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)
+}
+
+// bring brings the model to all places. Those that have no room for it are left out where somebody else takes over.
+func (e *Engine) bring(spec sight.Spec) error {
+	made, errs := make([]*compute, len(e.opts.Places)), make([]error, len(e.opts.Places))
+	par.For(len(made), func(i int) { made[i], errs[i] = newCompute(e.model, e.opts.Places[i], spec, e.opts.Batch) })
+	for _, c := range made {
+		if c != nil {
+			e.at = append(e.at, c)
 		}
 	}
+	without := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	for _, err := range without {
+		if e.next == nil || !ofDevice(err) {
+			return err
+		}
+	}
+	if len(e.at) == 0 {
+		there, err := newCompute(e.model, e.next, spec, e.opts.Batch)
+		if err != nil {
+			return err
+		}
+		e.at, e.next = []*compute{there}, nil
+	}
+	for _, err := range without {
+		e.notice(fmt.Sprintf("%s takes over: %v", e.name(), err))
+	}
+	return nil
+}
+
+// run makes the engine's maps of frames of one size, in whatever place has the least to do. Where that has no room for all of them it
+// goes on with half as many at a time. Where it is lost, those that are there take over what it was given, and where it has no
+// room for one frame they try that; then the fallback takes over if there is one. Otherwise a frame that there is no room for has
+// found.err set, and so has one that the network gives no finite values for: the rest of its batch is scored without it, as if it
+// had not been there.
+func (e *Engine) run(ctx context.Context, frames []*sight.Frame) ([]found, error) {
+	var all []found
+	var full []*compute // without room for the first of the frames
+	for len(frames) > 0 {
+		c, part := e.take(frames, full)
+		out, err := e.runBeside(ctx, c, part)
+		e.give(c, part)
+		if bad := (*sight.BadFrames)(nil); errors.As(err, &bad) {
+			out, err = e.without(ctx, part, bad)
+		} else if err != nil && !c.host() && ofDevice(err) {
+			switch {
+			case errors.Is(err, device.ErrLost):
+				err = e.lose(c, err)
+			case len(part) > 1:
+				e.halve(c, (len(part)+1)/2, err)
+				err = nil
+			default:
+				full = append(full, c)
+				out, err = e.noRoom(full, err)
+			}
+			if err == nil && out == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		all, frames, full = append(all, out...), frames[len(part):], nil
+	}
 	return all, nil
+}
+
+// take returns the place that has the least to do, one that is not full if there is one, and the first of the frames, as many as it
+// takes at once. They are to be given back.
+func (e *Engine) take(frames []*sight.Frame, full []*compute) (*compute, []*sight.Frame) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	load := func(c *compute) int {
+		if slices.Contains(full, c) {
+			return math.MaxInt
+		}
+		return c.busy
+	}
+	c := slices.MinFunc(e.at, func(a, b *compute) int { return cmp.Compare(load(a), load(b)) })
+	part := frames[:min(len(frames), c.most)]
+	c.busy += pixelsOf(part)
+	return c, part
+}
+
+func (e *Engine) give(c *compute, part []*sight.Frame) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.busy -= pixelsOf(part)
+}
+
+// pixelsOf is how many pixels frames of one size have.
+func pixelsOf(frames []*sight.Frame) int {
+	h, w := frames[0].Size()
+	return len(frames) * h * w
 }
 
 // runBeside is runOn beside other batches, but for one frame on a device: that there is no room for it then says that there never is.
 func (e *Engine) runBeside(ctx context.Context, c *compute, frames []*sight.Frame) ([]found, error) {
 	if !c.host() && len(frames) == 1 {
-		e.sole.Lock()
-		defer e.sole.Unlock()
+		c.sole.Lock()
+		defer c.sole.Unlock()
 	} else {
-		e.sole.RLock()
-		defer e.sole.RUnlock()
+		c.sole.RLock()
+		defer c.sole.RUnlock()
 	}
 	return e.runOn(ctx, c, frames)
 }
@@ -121,45 +190,87 @@ func (e *Engine) without(ctx context.Context, frames []*sight.Frame, bad *sight.
 	return all, nil
 }
 
-// current returns where to compute and how many images fit there at once.
-func (e *Engine) current() (*compute, int) {
+// places are those where the engine computes at the moment.
+func (e *Engine) places() (all []place.Place) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.compute, e.most
+	for _, c := range e.at {
+		all = append(all, c.Place)
+	}
+	return all
 }
 
-// halve remembers that only so many images at once fit the device.
+// halve remembers that only so many images at once fit a device.
 func (e *Engine) halve(c *compute, most int, why error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.compute == c && most < e.most {
-		e.most = most
+	if slices.Contains(e.at, c) && most < c.most {
+		c.most = most
 		e.notice(fmt.Sprintf("%s: %d images at once from now on: %v", c.Info().Device, most, why))
 	}
 }
 
-// fallBack moves the engine to the place that takes over, if another goroutine has not done so already.
-func (e *Engine) fallBack(c *compute, why error) error {
+// lose goes on without a device: in the places that are left, or in the one that takes over. The error is why if there is neither.
+func (e *Engine) lose(c *compute, why error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.compute != c {
+	i := slices.Index(e.at, c)
+	switch {
+	case i < 0: // another goroutine has seen to it
 		return nil
+	case len(e.at) == 1:
+		return e.fallBack(why)
 	}
-	there, err := newCompute(e.model, e.opts.Fallback, c.spec)
-	if err != nil {
-		return err
-	}
-	e.left, e.compute, e.most = append(e.left, c), there, e.opts.Batch
-	e.notice(fmt.Sprintf("%s: %s takes over the remaining images: %v", c.Info().Device, nameOf(there), why))
+	e.at, e.left = slices.Delete(e.at, i, i+1), append(e.left, c)
+	e.notice(fmt.Sprintf("%s: %s takes over its images: %v", c.Info().Device, e.name(), why))
 	return nil
 }
 
-// nameOf is a place in a sentence.
-func nameOf(p place.Place) string {
-	if i := p.Info(); i != device.CPU {
-		return i.Device
+// noRoom goes on with a frame for which the places that are full have no room: in another one, or, where there is none, in the one that
+// takes over. If there is neither, the frame is found to have failed.
+func (e *Engine) noRoom(full []*compute, why error) ([]found, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case slices.ContainsFunc(e.at, func(c *compute) bool { return !slices.Contains(full, c) }):
+		return nil, nil
+	case e.next == nil:
+		return []found{{err: why}}, nil
 	}
-	return "the CPU"
+	return nil, e.fallBack(why)
+}
+
+// fallBack moves the engine to the place that takes over, or returns why where there is none. e.mu is held.
+func (e *Engine) fallBack(why error) error {
+	if e.next == nil {
+		return why
+	}
+	there, err := newCompute(e.model, e.next, e.at[0].spec, e.opts.Batch)
+	if err != nil {
+		return err
+	}
+	before := e.name()
+	e.left, e.at, e.next = append(e.left, e.at...), []*compute{there}, nil
+	e.notice(fmt.Sprintf("%s: %s takes over the remaining images: %v", before, e.name(), why))
+	return nil
+}
+
+// name is that of the places where the engine computes, in a sentence. e.mu is held.
+func (e *Engine) name() string {
+	var all []place.Place
+	for _, c := range e.at {
+		all = append(all, c.Place)
+	}
+	d, _ := place.Together(all)
+	return nameOf(d)
+}
+
+// nameOf is a device in a sentence.
+func nameOf(i device.Info) string {
+	if i == device.CPU {
+		return "the CPU"
+	}
+	return i.Device
 }
 
 func (e *Engine) notice(text string) {

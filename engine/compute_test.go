@@ -44,6 +44,11 @@ func TestDevice(t *testing.T) {
 	t.Run("no room for the model", b.noModel)
 	t.Run("other errors", b.otherErrors)
 	t.Run("coreset falls back", b.coreset)
+	t.Run("several", b.several)
+	t.Run("one of several lost", b.oneLost)
+	t.Run("one of several out of memory", b.oneFull)
+	t.Run("no room for the model in one of several", b.noModelThere)
+	t.Run("fits in several", b.fitsInSeveral)
 }
 
 func fit(t *testing.T, d *dataset.Dataset, o engine.FitOptions) *engine.Model {
@@ -71,7 +76,7 @@ func (b *bench) agrees(t *testing.T) {
 		require.Equal(t, device.CPU, m.Info.Device)
 		cpu, err := score(t, m, engine.Options{Maps: engine.Kinds()}, b.Test)
 		require.NoError(t, err)
-		there, err := score(t, m, engine.Options{Maps: engine.Kinds(), Place: &placetest.Faulty{}}, b.Test)
+		there, err := score(t, m, engine.Options{Maps: engine.Kinds(), Places: []place.Place{&placetest.Faulty{}}}, b.Test)
 		require.NoError(t, err)
 		for i, r := range cpu {
 			require.Equal(t, "cpu", r.Device)
@@ -87,7 +92,7 @@ func (b *bench) agrees(t *testing.T) {
 func (b *bench) fits(t *testing.T) {
 	var ops sync.Map
 	dev := &placetest.Faulty{Fault: func(op string, _ int) error { ops.Store(op, true); return nil }}
-	m := fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Place: dev}})
+	m := fit(t, b.Dataset, engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Places: []place.Place{dev}}})
 	require.Equal(t, "faulty:0", m.Info.Device.Device)
 	for _, op := range []string{"kcentre", "detector", "begin", "score", "maps"} {
 		_, ran := ops.Load(op)
@@ -100,7 +105,7 @@ func (b *bench) fits(t *testing.T) {
 // A device that runs out of memory gets half as many images, whose results are those of a larger device.
 func (b *bench) halves(t *testing.T) {
 	m := b.padim
-	want, err := score(t, m, engine.Options{Place: &placetest.Faulty{}}, b.Test)
+	want, err := score(t, m, engine.Options{Places: []place.Place{&placetest.Faulty{}}}, b.Test)
 	require.NoError(t, err)
 	var notices []string
 	var most atomic.Int64
@@ -113,7 +118,7 @@ func (b *bench) halves(t *testing.T) {
 		}
 		return nil
 	}}
-	got, err := score(t, m, engine.Options{Place: dev, Notice: func(s string) { notices = append(notices, s) }}, b.Test)
+	got, err := score(t, m, engine.Options{Places: []place.Place{dev}, Notice: func(s string) { notices = append(notices, s) }}, b.Test)
 	require.NoError(t, err)
 	require.Contains(t, notices[len(notices)-1], "faulty:0: ")
 	require.Contains(t, notices[len(notices)-1], " images at once from now on: ")
@@ -137,14 +142,14 @@ func (b *bench) oneImage(t *testing.T) {
 			return nil
 		}}
 	}
-	got, err := score(t, m, engine.Options{Place: tooMuch()}, b.Test[:3])
+	got, err := score(t, m, engine.Options{Places: []place.Place{tooMuch()}}, b.Test[:3])
 	require.NoError(t, err)
 	require.Len(t, got, 3)
 	for _, r := range got {
 		require.ErrorIs(t, r.Err, device.ErrOutOfMemory)
 		require.ErrorContains(t, r.Err, r.Item.Path)
 	}
-	got, err = score(t, m, engine.Options{Place: tooMuch(), Fallback: place.NewHost(nil)}, b.Test[:3])
+	got, err = score(t, m, engine.Options{Places: []place.Place{tooMuch()}, Fallback: place.NewHost(nil)}, b.Test[:3])
 	require.NoError(t, err)
 	for _, r := range got {
 		require.NoError(t, r.Err)
@@ -174,7 +179,7 @@ func (b *bench) sole(t *testing.T) {
 		}
 		return nil
 	}}
-	_, err := score(t, b.padim, engine.Options{Batch: 2, Place: dev}, b.Test)
+	_, err := score(t, b.padim, engine.Options{Batch: 2, Places: []place.Place{dev}}, b.Test)
 	require.NoError(t, err)
 	require.Equal(t, slices.Repeat([]string{"begin", "maps"}, len(b.Test)), ops)
 }
@@ -193,13 +198,13 @@ func (b *bench) lost(t *testing.T) {
 			}}
 		}
 		all := engine.Options{Batch: 1, Maps: []refine.Kind{refine.F2PAD}}
-		all.Place = dies()
+		all.Places = []place.Place{dies()}
 		_, err := score(t, m, all, b.Test)
 		require.ErrorIs(t, err, device.ErrLost, op)
 		require.ErrorContains(t, err, op)
 
 		var notices []string
-		all.Place, all.Fallback, all.Notice = dies(), place.NewHost(nil), func(s string) { notices = append(notices, s) }
+		all.Places, all.Fallback, all.Notice = []place.Place{dies()}, place.NewHost(nil), func(s string) { notices = append(notices, s) }
 		got, err := score(t, m, all, b.Test)
 		require.NoError(t, err, op)
 		require.Len(t, notices, 1, op)
@@ -218,11 +223,11 @@ func (b *bench) noModel(t *testing.T) {
 		}
 		return nil
 	}}
-	_, err := engine.New(m, engine.Options{Place: dev})
+	_, err := engine.New(m, engine.Options{Places: []place.Place{dev}})
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 	require.ErrorContains(t, err, "faulty:0")
 	var notices []string
-	e, err := engine.New(m, engine.Options{Place: dev, Fallback: place.NewHost(nil), Notice: func(s string) { notices = append(notices, s) }})
+	e, err := engine.New(m, engine.Options{Places: []place.Place{dev}, Fallback: place.NewHost(nil), Notice: func(s string) { notices = append(notices, s) }})
 	require.NoError(t, err)
 	require.Equal(t, device.CPU, e.Device())
 	require.Len(t, notices, 1)
@@ -239,7 +244,7 @@ func (b *bench) otherErrors(t *testing.T) {
 		}
 		return nil
 	}}
-	_, err := score(t, m, engine.Options{Place: dev, Fallback: place.NewHost(nil)}, b.Test)
+	_, err := score(t, m, engine.Options{Places: []place.Place{dev}, Fallback: place.NewHost(nil)}, b.Test)
 	require.ErrorIs(t, err, boom)
 }
 
@@ -250,7 +255,7 @@ func (b *bench) coreset(t *testing.T) {
 		}
 		return nil
 	}}
-	o := engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Place: dev}}
+	o := engine.FitOptions{Method: "patchcore", Seed: 1, Paintings: 12, Options: engine.Options{Places: []place.Place{dev}}}
 	_, err := engine.Fit(t.Context(), b.Train, o, nil)
 	require.ErrorIs(t, err, device.ErrOutOfMemory)
 	var notices []string

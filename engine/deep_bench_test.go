@@ -91,7 +91,7 @@ func BenchmarkWindows(b *testing.B) {
 					_, err := sc.Start(b.Context(), x, nil)
 					require.NoError(b, err)
 					begin := time.Now()
-					_, err = e.compute.refiner.Run(b.Context(), sc, in, []refine.Kind{refine.F2PAD})
+					_, err = e.at[0].refiner.Run(b.Context(), sc, in, []refine.Kind{refine.F2PAD})
 					require.NoError(b, err)
 					share = sc.share
 					return sc.took, time.Since(begin)
@@ -99,7 +99,7 @@ func BenchmarkWindows(b *testing.B) {
 				var of [2]sight.Detector
 				specs := [2]sight.Spec{windows, uncut}
 				for i, s := range specs {
-					of[i], err = e.opts.Place.Detector(s)
+					of[i], err = e.opts.Places[0].Detector(s)
 					require.NoError(b, err)
 					defer of[i].Close()
 					refineOn(of[i], s)

@@ -13,6 +13,7 @@ import (
 	"iter"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,11 +38,11 @@ func Kinds() []refine.Kind { return []refine.Kind{refine.Base, refine.Residual, 
 
 // Options configure an Engine. The zero value scores on the CPU in pure Go and makes no maps.
 type Options struct {
-	Place     place.Place                // where everything is computed; default: the CPU, in Go
-	Fallback  place.Place                // takes over from a Place that is lost or too small; nil: none does
-	Notice    func(string)               // told when batches are halved, the Fallback takes over, or images are left out as copies, one call at a time; must not call the engine; may be nil
+	Places    []place.Place              // where everything is computed, each image in one of them: in which is left to chance, so they are of one kind; default: the CPU, in Go
+	Fallback  place.Place                // takes over when all Places are lost or too small; nil: none does, and all of them have to have room for the model
+	Notice    func(string)               // told when batches are halved, a place is lost, the Fallback takes over, or images are left out as copies, one call at a time; must not call the engine; may be nil
 	Warn      func(dataset.Item, string) // told what is odd about an image that is used all the same (its Notes), in the images' order; may be nil
-	Batch     int                        // images in work at once, half of them in each of two batches; default 8, and more of small ones. Results do not depend on it
+	Batch     int                        // images in work at once in each place, half of them in each of two batches; default 8, and more of small ones. Results do not depend on it
 	Maps      []refine.Kind              // maps to make; none: scores only
 	Memory    int64                      // bytes that the engine plans to stay within; see Memory. Default: no plan
 	Shrink    bool                       // for Memory's sake windows may be smaller than MaxPixels, too, which moves maps by rounding
@@ -64,7 +65,7 @@ type Options struct {
 	// Fingerprints asks for that of every image's file, at the cost of reading it once more, from the system's cache.
 	Fingerprints bool
 
-	alone bool // one batch at a time, so that what it takes can be told from what others do
+	alone bool // one batch at a time in each place, so that what it takes can be told from what others do
 }
 
 const (
@@ -77,8 +78,8 @@ const (
 )
 
 func (o Options) withDefaults() Options {
-	if o.Place == nil {
-		o.Place = place.NewHost(nil)
+	if len(o.Places) == 0 {
+		o.Places = []place.Place{place.NewHost(nil)}
 	}
 	if o.MaxSide == 0 {
 		o.MaxSide = DefaultMaxSide
@@ -132,12 +133,10 @@ type Engine struct {
 	inspect    *sight.Inspection
 	memory     Memory
 
-	sole sync.RWMutex // held by who must have a device to himself
-
-	mu      sync.Mutex
-	compute *compute
-	most    int        // images that compute takes at once
-	left    []*compute // where the engine computed before
+	mu   sync.Mutex
+	at   []*compute  // where the engine computes at the moment: one at least
+	left []*compute  // where it computed before
+	next place.Place // takes over; nil: none does, or has done so
 }
 
 // New returns an engine for m. Maps that m does not make are an error (ErrNoMap).
@@ -154,6 +153,11 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	if o.Batch < 0 {
 		return nil, fmt.Errorf("engine: batch of %d images", o.Batch)
 	}
+	for i, p := range o.Places {
+		if slices.ContainsFunc(o.Places[:i], func(q place.Place) bool { return q.Info() == p.Info() }) {
+			return nil, fmt.Errorf("engine: the places have %s twice", p.Info().Device)
+		}
+	}
 	if h, w := m.Info.Size.Padded(m.backbone); max(h, w) > o.MaxSide {
 		return nil, fmt.Errorf("engine: %w: the model makes %d x %d px of all images, from size.px %d and the backbone's least side %d and multiple %d; "+
 			"at most %d a side are allowed (MaxSide)", imageio.ErrTooLarge, w, h, m.Info.Size.Px, m.backbone.MinSide(), m.backbone.Multiple(), o.MaxSide)
@@ -169,36 +173,34 @@ func newEngine(m *Model, o Options) (*Engine, error) {
 	if o.Planned != nil {
 		o.Planned(shared)
 	}
-	e := &Engine{model: m, opts: o, memory: shared, stride: m.backbone.Stride(), most: o.Batch, inspect: sight.Inspect(m.roi, o.ROI)}
+	e := &Engine{model: m, opts: o, memory: shared, stride: m.backbone.Stride(), inspect: sight.Inspect(m.roi, o.ROI), next: o.Fallback}
 	e.threshold, e.thresholds = m.thresholds(o)
 	spec := sight.Spec{Backbone: m.backbone, Method: m.method, MaxPixels: shared.Window, Context: o.Context, Timer: o.Timer}
-	e.compute, err = newCompute(m, o.Place, spec)
-	if o.Fallback != nil && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
-		e.notice(fmt.Sprintf("%s takes over: %v", nameOf(o.Fallback), err))
-		e.compute, err = newCompute(m, o.Fallback, spec)
-	}
-	if err != nil {
-		return nil, err
+	if err := e.bring(spec); err != nil {
+		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-// Executor says what the network runs on at the moment.
+// Executor says what the network runs on at the moment; of several places, see place.Together.
 func (e *Engine) Executor() exec.Info {
-	c, _ := e.current()
-	return c.Executor().Info()
+	_, ex := place.Together(e.places())
+	return ex
 }
 
-// Device says where the engine computes at the moment.
+// Device says where the engine computes at the moment; of several places, see place.Together.
 func (e *Engine) Device() device.Info {
-	c, _ := e.current()
-	return c.Info()
+	d, _ := place.Together(e.places())
+	return d
 }
+
+// Places is in how many places the engine computes at the moment. Who gives it images in several calls of Score makes as many at once.
+func (e *Engine) Places() int { return len(e.places()) }
 
 // Close frees the engine's buffers, also on a device.
 func (e *Engine) Close() error {
 	var errs []error
-	for _, c := range append(e.left, e.compute) {
+	for _, c := range append(e.left, e.at...) {
 		errs = append(errs, c.close())
 	}
 	return errors.Join(errs...)
@@ -275,7 +277,7 @@ func (e *Engine) read(r *Result, reserve func(imageio.Need) error) (*imageio.Ima
 }
 
 // Score streams items through the model in batches and calls emit for each, in their order. An image that fails is
-// emitted with Err set, and the rest goes on. Two batches are in work side by side, and another one waits. Images that are decoded
+// emitted with Err set, and the rest goes on. Two batches are in work side by side in each place, and another one waits. Images that are decoded
 // ahead share 1 GiB (256 MiB for each core where there are more than four); a larger one is decoded alone. A batch waits for no item
 // that is not there: where items gives none for a moment, what is there is scored. When ctx ends, what is in work is
 // finished and emitted, and Score returns ctx's error; an error of emit ends the run. Items are released when they are decoded.

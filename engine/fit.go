@@ -19,10 +19,10 @@ import (
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/dataset"
-	"f2pad.example/engine/device"
 	"f2pad.example/engine/imageio"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/roi"
 	"f2pad.example/engine/sight"
@@ -49,7 +49,7 @@ type FitOptions struct {
 	Paintings  int             // simulated defects that the pixel thresholds are measured on, painted on held-out images; default 48
 	Remember   int             // normal images that the model keeps as fills for the refinement; default 24, negative: none
 	Refine     *refine.Options // default: refine.DefaultOptions of the backbone's stride
-	Options                    // how the network runs; Maps is not used
+	Options                    // how the network runs; Maps is not used. Of several Places the first learns, and all calibrate
 	// Program is recorded in the model: the version that fitted it.
 	Program string
 	// Progress, if set, is told how far the work is.
@@ -231,16 +231,16 @@ func (f *fitter) learn(ctx context.Context, usable []intake) (*Model, error) {
 	}
 	train, held := itemsOf(fitted), itemsOf(calibrated)
 	if learns, ok := bb.(backbone.Fitter); ok {
-		if err := learns.Fit(ctx, o.Place.Executor(), f.images("backbone", train), o.Seed); err != nil {
+		if err := learns.Fit(ctx, o.Places[0].Executor(), f.images("backbone", train), o.Seed); err != nil {
 			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
 		}
 	}
 	m := &Model{backbone: bb, roi: f.region, Info: ModelInfo{
 		Revision: Revision, Program: o.Program, Method: o.Method, Profile: o.Profile, Backbone: bb.Name(), Size: o.Size, Seed: o.Seed,
-		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), Executor: o.Place.Executor().Info(),
-		Device: o.Place.Info(), WhiteLevel: f.white, ROI: roiOf(f.region),
+		Train: len(train), HeldOut: len(held), TrainSHA256: filesHash(usable), WhiteLevel: f.white, ROI: roiOf(f.region),
 		Refine: refine.DefaultOptions(bb.Stride()),
 	}}
+	m.Info.Device, m.Info.Executor = place.Together(o.Places)
 	for _, in := range usable {
 		m.Info.Inputs.add(in.look)
 	}
@@ -539,17 +539,23 @@ func (c checkpoint) Save(w *artifact.Writer) error {
 
 // network runs the backbone on images as they are.
 func (f *fitter) network() *sight.Network {
-	return sight.NewNetwork(f.bb, f.o.Place.Executor(), sight.NewWindows(f.bb, f.o.MaxPixels, f.o.Context))
+	return sight.NewNetwork(f.bb, f.o.Places[0].Executor(), sight.NewWindows(f.bb, f.o.MaxPixels, f.o.Context))
 }
 
-// kCentre chooses on the fit's place, or where that fails on what takes over.
-func (f *fitter) kCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error) {
-	centres, err := f.o.Place.KCentre(ctx, x, d, want, starts, progress)
-	if f.o.Fallback != nil && (errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, device.ErrLost)) {
-		if f.o.Notice != nil {
-			f.o.Notice(fmt.Sprintf("%s: %s chooses the coreset: %v", f.o.Place.Info().Device, nameOf(f.o.Fallback), err))
+// kCentre chooses on the fit's first place, or where that fails on the next, and last on what takes over.
+func (f *fitter) kCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) (centres []int, err error) {
+	all := f.o.Places
+	if f.o.Fallback != nil {
+		all = append(slices.Clip(all), f.o.Fallback)
+	}
+	for i, p := range all {
+		centres, err = p.KCentre(ctx, x, d, want, starts, progress)
+		if i+1 == len(all) || !ofDevice(err) {
+			break
 		}
-		return f.o.Fallback.KCentre(ctx, x, d, want, starts, progress)
+		if f.o.Notice != nil {
+			f.o.Notice(fmt.Sprintf("%s: %s chooses the coreset: %v", p.Info().Device, nameOf(all[i+1].Info()), err))
+		}
 	}
 	return centres, err
 }

@@ -55,7 +55,7 @@ func TestAFitRunsTheNetworkOnceOnEachImage(t *testing.T) {
 			g, err := m.backbone.Graph(64, 64)
 			require.NoError(t, err)
 			count := &asked{Executor: goexec.New(), graph: g.Name}
-			o, err := FitOptions{Method: name, Seed: 1, Options: Options{Place: place.NewHost(count)}}.withDefaults()
+			o, err := FitOptions{Method: name, Seed: 1, Options: Options{Places: []place.Place{place.NewHost(count)}}}.withDefaults()
 			require.NoError(t, err)
 			f := &fitter{o: o, bb: m.backbone, room: decodeRoom(), keeps: featureRoom}
 			items := p.data.Train[:4]

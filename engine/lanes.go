@@ -7,22 +7,32 @@ import (
 	"f2pad.example/engine/nd"
 )
 
-// mostLanes is how many batches are in work at once: while one waits for its slowest image, for one core, or for a device, the
-// other computes. Together they hold Options.Batch images.
+// mostLanes is how many batches are in work at once in a place: while one waits for its slowest image, for one core, or for a device,
+// the other computes. Together they hold Options.Batch images.
 const mostLanes = 2
 
-// lanes takes images in, works on batches of them side by side, and emits what was found in the order in which they came.
+// lanes takes images in, works on batches of them side by side, and emits what was found in the order in which they came. As many as
+// are in work may have ended and wait for one before them: a batch that takes long keeps the next ones from being emitted, not from
+// being worked on.
 type lanes struct {
 	ctx  context.Context // when it ends nothing is begun any more
 	work func([]decoded) error
 	emit func(*Result) error
 
-	most   int // batches in work at once
-	images int // of a batch
-	pixels int // of the frames in work
+	most   func() int // batches in work at once
+	each   limits     // of a batch
+	all    limits     // of those that have not been emitted, together
 	open   batch
-	flying []*batch // in work, in their order
-	err    error    // that ended it
+	flying []*batch      // those that have not been emitted, in their order
+	ended  chan struct{} // tells of one that has
+	err    error         // that ended it
+}
+
+// limits bound batches; 0: not in that.
+type limits struct {
+	images int
+	pixels int // of the frames
+	values int // of the images as they are
 }
 
 // batch is images that are worked on together.
@@ -38,10 +48,11 @@ type batch struct {
 
 // lanes returns those of one Score. Work that has begun is finished also when ctx ends: nobody is left with half of it.
 func (e *Engine) lanes(ctx context.Context, emit func(*Result) error) *lanes {
-	most := min(mostLanes, e.opts.Batch)
+	beside := min(mostLanes, e.opts.Batch)
 	if e.opts.alone {
-		most = 1
+		beside = 1
 	}
+	n, values := beside*e.memory.Places, batchValues*max(1, e.memory.Pixels/batchPixels)
 	return &lanes{
 		ctx:  ctx,
 		work: func(b []decoded) error { return e.scoreBatch(context.WithoutCancel(ctx), b) },
@@ -52,7 +63,10 @@ func (e *Engine) lanes(ctx context.Context, emit func(*Result) error) *lanes {
 			}
 			return emit(r)
 		},
-		most: most, images: (e.opts.Batch + most - 1) / most, pixels: e.memory.Pixels,
+		most:  func() int { return beside * e.Places() }, // some may be lost
+		each:  limits{(e.opts.Batch + beside - 1) / beside, e.memory.Pixels / n, values / n},
+		all:   limits{pixels: e.memory.Pixels, values: values},
+		ended: make(chan struct{}, 1),
 	}
 }
 
@@ -64,7 +78,7 @@ func (l *lanes) add(d decoded) error {
 		b.pixels += nd.Size(d.frame.Y.Shape()[1:]...)
 		b.values += nd.Size(d.res.Image.Pix.Shape()...)
 	}
-	if len(b.images) < l.images && b.pixels < l.pixels/l.most && b.values < batchValues/l.most {
+	if len(b.images) < l.each.images && b.pixels < l.each.pixels && b.values < l.each.values {
 		return nil
 	}
 	return l.start()
@@ -78,10 +92,17 @@ func (l *lanes) start() error {
 	}
 	b := l.open
 	l.open = batch{}
-	for len(l.flying) > 0 && (len(l.flying) == l.most || l.full(&b)) {
-		if err := l.land(); err != nil {
-			return err
+	for most := l.most(); len(l.flying) > 0; most = l.most() {
+		if l.flying[0].over() || len(l.flying) >= 2*most || l.full(&b) {
+			if err := l.land(); err != nil {
+				return err
+			}
+			continue
 		}
+		if l.working() < most {
+			break
+		}
+		<-l.ended
 	}
 	if err := l.ctx.Err(); err != nil {
 		return err
@@ -89,7 +110,13 @@ func (l *lanes) start() error {
 	b.done = make(chan struct{})
 	l.flying = append(l.flying, &b)
 	go func() {
-		defer close(b.done)
+		defer func() {
+			close(b.done)
+			select {
+			case l.ended <- struct{}{}:
+			default: // it is told already that one has
+			}
+		}()
 		defer func() {
 			if p := recover(); p != nil {
 				b.panic = par.Caught(p)
@@ -106,7 +133,27 @@ func (l *lanes) full(b *batch) bool {
 	for _, o := range l.flying {
 		pixels, values = pixels+o.pixels, values+o.values
 	}
-	return pixels > l.pixels || values > batchValues
+	return pixels > l.all.pixels || values > l.all.values
+}
+
+// working is how many batches are in work.
+func (l *lanes) working() (n int) {
+	for _, b := range l.flying {
+		if !b.over() {
+			n++
+		}
+	}
+	return n
+}
+
+// over reports whether the work has ended.
+func (b *batch) over() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // ready is closed when the oldest batch in work can land; nil: there is none.

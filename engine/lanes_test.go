@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/imageio"
@@ -31,7 +32,8 @@ func newYard(t *testing.T, most, images int) (*yard, *lanes) {
 		}
 	}
 	return y, &lanes{
-		ctx: t.Context(), most: most, images: images, pixels: 100,
+		ctx: t.Context(), most: func() int { return most }, each: limits{images, 100 / most, batchValues}, all: limits{pixels: 100, values: batchValues},
+		ended: make(chan struct{}, 1),
 		work: func(b []decoded) error {
 			var all []string
 			for _, d := range b {
@@ -77,16 +79,16 @@ func TestLanesWorkSideBySideAndEmitInOrder(t *testing.T) {
 	}
 	require.ElementsMatch(t, []string{"01", "23"}, []string{<-y.begun, <-y.begun}, "neither has ended")
 	require.NoError(t, l.add(framed(4, 1)))
-	y.let["23"] <- nil
-	added := make(chan error)
-	go func() { added <- l.add(framed(5, 1)) }()
-	y.let["01"] <- nil // the third batch begins when the first has ended, though the second ended before
-	require.NoError(t, <-added)
+	y.let["23"] <- nil // the third batch begins when the second has ended, which waits for the first
+	require.NoError(t, l.add(framed(5, 1)))
 	require.Equal(t, "45", <-y.begun)
-	require.Equal(t, "01", y.out())
+	require.Empty(t, y.out())
+	y.let["01"] <- nil
 	<-l.ready()
 	require.NoError(t, l.land())
-	require.Equal(t, "23", y.out())
+	<-l.ready()
+	require.NoError(t, l.land())
+	require.Equal(t, "0123", y.out())
 	y.let["45"] <- nil
 	require.NoError(t, l.add(framed(6, 1)))
 	y.let["6"] <- nil
@@ -94,6 +96,46 @@ func TestLanesWorkSideBySideAndEmitInOrder(t *testing.T) {
 	require.Equal(t, "456", y.out())
 	require.Nil(t, l.ready())
 	require.NoError(t, l.finish(), "of nothing")
+}
+
+// No more batches wait for one before them than are in work.
+func TestLanesWaitForABatchThatTakesLong(t *testing.T) {
+	y, l := newYard(t, 2, 1)
+	for i := range 4 {
+		require.NoError(t, l.add(framed(i, 1)))
+		y.let[fmt.Sprint(i+1)] <- nil
+	}
+	begun := map[string]bool{}
+	for range 4 {
+		begun[<-y.begun] = true
+	}
+	require.Equal(t, map[string]bool{"0": true, "1": true, "2": true, "3": true}, begun)
+	added := make(chan error)
+	go func() { added <- l.add(framed(4, 1)) }()
+	require.Never(t, func() bool { return len(y.begun) > 0 }, 20*time.Millisecond, time.Millisecond)
+	y.let["0"] <- nil
+	require.NoError(t, <-added)
+	require.Equal(t, "4", <-y.begun)
+	require.NoError(t, l.finish())
+	require.Equal(t, "01234", y.out())
+}
+
+// Fewer batches are in work when a place is lost.
+func TestLanesAreThoseOfThePlacesThatAreLeft(t *testing.T) {
+	y, l := newYard(t, 2, 1)
+	require.NoError(t, l.add(framed(0, 1)))
+	require.NoError(t, l.add(framed(1, 1)))
+	l.most = func() int { return 1 }
+	added := make(chan error)
+	go func() { added <- l.add(framed(2, 1)) }()
+	y.let["1"] <- nil
+	require.ElementsMatch(t, []string{"0", "1"}, []string{<-y.begun, <-y.begun})
+	require.Never(t, func() bool { return len(y.begun) > 0 }, 20*time.Millisecond, time.Millisecond, "one is in work")
+	y.let["0"] <- nil
+	y.let["2"] <- nil
+	require.NoError(t, <-added)
+	require.NoError(t, l.finish())
+	require.Equal(t, "012", y.out())
 }
 
 // What is in work never has more pixels than there is room for, but for one that is larger than that.
@@ -125,8 +167,8 @@ func TestLanesEndWithAnError(t *testing.T) {
 	require.NoError(t, l.add(framed(0, 1)))
 	require.NoError(t, l.add(framed(1, 1)))
 	y.let["0"] <- boom
-	y.let["1"] <- nil
 	require.ErrorIs(t, l.add(framed(2, 1)), boom)
+	y.let["1"] <- nil
 	require.ErrorIs(t, l.landAll(), boom)
 	require.ErrorIs(t, l.finish(), boom)
 	require.Empty(t, y.out(), "what follows the one that failed is not told")

@@ -14,8 +14,9 @@ type Memory struct {
 	Ceiling int64 `json:"ceiling"` // bytes; 0: none was given
 	Model   int64 `json:"model"`   // bytes of its file, which stay
 	Least   int64 `json:"least"`   // bytes that one image takes as far as is known beforehand
-	Batch   int   `json:"batch"`   // images in work at once, at most
-	Pixels  int   `json:"pixels"`  // of images in work at once; a larger one is alone
+	Places  int   `json:"places"`  // where images are computed
+	Batch   int   `json:"batch"`   // images in work at once in each place, at most
+	Pixels  int   `json:"pixels"`  // of images in work at once in all places; a larger one is alone
 	Window  int   `json:"window"`  // pixels of all windows that the network runs on at once
 	Decode  int64 `json:"decode"`  // bytes of images that are decoded ahead
 }
@@ -32,7 +33,8 @@ const (
 // share plans within o.Memory: a third for the network's gradients, which keep every value of a window, a third for batches, a
 // sixth for images that are decoded ahead; a sixth is left.
 func (o Options) share(m *Model) (Memory, error) {
-	s := Memory{Ceiling: o.Memory, Model: m.bytes, Batch: o.Batch, Pixels: batchPixels, Window: o.MaxPixels, Decode: decodeRoom()}
+	n := max(1, len(o.Places))
+	s := Memory{Ceiling: o.Memory, Model: m.bytes, Places: n, Batch: o.Batch, Pixels: n * batchPixels, Window: o.MaxPixels, Decode: decodeRoom()}
 	h, w := m.Info.Size.Padded(m.backbone)
 	if s.Batch == 0 {
 		s.Batch = defaultBatch
@@ -55,7 +57,7 @@ func (o Options) share(m *Model) (Memory, error) {
 	least := s.Window
 	if !m.Info.Size.Native() {
 		least = h * w
-		s.Batch = min(s.Batch, max(1, s.Pixels/(h*w)))
+		s.Batch = min(s.Batch, max(1, s.Pixels/n/(h*w)))
 	}
 	if margin := m.backbone.Margin(); margin < widest { // else windows take in most of an image each, again and again
 		least = min(least, max(leastWindow, 16*margin*margin))
@@ -108,6 +110,10 @@ func (s Memory) String() string {
 	if s.Ceiling == 0 {
 		return "no ceiling"
 	}
-	return fmt.Sprintf("%d MiB at most: %d for the model, batches of %d images or %.1f megapixels, windows of %.2f, %d MiB of images decoded ahead",
-		s.Ceiling/mib, s.Model/mib, s.Batch, float64(s.Pixels)/1e6, float64(s.Window)/1e6, s.Decode/mib)
+	each := ""
+	if s.Places > 1 {
+		each = fmt.Sprintf(" in each of %d places", s.Places)
+	}
+	return fmt.Sprintf("%d MiB at most: %d for the model, batches of %d images%s or %.1f megapixels, windows of %.2f, %d MiB of images decoded ahead",
+		s.Ceiling/mib, s.Model/mib, s.Batch, each, float64(s.Pixels)/1e6, float64(s.Window)/1e6, s.Decode/mib)
 }

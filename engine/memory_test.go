@@ -3,6 +3,8 @@ package engine
 import (
 	"testing"
 
+	"f2pad.example/engine/place"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -56,4 +58,30 @@ func TestBatchesAreByTheImagesSize(t *testing.T) {
 	s, err = Options{Batch: 3}.share(&m)
 	require.NoError(t, err)
 	require.Equal(t, 3, s.Batch)
+}
+
+// Each place has batches of its own, as large as one's; what all take together is planned within the ceiling.
+func TestMemoryOfSeveralPlaces(t *testing.T) {
+	p := fixture(t)
+	m := p.model(t, "padim 128")
+	three := []place.Place{place.NewHost(nil), place.NewHost(nil), place.NewHost(nil)}
+	for _, mib := range []int64{0, 400} {
+		o := Options{MaxPixels: defaultMaxPixels, Memory: mib << 20, Shrink: true}
+		one, err := o.share(m)
+		require.NoError(t, err)
+		o.Places = three
+		s, err := o.share(m)
+		require.NoError(t, err)
+		require.Equal(t, []int{1, 3}, []int{one.Places, s.Places})
+		require.Equal(t, one.Window, s.Window, "or results would depend on how many there are")
+		if mib == 0 {
+			require.Equal(t, one.Batch, s.Batch)
+			require.Equal(t, 3*one.Pixels, s.Pixels)
+			continue
+		}
+		require.Equal(t, one.Pixels, s.Pixels)
+		require.Equal(t, one.Pixels/3/(128*128), s.Batch)
+		require.Contains(t, s.String(), " in each of 3 places")
+		require.NotContains(t, one.String(), "places")
+	}
 }

@@ -87,7 +87,7 @@ func Plan(ctx context.Context, items []dataset.Item, o FitOptions) (*Estimate, e
 	few = itemsOf(usable)
 	n := float64(len(few))
 	if learns, ok := bb.(backbone.Fitter); ok {
-		if err := learns.Fit(ctx, o.Place.Executor(), f.images("backbone", few), o.Seed); err != nil {
+		if err := learns.Fit(ctx, o.Places[0].Executor(), f.images("backbone", few), o.Seed); err != nil {
 			return nil, fmt.Errorf("engine: fitting %s: %w", bb.Name(), err)
 		}
 		e.Seconds += lap() / n * float64(e.Train)

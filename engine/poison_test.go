@@ -119,7 +119,7 @@ func TestOneBadImageFailsAlone(t *testing.T) {
 				o := Options{Maps: c.maps}
 				want := scored(t, m, o, others)
 				c.poison.Executor = goexec.New()
-				o.Place = place.NewHost(&c.poison)
+				o.Places = []place.Place{place.NewHost(&c.poison)}
 				for _, batch := range []int{1, 8} {
 					if c.gradient && batch == 1 {
 						continue
@@ -200,7 +200,7 @@ func TestFitLeavesOutWhatTheNetworkFailsOn(t *testing.T) {
 			c.poison.Executor = goexec.New()
 			fit := func(items []dataset.Item) (*Model, int, error) {
 				skipped := 0
-				m, err := Fit(t.Context(), items, FitOptions{Method: "padim", Remember: -1, Paintings: fewPaintings, Size: Size{Px: 64}, Options: Options{Place: place.NewHost(&c.poison)}},
+				m, err := Fit(t.Context(), items, FitOptions{Method: "padim", Remember: -1, Paintings: fewPaintings, Size: Size{Px: 64}, Options: Options{Places: []place.Place{place.NewHost(&c.poison)}}},
 					func(it dataset.Item, err error) {
 						skipped++
 						require.Contains(t, bad, it)

@@ -485,7 +485,7 @@ func TestWhatIsNotInspectedHasNoEnergy(t *testing.T) {
 	f := e.decode(p.few[0], ample).frame
 	H, W := f.Size()
 	cal := m.Info.Calibration
-	c, _ := e.current()
+	c := e.at[0]
 	first := func(of *sight.Frame, where []bool) (loop.Iteration, []float32) {
 		sc := &sight.Scorer{
 			Detector: c.detector, Spec: c.spec, Scale: cal.scores(), Norms: []backbone.Affine{m.backbone.Normalize(f.Y)}, Frames: []*sight.Frame{of},

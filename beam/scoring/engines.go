@@ -49,7 +49,7 @@ func (c Computing) makeEngine() (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Place = place.NewHost(ex)
+	o.Places = []place.Place{place.NewHost(ex)}
 	if c.Kind != "" {
 		o.Maps = []refine.Kind{c.Kind}
 	}

@@ -75,7 +75,7 @@ func (m *meter) model(ctx context.Context, name string) (*fitted, error) {
 	}
 	made, err := engine.Fit(ctx, data.Train, engine.FitOptions{
 		Method: name, Profile: "anomalib", Backbone: onnx, Layers: layers, Size: engine.Size{Px: size}, Seed: 1,
-		Options: engine.Options{Place: place.NewHost(m.ours[0])},
+		Options: engine.Options{Places: []place.Place{place.NewHost(m.ours[0])}},
 	}, nil)
 	if err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func (f *fitted) file(name string) string { return filepath.Join(f.state, name+"
 func (m *meter) engine(f *fitted, e executor, iterations, context int, maps ...refine.Kind) (*engine.Engine, error) {
 	model := *f.Model
 	model.Info.Refine = f.options(iterations)
-	g, err := engine.New(&model, engine.Options{Place: place.NewHost(e), Maps: maps, Batch: batch, Context: context})
+	g, err := engine.New(&model, engine.Options{Places: []place.Place{place.NewHost(e)}, Maps: maps, Batch: batch, Context: context})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.name, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"f2pad.example/cgo/driver"
@@ -43,6 +44,19 @@ func Look() Status {
 		s.Reason = err.Error()
 	}
 	return s
+}
+
+// Usable are the GPUs that the kernels are made for.
+func (s Status) Usable() []gpu.Info {
+	return slices.DeleteFunc(slices.Clone(s.Devices), func(i gpu.Info) bool { return i.Major < gpu.MinMajor })
+}
+
+// Alike are those of the usable GPUs that are of one kind with the first: they give the same bytes.
+func (s Status) Alike() []gpu.Info {
+	all := s.Usable()
+	return slices.DeleteFunc(all, func(i gpu.Info) bool {
+		return i.Name != all[0].Name || i.Major != all[0].Major || i.Minor != all[0].Minor || i.SMs != all[0].SMs
+	})
 }
 
 // Device is an open GPU. It is safe for concurrent use: calls from several goroutines run in streams beside each other.

@@ -18,6 +18,7 @@ import (
 	"f2pad.example/engine/device"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
+	places "f2pad.example/engine/place"
 	"f2pad.example/engine/place/placetest"
 	"f2pad.example/engine/synth"
 
@@ -153,7 +154,7 @@ func TestEngineOnTheGPU(t *testing.T) {
 			}))
 			return all
 		}
-		want, got := score(engine.Options{}), score(engine.Options{Place: d})
+		want, got := score(engine.Options{}), score(engine.Options{Places: []places.Place{d}})
 		for i, w := range want {
 			require.Equal(t, "cuda:0", got[i].Device)
 			require.InEpsilon(t, w.Score, got[i].Score, 1e-4)
@@ -162,7 +163,7 @@ func TestEngineOnTheGPU(t *testing.T) {
 			}
 		}
 		// An image's result does not depend on the batch.
-		one := score(engine.Options{Place: d, Batch: 1})
+		one := score(engine.Options{Places: []places.Place{d}, Batch: 1})
 		for i := range got {
 			require.Equal(t, got[i].Score, one[i].Score)
 			for _, k := range engine.Kinds() {

@@ -73,7 +73,7 @@ func (d *Driver) Fail(call string, nth, code int) {
 	C.callFail(d.function("f2fake_fail"), spec)
 }
 
-// Lose lets every kernel after the next n fail with a code, as a lost device does; n < 0: none.
+// Lose lets every kernel after the next n of each device fail with a code, as on a lost one; n < 0: none.
 func (d *Driver) Lose(n, code int) { C.callLose(d.function("f2fake_lose"), C.int64_t(n), C.int(code)) }
 
 // Memory sets how many bytes each device has.

@@ -22,12 +22,15 @@
 // Environment variables, read by cuInit:
 //
 //	F2PAD_FAKE_DEVICES=1            how many devices; with 0, cuInit answers CUDA_ERROR_NO_DEVICE
-//	F2PAD_FAKE_MEMORY=1073741824    bytes of memory of each
+//	F2PAD_FAKE_MEMORY=1073741824    bytes of memory
 //	F2PAD_FAKE_CAPABILITY=9.0       compute capability
 //	F2PAD_FAKE_DRIVER=12040         version of CUDA that the driver supports
 //	F2PAD_FAKE_SEED=0               of the order in which work runs
 //	F2PAD_FAKE_FAIL=cuMemAlloc_v2:3:2,cuInit:1:999   the third call of cuMemAlloc_v2 fails with 2, cuInit with 999
-//	F2PAD_FAKE_LOST=5:700           after 5 kernels every call in a context answers 700
+//	F2PAD_FAKE_LOST=5:700           after 5 kernels every call in a context of the device answers 700
+//
+// Of memory, compute capability and loss there may be a list, F2PAD_FAKE_LOST=-1:0,5:700: a part for each device, the last for all
+// that follow.
 //
 // A program opens one driver, once: F2PAD_LIBCUDA must name the fake before the first call. Packages that test with it call
 // Main from TestMain:

@@ -90,16 +90,16 @@ func open(t *testing.T) *rig {
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
 	r := &rig{Driver: fakecuda.Open(t), t: t}
-	r.retain()
+	r.retain(0)
 	t.Cleanup(func() { r.Call("cuCtxSetCurrent", 0) })
 	return r
 }
 
-// retain makes the primary context current, and loads the module.
-func (r *rig) retain() {
+// retain makes a device's primary context current, and loads the module.
+func (r *rig) retain(ordinal int) {
 	r.t.Helper()
 	r.must("cuInit", 0)
-	r.must("cuDevicePrimaryCtxRetain", out(&r.context), 0)
+	r.must("cuDevicePrimaryCtxRetain", out(&r.context), ordinal)
 	r.must("cuCtxSetCurrent", r.context)
 	image := append([]byte(ptx), 0)
 	r.must("cuModuleLoadData", out(&r.module), unsafe.Pointer(&image[0]))
@@ -478,7 +478,7 @@ func TestErrorsAreSticky(t *testing.T) {
 		r.must("cuDevicePrimaryCtxReset_v2", 0)
 		r.wants(destroyed, "cuCtxSynchronize")
 		require.Equal(t, [3]int{}, [3]int{r.Live("memory"), r.Live("stream"), r.Live("module")})
-		r.retain()
+		r.retain(0)
 		p = r.alloc(4)
 		r.affine(0, p, 4, 0, 1)
 		require.Equal(t, filled(4, 1), r.read(p, 4))
@@ -582,6 +582,32 @@ func TestLostDevice(t *testing.T) {
 	r.wants(unknown, "cuCtxSynchronize")
 	require.Equal(t, "the device is lost", r.LastError())
 	r.wants(unknown, "cuMemGetInfo_v2", out(&p), out(&p))
+}
+
+// Devices have memory, a compute capability and an end of their own.
+func TestDevicesDiffer(t *testing.T) {
+	t.Setenv("F2PAD_FAKE_DEVICES", "3")
+	t.Setenv("F2PAD_FAKE_MEMORY", "4096,1000")
+	t.Setenv("F2PAD_FAKE_CAPABILITY", "9.0,8.6")
+	t.Setenv("F2PAD_FAKE_LOST", "-1:0,1:999")
+	r := open(t)
+	for ordinal, want := range [][2]uint64{{4096, 9}, {1000, 8}, {1000, 8}} {
+		var available, total uint64
+		var major int32
+		r.retain(ordinal)
+		r.must("cuMemGetInfo_v2", out(&available), out(&total))
+		r.must("cuDeviceGetAttribute", out(&major), 75, ordinal)
+		require.Equal(t, want, [2]uint64{total, uint64(major)})
+		p := r.alloc(4)
+		r.affine(0, p, 4, 1, 1)
+		r.must("cuCtxSynchronize")
+		r.affine(0, p, 4, 1, 1)
+		r.wants([]int{success, unknown, unknown}[ordinal], "cuCtxSynchronize")
+	}
+	r.Lose(0, 719)
+	r.retain(0)
+	r.affine(0, r.alloc(4), 4, 1, 1)
+	r.wants(launchFailed, "cuCtxSynchronize")
 }
 
 // Contexts are current per thread, and the primary one lives as long as it is retained.

@@ -25,6 +25,7 @@ import (
 	"f2pad.example/engine/peak"
 	"f2pad.example/engine/perf"
 	"f2pad.example/engine/perf/machine"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/synth"
 
@@ -67,7 +68,8 @@ func (p *program) bench() *cobra.Command {
   server   images that arrive at random moments, --rate a second on average: latencies from the arrival. Without --rate, the
            highest rate is looked for at which 99 of 100 images have their result within --bound; each rate is tried for --seconds
 
-With several devices in --device each round runs on all of them in turn, so that their quotients are of the same moments. Before a
+With several devices in --device each round runs on all of them in turn, so that their quotients are of the same moments; GPUs that
+compute together are one of them (cuda:0+cuda:1, or cuda for all), each with --batch images in work. Before a
 row is timed all images pass twice; every pass, timed ones too, must give the same results bit for bit, or the row fails. A row is
 measured in rounds over all images, three at least, until the 95 % interval of their median is within 2 % of it or --seconds are
 over; a row that did not get there says so. Files are in memory: decoding counts, the disk does not.
@@ -82,12 +84,22 @@ away in the end. The refinement works on what is suspicious, so its speed depend
 'f2pad bench compare' tells what has changed between two files of --out. --benchfmt writes what benchstat reads.`,
 		Example: `  f2pad bench
   f2pad bench --model leather.f2pad --data photos/ --device cpu,cuda:0 --batch 1,8,32 --out new.json
+  f2pad bench --model leather.f2pad --device cuda:0,cuda
   f2pad bench --method padim --backbone efficientnet-lite0 --size 512 --refine none --scenario stream
   f2pad bench --model leather.f2pad --scenario server --refine none --bound 100
   f2pad bench compare old.json new.json --threshold 5`,
 		Args: cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			fitted := cmd.Flags().Changed("method") || cmd.Flags().Changed("size") && o.images.folder != ""
+			for _, name := range o.devices {
+				named, err := ordinals(name, "+")
+				if err == nil {
+					err = there(named)
+				}
+				if err != nil {
+					return fmt.Errorf("--device %s: %w", name, err)
+				}
+			}
 			switch {
 			case o.model != "" && fitted:
 				return errors.New("--method is for a model that is fitted for the run, --size for that and for images that are made; --model has both")
@@ -109,9 +121,9 @@ away in the end. The refinement works on what is suspicious, so its speed depend
 	f.StringVar(&o.model, "model", "", "`MODEL` file; default: one that is fitted for the run")
 	f.Var(choice{&o.method, engine.Methods()}, "method", "detector to fit, without --model")
 	f.StringVar(&o.backbone, "backbone", "", "network to fit with, a `NAME` of f2pad backbones (default scatter), or the --model's ONNX file")
-	f.Var(deviceNames{&o.devices}, "device", "where to compute, several for a comparison: of cpu, cuda:N, or auto")
+	f.Var(deviceNames{&o.devices}, "device", "where to compute, several for a comparison: of cpu, cuda:N, cuda:N+cuda:N for GPUs together, cuda for all of them, or auto")
 	f.Var(scenarioNames{&o.scenarios}, "scenario", "how images come: of offline, stream, server")
-	f.Var(batchSizes{&o.batches}, "batch", "images in work at once: a row each of offline; server takes the largest")
+	f.Var(batchSizes{&o.batches}, "batch", "images in work at once, on each of several GPUs: a row each of offline; server takes the largest")
 	f.Var(kinds{&o.maps}, "refine", "maps to measure; none is scoring alone, base maps included")
 	f.Var(positive{&o.seconds}, "seconds", "longest time that a row is measured, and a rate of server tried")
 	f.Var(positive{&o.rate}, "rate", "images a second of server; default: the highest that holds --bound is looked for")
@@ -172,17 +184,16 @@ type deviceNames struct{ value *[]string }
 func (n deviceNames) Set(s string) error {
 	var names []string
 	for _, name := range strings.Split(s, ",") {
-		var one string
-		if err := (deviceName{&one}).Set(name); err != nil {
-			return errors.New("must be auto, or a comma-separated list of cpu and cuda:N")
+		if _, err := ordinals(name, "+"); err != nil {
+			return fmt.Errorf("%q %w; commas separate what is compared", name, err)
 		}
-		if slices.Contains(names, one) {
-			return fmt.Errorf("names %s twice", one)
+		if slices.Contains(names, name) {
+			return fmt.Errorf("names %s twice", name)
 		}
-		names = append(names, one)
+		names = append(names, name)
 	}
 	if len(names) > 1 && slices.Contains(names, autoDevice) {
-		return errors.New("auto is one device: name them all")
+		return errors.New("auto is one row: name them all")
 	}
 	*n.value = names
 	return nil
@@ -285,12 +296,6 @@ func (p *program) measure(ctx context.Context, o benchOptions) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	opened, err := p.open(o.devices)
-	defer func() {
-		for _, d := range opened {
-			p.gpu = d.gpu
-			p.closeGPU()
-		}
-	}()
 	if err != nil {
 		return err
 	}
@@ -378,8 +383,8 @@ func (p *program) newReport(o benchOptions, m *engine.Model, images *heldImages,
 		Cold: []*bench.Cold{},
 	}
 	for _, d := range all {
-		r.Devices = append(r.Devices, d.opts.Place.Info())
-		r.Executors = append(r.Executors, d.opts.Place.Executor().Info())
+		on, networks := place.Together(d.opts.Places)
+		r.Devices, r.Executors = append(r.Devices, on), append(r.Executors, networks)
 	}
 	if slices.ContainsFunc(r.Executors, func(e exec.Info) bool { return e.Device == device.CPU.Device }) {
 		work, err := m.Work(r.Images.Height, r.Images.Width)
@@ -429,48 +434,70 @@ func (p *program) judge(r *bench.Report, stopped error) error {
 	return nil
 }
 
-// opened is a device to measure on.
+// opened is a device to measure on, or several together.
 type opened struct {
 	opts engine.Options
-	gpu  *cuda.Device // nil: the CPU
+	gpus []*cuda.Device // none: the CPU
 }
 
-// open opens devices. They are the caller's to close, also after an error.
+// open opens devices. What two names stand for is there once.
 func (p *program) open(devices []string) (all []opened, err error) {
+	named := map[string]bool{}
 	for _, name := range devices {
-		p.device, p.gpu = name, nil
-		opts, err := p.computing()
-		all = append(all, opened{opts, p.gpu})
-		p.gpu = nil
-		if err != nil {
-			return all, err
+		p.device = apart(name)
+		d := opened{}
+		if d.opts, err = p.computing(); err != nil {
+			return nil, err
 		}
+		on, _ := place.Together(d.opts.Places)
+		if named[on.Device] {
+			p.ui.Warn(fmt.Sprintf("--device %s is %s, which is measured already", name, on.Device))
+			continue
+		}
+		named[on.Device] = true
+		for _, on := range d.opts.Places {
+			if gpu, ok := on.(*cuda.Device); ok {
+				d.gpus = append(d.gpus, gpu)
+			}
+		}
+		all = append(all, d)
 	}
 	return all, nil
 }
+
+// apart names devices that bench joins as other verbs do.
+func apart(name string) string { return strings.ReplaceAll(name, "+", ",") }
 
 // place is where bench measures a model. What is said of images has been said before, and a row is of its device or fails.
 func (d opened) place(m *engine.Model) bench.Place {
 	opts := d.opts
 	opts.Warn, opts.Unlike, opts.Planned, opts.Fallback = nil, nil, nil, nil
-	place := bench.Place{Info: opts.Place.Info(), Open: func(kind refine.Kind, batch int, t engine.Timer) (bench.Scorer, error) {
+	on, _ := place.Together(opts.Places)
+	where := bench.Place{Info: on, Open: func(kind refine.Kind, batch int, t engine.Timer) (bench.Scorer, error) {
 		o := opts
 		o.Maps, o.Batch, o.Timer = []refine.Kind{kind}, batch, t
 		return engine.New(m, o)
 	}}
-	if d.gpu != nil {
-		d.gpu.Measure(true)
-		place.Counters = d.gpu.Counters
+	for _, gpu := range d.gpus {
+		gpu.Measure(true)
 	}
-	return place
+	if len(d.gpus) > 0 {
+		where.Counters = func() (all device.Counters) {
+			for _, gpu := range d.gpus {
+				all = all.Add(gpu.Counters())
+			}
+			return all
+		}
+	}
+	return where
 }
 
 // states is what the driver's tool says of GPUs.
 func states(all []opened) map[string]string {
 	said := map[string]string{}
 	for _, d := range all {
-		if d.gpu != nil {
-			said[d.gpu.Info().Device] = d.gpu.State()
+		for _, gpu := range d.gpus {
+			said[gpu.Info().Device] = gpu.State()
 		}
 	}
 	return said

@@ -110,7 +110,7 @@ func (p *program) coldStarts(ctx context.Context, o benchOptions, model, image s
 	}
 	for _, d := range devices {
 		args := []string{
-			"bench", "first-result", "--json", "--model", model, "--refine", kinds{&[]refine.Kind{last(o.maps)}}.String(), "--device", d.Device,
+			"bench", "first-result", "--json", "--model", model, "--refine", kinds{&[]refine.Kind{last(o.maps)}}.String(), "--device", apart(d.Device),
 			"--image-memory", strconv.Itoa(p.imageMemory), "--memory", strconv.Itoa(p.memory),
 		}
 		if d == device.CPU {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -35,10 +36,17 @@ func (m measured) Text(w io.Writer) error {
 	ui.Fprintf(&b, "           load %s before, %s after; clocks %s before, %s after\n",
 		known(r.Machine.LoadBefore), known(r.Machine.LoadAfter), clocks(r.Machine.ClocksBefore), clocks(r.Machine.ClocksAfter))
 	ui.Fprintf(&b, "ceilings   %s before; %s after\n", ceiling(r.Rates.Before), ceiling(r.Rates.After))
+	said := map[string]bool{}
 	for _, d := range r.Devices {
-		if d.Name != "" {
-			ui.Fprintf(&b, "%-10s %s, driver %s; %s before; %s after\n", d.Device, d.Name, d.Driver,
-				known(r.Machine.GPUsBefore[d.Device]), known(r.Machine.GPUsAfter[d.Device]))
+		if d.Name == "" {
+			continue
+		}
+		for gpu := range strings.SplitSeq(d.Device, "+") {
+			if !said[gpu] {
+				ui.Fprintf(&b, "%-10s %s, driver %s; %s before; %s after\n", gpu, d.Name, d.Driver,
+					known(r.Machine.GPUsBefore[gpu]), known(r.Machine.GPUsAfter[gpu]))
+			}
+			said[gpu] = true
 		}
 	}
 	ui.Fprintf(&b, "images     %d of %dx%d px, %s%s\n", r.Images.Count, r.Images.Width, r.Images.Height, r.Images.From, withDefect(r.Images.Defective))
@@ -220,6 +228,13 @@ func remarks(r *bench.Report) (lines []string) {
 		}
 		if row.Note != "" {
 			add("%s: %s.", row.Name(), row.Note)
+		}
+		if len(row.Shares) > 0 {
+			var each []string
+			for _, d := range slices.Sorted(maps.Keys(row.Shares)) {
+				each = append(each, fmt.Sprintf("%s %.0f %%", d, 100*row.Shares[d]))
+			}
+			add("%s: of the images, %s.", row.Name(), strings.Join(each, ", "))
 		}
 		if a, m := row.Apart, row.MapsApart; a != nil {
 			text := fmt.Sprintf("image scores differ by %.1e at most from those on %s", *a, r.Rows[0].Device)

@@ -83,11 +83,20 @@ func listed(words []string) cobra.CompletionFunc {
 	}
 }
 
-// devices offers the values of --device, with the GPUs that are there.
-func devices(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	values := []cobra.Completion{autoDevice, cpuDevice}
-	for _, g := range cuda.Look().Devices {
-		values = append(values, cobra.CompletionWithDesc(fmt.Sprintf("%s%d", cudaDevice, g.Ordinal), g.Name))
+// devices offers the values of --device, with the GPUs that are there; behind a comma those that are not named yet.
+func devices(_ *cobra.Command, _ []string, begun string) (values []cobra.Completion, _ cobra.ShellCompDirective) {
+	before := begun[:strings.LastIndexByte(begun, ',')+1]
+	if before == "" {
+		values = []cobra.Completion{autoDevice, cpuDevice}
+	}
+	gpus := cuda.Look().Devices
+	if before == "" && len(gpus) > 0 {
+		values = append(values, cobra.CompletionWithDesc(allDevices, "all GPUs"))
+	}
+	for _, g := range gpus {
+		if name := fmt.Sprintf("%s%d", cudaDevice, g.Ordinal); !strings.Contains(","+before, ","+name+",") {
+			values = append(values, cobra.CompletionWithDesc(before+name, g.Name))
+		}
 	}
 	return values, cobra.ShellCompDirectiveNoFileComp
 }

@@ -101,7 +101,7 @@ func TestManual(t *testing.T) {
 	page := roff.Replace(content(t, dir, "f2pad-score.1"))
 	for _, text := range []string{
 		`.TH "F2PAD-SCORE" "1" "Jan 1970" "f2pad `, "maps/NAME.tiff (float32), masks/NAME.png", "--refine=none|residual|f2pad", "--roi=FILE", "--batch=N", "(default 1024)",
-		"FILE with a mask, white where it is", "--device=auto|cpu|cuda:N", "(default auto)", "$F2PAD_ORT_LIB",
+		"FILE with a mask, white where it is", "--device=auto|cpu|cuda|cuda:N,...", "(default auto)", "$F2PAD_ORT_LIB",
 		"  f2pad score --model leather.f2pad --out results --maps --masks --overlays photos/*.png",
 	} {
 		require.Contains(t, page, text)

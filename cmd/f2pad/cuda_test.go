@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -27,6 +28,12 @@ func withFake(t *testing.T, env []string, args ...string) outcome {
 	cmd := command(args...)
 	cmd.Env = append(append(cmd.Env, "F2PAD_LIBCUDA="+lib, "XDG_CACHE_HOME="+t.TempDir()), env...)
 	return finish(t, cmd)
+}
+
+// lastOf is the last message.
+func lastOf(t *testing.T, out string) map[string]any {
+	all := messages(t, out)
+	return all[len(all)-1]
 }
 
 func TestCUDADevices(t *testing.T) {
@@ -97,6 +104,79 @@ func TestCUDAScoresWhatTheCPUScores(t *testing.T) {
 	r = withFake(t, dies, args("cuda:0")...)
 	require.Equal(t, exitFailure, r.code)
 	require.Contains(t, r.out, "device lost")
+}
+
+// Two GPUs give what one gives, byte by byte and in the same order, also where one of them is lost on the way.
+func TestCUDASeveral(t *testing.T) {
+	setup(t)
+	two := []string{"F2PAD_FAKE_DEVICES=2"}
+	var images []string
+	for _, class := range []string{"good", "hole"} {
+		all, err := filepath.Glob(filepath.Join(data(), "test", class, "*.png"))
+		require.NoError(t, err)
+		images = append(images, all[:min(2, len(all))]...)
+	}
+	score := func(env []string, device string) (outcome, string) {
+		out := t.TempDir()
+		args := []string{"score", "--json", "--device", device, "--model", model(), "--out", out, "--maps", "--batch", "2"}
+		return withFake(t, append(two, env...), append(args, images...)...), out
+	}
+	found := func(dir string) (all []map[string]any) {
+		for _, l := range lines(t, dir) {
+			l["map"] = content(t, dir, l["map"].(string))
+			delete(l, "seconds")
+			delete(l, "device")
+			all = append(all, l)
+		}
+		return all
+	}
+	r, one := score(nil, "cuda:1")
+	require.Equal(t, exitOK, r.code, r.out)
+	n := float64(len(images))
+	require.Equal(t, map[string]any{"cuda:1": n}, lastOf(t, r.out)["devices"])
+	want := found(one)
+	require.Len(t, want, len(images))
+
+	r, both := score(nil, "cuda:0,cuda:1")
+	require.Equal(t, exitOK, r.code, r.out)
+	require.Equal(t, want, found(both))
+	all := messages(t, r.out)
+	require.NotContains(t, types(all), "warning")
+	require.Contains(t, r.out, `{"message_type":"device","device":"cuda:0+cuda:1","name":"Fake H200 (no GPU)"`)
+	require.Len(t, lastOf(t, r.out)["devices"], 2, "each has some")
+
+	r, lost := score([]string{"F2PAD_FAKE_LOST=-1:0,8:719"}, "auto")
+	require.Equal(t, exitOK, r.code, r.out)
+	require.Equal(t, want, found(lost))
+	require.Contains(t, r.out, "cuda:1: cuda:0 takes over its images: ")
+	require.Equal(t, map[string]any{"cuda:0": n}, lastOf(t, r.out)["devices"])
+
+	r, _ = score(nil, "cuda:0,cuda:2")
+	require.Equal(t, exitUsage, r.code, r.out)
+	require.Contains(t, r.out, "--device cuda:0,cuda:2: there is no cuda:2: there are cuda:0 to cuda:1")
+	r, _ = score([]string{"F2PAD_FAKE_FAIL=cuDevicePrimaryCtxRetain:2:46"}, "cuda")
+	require.Equal(t, exitFailure, r.code, r.out)
+	require.Contains(t, r.out, "--device cuda: gpu: device 1 ")
+}
+
+// auto takes GPUs of one kind, cuda all that the kernels are made for; what somebody else has is left out by auto.
+func TestCUDAChoosesGPUs(t *testing.T) {
+	setup(t)
+	image := filepath.Join(data(), "test", "good", "000.png")
+	kinds := []string{"F2PAD_FAKE_DEVICES=4", "F2PAD_FAKE_CAPABILITY=7.5,9.0,8.6,9.0"}
+	r := withFake(t, kinds, "devices", "--json")
+	require.Equal(t, []any{"cuda:1", "cuda:3"}, messages(t, r.out)[0]["auto"])
+	require.Regexp(t, `(?m)^auto +cuda:1, cuda:3$`, withFake(t, kinds, "devices").out)
+	require.Regexp(t, `(?m)^auto +cpu$`, withFake(t, []string{"F2PAD_FAKE_CAPABILITY=7.5"}, "devices").out)
+	for device, want := range map[string]string{"auto": "cuda:1+cuda:3", "cuda": "cuda:1+cuda:2+cuda:3", "cuda:3,cuda:2": "cuda:3+cuda:2"} {
+		r := withFake(t, kinds, "score", "--device", device, "--model", model(), "--out", t.TempDir(), image)
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Regexp(t, `(?m)^device: `+regexp.QuoteMeta(want)+`, Fake H200`, r.err)
+	}
+	r = withFake(t, append(kinds, "F2PAD_FAKE_FAIL=cuDevicePrimaryCtxRetain:1:46"), "score", "--model", model(), "--out", t.TempDir(), image)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, r.err, "a GPU is left out: gpu: device 1 ")
+	require.Regexp(t, `(?m)^device: cuda:3, `, r.err)
 }
 
 // The network is the GPU's, too, and in what is written; its precision can be chosen.
@@ -183,6 +263,22 @@ func TestCUDABench(t *testing.T) {
 	}
 	require.Len(t, report.Cold, 2)
 	require.Empty(t, report.Cold[1].Error)
+
+	// Two together are a row of their own beside one of them.
+	args[2], args[len(args)-3] = "cuda:0,cuda:0+cuda:1,cuda", "0"
+	r = withFake(t, []string{"F2PAD_FAKE_DEVICES=2"}, append(args, "--scenario", "offline", "--batch", "1")...)
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, r.err, "--device cuda is cuda:0+cuda:1, which is measured already")
+	require.Regexp(t, `(?m)^cuda:1 +Fake H200 .*, driver 12.4; `, r.out)
+	require.Regexp(t, `offline/device=cuda:0\+cuda:1/map=base/batch=1: of the images, cuda:0 \d+ %, cuda:1 \d+ %\.`, r.out)
+	require.Regexp(t, `offline/device=cuda:0\+cuda:1/map=base/batch=1: image scores are those on cuda:0; `, r.out)
+	report, err = bench.Read(out)
+	require.NoError(t, err)
+	require.Equal(t, "cuda:0+cuda:1", report.Devices[1].Device)
+	require.Len(t, report.Rows, 2)
+	require.Len(t, report.Rows[1].Shares, 2)
+	require.Positive(t, report.Rows[1].Bus.Launches)
+	args[2] = "cpu,cuda:0"
 
 	// A GPU that is lost on the way: its rows fail, those of the CPU that were not measured beside it stay.
 	r = withFake(t, []string{"F2PAD_FAKE_LOST=7:719"}, append(args, "--cold", "0")...)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,6 +27,7 @@ import (
 const (
 	autoDevice = "auto"
 	cpuDevice  = "cpu"
+	allDevices = "cuda"
 	cudaDevice = "cuda:"
 )
 
@@ -32,26 +35,54 @@ const (
 type deviceName struct{ value *string }
 
 func (d deviceName) Set(s string) error {
-	if s != autoDevice && s != cpuDevice {
-		if _, err := ordinal(s); err != nil {
-			return err
-		}
+	_, err := ordinals(s, ",")
+	if err == nil {
+		*d.value = s
 	}
-	*d.value = s
-	return nil
+	return err
 }
 
 func (d deviceName) String() string { return deref(d.value) }
-func (d deviceName) Type() string   { return "auto|cpu|cuda:N" }
+func (d deviceName) Type() string   { return "auto|cpu|cuda|cuda:N,..." }
 
-// ordinal is N of cuda:N.
-func ordinal(s string) (int, error) {
-	n, ok := strings.CutPrefix(s, cudaDevice)
-	i, err := strconv.ParseUint(n, 10, 8)
-	if !ok || err != nil {
-		return 0, errors.New("must be auto, cpu or cuda:N")
+// ordinals are the N of GPUs cuda:N that are named one by one with sep between them; none of auto, cpu and cuda.
+func ordinals(s, sep string) (all []int, err error) {
+	if s == autoDevice || s == cpuDevice || s == allDevices {
+		return nil, nil
 	}
-	return int(i), nil
+	for _, one := range strings.Split(s, sep) {
+		n, ok := strings.CutPrefix(one, cudaDevice)
+		i, err := strconv.ParseUint(n, 10, 8)
+		switch {
+		case one != s && (one == autoDevice || one == cpuDevice || one == allDevices):
+			return nil, fmt.Errorf("names %s beside GPUs: only cuda:N compute together", one)
+		case !ok || err != nil:
+			return nil, fmt.Errorf("must be %s, %s, %s for all GPUs, or cuda:N, of several cuda:N%scuda:N", autoDevice, cpuDevice, allDevices, sep)
+		case slices.Contains(all, int(i)):
+			return nil, fmt.Errorf("names cuda:%d twice", i)
+		}
+		all = append(all, int(i))
+	}
+	return all, nil
+}
+
+// there returns an error unless there are the GPUs that a value of --device names. That there is no GPU at all is not the command
+// line's fault, and found when they are opened.
+func there(named []int) error {
+	if len(named) == 0 {
+		return nil
+	}
+	all := cuda.Look().Devices
+	for _, n := range named {
+		switch {
+		case len(all) == 0 || n < len(all):
+		case len(all) == 1:
+			return fmt.Errorf("there is no cuda:%d: there is cuda:0", n)
+		default:
+			return fmt.Errorf("there is no cuda:%d: there are cuda:0 to cuda:%d", n, len(all)-1)
+		}
+	}
+	return nil
 }
 
 // chosen says where a verb computes.
@@ -74,8 +105,9 @@ func (c chosen) Text(w io.Writer) error {
 	return err
 }
 
-// computing returns the engine's options for what --device names, and says which place that is. With auto that is the first GPU,
-// with the CPU to take over if it fails, or the CPU where there is none, or where the command line says what networks run on there.
+// computing returns the engine's options for what --device names, and says where that is. With auto these are the GPUs of one kind
+// with the first, with the CPU to take over if they fail, or the CPU where there is none, or where the command line says what networks
+// run on there.
 func (p *program) computing() (engine.Options, error) {
 	o := engine.Options{
 		Notice: p.notice,
@@ -90,13 +122,19 @@ func (p *program) computing() (engine.Options, error) {
 	if p.device == cpuDevice || p.on.Reason != "" || p.device == autoDevice && p.byHand() {
 		return o, p.onCPU(&o, p.on.Reason)
 	}
-	d, err := p.openGPU()
+	gpus, err := p.openGPUs()
 	switch {
 	case err == nil:
-		if p.tell(chosen{Info: d.Info()}) {
-			p.ui.Note(executing{Info: d.Executor().Info()})
+		for _, d := range gpus {
+			o.Places = append(o.Places, d)
 		}
-		o.Place = d
+		on, networks := place.Together(o.Places)
+		if p.tell(chosen{Info: on}) {
+			p.ui.Note(executing{Info: networks})
+			if strings.Contains(on.Name, "+") {
+				p.ui.Warn(fmt.Sprintf("%s are of several kinds (%s): what an image gets depends, by rounding, on which of them computes it", on.Device, on.Name))
+			}
+		}
 		if p.device == autoDevice {
 			o.Fallback = place.NewHost(nil)
 		}
@@ -114,27 +152,62 @@ func (p *program) onCPU(o *engine.Options, why string) error {
 		return err
 	}
 	p.tell(chosen{device.CPU, why})
-	o.Place = place.NewHost(ex)
+	o.Places = []place.Place{place.NewHost(ex)}
 	return nil
 }
 
-// openGPU returns the GPU that --device names, auto being the first. It is opened once.
-func (p *program) openGPU() (*cuda.Device, error) {
-	if p.gpu != nil {
-		return p.gpu, nil
-	}
-	at := 0
-	if p.device != autoDevice {
-		var err error
-		if at, err = ordinal(p.device); err != nil {
-			return nil, err
-		}
-	}
-	d, err := cuda.Open(at, cuda.Precision(p.precision))
+// openGPUs returns the GPUs that --device names. Of those that auto takes, some may be somebody else's: they are left out.
+func (p *program) openGPUs() (all []*cuda.Device, err error) {
+	named, err := ordinals(p.device, ",")
 	if err != nil {
 		return nil, err
 	}
-	p.gpu = d
+	if len(named) == 0 {
+		known := cuda.Look().Usable()
+		if p.device == autoDevice {
+			known = cuda.Look().Alike()
+		}
+		for _, g := range known {
+			named = append(named, g.Ordinal)
+		}
+	}
+	if len(named) == 0 {
+		named = []int{0} // which says what is missing
+	}
+	var left []error
+	for _, n := range named {
+		d, err := p.openGPU(n)
+		switch {
+		case err == nil:
+			all = append(all, d)
+		case p.device == autoDevice:
+			left = append(left, err)
+		default:
+			return nil, err
+		}
+	}
+	if len(all) == 0 {
+		return nil, left[0]
+	}
+	for _, err := range left {
+		p.notice(fmt.Sprintf("a GPU is left out: %v", err))
+	}
+	return all, nil
+}
+
+// openGPU opens a GPU, once.
+func (p *program) openGPU(n int) (*cuda.Device, error) {
+	if d := p.gpus[n]; d != nil {
+		return d, nil
+	}
+	d, err := cuda.Open(n, cuda.Precision(p.precision))
+	if err != nil {
+		return nil, err
+	}
+	if p.gpus == nil {
+		p.gpus = map[int]*cuda.Device{}
+	}
+	p.gpus[n] = d
 	return d, nil
 }
 
@@ -165,15 +238,14 @@ func (p *program) tell(c chosen) bool {
 	return true
 }
 
-// closeGPU says what was left on the GPU.
-func (p *program) closeGPU() {
-	if p.gpu == nil {
-		return
+// closeGPUs says what was left on the GPUs.
+func (p *program) closeGPUs() {
+	for _, n := range slices.Sorted(maps.Keys(p.gpus)) {
+		if err := p.gpus[n].Close(); err != nil && !errors.Is(err, device.ErrLost) {
+			p.ui.Warn(err.Error())
+		}
 	}
-	if err := p.gpu.Close(); err != nil && !errors.Is(err, device.ErrLost) {
-		p.ui.Warn(err.Error())
-	}
-	p.gpu = nil
+	p.gpus = nil
 }
 
 // notice is told by the engine when it goes on in another way than it was asked to.
@@ -187,6 +259,7 @@ type deviceList struct {
 	CPU  cpuInfo     `json:"cpu"`
 	CUDA cuda.Status `json:"cuda"`
 	ORT  ort.Status  `json:"onnxruntime"`
+	Auto []string    `json:"auto"` // that --device auto takes
 }
 
 type cpuInfo struct {
@@ -215,6 +288,7 @@ func (l deviceList) Text(w io.Writer) error {
 	default:
 		ui.Fprintf(&b, "ort     none: %s\n", l.ORT.Reason)
 	}
+	ui.Fprintf(&b, "auto    %s\n", strings.Join(l.Auto, ", "))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -224,14 +298,34 @@ func (p *program) devices() *cobra.Command {
 		Use:   "devices",
 		Short: "List what there is to compute on",
 		Long: `List what there is to compute on: the CPU, NVIDIA GPUs with their memory, or the reason why there are none, and
-ONNX Runtime, or the reason why it is not used. Other verbs take a device as --device; the default, auto, is the first
-GPU, or the CPU where there is none. A GPU computes everything, its networks in --precision. On the CPU networks run on --executor:
-auto is ONNX Runtime where its library loads (with pure Go for the gradients of networks with depthwise convolutions, which it is
-faster at), or pure Go.`,
-		Example: "  f2pad devices\n  f2pad devices --json\n  f2pad score --device cuda:1 --model leather.f2pad --out results photos/",
+ONNX Runtime, or the reason why it is not used.
+
+Other verbs take one of these, or several GPUs, as --device:
+
+  auto           the default: the first GPU of compute capability 8.0 or later and all that are of one kind with it, or the CPU where
+                 there is none, which also takes over when they are all lost or too small
+  cpu            the CPU
+  cuda           all GPUs of compute capability 8.0 or later
+  cuda:1         one GPU
+  cuda:0,cuda:1  several; in bench, which compares what commas separate, cuda:0+cuda:1
+
+Several GPUs share the images: each batch goes to the one that has the least to do, results keep their order and, of GPUs of one
+kind, their bytes. Where one is lost, the others do its work. A fit learns on the first and calibrates on all. CUDA_VISIBLE_DEVICES
+says which GPUs there are, as for every program that uses CUDA.
+
+A GPU computes everything, its networks in --precision. On the CPU networks run on --executor: auto is ONNX Runtime where its library
+loads (with pure Go for the gradients of networks with depthwise convolutions, which it is faster at), or pure Go.`,
+		Example: "  f2pad devices\n  f2pad devices --json\n  f2pad score --device cuda:0,cuda:1 --model leather.f2pad --out results photos/",
 		Args:    cobra.NoArgs,
 		RunE: p.verb(func(context.Context, []string) error {
-			return p.ui.Show(deviceList{cpuInfo{runtime.GOARCH, runtime.GOMAXPROCS(0)}, cuda.Look(), ort.Look(p.ortLib)})
+			l := deviceList{cpuInfo{runtime.GOARCH, runtime.GOMAXPROCS(0)}, cuda.Look(), ort.Look(p.ortLib), nil}
+			for _, g := range l.CUDA.Alike() {
+				l.Auto = append(l.Auto, fmt.Sprintf("%s%d", cudaDevice, g.Ordinal))
+			}
+			if len(l.Auto) == 0 {
+				l.Auto = []string{cpuDevice}
+			}
+			return p.ui.Show(l)
 		}),
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"f2pad.example/engine/exec"
 	"f2pad.example/engine/imageio"
 	"f2pad.example/engine/metric"
+	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/region"
 	"f2pad.example/engine/report"
@@ -214,8 +215,9 @@ func (p *program) evaluate(ctx context.Context, o evalOptions) error {
 	for _, remark := range found.Remarks {
 		p.ui.Warn(remark)
 	}
+	on, networks := place.Together(opts.Places)
 	result := evaluation{
-		Rows: found.Rows, Failed: p.failed, Model: m.SHA256(), Executor: opts.Place.Executor().Info(), Device: opts.Place.Info(), Notices: p.notices,
+		Rows: found.Rows, Failed: p.failed, Model: m.SHA256(), Executor: networks, Device: on, Notices: p.notices,
 		Images:    counts{len(found.Good), len(found.Bad), found.WithMask},
 		Decisions: found.Decisions, Regions: o.regions, ROI: o.roi.sha256, Worst: []worst{}, Remarks: append([]string{}, found.Remarks...),
 		decided: &report.Decisions{

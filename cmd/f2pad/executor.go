@@ -58,12 +58,17 @@ func (p *program) byHand() bool {
 
 // checkPlace refuses flags that contradict each other.
 func (p *program) checkPlace() error {
-	_, err := ordinal(p.device)
+	gpus, err := ordinals(p.device, ",")
 	switch {
-	case err == nil && p.byHand():
+	case err != nil:
+		return err
+	case (len(gpus) > 0 || p.device == allDevices) && p.byHand():
 		return fmt.Errorf("--executor, --ort-lib and --ort-provider say what networks run on with --device cpu: --device %s runs them itself", p.device)
 	case p.precision != string(cuda.Float32) && (p.device == cpuDevice || p.byHand()):
 		return fmt.Errorf("--precision %s is for a GPU's networks: --device cuda:N", p.precision)
+	}
+	if err := there(gpus); err != nil {
+		return fmt.Errorf("--device %s: %w", p.device, err)
 	}
 	return nil
 }

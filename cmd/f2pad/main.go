@@ -50,7 +50,7 @@ type program struct {
 	json     bool
 	networks []pretrained.Network // that --backbone takes by name
 	device   string               // --device
-	gpu      *cuda.Device         // opened by the first step that computes on it
+	gpus     map[int]*cuda.Device // by ordinal, opened by the first step that computes there
 	on       chosen               // where the last step computed
 	notices  []string             // what the engine did in another way than asked
 
@@ -150,7 +150,7 @@ pixel-accurate maps of what is not normal. It needs no labels, and runs on the C
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON lines to standard output (see docs/scripting.md)")
 	p.device = autoDevice
-	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, score, serve, eval and demo compute; see devices")
+	root.PersistentFlags().Var(deviceName{&p.device}, "device", "where fit, calibrate, score, serve, eval and demo compute; see devices")
 	p.executorName, p.ortProvider = autoExecutor, ort.CPU
 	root.PersistentFlags().Var(choice{&p.executorName, executors}, "executor",
 		"what networks run on with --device cpu: ONNX Runtime (ort), pure Go (go), or ort where its library loads")
@@ -178,7 +178,7 @@ func (p *program) verb(work func(ctx context.Context, args []string) error) func
 		ctx, cancel := p.interruptible()
 		defer cancel()
 		err := work(ctx, args)
-		p.closeGPU()
+		p.closeGPUs()
 		p.ui.Close()
 		if err == nil && p.failed > 0 {
 			return errPartial

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"f2pad.example/cmd/f2pad/ui"
@@ -106,7 +108,7 @@ DIR itself are no inputs. docs/scripting.md describes the files.`,
 	thresholdFlags(f, &o.image, &o.pixel)
 	regionFlags(f, &o.regions)
 	o.roi.flag(f, "score in this region of interest only, and in the model's if it has one")
-	f.Var(number{&o.batch, 0, 1024}, "batch", "images in work at once; 0: 8, or more where they are small. Results do not depend on it")
+	f.Var(number{&o.batch, 0, 1024}, "batch", "images in work at once, on each of several GPUs; 0: 8, or more where they are small. Results do not depend on it")
 	f.Var(shardFlag{&o.shard}, "shard", "score every N-th of the inputs only, beginning with the I-th; 'f2pad merge' makes one run of all N")
 	f.StringVar(&o.column, "parquet-column", "", "`COLUMN` of Parquet files that has the images or their paths (default: the one that has any)")
 	f.BoolVar(&o.watch, "watch", false, "go on with what is new, until interrupted")
@@ -140,8 +142,16 @@ type scoreSummary struct{ run.Summary }
 func (scoreSummary) MessageType() string { return "summary" }
 
 func (s scoreSummary) Text(w io.Writer) error {
-	_, err := ui.Fprintf(w, "%s: %d anomalous, %d normal, %d failed; %d of them finished by an earlier run\nresults: %s\n",
-		counted(s.Images, "image"), s.Anomalous, s.Images-s.Anomalous-s.Failed, s.Failed, s.Kept, s.Results)
+	on := ""
+	if len(s.Devices) > 1 {
+		var each []string
+		for _, d := range slices.Sorted(maps.Keys(s.Devices)) {
+			each = append(each, fmt.Sprintf("%s %d", d, s.Devices[d]))
+		}
+		on = "computed on: " + strings.Join(each, ", ") + "\n"
+	}
+	_, err := ui.Fprintf(w, "%s: %d anomalous, %d normal, %d failed; %d of them finished by an earlier run\n%sresults: %s\n",
+		counted(s.Images, "image"), s.Anomalous, s.Images-s.Anomalous-s.Failed, s.Failed, s.Kept, on, s.Results)
 	return err
 }
 

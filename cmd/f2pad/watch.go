@@ -105,9 +105,9 @@ func (w *watch) timer() engine.Timer {
 func (w *watch) tell(e run.Event) error {
 	switch e := e.(type) {
 	case run.Scored:
-		w.count(telemetry.Scored(e.Anomalous))
+		w.count(telemetry.Scored(e.Anomalous), e.Device)
 	case run.Failed:
-		w.count(telemetry.Failed)
+		w.count(telemetry.Failed, "")
 	case run.Kept:
 		if w.run != nil {
 			w.run.Kept()
@@ -124,7 +124,7 @@ func (w *watch) tell(e run.Event) error {
 	return w.p.tellRun(e)
 }
 
-func (w *watch) count(r telemetry.Result) {
+func (w *watch) count(r telemetry.Result, device string) {
 	w.images++
 	switch r {
 	case telemetry.Anomalous:
@@ -133,7 +133,7 @@ func (w *watch) count(r telemetry.Result) {
 		w.failed++
 	}
 	if w.run != nil {
-		w.run.Image(w.model, r)
+		w.run.Image(w.model, r, device)
 	}
 }
 

@@ -39,15 +39,16 @@ func Scenarios() []Scenario { return []Scenario{Offline, Stream, Server} }
 // Scorer is an engine, or what stands for one.
 type Scorer interface {
 	Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*engine.Result) error) error
+	Device() device.Info // that it computes on at the moment
 	Close() error
 }
 
-// Place is what to measure on.
+// Place is what to measure on: a device, or several that compute together.
 type Place struct {
-	Info device.Info
-	// Open makes an engine that makes a map, with so many images in work at once, and tells the timer.
+	Info device.Info // of several, as place.Together has it
+	// Open makes an engine that makes a map, with so many images in work at once on each device, and tells the timer.
 	Open func(kind refine.Kind, batch int, t engine.Timer) (Scorer, error)
-	// Counters are the device's; nil: nobody counts, as of the CPU.
+	// Counters are the device's, of several their sum; nil: nobody counts, as of the CPU.
 	Counters func() device.Counters
 }
 
@@ -167,7 +168,8 @@ type lane struct {
 	keep   int           // maps of the first images of a pass to keep
 	second time.Duration // that the second pass took
 
-	images int // of timed runs
+	images int            // of timed runs
+	worked map[string]int // the same by device, where there are several
 	used   device.Counters
 	joules float64
 	blind  bool // nobody told of the energy
@@ -264,6 +266,7 @@ func (l *lane) open(ctx context.Context, k kind) (err error) {
 	}
 	l.first.maps = nil
 	l.spent.Reset()
+	l.worked = map[string]int{}
 	return nil
 }
 
@@ -350,7 +353,7 @@ func (l *lane) serve(ctx context.Context, k kind) error {
 		}
 		n := int(count)
 		load := perf.Load{
-			Rate: rate, Count: n, Seed: seed, Batch: k.batch, Bound: o.Bound, Late: n / lateOf,
+			Rate: rate, Count: n, Seed: seed, Batch: k.batch * len(devicesOf(l.row.Device)), Bound: o.Bound, Late: n / lateOf,
 			Limit: time.Duration(serverPatience * o.Rule.Seconds * float64(time.Second)),
 		}
 		if patience {
@@ -448,6 +451,12 @@ func (l *lane) sum() {
 	if !l.blind {
 		j := l.joules / n
 		r.Joules = &j
+	}
+	if len(devicesOf(r.Device)) > 1 {
+		r.Shares = map[string]float64{}
+		for _, d := range devicesOf(r.Device) {
+			r.Shares[d] = float64(l.worked[d]) / n
+		}
 	}
 	if l.place.Counters != nil {
 		r.Bus = &Bus{

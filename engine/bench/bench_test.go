@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,9 +44,12 @@ type fake struct {
 	log         *[]string
 	closed      *int
 	fails       error
+	left        string // of its devices; "": all
 }
 
 func (f *fake) Close() error { *f.closed++; return nil }
+
+func (f *fake) Device() device.Info { return device.Info{Device: cmp.Or(f.left, f.device)} }
 
 func (f *fake) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*engine.Result) error) error {
 	if f.fails != nil {
@@ -71,7 +75,7 @@ func (f *fake) Score(ctx context.Context, items iter.Seq[dataset.Item], emit fun
 				s = f.scores(image, f.calls[it.Path])
 			}
 			f.calls[it.Path]++
-			r := &engine.Result{Item: it, Score: float64(s), Device: f.device, Maps: map[refine.Kind]*tensor.Dense{f.kind: nd.Wrap([]float32{s, 1}, 1, 2)}}
+			r := &engine.Result{Item: it, Score: float64(s), Device: devicesOf(f.device)[image%len(devicesOf(f.device))], Maps: map[refine.Kind]*tensor.Dense{f.kind: nd.Wrap([]float32{s, 1}, 1, 2)}}
 			if f.kind != refine.Base && image%2 == 1 {
 				r.Refined, r.Suspect = true, 0.25
 			}
@@ -129,6 +133,50 @@ func (w *world) options(s ...Scenario) Options {
 }
 
 const milli = time.Millisecond
+
+// Devices that compute together are one row, which says what share of the images each had; one that is lost fails it.
+func TestTogether(t *testing.T) {
+	w := &world{}
+	const both = "cuda:0+cuda:1"
+	places := []Place{w.place("cuda:0", 0, milli), w.place(both, 0, milli/2)}
+	o := w.options(Offline, Server)
+	o.Rate, o.Bound = 500, time.Second
+	rows, err := Run(t.Context(), places, numbered(6), o)
+	require.NoError(t, err)
+	for i, row := range rows {
+		require.Empty(t, row.Error)
+		if i%2 == 0 {
+			require.Nil(t, row.Shares)
+			continue
+		}
+		require.Equal(t, both, row.Device)
+		require.InDelta(t, 0.5, row.Shares["cuda:0"], 0.01)
+		require.InDelta(t, 0.5, row.Shares["cuda:1"], 0.01)
+		require.Zero(t, *row.Apart)
+	}
+	require.InDelta(t, 0.5, rows[1].Against.Ratio.Median, 1e-9)
+
+	w.change = func(f *fake) {
+		if f.device == both {
+			f.left = "cuda:1"
+		}
+	}
+	rows, err = Run(t.Context(), places, numbered(6), w.options(Offline))
+	require.NoError(t, err)
+	require.Empty(t, rows[0].Error)
+	require.Equal(t, "of cuda:0+cuda:1 there is only cuda:1 left", rows[1].Error)
+}
+
+// A server's batches are for all devices together.
+func TestServerBatchesAreForAllDevices(t *testing.T) {
+	w := &world{}
+	o := w.options(Server)
+	o.Rate, o.Bound = 1e4, time.Hour
+	rows, err := Run(t.Context(), []Place{w.place("cuda:0", milli, 0), w.place("cuda:0+cuda:1", milli, 0)}, numbered(6), o)
+	require.NoError(t, err)
+	require.InDelta(t, 4, rows[0].Server.Mean, 0.1)
+	require.InDelta(t, 8, rows[1].Server.Mean, 0.1)
+}
 
 func TestOffline(t *testing.T) {
 	w := &world{}

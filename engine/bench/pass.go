@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"f2pad.example/engine"
 	"f2pad.example/engine/dataset"
@@ -30,8 +31,11 @@ func (l *lane) look(ctx context.Context, items iter.Seq[dataset.Item]) (p pass, 
 		if r.Err != nil {
 			return r.Err
 		}
-		if r.Device != l.row.Device {
+		if !slices.Contains(devicesOf(l.row.Device), r.Device) {
 			return fmt.Errorf("%s: computed on %s", r.Item.Path, r.Device)
+		}
+		if l.worked != nil {
+			l.worked[r.Device]++
 		}
 		p.paths = append(p.paths, r.Item.Path)
 		p.digests = append(p.digests, digest(r))
@@ -45,8 +49,14 @@ func (l *lane) look(ctx context.Context, items iter.Seq[dataset.Item]) (p pass, 
 		p.suspect += r.Suspect
 		return nil
 	})
+	if left := l.scorer.Device(); err == nil && left.Device != l.row.Device {
+		err = fmt.Errorf("of %s there is only %s left", l.row.Device, left.Device)
+	}
 	return p, err
 }
+
+// devicesOf are those that compute together.
+func devicesOf(name string) []string { return strings.Split(name, "+") }
 
 // digest tells results apart by the bits of the score and of every pixel. It takes a ten-thousandth of what the pixels took to make.
 func digest(r *engine.Result) uint64 {

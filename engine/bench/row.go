@@ -15,9 +15,9 @@ import (
 // Row is what was measured of one kind of work on one device. What is nil or empty does not exist for it, or nobody tells it.
 type Row struct {
 	Scenario Scenario    `json:"scenario"`
-	Device   string      `json:"device"`
+	Device   string      `json:"device"` // or several that compute together, cuda:0+cuda:1
 	Map      refine.Kind `json:"map"`
-	Batch    int         `json:"batch"`           // images in work at once, at most
+	Batch    int         `json:"batch"`           // images in work at once on each device, at most
 	Error    string      `json:"error,omitempty"` // it could not be measured; nothing below counts
 	Note     string      `json:"note,omitempty"`
 
@@ -41,6 +41,8 @@ type Row struct {
 	// MapsApart is the RMS of the difference of maps to the first device's, of up to 32 images, over the larger RMS of the two.
 	MapsApart *float64 `json:"maps_apart"`
 	Against   *Against `json:"against"` // the first device of the row
+	// Shares are those of the images that each of several devices computed in timed rounds.
+	Shares map[string]float64 `json:"shares,omitempty"`
 }
 
 // ServerRow is how a server bore its load.

@@ -4,6 +4,8 @@ package place
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"f2pad.example/engine/device"
 	"f2pad.example/engine/exec"
@@ -25,6 +27,36 @@ type Place interface {
 	refine.Pixels
 	// KCentre chooses PatchCore's bank; see patchcore.KCentre.
 	KCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error)
+}
+
+// Together is what several places are that share one engine's work: what they are called, each thing once, joined by "+"
+// (cuda:0+cuda:1), and what networks run on there, likewise.
+func Together(all []Place) (device.Info, exec.Info) {
+	var ds []device.Info
+	var es []exec.Info
+	for _, p := range all {
+		ds, es = append(ds, p.Info()), append(es, p.Executor().Info())
+	}
+	return device.Info{
+			Device: joined(ds, func(d device.Info) string { return d.Device }),
+			Name:   joined(ds, func(d device.Info) string { return d.Name }),
+			Driver: joined(ds, func(d device.Info) string { return d.Driver }),
+		}, exec.Info{
+			Executor:  joined(es, func(e exec.Info) string { return e.Executor }),
+			Device:    joined(es, func(e exec.Info) string { return e.Device }),
+			Precision: joined(es, func(e exec.Info) string { return e.Precision }),
+			Version:   joined(es, func(e exec.Info) string { return e.Version }),
+		}
+}
+
+func joined[T any](all []T, of func(T) string) string {
+	var words []string
+	for _, v := range all {
+		if w := of(v); !slices.Contains(words, w) {
+			words = append(words, w)
+		}
+	}
+	return strings.Join(words, "+")
 }
 
 // Host is the CPU: networks on an executor, everything else in Go.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 
 	"f2pad.example/engine/artifact"
 	"f2pad.example/engine/device"
@@ -41,7 +42,7 @@ type Info struct {
 	Regions        region.Options `json:"regions"`
 	ROI            *string        `json:"roi"` // SHA-256 of its file; null: the model's
 	Executor       exec.Info      `json:"executor"`
-	Device         device.Info    `json:"device"` // that the run began with
+	Device         device.Info    `json:"device"` // that the run began with; of several GPUs, see place.Together
 	Shard          *Shard         `json:"shard"`  // null: all inputs
 }
 
@@ -80,6 +81,23 @@ type other struct{ error }
 func (other) Is(target error) bool { return target == ErrOther }
 func (o other) Unwrap() error      { return o.error }
 
+// deciding is what of a field of RunFile decides the results. A GPU does by its kind: neither which of them it is nor how many there are
+// changes what an image gets.
+func deciding(key string, v any) any {
+	field, ok := v.(map[string]any)
+	if !ok || key != "device" && key != "executor" {
+		return v
+	}
+	on, _ := field["device"].(string)
+	kind, _, ok := strings.Cut(on, ":")
+	if !ok {
+		return v
+	}
+	field = maps.Clone(field)
+	field["device"] = kind
+	return field
+}
+
 // checkRun refuses to continue a run that asked for something else.
 func (j *journal) checkRun(run Info) error {
 	data, err := os.ReadFile(j.path(RunFile))
@@ -97,7 +115,7 @@ func (j *journal) checkRun(run Info) error {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(now)) {
-		if !reflect.DeepEqual(before[key], now[key]) {
+		if !reflect.DeepEqual(deciding(key, before[key]), deciding(key, now[key])) {
 			return other{fmt.Errorf("%s holds results of another run (%s was %v, is %v)", j.dir, key, before[key], now[key])}
 		}
 	}

@@ -70,6 +70,8 @@ type Summary struct {
 	Kept      int     `json:"kept"` // of the inputs: finished by an earlier run
 	Results   string  `json:"results"`
 	Seconds   float64 `json:"seconds"`
+	// Devices says how many images each computed in this run.
+	Devices map[string]int `json:"devices"`
 	Info
 }
 

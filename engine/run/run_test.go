@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,10 +36,14 @@ import (
 type pretender struct {
 	before func(n int, it dataset.Item) // called before a result is given, if not nil
 	side   int                          // of another image size
+	on     device.Info                  // default: the CPU
 }
 
-func (pretender) Executor() exec.Info { return exec.Info{Executor: "pretender"} }
-func (pretender) Device() device.Info { return device.CPU }
+func (p pretender) Executor() exec.Info {
+	return exec.Info{Executor: "pretender", Device: p.on.Device}
+}
+
+func (p pretender) Device() device.Info { return cmp.Or(p.on, device.CPU) }
 
 func (p pretender) Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*engine.Result) error) error {
 	n := 0
@@ -69,7 +74,7 @@ func (p pretender) result(it dataset.Item) *engine.Result {
 	sum := fnv.New32()
 	sum.Write([]byte(r.File.SHA256))
 	r.Score = float64(sum.Sum32() % 1000)
-	r.Threshold, r.Anomalous, r.Device = 500, r.Score > 500, "cpu"
+	r.Threshold, r.Anomalous, r.Device = 500, r.Score > 500, p.Device().Device
 	m := nd.New(h, w)
 	for i := range nd.Data(m) {
 		nd.Data(m)[i] = float32((int(r.Score) + 7*i) % 11)
@@ -583,4 +588,49 @@ func TestFormatLineIsWhatARunWrites(t *testing.T) {
 		require.Equal(t, want.String(), content(t, dir, ResultsFile))
 		require.Contains(t, want.String(), `"error":`)
 	}
+}
+
+// GPUs of one kind give the same: a run goes on with whichever there are, and shards of several make one run.
+func TestAnyGPUsOfAKindGoOnWithARun(t *testing.T) {
+	t.Chdir(t.TempDir())
+	pack(t, "a.tar", numbered(6)...)
+	on := func(gpus, name string) device.Info { return device.Info{Device: gpus, Name: name, Driver: "12.4"} }
+	dir := t.TempDir()
+	run := func(ctx context.Context, p pretender) (Summary, error) {
+		return Run(ctx, p, everything(dir, nil), looked(t, dir, "a.tar"))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first := pretender{on: on("cuda:0+cuda:1", "H200"), before: func(n int, _ dataset.Item) {
+		if n == 2 {
+			cancel()
+		}
+	}}
+	sum, err := run(ctx, first)
+	require.ErrorIs(t, err, context.Canceled)
+	begun := sum.Devices["cuda:0+cuda:1"]
+	require.Positive(t, begun)
+	for _, other := range []device.Info{on("cuda:0+cuda:1", "A100"), {Device: "cuda:0", Name: "H200", Driver: "11.8"}, device.CPU} {
+		_, err = run(t.Context(), pretender{on: other})
+		require.ErrorIs(t, err, ErrOther, other.Name)
+	}
+	sum, err = run(t.Context(), pretender{on: on("cuda:3", "H200")})
+	require.NoError(t, err)
+	require.Equal(t, 6, sum.Images)
+	require.Equal(t, map[string]int{"cuda:3": 6 - begun}, sum.Devices)
+
+	var shards []string
+	for i, d := range []device.Info{on("cuda:0", "H200"), on("cuda:1", "H200"), on("cuda:1", "A100")} {
+		s, dir := Shard{min(i, 1) + 1, 2}, t.TempDir()
+		survey, err := Look(dataset.Search{Out: dir}, []string{"a.tar"}, &s)
+		require.NoError(t, err)
+		o := everything(dir, nil)
+		o.Info.Shard = &s
+		_, err = Run(t.Context(), pretender{on: d}, o, Inputs{Items: dataset.Inputs([]string{"a.tar"}, nil, nil), Survey: survey})
+		require.NoError(t, err)
+		shards = append(shards, dir)
+	}
+	_, err = Merge(t.Context(), t.TempDir(), shards[:2], nil)
+	require.NoError(t, err)
+	_, err = Merge(t.Context(), t.TempDir(), []string{shards[0], shards[2]}, nil)
+	require.ErrorContains(t, err, "hold results of different runs (device is ")
 }

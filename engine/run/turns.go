@@ -53,6 +53,7 @@ type turn struct {
 // score scores what is left of the inputs, and returns when all that was begun is written.
 func (s *scoring) score(ctx context.Context, e Engine, inputs iter.Seq2[dataset.Item, error]) (err error) {
 	s.changed.L = &s.mu
+	s.sum.Devices = map[string]int{}
 	if s.most.images == 0 {
 		s.most.images = writersPerCore * runtime.GOMAXPROCS(0)
 	}
@@ -265,6 +266,8 @@ func (s *scoring) line(path string, w *work) error {
 	if w.fault != nil {
 		line, event = unscored{nameOf(path), w.fault.Error()}, Failed{path, w.fault}
 		s.sum.Failed++
+	} else {
+		s.sum.Devices[w.line.Device]++
 	}
 	if err := s.journal.add(line); err != nil {
 		return err

@@ -21,7 +21,7 @@ type line struct {
 	queue *queue
 
 	mu      sync.Mutex
-	pace    float64 // seconds for an image, of late
+	pace    float64 // seconds for an image in each of the engine's places, of late
 	failing error   // that the last batch ended in
 }
 
@@ -30,7 +30,7 @@ func newLine(m Model, o Options) *line {
 	return &line{Model: m, opts: o, queue: newQueue(o.Queue, func(n int) { o.Metrics.Accepted(m.Name, n) })}
 }
 
-// run scores batch after batch until the queue is stopped and empty.
+// run scores batch after batch until the queue is stopped and empty. As many do so at once as the engine has places.
 func (l *line) run() {
 	for {
 		batch := l.queue.take(l.opts.Batch, l.opts.MaxWait)
@@ -63,7 +63,7 @@ func (l *line) score(batch []*job) {
 				return fmt.Errorf("%s: its result came out of turn, which is a bug in f2pad", r.Item.Path)
 			}
 			r.Item.Release() // an engine need not do so
-			l.opts.Metrics.Image(l.Name, resultOf(r))
+			l.opts.Metrics.Image(l.Name, resultOf(r), r.Device)
 			batch[done].finish(r, nil)
 			done++
 			return nil
@@ -74,7 +74,7 @@ func (l *line) score(batch []*job) {
 	}
 	for _, j := range batch[done:] {
 		j.item.Release()
-		l.opts.Metrics.Image(l.Name, telemetry.Failed)
+		l.opts.Metrics.Image(l.Name, telemetry.Failed, "")
 		j.finish(nil, err)
 	}
 	if err != nil {
@@ -114,7 +114,7 @@ func (l *line) retryAfter() int {
 	places, _ := l.queue.length()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int(min(60, max(1, math.Ceil(float64(places)*l.pace))))
+	return int(min(60, max(1, math.Ceil(float64(places)*l.pace/float64(l.Engine.Places())))))
 }
 
 // upload is an image that was sent. What it holds is given back once it is decoded.

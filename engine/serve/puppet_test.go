@@ -32,6 +32,8 @@ import (
 type puppet struct {
 	began chan string // names of a batch, joined by spaces
 	goes  chan error  // what comes of it; errPanic, errSwap: see below
+
+	places int
 }
 
 var (
@@ -40,10 +42,11 @@ var (
 	errSilent = errors.New("no result is given")
 )
 
-func newPuppet() *puppet { return &puppet{make(chan string), make(chan error)} }
+func newPuppet() *puppet { return &puppet{began: make(chan string), goes: make(chan error)} }
 
 func (*puppet) Executor() exec.Info { return exec.Info{Executor: "puppet"} }
 func (*puppet) Device() device.Info { return device.CPU }
+func (p *puppet) Places() int       { return max(1, p.places) }
 
 func (p *puppet) Score(_ context.Context, items iter.Seq[dataset.Item], emit func(*engine.Result) error) error {
 	var results []*engine.Result

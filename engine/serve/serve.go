@@ -34,11 +34,12 @@ import (
 	"f2pad.example/engine/telemetry"
 )
 
-// Engine scores the images: an *engine.Engine.
+// Engine scores the images: an *engine.Engine. As many batches as it has places when the server starts are scored at once.
 type Engine interface {
 	Score(ctx context.Context, items iter.Seq[dataset.Item], emit func(*engine.Result) error) error
 	Executor() exec.Info
 	Device() device.Info
+	Places() int
 }
 
 // Model is what images can be sent to.
@@ -172,7 +173,9 @@ func (s *Server) Start(models ...Model) error {
 	for _, m := range models {
 		l := newLine(m, s.opts)
 		s.lines = append(s.lines, l)
-		s.work.Go(l.run)
+		for range m.Engine.Places() {
+			s.work.Go(l.run)
+		}
 	}
 	s.state = ready
 	s.opts.Metrics.Ready(true)

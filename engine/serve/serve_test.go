@@ -78,6 +78,33 @@ func TestAnswer(t *testing.T) {
 	})
 }
 
+// As many batches are scored at once as the engine has places.
+func TestABatchInEachPlace(t *testing.T) {
+	within(t, Options{Batch: 1}, func(t *testing.T, st *stage) {
+		st.places = 2
+		st.start()
+		all := []*reply{st.post("a", "1"), st.post("b", "2"), st.post("c", "3")}
+		synctest.Wait()
+		began := []string{<-st.began, <-st.began}
+		synctest.Wait()
+		select {
+		case name := <-st.began:
+			t.Fatalf("%s is scored beside %v", name, began)
+		default:
+		}
+		st.goes <- nil
+		began = append(began, <-st.began)
+		st.goes <- nil
+		st.goes <- nil
+		require.ElementsMatch(t, []string{"a", "b", "c"}, began)
+		for i, r := range all {
+			require.EqualValues(t, i+1, r.answer().ImageScore)
+		}
+		require.EqualValues(t, 3, st.counter(`f2pad_device_images_total{device="cpu",model="m"}`))
+		st.end()
+	})
+}
+
 func TestOneOutputByItself(t *testing.T) {
 	within(t, Options{}, func(t *testing.T, st *stage) {
 		st.start()

@@ -20,6 +20,7 @@ import (
 const (
 	modelLabel  = "model"
 	resultLabel = "result"
+	deviceLabel = "device"
 	stageLabel  = "stage"
 	pathLabel   = "path"
 	codeLabel   = "code"
@@ -46,7 +47,7 @@ func Scored(anomalous bool) Result {
 type Scoring struct {
 	Registry *prometheus.Registry
 
-	images, seconds, worked *prometheus.CounterVec
+	images, devices, seconds, worked *prometheus.CounterVec
 }
 
 // NewScoring returns one of a program of that version, with a registry of its own. Each metric has the labels.
@@ -58,6 +59,9 @@ func NewScoring(version string, labels prometheus.Labels) *Scoring {
 		images: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "f2pad_images_total", Help: "Images that are done, by result: normal, anomalous, failed.",
 		}, []string{modelLabel, resultLabel}),
+		devices: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "f2pad_device_images_total", Help: "Images that each device computed: cpu, cuda:0.",
+		}, []string{modelLabel, deviceLabel}),
 		seconds: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "f2pad_stage_seconds_total", Help: "Time that each stage of the work on images took; stages run beside one another.",
 		}, []string{modelLabel, stageLabel}),
@@ -69,7 +73,7 @@ func NewScoring(version string, labels prometheus.Labels) *Scoring {
 		Name: "f2pad_build_info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	all.MustRegister(build, s.images, s.seconds, s.worked, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	all.MustRegister(build, s.images, s.devices, s.seconds, s.worked, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "f2pad_memory_bytes", Help: "Memory of the process: its resident set on Linux, elsewhere what Go has of the system.",
 	}, func() float64 { return float64(Memory()) }))
 	return s
@@ -82,8 +86,13 @@ func (s *Scoring) Model(name string) {
 	}
 }
 
-// Image counts an image that is done.
-func (s *Scoring) Image(model string, r Result) { s.images.WithLabelValues(model, string(r)).Inc() }
+// Image counts an image that is done, and that a device computed; "": it has failed.
+func (s *Scoring) Image(model string, r Result, device string) {
+	s.images.WithLabelValues(model, string(r)).Inc()
+	if device != "" {
+		s.devices.WithLabelValues(model, device).Inc()
+	}
+}
 
 // Timer returns what counts the stages of an engine (engine.Options.Timer) with the model of that name.
 func (s *Scoring) Timer(model string) stage.Timer {

@@ -48,9 +48,9 @@ func TestRun(t *testing.T) {
 	require.NotContains(t, first, "f2pad_run_images{", "the total is not known")
 	require.NotContains(t, first, "f2pad_run_seconds_remaining")
 	require.Contains(t, first, `f2pad_images_total{model="m",result="failed",run="out/\"a\""} 0`)
-	r.Image("m", Scored(true))
-	r.Image("m", Scored(false))
-	r.Image("m", Failed)
+	r.Image("m", Scored(true), "cuda:0")
+	r.Image("m", Scored(false), "cuda:1")
+	r.Image("m", Failed, "")
 	r.Kept()
 	timer := r.Timer("m")
 	timer(stage.Features, 2, stage.Took{Wall: 1500 * time.Millisecond})
@@ -59,6 +59,8 @@ func TestRun(t *testing.T) {
 	r.Progress(4, 24)
 	second := written(t, r.Scoring)
 	const want = `f2pad_build_info{run="out/\"a\"",version="v1"} 1
+f2pad_device_images_total{device="cuda:0",model="m",run="out/\"a\""} 1
+f2pad_device_images_total{device="cuda:1",model="m",run="out/\"a\""} 1
 f2pad_images_total{model="m",result="anomalous",run="out/\"a\""} 1
 f2pad_images_total{model="m",result="failed",run="out/\"a\""} 1
 f2pad_images_total{model="m",result="normal",run="out/\"a\""} 1

@@ -81,6 +81,17 @@ static std::string variable(const char* name) {
     return v ? v : "";
 }
 
+// each gives every device its part of a list, and those beyond its end the last.
+static void each(const std::string& list, const std::function<void(Device&, const std::string&)>& give) {
+    if (list.empty()) return;
+    std::stringstream all(list);
+    std::string one;
+    for (auto& d : state.devices) {
+        std::getline(all, one, ',');
+        give(d, one);
+    }
+}
+
 void configure() {
     State fresh;
     fresh.initialised = state.initialised;
@@ -94,16 +105,17 @@ void configure() {
         d.ordinal = i;
         state.devices.push_back(d);
     }
-    if (!(v = variable("F2PAD_FAKE_MEMORY")).empty()) state.memory = strtoull(v.c_str(), nullptr, 10);
+    each(variable("F2PAD_FAKE_MEMORY"), [](Device& d, const std::string& v) { d.memory = strtoull(v.c_str(), nullptr, 10); });
     if (!(v = variable("F2PAD_FAKE_SEED")).empty()) state.random = state.seed = strtoull(v.c_str(), nullptr, 10);
     if (!(v = variable("F2PAD_FAKE_DRIVER")).empty()) state.driver = atoi(v.c_str());
-    if (!(v = variable("F2PAD_FAKE_CAPABILITY")).empty()) sscanf(v.c_str(), "%d.%d", &state.major, &state.minor);
-    long long after;
-    int code;
-    if (sscanf(variable("F2PAD_FAKE_LOST").c_str(), "%lld:%d", &after, &code) == 2) {
-        state.lostAfter = after;
-        state.lostCode = (CUresult)code;
-    }
+    each(variable("F2PAD_FAKE_CAPABILITY"), [](Device& d, const std::string& v) { sscanf(v.c_str(), "%d.%d", &d.major, &d.minor); });
+    each(variable("F2PAD_FAKE_LOST"), [](Device& d, const std::string& v) {
+        long long after;
+        int code;
+        if (sscanf(v.c_str(), "%lld:%d", &after, &code) != 2) return;
+        d.lostAfter = after;
+        d.lostCode = (CUresult)code;
+    });
     addFaults(variable("F2PAD_FAKE_FAIL"));
 }
 
@@ -168,12 +180,14 @@ void f2fake_fail(const char* spec) {
 }
 void f2fake_lose(int64_t after, int code) {
     std::lock_guard<std::recursive_mutex> guard(lock);
-    state.lostAfter = after < 0 ? -1 : (int64_t)state.launches + after;
-    state.lostCode = (CUresult)code;
+    for (auto& d : state.devices) {
+        d.lostAfter = after < 0 ? -1 : (int64_t)d.launches + after;
+        d.lostCode = (CUresult)code;
+    }
 }
 void f2fake_memory(uint64_t bytes) {
     std::lock_guard<std::recursive_mutex> guard(lock);
-    state.memory = bytes;
+    for (auto& d : state.devices) d.memory = bytes;
 }
 void f2fake_seed(uint64_t seed) {
     std::lock_guard<std::recursive_mutex> guard(lock);

@@ -77,8 +77,7 @@ CUresult cuDeviceGetPCIBusId(char* id, int length, CUdevice device) {
 CUresult cuDeviceTotalMem(size_t* bytes, CUdevice device) {
     INITIALISED;
     DEVICE_OR_REFUSE(d, device);
-    (void)d;
-    *bytes = state.memory;
+    *bytes = d->memory;
     return CUDA_SUCCESS;
 }
 CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice device) {
@@ -99,7 +98,7 @@ CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice
         {A(TEXTURE_ALIGNMENT), 512}, {A(ASYNC_ENGINE_COUNT), 3}, {A(GPU_OVERLAP), 1}, {A(CONCURRENT_KERNELS), 1},
         {A(CAN_MAP_HOST_MEMORY), 1}, {A(UNIFIED_ADDRESSING), 1}, {A(ECC_ENABLED), 1}, {A(STREAM_PRIORITIES_SUPPORTED), 1},
         {A(MEMORY_POOLS_SUPPORTED), 1},
-        {A(COMPUTE_CAPABILITY_MAJOR), state.major}, {A(COMPUTE_CAPABILITY_MINOR), state.minor},
+        {A(COMPUTE_CAPABILITY_MAJOR), d->major}, {A(COMPUTE_CAPABILITY_MINOR), d->minor},
         {A(PCI_BUS_ID), d->ordinal + 1},
     };
 #undef A

@@ -122,7 +122,11 @@ struct Block {
 
 struct Device {
     int ordinal;
-    uint64_t used = 0;
+    int major = 9, minor = 0;
+    uint64_t memory = 1ull << 30, used = 0;
+    uint64_t launches = 0;
+    int64_t lostAfter = -1; // launches; -1: never
+    CUresult lostCode = CUDA_ERROR_ILLEGAL_ADDRESS;
     Context* primary = nullptr;
     int retained = 0;
     unsigned flags = 0;
@@ -159,11 +163,9 @@ struct Fault {
 struct State {
     bool initialised = false;
     // Configuration.
-    int driver = 12040, major = 9, minor = 0;
-    uint64_t memory = 1ull << 30, seed = 0;
+    int driver = 12040;
+    uint64_t seed = 0;
     std::vector<Fault> faults;
-    int64_t lostAfter = -1; // launches; -1: never
-    CUresult lostCode = CUDA_ERROR_ILLEGAL_ADDRESS;
 
     std::deque<Device> devices;
     Table<Context> contexts;
@@ -180,7 +182,7 @@ struct State {
     std::map<std::string, int64_t> calls;
     std::deque<std::string> log;
     std::string lastError;
-    uint64_t random = 0, launches = 0;
+    uint64_t random = 0;
 };
 extern State state;
 extern std::recursive_mutex lock; // of state

@@ -47,9 +47,9 @@ static CUresult allocate(uint64_t* address, uint64_t bytes, Kind kind) {
     note("%llu", (unsigned long long)bytes);
     if (!bytes) return refuse(CUDA_ERROR_INVALID_VALUE, "0 bytes");
     Device* d = c->device;
-    if (kind == Kind::device && (bytes > state.memory || d->used > state.memory - bytes))
+    if (kind == Kind::device && (bytes > d->memory || d->used > d->memory - bytes))
         return refuse(CUDA_ERROR_OUT_OF_MEMORY,
-                      std::to_string(d->used) + " of " + std::to_string(state.memory) + " bytes are in use");
+                      std::to_string(d->used) + " of " + std::to_string(d->memory) + " bytes are in use");
     void* p = emu::allocate(bytes, 256);
     if (!p) return refuse(CUDA_ERROR_OUT_OF_MEMORY, "this machine has no more memory");
     if (kind == Kind::device) d->used += bytes;
@@ -167,8 +167,9 @@ extern "C" {
 
 CUresult cuMemGetInfo(size_t* available, size_t* total) {
     CURRENT;
-    *total = state.memory;
-    *available = state.memory - std::min(state.memory, here()->device->used);
+    const Device* d = here()->device;
+    *total = d->memory;
+    *available = d->memory - std::min(d->memory, d->used);
     return CUDA_SUCCESS;
 }
 CUresult cuMemAlloc(CUdeviceptr* address, size_t bytes) {

@@ -59,7 +59,7 @@ static CUresult understand(const std::string& text, std::map<std::string, Entry>
     if (version > newest) return wrong(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, ".version " + m[1].str() + "." + m[2].str());
     if (!std::regex_search(ptx, m, std::regex(R"(\.target\s+sm_(\d+)(a?))")))
         return wrong(CUDA_ERROR_INVALID_PTX, "no .target");
-    int target = std::stoi(m[1]), own = state.major * 10 + state.minor;
+    int target = std::stoi(m[1]), own = here()->device->major * 10 + here()->device->minor;
     if (target > own || (m[2].length() && target != own))
         return wrong(CUDA_ERROR_NO_BINARY_FOR_GPU, ".target sm_" + m[1].str());
     if (!std::regex_search(ptx, std::regex(R"(\.address_size\s+64)")))
@@ -150,8 +150,9 @@ static CUresult load(CUmodule* module, const void* image, unsigned n, CUjit_opti
 // run is a launch that was checked, when its time comes.
 static void run(Context& c, const emu::Kernel* k, const int64_t (&grid)[3], int64_t threads, int64_t shared,
                 const std::vector<uint64_t>& cells) {
-    if (state.lostAfter >= 0 && (int64_t)state.launches >= state.lostAfter) return c.fail(state.lostCode, "the device is lost");
-    state.launches++;
+    Device& d = *c.device;
+    if (d.lostAfter >= 0 && (int64_t)d.launches >= d.lostAfter) return c.fail(d.lostCode, "the device is lost");
+    d.launches++;
     for (size_t i = 0; i < cells.size(); i++) {
         if (k->kinds[i] != 'p' || !cells[i]) continue;
         const Block* b = blockAt(cells[i], 0);
@@ -240,7 +241,7 @@ CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfuncti
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = f->entry.maxThreads; break;
     case CU_FUNC_ATTRIBUTE_NUM_REGS: *value = std::min(255, 65536 / f->entry.maxThreads); break;
     case CU_FUNC_ATTRIBUTE_PTX_VERSION: *value = 80; break;
-    case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *value = state.major * 10 + state.minor; break;
+    case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *value = here()->device->major * 10 + here()->device->minor; break;
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: *value = f->maxShared; break;
     default: *value = 0;
     }

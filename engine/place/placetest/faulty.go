@@ -3,6 +3,7 @@ package placetest
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"f2pad.example/engine/backbone"
@@ -22,7 +23,8 @@ import (
 // "maps", "smooth", "costs", "offsets", "spreads", "compare", "kcentre") and may fail it; n is how many images, regions or points it is
 // about.
 type Faulty struct {
-	Fault func(op string, n int) error
+	Number int // in its name
+	Fault  func(op string, n int) error
 
 	once sync.Once
 	host place.Host
@@ -42,8 +44,10 @@ func (p *Faulty) there() place.Host {
 	return p.host
 }
 
-// Info says "faulty:0".
-func (p *Faulty) Info() device.Info { return device.Info{Device: "faulty:0", Name: "Faulty"} }
+// Info says "faulty:N".
+func (p *Faulty) Info() device.Info {
+	return device.Info{Device: fmt.Sprintf("faulty:%d", p.Number), Name: "Faulty"}
+}
 
 // Executor implements place.Place.
 func (p *Faulty) Executor() exec.Executor { return p.there().Executor() }
