@@ -207,12 +207,13 @@ func get[T value](j *job, v []T, p kernels.Ptr) {
 	}
 }
 
-// zero clears bytes.
-func (j *job) zero(p kernels.Ptr, bytes int) {
+// fill sets bytes to value, and zero clears them.
+func (j *job) fill(p kernels.Ptr, bytes int, value byte) {
 	if j.err == nil {
-		j.err = j.Fill(p, bytes, 0)
+		j.err = j.Fill(p, bytes, value)
 	}
 }
+func (j *job) zero(p kernels.Ptr, bytes int) { j.fill(p, bytes, 0) }
 
 // run enqueues a kernel.
 func (j *job) run(enqueue func(kernels.Queue) error) {

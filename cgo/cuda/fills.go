@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/refine"
 	"f2pad.example/kernels"
 )
@@ -227,13 +228,63 @@ func (d *Device) spreads(spreads []refine.Spread) error {
 	})
 }
 
+// Compare implements refine.Pixels, in float32.
+func (d *Device) Compare(comparisons []refine.Comparison, smooth, start pixel.Gaussian) error {
+	for len(comparisons) > 0 {
+		n := atMost(comparisons, func(c refine.Comparison) int { return (2*c.K + 3) * c.H * c.W })
+		if err := d.compare(comparisons[:n], smooth, start); err != nil {
+			return err
+		}
+		comparisons = comparisons[n:]
+	}
+	return nil
+}
+
+func (d *Device) compare(comparisons []refine.Comparison, smooth, start pixel.Gaussian) error {
+	return d.do(context.Background(), "comparing with fills", func(j *job) {
+		var windows kernels.FillWindows
+		var pixels []int32
+		var y, fills []float32
+		for _, c := range comparisons {
+			windows.Each = append(windows.Each, kernels.FillWindow{H: c.H, W: c.W, Pixels: len(c.Pixels), K: c.K})
+			pixels, y, fills = append(pixels, c.Pixels...), append(y, c.Y...), append(fills, c.Fills...)
+		}
+		at := windows.At()
+		room := at[len(comparisons)]
+		windows.Table, windows.Pixels = put(j, windows.TableOf()), put(j, pixels)
+		yOn, fillsOn, residual, best := put(j, y), put(j, fills), j.floats(room.Pixels), j.floats(room.Pixels)
+		if max(smooth.Radius(), start.Radius()) <= kernels.MaxFillRadius {
+			where := j.floats(room.Plane)
+			j.fill(where, 4*room.Plane, 0xff) // -1
+			j.run(kernels.FillWhere{FillWindows: windows, Where: where}.Enqueue)
+			j.run(kernels.FillCompare{
+				FillWindows: windows, Smooth: smooth.Taps(), Start: start.Taps(), Y: yOn, Fills: fillsOn, Where: where, Residual: residual, Best: best,
+			}.Enqueue)
+		} else {
+			sq, plane := j.floats(room.Squares), j.floats(room.Plane)
+			costs, blurred := j.floats(room.Squares), j.floats(room.Plane)
+			j.zero(sq, 4*room.Squares)
+			j.zero(plane, 4*room.Plane)
+			j.run(kernels.FillMin{FillWindows: windows, Y: yOn, Fills: fillsOn, Sq: sq, Residual: plane}.Enqueue)
+			for i, c := range comparisons {
+				p, q := at[i].Plane, at[i].Squares
+				j.run(kernels.Blur{N: 1, H: c.H, W: c.W, Taps: smooth.Taps(), In: plane.Plus(p), Out: blurred.Plus(p)}.Enqueue)
+				j.run(kernels.Blur{N: c.K, H: c.H, W: c.W, Taps: start.Taps(), In: sq.Plus(q), Out: costs.Plus(q)}.Enqueue)
+			}
+			j.run(kernels.FillLeast{FillWindows: windows, Costs: costs, Plane: blurred, Residual: residual, Best: best}.Enqueue)
+		}
+		getParts(j, residual, comparisons, func(c refine.Comparison) []float32 { return c.Residual })
+		getParts(j, best, comparisons, func(c refine.Comparison) []int32 { return c.Best })
+	})
+}
+
 // getParts copies back what lies item after item.
-func getParts[T any](j *job, p kernels.Ptr, items []T, out func(T) []float32) {
+func getParts[T any, V value](j *job, p kernels.Ptr, items []T, out func(T) []V) {
 	n := 0
 	for _, i := range items {
 		n += len(out(i))
 	}
-	all := make([]float32, n)
+	all := make([]V, n)
 	get(j, all, p)
 	for _, i := range items {
 		all = all[copy(out(i), all):]

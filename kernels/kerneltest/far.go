@@ -260,13 +260,14 @@ var farCases = []farCase{
 	}},
 	{"fill_min", func(l *lot, side, _ int) func(kernels.Queue) error {
 		const k = 2
-		hw := 16 * side * side
-		w := kernels.Windows{Sizes: make([][2]int, l.n)}
-		for i := range w.Sizes {
-			w.Sizes[i] = [2]int{4 * side, 4 * side}
+		side *= 4
+		hw := side * side
+		w := kernels.FillWindows{Each: make([]kernels.FillWindow, l.n)}
+		for i := range w.Each {
+			w.Each[i] = kernels.FillWindow{H: side, W: side, Pixels: hw, K: k}
 		}
-		w.Table = shared(l, w.TableOf())
-		f := kernels.FillMin{Windows: w, K: k, Y: in(l, l.Normal(3*hw)), Fills: in(l, l.Normal(3*k*hw))}
+		w.Table, w.Pixels = shared(l, w.TableOf()), in(l, numbers(hw, func(i int) int { return i }))
+		f := kernels.FillMin{FillWindows: w, Y: in(l, l.Normal(3*hw)), Fills: in(l, l.Normal(3*k*hw))}
 		f.Sq, f.Residual = l.out(0, 4*k*hw), l.out(0, 4*hw)
 		return f.Enqueue
 	}},
