@@ -176,12 +176,12 @@ func FillMin(t *testing.T, m kernels.Machine, seed uint64) {
 	}
 	t.Run("refuses", func(t *testing.T) {
 		good := kernels.FillWindows{Each: []kernels.FillWindow{{H: 3, W: 4, Pixels: 5, K: 2}}, Table: 256, Pixels: 512}
-		enqueue := func(w kernels.FillWindows, p kernels.Ptr, taps []float32) []error {
-			return []error{
-				kernels.FillWhere{FillWindows: w, Where: p}.Enqueue(m),
-				kernels.FillMin{FillWindows: w, Y: p, Fills: 1024, Sq: 1024, Residual: 2048}.Enqueue(m),
-				kernels.FillLeast{FillWindows: w, Costs: p, Plane: 1024, Residual: 1024, Best: 2048}.Enqueue(m),
-				kernels.FillCompare{FillWindows: w, Smooth: taps, Start: taps, Y: p, Fills: 1024, Where: 1024, Residual: 2048, Best: 4096}.Enqueue(m),
+		all := func(w kernels.FillWindows, p kernels.Ptr, taps []float32) []enqueuer {
+			return []enqueuer{
+				kernels.FillWhere{FillWindows: w, Where: p},
+				kernels.FillMin{FillWindows: w, Y: p, Fills: 1024, Sq: 1024, Residual: 2048},
+				kernels.FillLeast{FillWindows: w, Costs: p, Plane: 1024, Residual: 1024, Best: 2048},
+				kernels.FillCompare{FillWindows: w, Smooth: taps, Start: taps, Y: p, Fills: 1024, Where: 1024, Residual: 2048, Best: 4096},
 			}
 		}
 		for what, change := range map[string]func(w *kernels.FillWindows, p *kernels.Ptr){
@@ -201,17 +201,17 @@ func FillMin(t *testing.T, m kernels.Machine, seed uint64) {
 			w, p := good, kernels.Ptr(512)
 			w.Each = slices.Clone(w.Each)
 			change(&w, &p)
-			for _, err := range enqueue(w, p, []float32{1}) {
-				require.ErrorContains(t, err, what)
+			for _, k := range all(w, p, []float32{1}) {
+				require.ErrorContains(t, k.Enqueue(m), what)
 			}
 		}
 		for _, taps := range [][]float32{nil, make([]float32, 10)} {
-			require.ErrorContains(t, enqueue(good, 512, taps)[3], "taps")
+			require.ErrorContains(t, all(good, 512, taps)[3].Enqueue(m), "taps")
 		}
 		w := good
 		w.Pixels = 0
-		for _, err := range enqueue(w, 512, []float32{1})[:3] {
-			require.ErrorContains(t, err, "pixels")
+		for _, k := range all(w, 512, []float32{1})[:3] {
+			require.ErrorContains(t, k.Enqueue(m), "pixels")
 		}
 	})
 }
