@@ -233,8 +233,10 @@ func TestCapture(t *testing.T) {
 		want := run(s, input, func() error { return work(s) })
 		requireSpread(t, want[:spreadBytes/2], [4]byte(input))
 		for _, stream := range []*Stream{s, d.Stream()} {
+			before := d.Counters().Launches
 			got := run(stream, input, func() error { return errors.Join(empty.Launch(stream), g.Launch(stream)) })
 			require.Equal(t, want, got)
+			require.EqualValues(t, 2, d.Counters().Launches-before, "kernels that the graph launches")
 		}
 	}
 	require.NoError(t, g.Launch(s))
