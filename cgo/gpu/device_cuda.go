@@ -254,6 +254,7 @@ func (d *Device) release() error {
 	d.mu.Unlock()
 	for _, s := range streams { // not the whole context, in which others may be busy
 		errs = append(errs, said("cuStreamSynchronize", s.s.Synchronize()))
+		s.forget()
 	}
 	for _, destroy := range owned {
 		errs = append(errs, destroy())
