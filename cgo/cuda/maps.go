@@ -33,7 +33,7 @@ func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, dst [
 		m.RowTable, m.ColumnTable = put(j, rows), put(j, columns)
 		m.Grid, m.Out = put(j, s), j.floats(len(dst))
 		j.run(m.Enqueue)
-		get(j, dst, m.Out)
+		collect(j, m.Out, dst)
 	})
 }
 
@@ -47,7 +47,7 @@ func (d *Device) Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float
 			j.run(up.Enqueue)
 			b := kernels.Blur{N: some, H: H, W: W, Taps: g.Taps(), In: up.Out, Out: j.floats(some * H * W)}
 			j.run(b.Enqueue)
-			get(j, u[:some*H*W], b.Out)
+			collect(j, b.Out, u[:some*H*W])
 		})
 		if err != nil {
 			return err

@@ -280,7 +280,7 @@ var farCases = []farCase{
 		var candidates []int32
 		for i := range l.n {
 			ring.Image = i * 3 * hw
-			k.Rings, k.Sizes = append(k.Rings, ring), append(k.Sizes, [3]int{1, side, side})
+			k.Rings, k.Normals = append(k.Rings, ring), append(k.Normals, kernels.SearchNormal{C: 1, H: side, W: side})
 			candidates = append(candidates, int32(-hw/3), int32(hw/3), int32(i))
 			s.Jobs = append(s.Jobs, kernels.SpreadJob{N: hw / 2, K: 2, Share: 0.9})
 		}
@@ -288,7 +288,11 @@ var farCases = []farCase{
 		for i := range bytes {
 			bytes[i] = uint8(l.Rand.IntN(256))
 		}
-		k.Table, k.Candidates, k.Taps, k.Bytes = shared(l, k.TableOf()), shared(l, candidates), shared(l, k.Blur), in(l, bytes)
+		normals := in(l, bytes)
+		for i := range k.Normals {
+			k.Normals[i].Bytes = normals + kernels.Ptr(i*hw)
+		}
+		k.Table, k.Candidates, k.Taps = shared(l, k.TableOf()), shared(l, candidates), shared(l, k.Blur)
 		k.Pixels, k.Costs = in(l, numbers(ring.Pixels, func(i int) int { return hw/3 + i })), l.out(0, 4*3)
 		s.Table, s.Out = shared(l, s.TableOf()), l.out(0, 4*hw/2)
 		return both(k, s)
