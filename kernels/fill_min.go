@@ -1,157 +1,173 @@
 package kernels
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
-// Windows are rectangles of different sizes that one launch works on. Table holds what TableOf returns. The planes of window i
-// [h,w] begin at Offset(i), counted in pixels, times the planes that there are of a window.
-type Windows struct {
-	Sizes [][2]int // h, w
-	Table Ptr
+// FillWindow is a window h x w, in which a region of so many Pixels, at least one, is compared with K fills.
+type FillWindow struct{ H, W, Pixels, K int }
+
+// FillWindows are windows of different sizes that one launch works on. Of every window, window after window, there are the region's
+// Pixels, int32 indices y*W+x, each once; what is told for each of them [P] lies in the same way, Y [3,P] and the Fills [K,3,P] likewise.
+// FillAt says where planes of whole windows begin. Table holds what TableOf returns.
+type FillWindows struct {
+	Each          []FillWindow
+	Table, Pixels Ptr
 }
 
-// Offset is where window i begins: the pixels of those before it, each rounded up to a multiple of 4. Offset(len(Sizes)) is
-// the room, in pixels, that all of them need.
-func (w Windows) Offset(i int) int {
-	at := 0
-	for _, s := range w.Sizes[:i] {
-		at += ceil(s[0]*s[1], 4) * 4
+// FillAt is where a window's values begin: its plane [h,w] and its squares [K,h,w], each at a multiple of 4, its pixels, and its fills
+// divided by 3.
+type FillAt struct{ Plane, Squares, Pixels, Fills int }
+
+// At is where every window begins, and behind the last the room that all of them need.
+func (w FillWindows) At() []FillAt {
+	all := make([]FillAt, len(w.Each)+1)
+	for i, e := range w.Each {
+		at, n := all[i], ceil(e.H*e.W, 4)*4
+		all[i+1] = FillAt{Plane: at.Plane + n, Squares: at.Squares + ceil(e.K*e.H*e.W, 4)*4, Pixels: at.Pixels + e.Pixels, Fills: at.Fills + e.K*e.Pixels}
 	}
-	return at
+	return all
 }
 
-// TableOf returns what Table holds: offset, h and w of every window.
-func (w Windows) TableOf() []int32 {
-	t := make([]int32, 0, 3*len(w.Sizes))
-	at := 0
-	for _, s := range w.Sizes {
-		t = append(t, int32(at), int32(s[0]), int32(s[1]))
-		at += ceil(s[0]*s[1], 4) * 4
+// TableOf returns what Table holds; see fill_min.cu.
+func (w FillWindows) TableOf() []int32 {
+	t := make([]int32, 0, 8*len(w.Each))
+	at := w.At()
+	for i, e := range w.Each {
+		a := at[i]
+		t = append(t, int32(a.Plane), int32(e.H), int32(e.W), int32(a.Pixels), int32(e.Pixels), int32(e.K), int32(a.Fills), int32(a.Squares))
 	}
 	return t
 }
 
-func (w Windows) check(kernel string, fills int) error {
-	if len(w.Sizes) < 1 || len(w.Sizes) > 65535 {
-		return fmt.Errorf("kernels: %s: %d windows, want 1 to 65535", kernel, len(w.Sizes))
+// check also refuses squares past what the table can tell, where they are wanted.
+func (w FillWindows) check(kernel string, squares bool, ps ...named) error {
+	if len(w.Each) < 1 || len(w.Each) > MaxJobs {
+		return fmt.Errorf("kernels: %s: %d windows, want 1 to %d", kernel, len(w.Each), MaxJobs)
 	}
-	for i, s := range w.Sizes {
-		if s[0] < 1 || s[0] > maxExtent || s[1] < 1 || s[1] > maxExtent {
-			return fmt.Errorf("kernels: %s: window %d is %dx%d: extents must be 1 to %d", kernel, i, s[0], s[1], maxExtent)
+	for i, e := range w.Each {
+		if e.H < 1 || e.H > maxExtent || e.W < 1 || e.W > maxExtent || e.Pixels < 1 || e.Pixels > e.H*e.W {
+			return fmt.Errorf("kernels: %s: window %d is %dx%d with %d pixels: extents must be 1 to %d", kernel, i, e.H, e.W, e.Pixels, maxExtent)
+		}
+		if e.K < 1 || e.K > 1024 {
+			return fmt.Errorf("kernels: %s: window %d has %d fills, want 1 to 1024", kernel, i, e.K)
 		}
 	}
-	if all := w.Offset(len(w.Sizes)); all > 1<<31-1 {
-		return fmt.Errorf("kernels: %s: windows of %d pixels in all, at most 2^31-1 can be", kernel, all)
+	all := w.At()[len(w.Each)]
+	if !squares {
+		all.Squares = 0
 	}
-	if fills < 1 || fills > 1024 {
-		return fmt.Errorf("kernels: %s: %d fills, want 1 to 1024", kernel, fills)
+	if max(all.Plane, all.Fills, all.Squares) > math.MaxInt32 {
+		return fmt.Errorf("kernels: %s: %d pixels of windows, %d squares and %d pixels of fills in all, at most 2^31-1 can be",
+			kernel, all.Plane, all.Squares, all.Fills)
 	}
-	return aligned(kernel, 16, named{"table", w.Table})
+	return aligned(kernel, 4, append(ps, named{"table", w.Table})...)
 }
 
-// pixels is the sum over windows, and most the largest of f.
-func (w Windows) pixels() int64 {
-	n := int64(0)
-	for _, s := range w.Sizes {
-		n += int64(s[0]) * int64(s[1])
-	}
-	return n
-}
-
-func (w Windows) most(f func(h, w int) int) int {
+// regions is a grid with a thread for each pixel of the regions.
+func (w FillWindows) regions() [3]int {
 	most := 0
-	for _, s := range w.Sizes {
-		most = max(most, f(s[0], s[1]))
+	for _, e := range w.Each {
+		most = max(most, e.Pixels)
 	}
-	return most
+	return [3]int{ceil(most, 256), len(w.Each)}
 }
 
-func (w Windows) blocksOfPixels() int {
-	return w.most(func(h, w int) int { return ceil(h*w, 4*256) })
+// cost is that of a launch which takes so many bytes and operations for a pixel of a region, and for that and a fill.
+func (w FillWindows) cost(bytes, flops, bytesK, flopsK int) (c Cost) {
+	for _, e := range w.Each {
+		c.Bytes += int64(e.Pixels) * int64(bytes+bytesK*e.K)
+		c.Flops += int64(e.Pixels) * int64(flops+flopsK*e.K)
+	}
+	return c
 }
 
-// FillMin compares each window of Y [3,h,w] with its K Fills [K,3,h,w]: Residual [h,w] is the least distance of a pixel to the
-// fills, and Sq [K,h,w], unless it is null, the squared distances (pixel.FillMin).
+// FillWhere numbers the pixels of every region in Where, int32, which has the windows' planes and is -1 everywhere.
+type FillWhere struct {
+	FillWindows
+	Where Ptr
+}
+
+// Enqueue launches the kernel.
+func (f FillWhere) Enqueue(q Queue) error {
+	const kernel = "fill_where"
+	if err := f.check(kernel, false, named{"pixels", f.Pixels}, named{"where", f.Where}); err != nil {
+		return err
+	}
+	return q.Launch(Launch{
+		Module: "fill_min", Kernel: kernel, Grid: f.regions(), Block: 256, Args: []Arg{f.Pixels.Arg(), f.Table.Arg(), f.Where.Arg()},
+	})
+}
+
+// Cost is that of one launch.
+func (f FillWhere) Cost() Cost { return f.cost(8, 0, 0, 0) }
+
+// FillMin compares each region's pixels Y with its Fills: the windows' planes Residual become the least distance to the fills, and their
+// squares Sq the squared distances (pixel.FillMin). Both are 0 off the regions already.
 type FillMin struct {
-	Windows
-	K                      int
+	FillWindows
 	Y, Fills, Sq, Residual Ptr
 }
 
 // Enqueue launches the kernel.
 func (f FillMin) Enqueue(q Queue) error {
 	const kernel = "fill_min"
-	if err := f.check(kernel, f.K); err != nil {
-		return err
-	}
-	ps := []named{{"y", f.Y}, {"fills", f.Fills}, {"residual", f.Residual}}
-	if f.Sq != 0 {
-		ps = append(ps, named{"sq", f.Sq})
-	}
-	if err := aligned(kernel, 16, ps...); err != nil {
+	err := f.check(kernel, true, named{"y", f.Y}, named{"fills", f.Fills}, named{"pixels", f.Pixels}, named{"sq", f.Sq}, named{"residual", f.Residual})
+	if err != nil {
 		return err
 	}
 	return q.Launch(Launch{
-		Module: "fill_min", Kernel: kernel, Grid: [3]int{f.blocksOfPixels(), len(f.Sizes)}, Block: 256,
-		Args: []Arg{f.Y.Arg(), f.Fills.Arg(), f.Table.Arg(), Int(f.K), f.Sq.Arg(), f.Residual.Arg()},
+		Module: "fill_min", Kernel: kernel, Grid: f.regions(), Block: 256,
+		Args: []Arg{f.Y.Arg(), f.Fills.Arg(), f.Pixels.Arg(), f.Table.Arg(), f.Sq.Arg(), f.Residual.Arg()},
 	})
 }
 
 // Cost is that of one launch.
-func (f FillMin) Cost() Cost {
-	n, K := f.pixels(), int64(f.K)
-	c := Cost{Bytes: n * (12 + 12*K + 4), Flops: n * 9 * K}
-	if f.Sq != 0 {
-		c.Bytes += n * 4 * K
-	}
-	return c
-}
+func (f FillMin) Cost() Cost { return f.cost(12+4+4, 0, 12+4, 9) }
 
-// FillLeast is, per pixel of each window, the index of the smallest of the K values Cost [K,h,w], the first of equals, in Best
-// [h,w], int32 (pixel.Least).
+// FillLeast takes from planes what is wanted of the regions' pixels: Residual is the Plane's value, and Best, int32, the index of the
+// smallest of the K values of Costs, which lie as FillMin's squares do, the first of equals (pixel.Least).
 type FillLeast struct {
-	Windows
-	K           int
-	Costs, Best Ptr
+	FillWindows
+	Costs, Plane, Residual, Best Ptr
 }
 
 // Enqueue launches the kernel.
 func (f FillLeast) Enqueue(q Queue) error {
 	const kernel = "fill_least"
-	if err := f.check(kernel, f.K); err != nil {
-		return err
-	}
-	if err := aligned(kernel, 16, named{"costs", f.Costs}, named{"best", f.Best}); err != nil {
+	err := f.check(kernel, true,
+		named{"costs", f.Costs}, named{"plane", f.Plane}, named{"pixels", f.Pixels}, named{"residual", f.Residual}, named{"best", f.Best})
+	if err != nil {
 		return err
 	}
 	return q.Launch(Launch{
-		Module: "fill_min", Kernel: kernel, Grid: [3]int{f.blocksOfPixels(), len(f.Sizes)}, Block: 256,
-		Args: []Arg{f.Costs.Arg(), f.Table.Arg(), Int(f.K), f.Best.Arg()},
+		Module: "fill_min", Kernel: kernel, Grid: f.regions(), Block: 256,
+		Args: []Arg{f.Costs.Arg(), f.Plane.Arg(), f.Pixels.Arg(), f.Table.Arg(), f.Residual.Arg(), f.Best.Arg()},
 	})
 }
 
 // Cost is that of one launch.
-func (f FillLeast) Cost() Cost {
-	n, K := f.pixels(), int64(f.K)
-	return Cost{Bytes: n * (4*K + 4), Flops: n * (K - 1)}
-}
+func (f FillLeast) Cost() Cost { return f.cost(4+4+8, -1, 4, 1) }
 
 // MaxFillRadius is the largest radius of FillCompare's Gaussians.
 const MaxFillRadius = 8
 
-// FillCompare is what the refiner asks of its fills, at once: Residual [h,w] is that of FillMin blurred with the taps Smooth,
-// and Best [h,w], int32, the fill whose squared distances, blurred with the taps Start, are least, the first of equals. Taps
-// are those of pixel.Gaussian, edge pixels repeat, and radii go up to MaxFillRadius.
+// FillCompare is what the refiner asks of its fills, at once, of the regions' pixels: Residual is that of FillMin, blurred over the window
+// with the taps Smooth, and Best, int32, the fill whose squared distances, blurred with the taps Start, are least, the first of equals.
+// Off the regions, distances are 0. Where is that of FillWhere. Taps are those of pixel.Gaussian, edge pixels repeat, and radii go up to
+// MaxFillRadius.
 type FillCompare struct {
-	Windows
-	K                        int
-	Smooth, Start            []float32
-	Y, Fills, Residual, Best Ptr
+	FillWindows
+	Smooth, Start                   []float32
+	Y, Fills, Where, Residual, Best Ptr
 }
 
-// Enqueue launches the kernel.
+// Enqueue launches the kernel. It needs no Pixels.
 func (f FillCompare) Enqueue(q Queue) error {
 	const kernel = "fill_compare"
-	if err := f.check(kernel, f.K); err != nil {
+	err := f.check(kernel, false, named{"y", f.Y}, named{"fills", f.Fills}, named{"where", f.Where}, named{"residual", f.Residual}, named{"best", f.Best})
+	if err != nil {
 		return err
 	}
 	for what, taps := range map[string][]float32{"smooth": f.Smooth, "start": f.Start} {
@@ -159,18 +175,17 @@ func (f FillCompare) Enqueue(q Queue) error {
 			return fmt.Errorf("kernels: %s: %s has %d taps, want 1 to %d", kernel, what, len(taps), MaxFillRadius+1)
 		}
 	}
-	err := aligned(kernel, 16, named{"y", f.Y}, named{"fills", f.Fills}, named{"residual", f.Residual}, named{"best", f.Best})
-	if err != nil {
-		return err
-	}
 	const height, width = 32, 64 // of a tile
-	args := []Arg{f.Y.Arg(), f.Fills.Arg(), f.Table.Arg(), Int(f.K), Int(len(f.Smooth) - 1)}
+	args := []Arg{f.Y.Arg(), f.Fills.Arg(), f.Where.Arg(), f.Table.Arg(), Int(len(f.Smooth) - 1)}
 	args = append(args, tapArgs(f.Smooth, MaxFillRadius)...)
 	args = append(args, Int(len(f.Start)-1))
 	args = append(args, tapArgs(f.Start, MaxFillRadius)...)
+	most := 0
+	for _, e := range f.Each {
+		most = max(most, ceil(e.H, height)*ceil(e.W, width))
+	}
 	return q.Launch(Launch{
-		Module: "fill_min", Kernel: kernel, Block: 128,
-		Grid:   [3]int{f.most(func(h, w int) int { return ceil(h, height) * ceil(w, width) }), len(f.Sizes)},
+		Module: "fill_min", Kernel: kernel, Block: 128, Grid: [3]int{most, len(f.Each)},
 		Shared: 2 * 4 * (height + 2*MaxFillRadius) * (width + 2*MaxFillRadius + 4),
 		Args:   append(args, f.Residual.Arg(), f.Best.Arg()),
 	})
@@ -178,9 +193,11 @@ func (f FillCompare) Enqueue(q Queue) error {
 
 // Cost is that of one launch.
 func (f FillCompare) Cost() Cost {
-	n, K := f.pixels(), int64(f.K)
-	return Cost{
-		Bytes: n * (12 + 12*K + 8),
-		Flops: n * (9*K + 2*K*int64(3*len(f.Start)-2) + 2*int64(3*len(f.Smooth)-2)),
+	c := f.cost(12+8, 0, 12, 9)
+	for _, e := range f.Each {
+		n := int64(e.H) * int64(e.W)
+		c.Bytes += 4 * n
+		c.Flops += n * (2*int64(e.K)*int64(3*len(f.Start)-2) + 2*int64(3*len(f.Smooth)-2))
 	}
+	return c
 }

@@ -5,8 +5,8 @@
 // The image is blurred already: planes [C,H,W]. A candidate is the image moved by so many pixels, or a normal image in 8 bits, of
 // which the value is what a Gaussian makes of it at the place: rows first, edges reflected with the edge pixel repeated. A table has
 // 12 int32 per ring: where its pixels begin and n, where its candidates begin, how many are shifts and how many there are, where its
-// image begins, C, H W, W, and s (2-s), 1/n and 1/C as bits. A candidate is the shift, or the number of a normal, of which normalTable has 4
-// int32: where its bytes begin, c, h, w; it covers the ring, and one of c = 1 has the same in all channels.
+// image begins, C, H W, W, and s (2-s), 1/n and 1/C as bits. A candidate is the shift, or the number of a normal, of which normalTable has 5
+// int32: its address, the lower half first, c, h, w; it covers the ring, and one of c = 1 has the same in all channels.
 //
 // Geometry: a warp per candidate, 4 in a block of 128 threads, grid (ceil(most candidates/4), rings); the lanes take the ring's pixels
 // in turn, and sums run over these and then over the warp. Nothing shared. Bytes: about 4 C n (1 + shifts) + (2r+1)^2 C n normals, nearly
@@ -32,8 +32,8 @@ DEVICE float blurredAt(const uint8_t* RESTRICT plane, int32_t h, int32_t w, int3
 }
 
 KERNEL(128) fill_search(const int32_t* RESTRICT table, const int32_t* RESTRICT pixels, const int32_t* RESTRICT candidates,
-                        const float* RESTRICT images, const uint8_t* RESTRICT normals, const int32_t* RESTRICT normalTable,
-                        const float* RESTRICT taps, int32_t r, float* RESTRICT costs) {
+                        const float* RESTRICT images, const int32_t* RESTRICT normalTable, const float* RESTRICT taps,
+                        int32_t r, float* RESTRICT costs) {
     const int32_t* ring = table + 12 * blockY();
     int32_t n = ring[1], k = blockX() * 4 + warpOf(threadX()), lane = laneOf(threadX());
     if (k >= ring[4]) return;
@@ -41,15 +41,16 @@ KERNEL(128) fill_search(const int32_t* RESTRICT table, const int32_t* RESTRICT p
     int32_t by = candidates[ring[2] + k], C = ring[6], plane = ring[7], W = ring[8];
     const float* image = images + (uint32_t)ring[5];
     float share = floatOf((uint32_t)ring[9]), each = floatOf((uint32_t)ring[10]), cost = 0;
-    const int32_t* normal = k < ring[3] ? 0 : normalTable + 4 * by;
+    const int32_t* normal = k < ring[3] ? 0 : normalTable + 5 * by;
     for (int32_t c = 0; c < C; c++, image += plane) {
         float sum = 0, sq = 0;
         for (int32_t i = lane; i < n; i += 32) {
             int32_t q = at[i];
             float value;
             if (normal) {
-                int32_t h = normal[2], w = normal[3];
-                value = blurredAt(normals + (uint32_t)normal[0] + (uint64_t)least(c, normal[1] - 1) * h * w, h, w, q / W, q % W, taps, r);
+                const uint8_t* bytes = (const uint8_t*)((uint32_t)normal[0] | (uint64_t)(uint32_t)normal[1] << 32);
+                int32_t h = normal[3], w = normal[4];
+                value = blurredAt(bytes + (uint64_t)least(c, normal[2] - 1) * h * w, h, w, q / W, q % W, taps, r);
             } else {
                 value = image[q + by];
             }

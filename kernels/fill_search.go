@@ -15,20 +15,25 @@ type SearchRing struct {
 
 // FillSearch compares candidates for fills with images on rings of pixels (refine.Search). Of every ring, ring after ring, there are
 // the Pixels, int32 indices y*W+x, the Candidates, int32, by how many pixels the image is moved and then the numbers of normal images,
-// and the Costs, float32. Images are blurred already; normal images, 8 bits in Bytes, are of the given Sizes c, h, w, one after the other,
-// and each covers the rings that it is a candidate for: they are blurred with Blur, the taps of a pixel.Gaussian. Table holds what TableOf
-// returns.
+// and the Costs, float32. Images are blurred already; each of the Normals covers the rings that it is a candidate for: they are blurred
+// with Blur, the taps of a pixel.Gaussian. Table holds what TableOf returns.
 type FillSearch struct {
-	Rings []SearchRing
-	Sizes [][3]int
-	Blur  []float32
+	Rings   []SearchRing
+	Normals []SearchNormal
+	Blur    []float32
 
-	Table, Pixels, Candidates, Images, Bytes, Taps, Costs Ptr // Bytes may be 0 where there are no normal images
+	Table, Pixels, Candidates, Images, Taps, Costs Ptr
+}
+
+// SearchNormal is a normal image [C,H,W] in 8 bits, wherever it lies.
+type SearchNormal struct {
+	C, H, W int
+	Bytes   Ptr
 }
 
 // TableOf returns what Table holds: the rings', then the normal images'; see fill_search.cu.
 func (k FillSearch) TableOf() []int32 {
-	t := make([]int32, 0, 12*len(k.Rings)+4*len(k.Sizes))
+	t := make([]int32, 0, 12*len(k.Rings)+5*len(k.Normals))
 	pixels, candidates := 0, 0
 	for _, r := range k.Rings {
 		all := r.Shifts + r.Normals
@@ -36,10 +41,8 @@ func (k FillSearch) TableOf() []int32 {
 			int32(r.H*r.W), int32(r.W), bits(r.MeanShare*(2-r.MeanShare)), bits(1/float64(r.Pixels)), bits(1/float64(r.Channels)))
 		pixels, candidates = pixels+r.Pixels, candidates+all
 	}
-	at := 0
-	for _, s := range k.Sizes {
-		t = append(t, int32(at), int32(s[0]), int32(s[1]), int32(s[2]))
-		at += s[0] * s[1] * s[2]
+	for _, n := range k.Normals {
+		t = append(t, int32(uint32(n.Bytes)), int32(n.Bytes>>32), int32(n.C), int32(n.H), int32(n.W))
 	}
 	return t
 }
@@ -53,7 +56,7 @@ func (k FillSearch) Enqueue(q Queue) error {
 	if len(k.Rings) < 1 || len(k.Rings) > MaxJobs {
 		return fmt.Errorf("kernels: %s: %d rings, want 1 to %d", kernel, len(k.Rings), MaxJobs)
 	}
-	most, pixels, candidates, values, bytes := 0, 0, 0, 0, 0
+	most, pixels, candidates, values := 0, 0, 0, 0
 	for i, r := range k.Rings {
 		if r.Pixels < 1 || r.Shifts < 0 || r.Normals < 0 || r.Image < 0 || r.Channels < 1 || r.H < 1 || r.H > maxExtent || r.W < 1 || r.W > maxExtent {
 			return fmt.Errorf("kernels: %s: ring %d has %d pixels, %d shifts and %d normal images in [%d,%d,%d] at %d",
@@ -63,15 +66,13 @@ func (k FillSearch) Enqueue(q Queue) error {
 		most, pixels, candidates = max(most, all), pixels+r.Pixels, candidates+all
 		values = max(values, r.Image+r.Channels*r.H*r.W)
 	}
-	for i, s := range k.Sizes {
-		if s[0] < 1 || s[0] > 3 || s[1] < 1 || s[1] > maxExtent || s[2] < 1 || s[2] > maxExtent {
-			return fmt.Errorf("kernels: %s: normal image %d is %v", kernel, i, s)
+	for i, n := range k.Normals {
+		if n.C < 1 || n.C > 3 || n.H < 1 || n.H > maxExtent || n.W < 1 || n.W > maxExtent || n.Bytes == 0 {
+			return fmt.Errorf("kernels: %s: normal image %d is [%d,%d,%d] at %#x", kernel, i, n.C, n.H, n.W, uint64(n.Bytes))
 		}
-		bytes += s[0] * s[1] * s[2]
 	}
-	if max(pixels, candidates, values, bytes) > math.MaxInt32 {
-		return fmt.Errorf("kernels: %s: %d pixels, %d candidates, %d values and %d bytes in all, at most 2^31-1 can be",
-			kernel, pixels, candidates, values, bytes)
+	if max(pixels, candidates, values) > math.MaxInt32 {
+		return fmt.Errorf("kernels: %s: %d pixels, %d candidates and %d values in all, at most 2^31-1 can be", kernel, pixels, candidates, values)
 	}
 	if most == 0 {
 		return fmt.Errorf("kernels: %s: no candidates", kernel)
@@ -83,12 +84,9 @@ func (k FillSearch) Enqueue(q Queue) error {
 	if err := aligned(kernel, 4, ps...); err != nil {
 		return err
 	}
-	if len(k.Sizes) > 0 && k.Bytes == 0 {
-		return fmt.Errorf("kernels: %s: bytes is null", kernel)
-	}
 	return q.Launch(Launch{
 		Module: "fill_search", Kernel: kernel, Grid: [3]int{ceil(most, 4), len(k.Rings)}, Block: 128,
-		Args: []Arg{k.Table.Arg(), k.Pixels.Arg(), k.Candidates.Arg(), k.Images.Arg(), k.Bytes.Arg(), k.Table.Plus(12 * len(k.Rings)).Arg(),
+		Args: []Arg{k.Table.Arg(), k.Pixels.Arg(), k.Candidates.Arg(), k.Images.Arg(), k.Table.Plus(12 * len(k.Rings)).Arg(),
 			k.Taps.Arg(), Int(len(k.Blur) - 1), k.Costs.Arg()},
 	})
 }
@@ -102,8 +100,8 @@ func (k FillSearch) Cost() Cost {
 		c.Bytes += 4*int64(r.Pixels) + 4*ring + 8*int64(r.Shifts+r.Normals)
 		c.Flops += ring * (4*int64(r.Shifts) + (4+3*side*side)*int64(r.Normals))
 	}
-	for _, s := range k.Sizes {
-		c.Bytes += int64(s[0]) * int64(s[1]) * int64(s[2])
+	for _, n := range k.Normals {
+		c.Bytes += int64(n.C) * int64(n.H) * int64(n.W)
 	}
 	return c
 }

@@ -7,6 +7,7 @@
 //	head*.go          methods where the features are
 //	network*.go       graphs as launches on an arena; nets.go keeps those that wait
 //	executor.go       networks for callers on the host, with net.go
+//	fills.go          what compares fills, with normal images that stay on the device (normals.go)
 //	maps.go, coreset.go  the rest of place.Place; counters.go
 package cuda
 
@@ -16,11 +17,13 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"weak"
 
 	"f2pad.example/cgo/driver"
 	"f2pad.example/cgo/gpu"
 	"f2pad.example/engine/device"
 	places "f2pad.example/engine/place"
+	"f2pad.example/engine/refine"
 	"f2pad.example/kernels"
 )
 
@@ -68,6 +71,7 @@ type Device struct {
 	uuid    string
 	ex      *Executor
 	nets    nets
+	normals normals
 	timed   atomic.Bool  // the device's own time is measured
 	busy    atomic.Int64 // ns of it
 }
@@ -100,6 +104,7 @@ func open(ordinal int, p Precision, o gpu.Options) (*Device, error) {
 	}
 	d.sms, d.uuid = i.SMs, i.UUID
 	d.ex = newExecutor(d, p)
+	d.normals = normals{d: d, budget: int64(normalsShare * float64(g.Stats().Ceiling)), kept: map[weak.Pointer[refine.Normal]]*normal{}}
 	d.info = device.Info{Device: fmt.Sprintf("cuda:%d", ordinal), Name: i.Name, Driver: driver.Status().Version}
 	return d, nil
 }
@@ -108,7 +113,10 @@ func open(ordinal int, p Precision, o gpu.Options) (*Device, error) {
 func (d *Device) Info() device.Info { return d.info }
 
 // Close frees all that is on the GPU. What engines did not free before is an error.
-func (d *Device) Close() error { return d.gpu.Close() }
+func (d *Device) Close() error {
+	d.normals.close()
+	return d.gpu.Close()
+}
 
 // job is one call's work on a stream. Its first error ends it: what is asked of it afterwards does nothing. What it
 // allocates is freed when it ends.
@@ -116,6 +124,7 @@ type job struct {
 	*gpu.Stream
 	d    *Device
 	held []kernels.Ptr
+	last []func() // see then
 	err  error
 
 	lasting bool // what is allocated is for jobs in other streams, too
@@ -143,8 +152,14 @@ func (d *Device) do(ctx context.Context, what string, f func(j *job)) error {
 	if j.err != nil {
 		return fmt.Errorf("%s on %s: %w", what, d.info.Device, j.err)
 	}
+	for _, f := range j.last {
+		f()
+	}
 	return nil
 }
+
+// then calls f when the job has ended well: what was collected is there.
+func (j *job) then(f func()) { j.last = append(j.last, f) }
 
 // fail ends the job, unless it has ended.
 func (j *job) fail(err error) {
@@ -200,17 +215,25 @@ type value interface {
 	float32 | float64 | int32 | uint32 | uint16 | uint8
 }
 
-// put copies values to memory of their own.
-func put[T value](j *job, v []T) kernels.Ptr {
-	b := kernels.Bytes(v)
-	p := j.room(len(b), 1)
-	j.write(p, b)
+// put copies values, one part behind the other, to memory of their own.
+func put[T value](j *job, parts ...[]T) kernels.Ptr {
+	all, n := bytesOf(parts)
+	p := j.room(n, 1)
+	j.write(p, all...)
 	return p
 }
 
-func (j *job) write(p kernels.Ptr, b []byte) {
+func bytesOf[T value](parts [][]T) (all [][]byte, n int) {
+	for _, v := range parts {
+		b := kernels.Bytes(v)
+		all, n = append(all, b), n+len(b)
+	}
+	return all, n
+}
+
+func (j *job) write(p kernels.Ptr, parts ...[]byte) {
 	if j.err == nil {
-		j.err = j.Upload(p, b)
+		j.err = j.Upload(p, parts...)
 	}
 }
 
@@ -221,12 +244,21 @@ func get[T value](j *job, v []T, p kernels.Ptr) {
 	}
 }
 
-// zero clears bytes.
-func (j *job) zero(p kernels.Ptr, bytes int) {
+// collect copies values back, to one part behind the other: they are there when the job ends, or its stream is waited for.
+func collect[T value](j *job, p kernels.Ptr, parts ...[]T) {
 	if j.err == nil {
-		j.err = j.Fill(p, bytes, 0)
+		all, _ := bytesOf(parts)
+		j.err = j.Fetch(p, all...)
 	}
 }
+
+// fill sets bytes to value, and zero clears them.
+func (j *job) fill(p kernels.Ptr, bytes int, value byte) {
+	if j.err == nil {
+		j.err = j.Fill(p, bytes, value)
+	}
+}
+func (j *job) zero(p kernels.Ptr, bytes int) { j.fill(p, bytes, 0) }
 
 // run enqueues a kernel.
 func (j *job) run(enqueue func(kernels.Queue) error) {

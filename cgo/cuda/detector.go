@@ -323,10 +323,12 @@ func (t *detector) ask(ctx context.Context, j *job, im *images, f []layerView, r
 		j.err = s.score(j.Stream)
 	}
 	found := make([]float32, len(v.at))
-	get(j, found, v.s)
-	for i, at := range v.at {
-		nd.Data(r.S)[at] = found[i]
-	}
+	collect(j, v.s, found)
+	j.then(func() {
+		for i, at := range v.at {
+			nd.Data(r.S)[at] = found[i]
+		}
+	})
 	if r.Image != nil && j.err == nil {
 		j.err = t.head.images(ctx, j, v, s, r.Inside, r.Image)
 	}

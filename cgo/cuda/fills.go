@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/refine"
 	"f2pad.example/kernels"
 )
@@ -46,14 +47,33 @@ func (d *Device) Costs(searches []refine.Search) error {
 
 // costs is Costs of images that one Gaussian blurs.
 func (d *Device) costs(searches []refine.Search) error {
+	done := func() {}
+	defer func() { done() }()
 	return d.do(context.Background(), "searching fills", func(j *job) {
 		s := search{job: j, searches: searches, blur: searches[0].Blur.Taps()}
 		s.upload()
-		normals := s.normals()
-		for shifts := true; j.err == nil && (shifts || len(normals) > 0); shifts = false {
-			n := atMost(normals, func(n *refine.Normal) int { data, _ := n.Planes(); return len(data) })
-			s.compare(normals[:n], shifts)
-			normals = normals[n:]
+		all := s.normals()
+		var at map[*refine.Normal]kernels.Ptr
+		at, done = d.normals.use(j, all)
+		s.compare(at, true)
+		all = slices.DeleteFunc(all, func(n *refine.Normal) bool { return at[n] != 0 })
+		for j.err == nil && len(all) > 0 { // those that do not stay
+			n := atMost(all, func(n *refine.Normal) int { data, _ := n.Planes(); return len(data) })
+			at := map[*refine.Normal]kernels.Ptr{}
+			var parts [][]uint8
+			size := 0
+			for _, n := range all[:n] {
+				data, _ := n.Planes()
+				parts, at[n] = append(parts, data), kernels.Ptr(size)
+				size += len(data)
+			}
+			p := put(j, parts...)
+			for n := range at {
+				at[n] += p
+			}
+			s.compare(at, false)
+			j.free(p)
+			all = all[n:]
 		}
 	})
 }
@@ -84,9 +104,14 @@ func (s *search) upload() {
 	}
 	given := s.floats(size)
 	s.images, s.taps = s.floats(size), put(s.job, s.blur)
+	gap := make([]float32, 3)
+	var parts [][]byte
+	at := 0
 	for i, q := range s.searches {
-		s.write(given.Plus(s.begin[i]), kernels.Bytes(q.Y))
+		parts = append(parts, kernels.Bytes(gap[:s.begin[i]-at]), kernels.Bytes(q.Y))
+		at = s.begin[i] + len(q.Y)
 	}
+	s.write(given, parts...)
 	for _, p := range all {
 		s.run(kernels.Blur{N: p.n, H: p.h, W: p.w, Taps: s.blur, In: given.Plus(p.at), Out: s.images.Plus(p.at)}.Enqueue)
 	}
@@ -109,30 +134,23 @@ func (s *search) normals() (all []*refine.Normal) {
 	return all
 }
 
-// compare fills in what some normal images cost, and the shifts if they are asked for.
-func (s *search) compare(normals []*refine.Normal, shifts bool) {
+// compare fills in what some normal images cost, which are on the device, and the shifts if they are asked for.
+func (s *search) compare(at map[*refine.Normal]kernels.Ptr, shifts bool) {
 	k := kernels.FillSearch{Blur: s.blur, Images: s.images, Taps: s.taps}
-	number := map[*refine.Normal]int32{}
-	var bytes []uint8
-	for i, n := range normals {
-		data, shape := n.Planes()
-		number[n] = int32(i)
-		bytes, k.Sizes = append(bytes, data...), append(k.Sizes, [3]int(shape))
-	}
-	if len(bytes) > 0 {
-		k.Bytes = put(s.job, bytes)
-	}
+	number := map[*refine.Normal]int32{} // of those that are candidates of the rings so far
 	var pixels, candidates []int32
 	var to []*float64 // where the candidates' costs go
 	launch := func() {
 		if len(to) > 0 && s.err == nil {
 			k.Table, k.Pixels, k.Candidates, k.Costs = put(s.job, k.TableOf()), put(s.job, pixels), put(s.job, candidates), s.floats(len(to))
 			s.run(k.Enqueue)
-			costs := make([]float32, len(to))
-			get(s.job, costs, k.Costs)
-			for i, c := range costs {
-				*to[i] = float64(c)
-			}
+			costs, to := make([]float32, len(to)), to
+			collect(s.job, k.Costs, costs)
+			s.then(func() {
+				for i, c := range costs {
+					*to[i] = float64(c)
+				}
+			})
 		}
 		k.Rings, pixels, candidates, to = nil, nil, nil, nil
 	}
@@ -152,10 +170,16 @@ func (s *search) compare(normals []*refine.Normal, shifts bool) {
 				}
 			}
 			for c, n := range r.Normals {
-				if v, ok := number[n]; ok {
-					ring.Normals++
-					candidates, to = append(candidates, v), append(to, &r.Costs[len(r.Shifts)+c])
+				if at[n] == 0 {
+					continue
 				}
+				if _, ok := number[n]; !ok {
+					_, shape := n.Planes()
+					number[n] = int32(len(k.Normals))
+					k.Normals = append(k.Normals, kernels.SearchNormal{C: shape[0], H: shape[1], W: shape[2], Bytes: at[n]})
+				}
+				ring.Normals++
+				candidates, to = append(candidates, number[n]), append(to, &r.Costs[len(r.Shifts)+c])
 			}
 			if ring.Shifts+ring.Normals > 0 {
 				k.Rings, pixels = append(k.Rings, ring), append(pixels, r.Pixels...)
@@ -166,7 +190,6 @@ func (s *search) compare(normals []*refine.Normal, shifts bool) {
 		}
 	}
 	launch()
-	s.free(k.Bytes)
 }
 
 // Offsets implements refine.Filler, in float32.
@@ -184,16 +207,16 @@ func (d *Device) Offsets(offsets []refine.Offset) error {
 func (d *Device) offsets(offsets []refine.Offset) error {
 	return d.do(context.Background(), "fitting fills", func(j *job) {
 		var k kernels.NormConv
-		var pixels []int32
-		var v []float32
+		var pixels [][]int32
+		var v, out [][]float32
 		for _, o := range offsets {
 			k.Jobs = append(k.Jobs, kernels.NormConvJob{N: len(o.At), M: len(o.To), C: o.C, W: o.W, Sigma: o.Sigma})
-			pixels, v = append(append(pixels, o.At...), o.To...), append(v, o.V...)
+			pixels, v, out = append(pixels, o.At, o.To), append(v, o.V), append(out, o.Out)
 		}
 		_, _, size := k.Sizes()
-		k.Table, k.Pixels, k.V, k.Out = put(j, k.TableOf()), put(j, pixels), put(j, v), j.floats(size)
+		k.Table, k.Pixels, k.V, k.Out = put(j, k.TableOf()), put(j, pixels...), put(j, v...), j.floats(size)
 		j.run(k.Enqueue)
-		getParts(j, k.Out, offsets, func(o refine.Offset) []float32 { return o.Out })
+		collect(j, k.Out, out...)
 	})
 }
 
@@ -212,30 +235,66 @@ func (d *Device) Spreads(spreads []refine.Spread) error {
 func (d *Device) spreads(spreads []refine.Spread) error {
 	return d.do(context.Background(), "comparing fills", func(j *job) {
 		var k kernels.FillSpread
-		var fills []float32
+		var fills, out [][]float32
 		size := 0
 		for _, s := range spreads {
 			k.Jobs = append(k.Jobs, kernels.SpreadJob{N: len(s.Out), K: len(s.Fills), Share: s.Share})
-			for _, f := range s.Fills {
-				fills = append(fills, f...)
-			}
+			fills, out = append(fills, s.Fills...), append(out, s.Out)
 			size += len(s.Out)
 		}
-		k.Table, k.Fills, k.Out = put(j, k.TableOf()), put(j, fills), j.floats(size)
+		k.Table, k.Fills, k.Out = put(j, k.TableOf()), put(j, fills...), j.floats(size)
 		j.run(k.Enqueue)
-		getParts(j, k.Out, spreads, func(s refine.Spread) []float32 { return s.Out })
+		collect(j, k.Out, out...)
 	})
 }
 
-// getParts copies back what lies item after item.
-func getParts[T any](j *job, p kernels.Ptr, items []T, out func(T) []float32) {
-	n := 0
-	for _, i := range items {
-		n += len(out(i))
+// Compare implements refine.Pixels, in float32.
+func (d *Device) Compare(comparisons []refine.Comparison, smooth, start pixel.Gaussian) error {
+	for len(comparisons) > 0 {
+		n := atMost(comparisons, func(c refine.Comparison) int { return (2*c.K + 3) * c.H * c.W })
+		if err := d.compare(comparisons[:n], smooth, start); err != nil {
+			return err
+		}
+		comparisons = comparisons[n:]
 	}
-	all := make([]float32, n)
-	get(j, all, p)
-	for _, i := range items {
-		all = all[copy(out(i), all):]
-	}
+	return nil
+}
+
+func (d *Device) compare(comparisons []refine.Comparison, smooth, start pixel.Gaussian) error {
+	return d.do(context.Background(), "comparing with fills", func(j *job) {
+		var windows kernels.FillWindows
+		var pixels, bests [][]int32
+		var y, fills, residuals [][]float32
+		for _, c := range comparisons {
+			windows.Each = append(windows.Each, kernels.FillWindow{H: c.H, W: c.W, Pixels: len(c.Pixels), K: c.K})
+			pixels, y, fills = append(pixels, c.Pixels), append(y, c.Y), append(fills, c.Fills)
+			residuals, bests = append(residuals, c.Residual), append(bests, c.Best)
+		}
+		at := windows.At()
+		room := at[len(comparisons)]
+		windows.Table, windows.Pixels = put(j, windows.TableOf()), put(j, pixels...)
+		yOn, fillsOn, residual, best := put(j, y...), put(j, fills...), j.floats(room.Pixels), j.floats(room.Pixels)
+		if max(smooth.Radius(), start.Radius()) <= kernels.MaxFillRadius {
+			where := j.floats(room.Plane)
+			j.fill(where, 4*room.Plane, 0xff) // -1
+			j.run(kernels.FillWhere{FillWindows: windows, Where: where}.Enqueue)
+			j.run(kernels.FillCompare{
+				FillWindows: windows, Smooth: smooth.Taps(), Start: start.Taps(), Y: yOn, Fills: fillsOn, Where: where, Residual: residual, Best: best,
+			}.Enqueue)
+		} else {
+			sq, plane := j.floats(room.Squares), j.floats(room.Plane)
+			costs, blurred := j.floats(room.Squares), j.floats(room.Plane)
+			j.zero(sq, 4*room.Squares)
+			j.zero(plane, 4*room.Plane)
+			j.run(kernels.FillMin{FillWindows: windows, Y: yOn, Fills: fillsOn, Sq: sq, Residual: plane}.Enqueue)
+			for i, c := range comparisons {
+				p, q := at[i].Plane, at[i].Squares
+				j.run(kernels.Blur{N: 1, H: c.H, W: c.W, Taps: smooth.Taps(), In: plane.Plus(p), Out: blurred.Plus(p)}.Enqueue)
+				j.run(kernels.Blur{N: c.K, H: c.H, W: c.W, Taps: start.Taps(), In: sq.Plus(q), Out: costs.Plus(q)}.Enqueue)
+			}
+			j.run(kernels.FillLeast{FillWindows: windows, Costs: costs, Plane: blurred, Residual: residual, Best: best}.Enqueue)
+		}
+		collect(j, residual, residuals...)
+		collect(j, best, bests...)
+	})
 }

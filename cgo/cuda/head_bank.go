@@ -302,7 +302,7 @@ func (h *bankHead) images(ctx context.Context, j *job, v *view, sc scoring, insi
 		return fmt.Errorf("cuda: %d image scores from %d locations of [%d,%d,%d]", len(image), len(v.at), v.n, v.h, v.w)
 	}
 	scores, won := make([]float32, len(v.at)), make([]int32, len(v.at))
-	get(j, scores, v.s)
+	collect(j, v.s, scores)
 	get(j, won, s.winner)
 	if j.err != nil {
 		return j.err
@@ -320,15 +320,15 @@ func (h *bankHead) images(ctx context.Context, j *job, v *view, sc scoring, insi
 	if h.fitted.Supports == 0 {
 		return nil
 	}
+	q := make([]float32, len(winners))
+	places, vectors := put(j, at), j.floats(len(q))
+	j.run(func(queue kernels.Queue) error { return s.vectors(queue, len(at), places, vectors) })
+	collect(j, vectors, q)
 	near := h.bank.supports(j, winners, h.fitted.Supports, func(visit func(part)) {
 		j.run(func(queue kernels.Queue) error {
 			return s.members(queue, func(p part) error { visit(p); return j.err })
 		})
-	})
-	q := make([]float32, len(winners))
-	places, vectors := put(j, at), j.floats(len(q))
-	j.run(func(queue kernels.Queue) error { return s.vectors(queue, len(at), places, vectors) })
-	get(j, q, vectors)
+	}) // which waits
 	j.free(places)
 	j.free(vectors)
 	if j.err != nil {

@@ -391,14 +391,14 @@ func (l *loops) iterate(j *job, t int) {
 // end brings down what happened, and the states.
 func (l *loops) end(j *job) {
 	l.energies = make([]float64, l.count*l.o.Iterations)
-	get(j, l.energies, l.e)
+	collect(j, l.e, l.energies)
 	words := make([]uint32, 3*len(l.images)*l.o.Iterations)
-	get(j, words, l.step.Stats)
-	l.stats = kernels.DecodeStats(words)
+	collect(j, l.step.Stats, words)
+	j.then(func() { l.stats = kernels.DecodeStats(words) })
 	l.list = make([]float32, kernels.RegionsGet*l.regions.Count)
 	l.regions.List = j.floats(len(l.list))
 	j.run(l.regions.Get)
-	get(j, l.list, l.regions.List)
+	collect(j, l.regions.List, l.list)
 }
 
 // finish tells what happened to images, and brings their states up to date. Those with values that are not finite it leaves as they

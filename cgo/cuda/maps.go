@@ -33,50 +33,26 @@ func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, dst [
 		m.RowTable, m.ColumnTable = put(j, rows), put(j, columns)
 		m.Grid, m.Out = put(j, s), j.floats(len(dst))
 		j.run(m.Enqueue)
-		get(j, dst, m.Out)
+		collect(j, m.Out, dst)
 	})
 }
 
 // Smooth implements refine.Pixels.
-func (d *Device) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
-	return d.do(context.Background(), "smoothing", func(j *job) {
-		up := kernels.Upsample{N: 1, GridH: h, GridW: w, H: h * s, W: w * s, Grid: put(j, z[:h*w]), Out: j.floats(h * s * w * s)}
-		j.run(up.Enqueue)
-		b := kernels.Blur{N: 1, H: up.H, W: up.W, Taps: g.Taps(), In: up.Out, Out: j.floats(h * s * w * s)}
-		j.run(b.Enqueue)
-		get(j, u[:h*s*w*s], b.Out)
-	})
-}
-
-// Compare implements refine.Pixels.
-func (d *Device) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
-	n := h * w
-	windows := kernels.Windows{Sizes: [][2]int{{h, w}}}
-	room := windows.Offset(1)
-	return d.do(context.Background(), "comparing fills", func(j *job) {
-		windows.Table = put(j, windows.TableOf())
-		f := kernels.FillMin{
-			Windows: windows, K: k, Y: put(j, y[:3*n]), Fills: put(j, fills[:k*3*n]), Residual: j.floats(room),
+func (d *Device) Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float32) error {
+	H, W := h*s, w*s
+	for n > 0 {
+		some := max(min(n, atOnce/(2*H*W), kernels.MaxJobs), 1)
+		err := d.do(context.Background(), "smoothing", func(j *job) {
+			up := kernels.Upsample{N: some, GridH: h, GridW: w, H: H, W: W, Grid: put(j, z[:some*h*w]), Out: j.floats(some * H * W)}
+			j.run(up.Enqueue)
+			b := kernels.Blur{N: some, H: H, W: W, Taps: g.Taps(), In: up.Out, Out: j.floats(some * H * W)}
+			j.run(b.Enqueue)
+			collect(j, b.Out, u[:some*H*W])
+		})
+		if err != nil {
+			return err
 		}
-		found := j.floats(room)
-		if max(smooth.Radius(), start.Radius()) <= kernels.MaxFillRadius {
-			c := kernels.FillCompare{
-				Windows: windows, K: k, Smooth: smooth.Taps(), Start: start.Taps(), Y: f.Y, Fills: f.Fills, Residual: f.Residual,
-				Best: found,
-			}
-			j.run(c.Enqueue)
-			get(j, residual[:n], f.Residual)
-			get(j, best[:n], found)
-			return
-		}
-		f.Sq = j.floats(k * room)
-		j.run(f.Enqueue)
-		b := kernels.Blur{N: 1, H: h, W: w, Taps: smooth.Taps(), In: f.Residual, Out: j.floats(room)}
-		j.run(b.Enqueue)
-		costs := kernels.Blur{N: k, H: h, W: w, Taps: start.Taps(), In: f.Sq, Out: j.floats(k * room)}
-		j.run(costs.Enqueue)
-		j.run(kernels.FillLeast{Windows: windows, K: k, Costs: costs.Out, Best: found}.Enqueue)
-		get(j, residual[:n], b.Out)
-		get(j, best[:n], found)
-	})
+		n, z, u = n-some, z[some*h*w:], u[some*H*W:]
+	}
+	return nil
 }

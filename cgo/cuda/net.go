@@ -84,16 +84,16 @@ func (n *net) pass(ctx context.Context, ph *phase, images int, in, out []*tensor
 		}
 		for i, p := range ph.out {
 			if out[i] != nil {
-				get(j, nd.Data(out[i]), n.on(p, images))
+				collect(j, n.on(p, images), nd.Data(out[i]))
 			}
 		}
 		if ph.powers.buffer != nil {
 			powers = make([]float32, images)
-			get(j, powers, n.on(port{value: ph.powers}, images))
-		}
-		if j.err == nil {
-			j.err = ctx.Err()
+			collect(j, n.on(port{value: ph.powers}, images), powers)
 		}
 	})
+	if err == nil {
+		err = ctx.Err()
+	}
 	return powers, err
 }

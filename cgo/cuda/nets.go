@@ -70,14 +70,14 @@ func (n *nets) drop() (bool, error) {
 	return false, nil
 }
 
-// withRoom tries what may find no memory, again as long as networks that wait can give theirs.
+// withRoom tries what may find no memory, again as long as networks that wait, or normal images, can give theirs.
 func (d *Device) withRoom(try func() error) error {
 	for {
 		err := try()
 		if !errors.Is(err, device.ErrOutOfMemory) {
 			return err
 		}
-		if dropped, e := d.nets.drop(); !dropped || e != nil {
+		if dropped, e := d.nets.drop(); e != nil || !dropped && !d.normals.giveUp() {
 			return errors.Join(err, e)
 		}
 	}

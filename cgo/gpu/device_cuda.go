@@ -254,6 +254,7 @@ func (d *Device) release() error {
 	d.mu.Unlock()
 	for _, s := range streams { // not the whole context, in which others may be busy
 		errs = append(errs, said("cuStreamSynchronize", s.s.Synchronize()))
+		s.forget()
 	}
 	for _, destroy := range owned {
 		errs = append(errs, destroy())
@@ -350,7 +351,7 @@ func (d *Device) Stats() Stats {
 	return s
 }
 
-// Counters are what the streams were given to do; Busy is not measured here. A graph counts as its launch's enqueueing alone.
+// Counters are what the streams were given to do, with the kernels of graphs each time these are launched; Busy is not measured here.
 func (d *Device) Counters() device.Counters { return d.counted.read() }
 
 // Launch implements kernels.Queue on the device's own stream.

@@ -47,11 +47,12 @@ func (s *Stream) Close() error                                          { return
 func (s *Stream) Copy(dst, src kernels.Ptr, bytes int) error            { return ErrNotBuilt }
 func (s *Stream) Download(dst []byte, src kernels.Ptr) error            { return ErrNotBuilt }
 func (s *Stream) DownloadAsync(dst []byte, src kernels.Ptr) error       { return ErrNotBuilt }
+func (s *Stream) Fetch(src kernels.Ptr, dst ...[]byte) error            { return ErrNotBuilt }
 func (s *Stream) Fill(p kernels.Ptr, bytes int, value byte) error       { return ErrNotBuilt }
 func (s *Stream) Launch(l kernels.Launch) error                         { return ErrNotBuilt }
 func (s *Stream) Record(e *Event) error                                 { return ErrNotBuilt }
 func (s *Stream) Sync() error                                           { return ErrNotBuilt }
-func (s *Stream) Upload(dst kernels.Ptr, src []byte) error              { return ErrNotBuilt }
+func (s *Stream) Upload(dst kernels.Ptr, src ...[]byte) error           { return ErrNotBuilt }
 func (s *Stream) UploadAsync(dst kernels.Ptr, src []byte) error         { return ErrNotBuilt }
 func (s *Stream) Wait(e *Event) error                                   { return ErrNotBuilt }
 

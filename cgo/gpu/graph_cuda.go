@@ -14,8 +14,9 @@ import (
 // Graph is recorded work, which the driver launches as one: for short kernels that costs a fraction of launching each. The
 // addresses in it are those of the recording: its memory lives as long as the graph is used.
 type Graph struct {
-	d *Device
-	x execGraph
+	d        *Device
+	x        execGraph
+	launches int64 // of kernels
 	handle
 }
 
@@ -26,6 +27,8 @@ type recorder struct {
 	mu   sync.Mutex
 	work []func(cu.Stream) error
 	over bool
+
+	launches int64 // among work
 }
 
 var _ Work = (*recorder)(nil)
@@ -45,7 +48,7 @@ func (s *Stream) Capture(f func(q kernels.Queue) error) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Graph{d: s.d}
+	g := &Graph{d: s.d, launches: r.launches}
 	err = s.use("stream", func() error {
 		return s.d.do(func() error {
 			hidden, err := cu.MakeStream(cu.NonBlocking)
@@ -78,7 +81,10 @@ func (g *Graph) Launch(s *Stream) error {
 	if g.d != s.d {
 		return errors.New("gpu: launch of a graph of another device")
 	}
-	return g.use("graph", func() error { return s.run("launch of a graph", g.x.launch) })
+	return g.use("graph", func() error {
+		s.d.counted.launches.Add(g.launches)
+		return s.run("launch of a graph", g.x.launch)
+	})
 }
 
 // Close frees the graph; what was launched goes on.
@@ -89,7 +95,7 @@ func (g *Graph) Close() error {
 	return g.d.disown(g)
 }
 
-func (r *recorder) add(work func(cu.Stream) error, err error) error {
+func (r *recorder) add(work func(cu.Stream) error, launches int64, err error) error {
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,7 @@ func (r *recorder) add(work func(cu.Stream) error, err error) error {
 	if r.over {
 		return errors.New("gpu: the capture that this queue belongs to is over")
 	}
-	r.work = append(r.work, work)
+	r.work, r.launches = append(r.work, work), r.launches+launches
 	return nil
 }
 
@@ -108,14 +114,17 @@ func (r *recorder) end() {
 	r.over = true
 }
 
-func (r *recorder) Launch(l kernels.Launch) error { return r.add(r.d.launch(l)) }
+func (r *recorder) Launch(l kernels.Launch) error {
+	work, err := r.d.launch(l)
+	return r.add(work, 1, err)
+}
 
 func (r *recorder) Copy(dst, src kernels.Ptr, bytes int) error {
 	work, err := r.d.copy(dst, src, bytes)
 	if err == nil && bytes == 0 {
 		return nil
 	}
-	return r.add(work, err)
+	return r.add(work, 0, err)
 }
 
 func (r *recorder) Fill(p kernels.Ptr, bytes int, value byte) error {
@@ -123,5 +132,5 @@ func (r *recorder) Fill(p kernels.Ptr, bytes int, value byte) error {
 	if err == nil && bytes == 0 {
 		return nil
 	}
-	return r.add(work, err)
+	return r.add(work, 0, err)
 }

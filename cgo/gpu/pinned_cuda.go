@@ -16,10 +16,12 @@ type staging struct {
 	size  int
 	mem   []byte
 	event cu.Event // the end of the copy that used it last
+	by    *Stream  // that copied
+	at    uint64   // of its work, behind the copy
 }
 
 // Copies of up to 64 KiB do not take the room of those that are worth a large slot.
-var stagingSizes = [2]struct{ bytes, count int }{{64 << 10, 64}, {4 << 20, 4}}
+var stagingSizes = [2]struct{ bytes, count int }{{64 << 10, 64}, {4 << 20, 8}}
 
 // ring is where to take a slot for a copy, and to give it back.
 func (d *Device) ring(bytes int) chan *staging {
@@ -29,8 +31,14 @@ func (d *Device) ring(bytes int) chan *staging {
 	return d.staging[1]
 }
 
-// ready waits until the slot's last copy is done.
+// usedBy remembers which stream a copy was given to.
+func (s *staging) usedBy(by *Stream) { s.by, s.at = by, by.submitted.Load() }
+
+// ready waits until the slot's last copy is done. Where its stream was waited for meanwhile, the driver is not asked.
 func (s *staging) ready(d *Device) error {
+	if s.by != nil && s.by.finished.Load() >= s.at {
+		return nil
+	}
 	return d.do(func() error {
 		if s.mem != nil {
 			defer d.counted.waited(time.Now())
@@ -57,8 +65,33 @@ func (s *staging) release() error {
 		return nil
 	}
 	err := errors.Join(said("cuEventDestroy", cu.DestroyEvent(&s.event)), pinnedFree(s.mem))
-	s.mem = nil
+	s.mem, s.by = nil, nil
 	return err
+}
+
+// cursor walks through parts as if they were one.
+type cursor struct {
+	parts [][]byte
+	at    int // of the first
+}
+
+func (c *cursor) left() int {
+	n := -c.at
+	for _, p := range c.parts {
+		n += len(p)
+	}
+	return n
+}
+
+// next is what comes next, at most so many bytes, and at least one of what is left.
+func (c *cursor) next(most int) []byte {
+	for c.at == len(c.parts[0]) {
+		c.parts, c.at = c.parts[1:], 0
+	}
+	b := c.parts[0][c.at:]
+	b = b[:min(len(b), most)]
+	c.at += len(b)
+	return b
 }
 
 // AllocPinned returns page-locked host memory for UploadAsync and DownloadAsync. It is the caller's to free, and no garbage.

@@ -50,6 +50,9 @@ type Stream struct {
 
 	// Work is counted once the driver has it. Waiting reads submitted first: what others submit meanwhile is not done.
 	submitted, finished atomic.Uint64
+
+	fetching sync.Mutex
+	fetched  []fetched // what Fetch has under way, in order
 }
 
 var _ Work = (*Stream)(nil)
@@ -77,7 +80,7 @@ func (s *Stream) Close() error {
 	if s == s.d.stream {
 		return errors.New("gpu: the device's own stream is closed with it")
 	}
-	err := s.wait()
+	err := s.deliver()
 	if !s.end() {
 		return nil
 	}
@@ -145,12 +148,12 @@ func (s *Stream) done(at uint64) bool {
 	return s.finished.Load() >= at
 }
 
-// Sync waits until all work submitted so far is done.
+// Sync waits until all work submitted so far is done, and what Fetch was asked for is there.
 func (s *Stream) Sync() error {
 	if err := s.uncaptured("sync"); err != nil {
 		return err
 	}
-	return wrap("sync", s.wait())
+	return wrap("sync", s.deliver())
 }
 
 // Alloc is Device.Alloc for memory that only this stream's work uses: what the stream freed it gets back at once, without
@@ -208,31 +211,41 @@ func (d *Device) fill(p kernels.Ptr, bytes int, value byte) (func(cu.Stream) err
 	}, nil
 }
 
-// Upload copies src to the device. The slice may change as soon as Upload returns: the bytes wait in pinned memory for their
-// turn in the stream. Upload itself waits when that is full.
-func (s *Stream) Upload(dst kernels.Ptr, src []byte) error {
-	if err := s.d.within(dst, len(src)); err != nil {
+// Upload copies src, one part behind the other, to the device. The slices may change as soon as Upload returns: the bytes wait in pinned
+// memory for their turn in the stream. Upload itself waits when that is full.
+func (s *Stream) Upload(dst kernels.Ptr, src ...[]byte) error {
+	from := cursor{parts: src}
+	n := from.left()
+	if err := s.d.within(dst, n); err != nil {
 		return wrap("upload", err)
 	}
-	for len(src) > 0 {
-		n, err := s.upload(dst, src)
+	for n > 0 {
+		done, err := s.upload(dst, n, &from)
 		if err != nil {
 			return err
 		}
-		dst, src = dst+kernels.Ptr(n), src[n:]
+		dst, n = dst+kernels.Ptr(done), n-done
 	}
 	return nil
 }
 
-func (s *Stream) upload(dst kernels.Ptr, src []byte) (int, error) {
-	ring := s.d.ring(len(src))
-	slot := <-ring
+func (s *Stream) upload(dst kernels.Ptr, left int, from *cursor) (int, error) {
+	ring := s.d.ring(left)
+	slot, err := s.slot(ring, s.deliver)
+	if err != nil {
+		return 0, wrap("upload", err)
+	}
 	defer func() { ring <- slot }()
 	if err := slot.ready(s.d); err != nil {
 		return 0, wrap("upload", err)
 	}
-	n := copy(slot.mem, src)
+	n := min(left, slot.size)
+	to := slot.mem[:0]
+	for len(to) < n {
+		to = append(to, from.next(n-len(to))...)
+	}
 	s.d.counted.up.Add(int64(n))
+	defer slot.usedBy(s)
 	return n, s.run("upload", func(stream cu.Stream) error {
 		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&slot.mem[0]), int64(n), stream); err != nil {
 			return said("cuMemcpyHtoDAsync", err)
@@ -261,52 +274,54 @@ func (s *Stream) UploadAsync(dst kernels.Ptr, src []byte) error {
 
 // Download copies from the device, and waits: for the stream's work before, and until the bytes are in dst.
 func (s *Stream) Download(dst []byte, src kernels.Ptr) error {
-	if err := s.d.within(src, len(dst)); err != nil {
-		return wrap("download", err)
-	}
-	if len(dst) == 0 {
-		return s.Sync()
-	}
-	// Two parts are under way: one arrives while the other is copied. Nobody waits for a second slot, as all might.
-	ring := s.d.ring(len(dst))
-	type part struct {
-		slot *staging
-		to   []byte
-	}
-	var parts []part
-	defer func() {
-		for _, p := range parts {
-			ring <- p.slot
-		}
-	}()
-	for len(dst) > 0 || len(parts) > 0 {
-		var slot *staging
-		if len(dst) > 0 && len(parts) == 0 {
-			slot = <-ring
-		} else if len(dst) > 0 && len(parts) == 1 {
-			select {
-			case slot = <-ring:
-			default:
-			}
-		}
-		if slot != nil {
-			n := min(len(dst), slot.size)
-			parts = append(parts, part{slot, dst[:n]})
-			if err := s.download(slot, n, src); err != nil {
-				return err
-			}
-			dst, src = dst[n:], src+kernels.Ptr(n)
-			continue
-		}
-		p := parts[0]
-		if err := p.slot.ready(s.d); err != nil {
-			return wrap("download", err)
-		}
-		copy(p.to, p.slot.mem)
-		ring <- p.slot
-		parts = parts[1:]
+	if err := s.Fetch(src, dst); err != nil {
+		return err
 	}
 	return s.Sync()
+}
+
+// fetched is what a copy brings from the device.
+type fetched struct {
+	ring chan *staging
+	slot *staging
+	to   [][]byte
+}
+
+// Fetch copies from the device to dst, one part behind the other: the bytes are there after Sync. Of more than a slot of pinned memory
+// holds, all but the last of them arrive meanwhile.
+func (s *Stream) Fetch(src kernels.Ptr, dst ...[]byte) error {
+	to := cursor{parts: dst}
+	n := to.left()
+	if err := s.d.within(src, n); err != nil {
+		return wrap("download", err)
+	}
+	s.fetching.Lock()
+	defer s.fetching.Unlock()
+	for part := 0; n > 0; part++ {
+		f := fetched{ring: s.d.ring(n)}
+		var err error
+		if f.slot, err = s.slot(f.ring, s.settled); err != nil {
+			return wrap("download", err)
+		}
+		size := min(n, f.slot.size)
+		if err := s.download(f.slot, size, src); err != nil {
+			f.ring <- f.slot
+			return err
+		}
+		for left := size; left > 0; left -= len(f.to[len(f.to)-1]) {
+			f.to = append(f.to, to.next(left))
+		}
+		s.fetched = append(s.fetched, f)
+		if before := len(s.fetched) - 1; part > 0 { // one arrives while the other is copied
+			err := s.fetched[before-1].slot.ready(s.d)
+			s.arrive(before, err)
+			if err != nil {
+				return wrap("download", err)
+			}
+		}
+		n, src = n-size, src+kernels.Ptr(size)
+	}
+	return nil
 }
 
 func (s *Stream) download(slot *staging, n int, src kernels.Ptr) error {
@@ -314,12 +329,62 @@ func (s *Stream) download(slot *staging, n int, src kernels.Ptr) error {
 		return wrap("download", err)
 	}
 	s.d.counted.down.Add(int64(n))
+	defer slot.usedBy(s)
 	return s.run("download", func(stream cu.Stream) error {
 		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&slot.mem[0]), cu.DevicePtr(src), int64(n), stream); err != nil {
 			return said("cuMemcpyDtoHAsync", err)
 		}
 		return said("cuEventRecord", slot.event.Record(stream))
 	})
+}
+
+// deliver waits for the stream, and for what it fetches.
+func (s *Stream) deliver() error {
+	s.fetching.Lock()
+	defer s.fetching.Unlock()
+	return s.settled()
+}
+
+// settled is deliver for who fetches.
+func (s *Stream) settled() error {
+	err := s.wait()
+	s.arrive(len(s.fetched), err)
+	return err
+}
+
+// arrive copies the first n fetched to where they belong, unless they failed, and gives their slots back.
+func (s *Stream) arrive(n int, failed error) {
+	for _, f := range s.fetched[:n] {
+		from := f.slot.mem
+		for _, to := range f.to {
+			if failed == nil {
+				from = from[copy(to, from):]
+			}
+		}
+		f.ring <- f.slot
+	}
+	s.fetched = slices.Delete(s.fetched, 0, n)
+}
+
+// forget gives up what is fetched.
+func (s *Stream) forget() {
+	s.fetching.Lock()
+	defer s.fetching.Unlock()
+	s.arrive(len(s.fetched), ErrClosed)
+}
+
+// slot takes a slot for a copy. Before it waits for one it gives back, by settle, those that the stream holds: nobody waits who has some,
+// as all might.
+func (s *Stream) slot(ring chan *staging, settle func() error) (*staging, error) {
+	select {
+	case slot := <-ring:
+		return slot, nil
+	default:
+	}
+	if err := settle(); err != nil {
+		return nil, err
+	}
+	return <-ring, nil
 }
 
 // DownloadAsync copies from the device into memory of AllocPinned, in order with the stream's work: the bytes are there

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"unsafe"
 
 	"f2pad.example/kernels"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -85,6 +87,63 @@ func TestUploadFromOneBuffer(t *testing.T) {
 		}
 		free(t, d, p)
 	}
+}
+
+// What is fetched is there after the next wait, whatever happened to the memory since, in parts and in more pieces than there are slots.
+func TestFetch(t *testing.T) {
+	d := open(t, Options{})
+	r := rand.New(rand.NewPCG(seed, 0))
+	s, err := d.NewStream()
+	require.NoError(t, err)
+	for _, n := range []int{5, 70_000, 4<<20 + 1, 20 << 20} {
+		p := alloc(t, d, n)
+		data := random(n, r)
+		require.NoError(t, s.Upload(p, data[:n/3], nil, data[n/3:]), "in parts, too")
+		got := make([]byte, n)
+		require.NoError(t, s.Fetch(p, got[:2], got[2:2], got[2:n/2], got[n/2:]))
+		require.NoError(t, s.Fill(p, n, 0))
+		require.NoError(t, s.Sync())
+		require.True(t, slices.Equal(data, got), "%d bytes", n)
+		free(t, d, p)
+	}
+	const n, count = 65 << 10, 30 // more than there are slots
+	p := alloc(t, d, n*count)
+	data, got := random(n*count, r), make([]byte, n*count)
+	require.NoError(t, s.Upload(p, data))
+	for i := range count {
+		at := i * n
+		require.NoError(t, s.Fetch(p+kernels.Ptr(at), got[at:at+n]))
+		require.NoError(t, s.Upload(p+kernels.Ptr(at), data[:n]), "it takes a slot, too")
+	}
+	require.NoError(t, s.Sync())
+	require.True(t, slices.Equal(data, got))
+	require.NoError(t, s.Fetch(p, got[:10]))
+	require.NoError(t, s.Close(), "what nobody waited for is given up")
+	other, err := d.NewStream()
+	require.NoError(t, err)
+	require.NoError(t, other.Fetch(p, got[:10]))
+	require.ErrorContains(t, other.Fetch(p, make([]byte, n*count), []byte{1}), "bytes")
+	free(t, d, p) // and the device is closed
+}
+
+// Streams that fetch as much as they like never wait for each other's slots.
+func TestFetchBesideOthers(t *testing.T) {
+	d := open(t, Options{})
+	const n, count = 100 << 10, 20
+	p := alloc(t, d, n)
+	require.NoError(t, d.Write(p, make([]byte, n)))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			s, err := d.NewStream()
+			for range count {
+				err = errors.Join(err, s.Fetch(p, make([]byte, n)))
+			}
+			assert.NoError(t, errors.Join(err, s.Close()))
+		})
+	}
+	wg.Wait()
+	free(t, d, p)
 }
 
 func TestPinned(t *testing.T) {
@@ -233,8 +292,10 @@ func TestCapture(t *testing.T) {
 		want := run(s, input, func() error { return work(s) })
 		requireSpread(t, want[:spreadBytes/2], [4]byte(input))
 		for _, stream := range []*Stream{s, d.Stream()} {
+			before := d.Counters().Launches
 			got := run(stream, input, func() error { return errors.Join(empty.Launch(stream), g.Launch(stream)) })
 			require.Equal(t, want, got)
+			require.EqualValues(t, 2, d.Counters().Launches-before, "kernels that the graph launches")
 		}
 	}
 	require.NoError(t, g.Launch(s))

@@ -25,7 +25,7 @@ var ErrLost = errors.New("device lost")
 // Counters add up what a device was given to do, by all that use it. The times are of calls that may run beside each other, and
 // are added up, too.
 type Counters struct {
-	Launches   int64         // kernels
+	Launches   int64         // kernels, also those that a launch of a graph runs
 	Uploaded   int64         // bytes to the device
 	Downloaded int64         // bytes from it
 	Enqueue    time.Duration // of the host, in calls that hand the device its work

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -751,16 +752,76 @@ func (f failing) fail(op string) error {
 	return nil
 }
 
-func (f failing) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
-	return errors.Join(f.fail("smooth"), f.Host.Smooth(z, h, w, s, g, u))
+func (f failing) Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float32) error {
+	return errors.Join(f.fail("smooth"), f.Host.Smooth(z, n, h, w, s, g, u))
 }
 
 func (f failing) Costs(s []Search) error   { return errors.Join(f.fail("costs"), f.Host.Costs(s)) }
 func (f failing) Offsets(o []Offset) error { return errors.Join(f.fail("offsets"), f.Host.Offsets(o)) }
 func (f failing) Spreads(s []Spread) error { return errors.Join(f.fail("spreads"), f.Host.Spreads(s)) }
 
-func (f failing) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
-	return errors.Join(f.fail("compare"), f.Host.Compare(y, fills, k, h, w, smooth, start, residual, best))
+func (f failing) Compare(c []Comparison, smooth, start pixel.Gaussian) error {
+	return errors.Join(f.fail("compare"), f.Host.Compare(c, smooth, start))
+}
+
+// calls counts what is asked of Pixels.
+type calls struct {
+	Host
+	mu    sync.Mutex
+	count map[string]int
+	sizes map[string]int // of the last
+}
+
+func (c *calls) called(op string, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count[op]++
+	c.sizes[op] = n
+}
+
+func (c *calls) Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float32) error {
+	c.called("smooth", n)
+	return c.Host.Smooth(z, n, h, w, s, g, u)
+}
+
+func (c *calls) Costs(s []Search) error {
+	c.called("costs", len(s))
+	return c.Host.Costs(s)
+}
+
+func (c *calls) Offsets(o []Offset) error {
+	c.called("offsets", len(o))
+	return c.Host.Offsets(o)
+}
+
+func (c *calls) Spreads(s []Spread) error {
+	c.called("spreads", len(s))
+	return c.Host.Spreads(s)
+}
+
+func (c *calls) Compare(k []Comparison, smooth, start pixel.Gaussian) error {
+	c.called("compare", len(k))
+	return c.Host.Compare(k, smooth, start)
+}
+
+// However many images and regions there are, each step is one call.
+func TestStepsAreCallsForABatch(t *testing.T) {
+	var all []example
+	for i := range uint64(3) {
+		const h, w = 96, 232
+		ex := newExample(h, w, i == 1, 1+i)
+		defect(nd.Data(ex.in.Y), h, w, 48, 30, 9+i)
+		ex.in = scorerOf(ex).input(nd.Data(ex.in.Y), h, w, 0)
+		all = append(all, ex)
+	}
+	r := newRefiner(t)
+	c := &calls{count: map[string]int{}, sizes: map[string]int{}}
+	r.Pixels = c
+	run(t, r, []Kind{Residual, F2PAD}, all...)
+	require.Equal(t, map[string]int{"smooth": 1, "costs": 1, "offsets": 1, "spreads": 1, "compare": 1}, c.count)
+	require.Equal(t, 3, c.sizes["smooth"])
+	require.Equal(t, 3, c.sizes["costs"])
+	require.Equal(t, 6, c.sizes["compare"], "islands")
 }
 
 func BenchmarkRun(b *testing.B) {

@@ -44,7 +44,7 @@ func (s *scene) inside() []int32 {
 // region is a component of Omega.
 type region struct {
 	pixels    []int32
-	fills     [][]float32 // [3,len(pixels)] each, until they are compared with the image
+	fills     [][]float32 // [3,len(pixels)] each, until they are laid beside the image
 	spread    []float32   // [len(pixels)] what they differ by, likewise
 	filled    bool        // has a fill
 	explained float64     // see explain
@@ -53,7 +53,7 @@ type region struct {
 // island is a part of Omega that no blur reaches from another part, in its window.
 type island struct {
 	state    *pixel.State
-	residual []float32 // [h,w] of the window: least residual, blurred
+	residual []float32 // [h,w] of the window, on the region: least residual, blurred
 	regions  []int     // of the scene
 	doubtful bool      // see explain: step 4 is for it
 }
@@ -66,14 +66,11 @@ func (is *island) pixel(p int32, w int) int {
 
 // prepare runs steps 1 to 3: each for all images at once, as far as devices do them.
 func (r *Refiner) prepare(ctx context.Context, in []Input) ([]*scene, error) {
-	scenes := make([]*scene, len(in))
-	err := par.Err(len(in), func(i int) (err error) {
-		if err = ctx.Err(); err == nil {
-			scenes[i], err = r.open(&in[i])
-		}
-		return err
-	})
+	scenes, err := r.open(in)
 	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	var which []int // where something is suspicious
@@ -107,34 +104,39 @@ func (r *Refiner) prepare(ctx context.Context, in []Input) ([]*scene, error) {
 	if err := r.Pixels.Spreads(spreads); err != nil {
 		return nil, err
 	}
-	return scenes, par.Err(len(which), func(i int) error {
-		s := scenes[which[i]]
-		s.split(r.reach)
-		err := par.Err(len(s.islands), func(i int) error { return r.compare(s, s.islands[i]) })
-		for i := range s.regions { // they are large
-			s.regions[i].fills, s.regions[i].spread = nil, nil
-		}
-		return err
+	open := make([]*scene, len(which))
+	par.For(len(which), func(i int) {
+		open[i] = scenes[which[i]]
+		open[i].split(r.reach)
 	})
+	return scenes, r.compare(open)
 }
 
 // open runs step 1.
-func (r *Refiner) open(in *Input) (*scene, error) {
+func (r *Refiner) open(in []Input) ([]*scene, error) {
 	o := &r.opts
-	s := &scene{y: nd.Data(in.Y), h: in.Y.Shape()[1], w: in.Y.Shape()[2], v: nd.Data(in.V)}
-	if in.Diary {
-		s.diary = &Diary{}
+	H, W := in[0].Y.Shape()[1], in[0].Y.Shape()[2] // of all
+	h, w := H/o.Stride, W/o.Stride
+	z, u := make([]float32, 0, len(in)*h*w), make([]float32, len(in)*H*W)
+	for i := range in {
+		z = append(z, nd.Data(in[i].Z)...)
 	}
-	u := make([]float32, s.h*s.w)
-	smooth := pixel.NewGaussian(o.px(o.Region.SmoothCells))
-	if err := r.Pixels.Smooth(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, o.Stride, smooth, u); err != nil {
+	if err := r.Pixels.Smooth(z, len(in), h, w, o.Stride, pixel.NewGaussian(o.px(o.Region.SmoothCells)), u); err != nil {
 		return nil, err
 	}
-	s.omega = suspicious(u, peaks(nd.Data(in.Z), s.h/o.Stride, s.w/o.Stride, int(o.Region.PeakCells)), s.h, s.w, o)
-	if s.omega != nil {
-		s.find()
-	}
-	return s, nil
+	scenes := make([]*scene, len(in))
+	par.For(len(in), func(i int) {
+		s := &scene{y: nd.Data(in[i].Y), h: H, w: W, v: nd.Data(in[i].V)}
+		if in[i].Diary {
+			s.diary = &Diary{}
+		}
+		z := z[i*h*w : (i+1)*h*w]
+		if s.omega = suspicious(u[i*H*W:(i+1)*H*W], peaks(z, h, w, int(o.Region.PeakCells)), H, W, o); s.omega != nil {
+			s.find()
+		}
+		scenes[i] = s
+	})
+	return scenes, nil
 }
 
 // find sets the regions: Omega's 8-connected components.
@@ -202,57 +204,84 @@ func (s *scene) split(reach int) {
 	}
 }
 
-// compare measures an island against its fills: the least residual and its unit (step 3), and A = Y - N* to start from
-// (step 4), in that unit. A region with fewer fills than others repeats them; one without is its own fill.
-func (r *Refiner) compare(s *scene, is *island) error {
-	o := &r.opts
+// compare measures the islands against their fills: the least residual and its unit (step 3), and A = Y - N* to start from
+// (step 4), in that unit.
+func (r *Refiner) compare(scenes []*scene) error {
+	var islands []*island
+	var of []*scene
+	for _, s := range scenes {
+		for _, is := range s.islands {
+			islands, of = append(islands, is), append(of, s)
+		}
+	}
+	all := make([]Comparison, len(islands))
+	par.For(len(islands), func(i int) { all[i] = r.beside(of[i], islands[i]) })
+	smooth, start := pixel.NewGaussian(r.opts.Residual.SmoothPx), pixel.NewGaussian(r.opts.Optimiser.StartPx)
+	if err := r.Pixels.Compare(all, smooth, start); err != nil {
+		return err
+	}
+	par.For(len(islands), func(i int) { islands[i].start(&all[i]) })
+	return nil
+}
+
+// beside lays an island's fills beside the image, whose regions let go of them, and sets its unit. A region with fewer fills than others
+// repeats them; one without is its own fill.
+func (r *Refiner) beside(s *scene, is *island) Comparison {
 	box, K := is.state.Box, 1
 	for _, i := range is.regions {
 		K = max(K, len(s.regions[i].fills))
 	}
-	h, w := box.H(), box.W()
-	n := h * w
-	y := make([]float32, 3*n)
-	pixel.Crop(y, s.y, 3, s.h, s.w, box)
-	all := make([]float32, 0, K*3*n)
+	h, w, P := box.H(), box.W(), len(is.state.Pixels)
+	c := Comparison{
+		H: h, W: w, Pixels: is.state.Pixels, Y: make([]float32, 3*P), K: K, Fills: make([]float32, 0, K*3*P),
+		Residual: make([]float32, P), Best: make([]int32, P),
+	}
+	number := make([]int32, h*w) // of the island's pixels, by place in the window
+	for i, p := range c.Pixels {
+		number[p] = int32(i)
+		for ch := range 3 {
+			c.Y[ch*P+i] = s.y[ch*s.h*s.w+is.pixel(p, s.w)]
+		}
+	}
 	for range K {
-		all = append(all, y...)
+		c.Fills = append(c.Fills, c.Y...)
 	}
 	is.state = pixel.NewState(box, is.state.Pixels, r.step())
 	for _, i := range is.regions {
 		g := &s.regions[i]
-		at := make([]int32, len(g.pixels)) // in the window
+		at := make([]int32, len(g.pixels))
 		for j, p := range g.pixels {
-			at[j] = int32((int(p)/s.w-box.Y0)*w + int(p)%s.w - box.X0)
-			is.state.C[at[j]] = g.spread[j]
+			q := (int(p)/s.w-box.Y0)*w + int(p)%s.w - box.X0
+			at[j] = number[q]
+			is.state.C[q] = g.spread[j]
 		}
-		if len(g.fills) == 0 {
-			continue
-		}
-		for k := range K {
-			f := g.fills[k%len(g.fills)]
-			for c := range 3 {
-				plane := all[(k*3+c)*n:][:n]
-				for j, v := range f[c*len(at):][:len(at)] {
-					plane[at[j]] = v
+		if len(g.fills) > 0 {
+			for k := range K {
+				f := g.fills[k%len(g.fills)]
+				for ch := range 3 {
+					plane := c.Fills[(k*3+ch)*P:][:P]
+					for j, v := range f[ch*len(at):][:len(at)] {
+						plane[at[j]] = v
+					}
 				}
 			}
 		}
+		g.fills, g.spread = nil, nil // they are large
 	}
-	is.unit(o)
-	start, smooth := pixel.NewGaussian(o.Optimiser.StartPx), pixel.NewGaussian(o.Residual.SmoothPx)
+	is.unit(&r.opts)
+	return c
+}
+
+// start keeps what a comparison found.
+func (is *island) start(c *Comparison) {
+	P, n := len(c.Pixels), c.H*c.W
 	is.residual = make([]float32, n)
-	best := make([]int32, n)
-	if err := r.Pixels.Compare(y, all, K, h, w, smooth, start, is.residual, best); err != nil {
-		return err
-	}
-	for _, p := range is.state.Pixels {
-		for c := range 3 {
-			at := c*n + int(p)
-			is.state.A[at] = (y[at] - all[int(best[p])*3*n+at]) / is.state.C[p]
+	for i, p := range c.Pixels {
+		is.residual[p] = c.Residual[i]
+		for ch := range 3 {
+			is.state.A[ch*n+int(p)] = (c.Y[ch*P+i] - c.Fills[(int(c.Best[i])*3+ch)*P+i]) / is.state.C[p]
 		}
 	}
-	return nil
 }
 
 // unit turns the fills' spread in State.C into the unit c of the anomaly, which is full evidence: High times the spread,

@@ -109,8 +109,8 @@ func TestRegionsAreMeasuredByTheirFills(t *testing.T) {
 		g.fills, g.spread = fills[i], make([]float32, len(g.pixels))
 		require.NoError(t, Host{}.Spreads([]Spread{{Fills: g.fills, Share: 0.9, Out: g.spread}}))
 	}
+	require.NoError(t, r.compare([]*scene{s}))
 	for _, is := range s.islands {
-		require.NoError(t, r.compare(s, is))
 		i := is.regions[0]
 		c := 3 * ([]float64{1, 0.5 * math.Sqrt(3), 1}[i] + 0.01)
 		b := is.state.Box
@@ -136,4 +136,44 @@ func TestRegionsAreMeasuredByTheirFills(t *testing.T) {
 		}
 		require.True(t, i == 2 || len(closest) == 0, "region %d starts from elsewhere", i)
 	}
+}
+
+// Regions of one island, whose pixels alternate in its window, keep each to its fills: one that has fewer than the other repeats them.
+func TestRegionsOfAnIslandKeepTheirFills(t *testing.T) {
+	const h, w = 48, 64
+	omega := disc(h, w, 24, 24, 4)
+	for p, in := range disc(h, w, 25, 36, 5) {
+		omega[p] = omega[p] || in
+	}
+	r := newRefiner(t)
+	s := &scene{y: texture(h, w, true, 1), h: h, w: w, omega: omega}
+	s.find()
+	s.split(r.reach)
+	require.Len(t, s.regions, 2)
+	require.Len(t, s.islands, 1)
+	for i, levels := range [][]float32{{0.125}, {0.25, 0.5, 0.75}} {
+		g := &s.regions[i]
+		for _, v := range levels {
+			g.fills = append(g.fills, slices.Repeat([]float32{v}, 3*len(g.pixels)))
+		}
+		g.spread = slices.Repeat([]float32{float32(i + 1)}, len(g.pixels))
+	}
+	is := s.islands[0]
+	c := r.beside(s, is)
+	require.Equal(t, 3, c.K)
+	n := len(c.Pixels)
+	for j, p := range c.Pixels {
+		q := is.pixel(p, w)
+		region := 0
+		if slices.Contains(s.regions[1].pixels, int32(q)) {
+			region = 1
+		}
+		for ch := range 3 {
+			require.Equal(t, s.y[ch*h*w+q], c.Y[ch*n+j])
+			for k := range c.K {
+				require.Equal(t, [][]float32{{0.125, 0.125, 0.125}, {0.25, 0.5, 0.75}}[region][k], c.Fills[(k*3+ch)*n+j], "region %d, fill %d", region, k)
+			}
+		}
+	}
+	require.Nil(t, s.regions[1].fills, "they are not kept twice")
 }

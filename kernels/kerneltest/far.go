@@ -260,13 +260,14 @@ var farCases = []farCase{
 	}},
 	{"fill_min", func(l *lot, side, _ int) func(kernels.Queue) error {
 		const k = 2
-		hw := 16 * side * side
-		w := kernels.Windows{Sizes: make([][2]int, l.n)}
-		for i := range w.Sizes {
-			w.Sizes[i] = [2]int{4 * side, 4 * side}
+		side *= 4
+		hw := side * side
+		w := kernels.FillWindows{Each: make([]kernels.FillWindow, l.n)}
+		for i := range w.Each {
+			w.Each[i] = kernels.FillWindow{H: side, W: side, Pixels: hw, K: k}
 		}
-		w.Table = shared(l, w.TableOf())
-		f := kernels.FillMin{Windows: w, K: k, Y: in(l, l.Normal(3*hw)), Fills: in(l, l.Normal(3*k*hw))}
+		w.Table, w.Pixels = shared(l, w.TableOf()), in(l, numbers(hw, func(i int) int { return i }))
+		f := kernels.FillMin{FillWindows: w, Y: in(l, l.Normal(3*hw)), Fills: in(l, l.Normal(3*k*hw))}
 		f.Sq, f.Residual = l.out(0, 4*k*hw), l.out(0, 4*hw)
 		return f.Enqueue
 	}},
@@ -279,7 +280,7 @@ var farCases = []farCase{
 		var candidates []int32
 		for i := range l.n {
 			ring.Image = i * 3 * hw
-			k.Rings, k.Sizes = append(k.Rings, ring), append(k.Sizes, [3]int{1, side, side})
+			k.Rings, k.Normals = append(k.Rings, ring), append(k.Normals, kernels.SearchNormal{C: 1, H: side, W: side})
 			candidates = append(candidates, int32(-hw/3), int32(hw/3), int32(i))
 			s.Jobs = append(s.Jobs, kernels.SpreadJob{N: hw / 2, K: 2, Share: 0.9})
 		}
@@ -287,7 +288,11 @@ var farCases = []farCase{
 		for i := range bytes {
 			bytes[i] = uint8(l.Rand.IntN(256))
 		}
-		k.Table, k.Candidates, k.Taps, k.Bytes = shared(l, k.TableOf()), shared(l, candidates), shared(l, k.Blur), in(l, bytes)
+		normals := in(l, bytes)
+		for i := range k.Normals {
+			k.Normals[i].Bytes = normals + kernels.Ptr(i*hw)
+		}
+		k.Table, k.Candidates, k.Taps = shared(l, k.TableOf()), shared(l, candidates), shared(l, k.Blur)
 		k.Pixels, k.Costs = in(l, numbers(ring.Pixels, func(i int) int { return hw/3 + i })), l.out(0, 4*3)
 		s.Table, s.Out = shared(l, s.TableOf()), l.out(0, 4*hw/2)
 		return both(k, s)

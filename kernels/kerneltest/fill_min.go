@@ -2,159 +2,217 @@ package kerneltest
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/refine"
 	"f2pad.example/kernels"
 
 	"github.com/stretchr/testify/require"
 )
 
-// windows are pictures and their fills on the machine.
-type windows struct {
-	kernels.Windows
-	k              int
-	y, fills       []float32
-	table          *Memory[int32]
-	yOnDev, fOnDev *Memory[float32]
-	inputs         []Array
-	room           int // pixels of all windows
+// filled are regions of windows and their fills on the machine.
+type filled struct {
+	kernels.FillWindows
+	all                  []refine.Comparison
+	at                   []kernels.FillAt
+	y, fills             *Memory[float32]
+	inputs               []Array
+	planes, squares, sum int // of all windows
 }
 
-// windows makes pictures of random values and K fills each; with more than 3 fills, the third equals the first.
-func (r *Rig) windows(k int, nan bool, sizes ...[2]int) *windows {
-	w := &windows{Windows: kernels.Windows{Sizes: sizes}, k: k}
-	w.room = w.Offset(len(sizes))
-	w.y, w.fills = r.Normal(3*w.room), r.Normal(3*k*w.room)
-	for i, s := range sizes {
-		n, f := 3*s[0]*s[1], w.fills[3*k*w.Offset(i):]
-		if k > 3 {
-			copy(f[2*n:3*n], f[:n])
+// filled makes regions of about the given share of their windows, of random values. With more than 3 fills, the third equals the first.
+func (r *Rig) filled(nan bool, share float64, each ...kernels.FillWindow) *filled {
+	w := &filled{FillWindows: kernels.FillWindows{Each: slices.Clone(each)}}
+	var pixels []int32
+	var y, fills []float32
+	for i, e := range each {
+		c := refine.Comparison{H: e.H, W: e.W, K: e.K}
+		for p := range e.H * e.W {
+			if r.Rand.Float64() < share {
+				c.Pixels = append(c.Pixels, int32(p))
+			}
 		}
+		if len(c.Pixels) == 0 {
+			c.Pixels = []int32{int32(e.H*e.W - 1)}
+		}
+		n := len(c.Pixels)
+		w.Each[i].Pixels = n
+		c.Y, c.Fills = r.Normal(3*n), r.Normal(3*e.K*n)
+		if e.K > 3 {
+			copy(c.Fills[2*3*n:3*3*n], c.Fills[:3*n])
+		}
+		if nan && i == len(each)/2 {
+			c.Y[0], c.Fills[len(c.Fills)/2] = float32(math.NaN()), float32(math.NaN())
+		}
+		w.all = append(w.all, c)
+		pixels, y, fills = append(pixels, c.Pixels...), append(y, c.Y...), append(fills, c.Fills...)
 	}
-	if nan {
-		w.y[0], w.fills[len(w.fills)/2] = float32(math.NaN()), float32(math.NaN())
-	}
-	w.table, w.yOnDev, w.fOnDev = In(r, w.TableOf()), In(r, w.y), In(r, w.fills)
-	w.Table, w.inputs = w.table.Ptr, []Array{w.table, w.yOnDev, w.fOnDev}
+	w.at = w.At()
+	room := w.at[len(each)]
+	w.planes, w.squares, w.sum = room.Plane, room.Squares, room.Pixels
+	table, at := In(r, w.TableOf()), In(r, pixels)
+	w.y, w.fills = In(r, y), In(r, fills)
+	w.Table, w.Pixels = table.Ptr, at.Ptr
+	w.inputs = []Array{table, at, w.y, w.fills}
 	return w
 }
 
-// each calls f with every window's pixels and its parts of y, of the fills, and of what has so many planes.
-func (w *windows) each(f func(i, h, w, n int, y, fills []float32)) {
-	for i, s := range w.Sizes {
-		n, at := s[0]*s[1], w.Offset(i)
-		f(i, s[0], s[1], n, w.y[3*at:3*at+3*n], w.fills[3*w.k*at:3*w.k*at+3*w.k*n])
+// each calls f with every window and the squares of its distances [K,P].
+func (w *filled) each(f func(i int, c refine.Comparison, sq, least []float32)) {
+	for i, c := range w.all {
+		n := len(c.Pixels)
+		sq, least := make([]float32, c.K*n), make([]float32, n)
+		pixel.FillMin(c.Y, c.Fills, c.K, 3, n, sq, least)
+		f(i, c, sq, least)
 	}
 }
 
-// place is where the planes of window i lie in an array with so many planes a window.
-func place[T any](w *windows, i, planes int, all []T) []T {
-	return all[planes*w.Offset(i):][:planes*w.Sizes[i][0]*w.Sizes[i][1]]
+// planes are values [K,P] of a region in the window's planes [K,h,w], 0 elsewhere.
+func planes(c refine.Comparison, values []float32) []float32 {
+	n, P := c.H*c.W, len(c.Pixels)
+	out := make([]float32, len(values)/P*n)
+	for i, v := range values {
+		out[i/P*n+int(c.Pixels[i%P])] = v
+	}
+	return out
 }
 
-// FillMin tests the kernels fill_min, fill_least and fill_compare.
+// FillMin tests the kernels fill_where, fill_min, fill_least and fill_compare.
 func FillMin(t *testing.T, m kernels.Machine, seed uint64) {
-	mixed := [][2]int{{1, 1}, {1, 7}, {9, 1}, {13, 17}, {40, 50}, {65, 129}}
-	many := make([][2]int, 64)
+	mixed := func(k int) (all []kernels.FillWindow) {
+		for i, s := range [][2]int{{1, 1}, {1, 7}, {9, 1}, {13, 17}, {40, 50}, {65, 129}} {
+			all = append(all, kernels.FillWindow{H: s[0], W: s[1], K: max(k-i%3, 1)})
+		}
+		return all
+	}
+	many := make([]kernels.FillWindow, 64)
 	for i := range many {
-		many[i] = [2]int{2 + i%3, 5 + i%7}
+		many[i] = kernels.FillWindow{H: 2 + i%3, W: 5 + i%7, K: 1 + i%6}
 	}
 	for _, c := range []struct {
 		name  string
-		k     int
 		nan   bool
-		sizes [][2]int
+		share float64
+		each  []kernels.FillWindow
 	}{
-		{"one pixel", 1, false, mixed[:1]}, {"mixed", 1, false, mixed}, {"mixed", 2, false, mixed}, {"mixed, NaN", 5, true, mixed},
-		{"mixed", 8, false, mixed}, {"many", 6, false, many}, {"many, NaN", 3, true, many},
+		{"one pixel", false, 1, mixed(1)[:1]}, {"mixed, 1 fill", false, 0.3, mixed(1)}, {"mixed, all", false, 1, mixed(2)},
+		{"mixed, NaN", true, 0.6, mixed(5)}, {"mixed, 8 fills", false, 0.6, mixed(8)}, {"many", false, 0.5, many}, {"many, NaN", true, 0.9, many},
 	} {
 		Case(t, m, seed, func(r *Rig) {
-			w := r.windows(c.k, c.nan, c.sizes...)
-			sq, res := Out[float32](r, c.k*w.room), Out[float32](r, w.room)
-			f := kernels.FillMin{Windows: w.Windows, K: c.k, Y: w.yOnDev.Ptr, Fills: w.fOnDev.Ptr, Sq: sq.Ptr, Residual: res.Ptr}
-			r.Run(f.Enqueue, w.inputs, []Array{sq, res})
-			squares := sq.Read()
-			w.each(func(i, _, _, n int, y, fills []float32) {
-				wantSq, want := make([]float32, c.k*n), make([]float32, n)
-				pixel.FillMin(y, fills, c.k, 3, n, wantSq, want)
-				requireBeside(r.T, "sq", place(w, i, c.k, squares), wantSq, rounding)
-				requireBeside(r.T, "residual", place(w, i, 1, res.Read()), want, rounding)
+			w := r.filled(c.nan, c.share, c.each...)
+			sq, plane := In(r, make([]float32, w.squares)), In(r, make([]float32, w.planes))
+			f := kernels.FillMin{FillWindows: w.FillWindows, Y: w.y.Ptr, Fills: w.fills.Ptr, Sq: sq.Ptr, Residual: plane.Ptr}
+			r.Run(f.Enqueue, w.inputs, []Array{sq, plane})
+			squares, residual := sq.Read(), plane.Read()
+			w.each(func(i int, c refine.Comparison, sq, least []float32) {
+				n, at := c.H*c.W, w.at[i]
+				requireBeside(r.T, "sq", squares[at.Squares:][:c.K*n], planes(c, sq), rounding)
+				requireBeside(r.T, "residual", residual[at.Plane:][:n], planes(c, least), rounding)
 			})
-			f.Sq = 0
-			alone := Out[float32](r, w.room)
-			f.Residual = alone.Ptr
-			r.Run(f.Enqueue, w.inputs, []Array{alone})
-			require.Equal(r.T, kernels.Bytes(res.Read()), kernels.Bytes(alone.Read()), "without sq")
 
-			best := Out[int32](r, w.room)
-			l := kernels.FillLeast{Windows: w.Windows, K: c.k, Costs: sq.Ptr, Best: best.Ptr}
-			r.Run(l.Enqueue, w.inputs, []Array{best})
-			w.each(func(i, _, _, n int, _, _ []float32) {
+			costs, shown := In(r, r.Normal(w.squares)), In(r, r.Normal(w.planes))
+			res, best := Out[float32](r, w.sum), Out[int32](r, w.sum)
+			l := kernels.FillLeast{FillWindows: w.FillWindows, Costs: costs.Ptr, Plane: shown.Ptr, Residual: res.Ptr, Best: best.Ptr}
+			r.Run(l.Enqueue, append(w.inputs[:2:2], costs, shown), []Array{res, best})
+			gotBest, gotRes, cost, value := best.Read(), res.Read(), costs.Read(), shown.Read()
+			w.each(func(i int, c refine.Comparison, _, _ []float32) {
+				n, at := c.H*c.W, w.at[i]
 				want := make([]int32, n)
-				pixel.Least(place(w, i, c.k, squares), c.k, n, want)
-				require.Equal(r.T, want, place(w, i, 1, best.Read()))
+				pixel.Least(cost[at.Squares:], c.K, n, want)
+				for j, p := range c.Pixels {
+					require.Equal(r.T, want[p], gotBest[at.Pixels+j])
+					require.Equal(r.T, value[at.Plane+int(p)], gotRes[at.Pixels+j])
+				}
 			})
-		}, "%s, %d fills", c.name, c.k)
+		}, "%s", c.name)
 		Case(t, m, seed, func(r *Rig) {
-			w := r.windows(c.k, c.nan, c.sizes...)
+			w := r.filled(c.nan, c.share, c.each...)
 			smooth, start := pixel.NewGaussian(1), pixel.NewGaussian(1.2)
-			if c.k == 2 {
+			if len(c.each) == 64 {
 				smooth, start = pixel.NewGaussian(2), pixel.NewGaussian(0)
 			}
-			res, best := Out[float32](r, w.room), Out[int32](r, w.room)
-			f := kernels.FillCompare{Windows: w.Windows, K: c.k, Smooth: smooth.Taps(), Start: start.Taps(), Y: w.yOnDev.Ptr,
-				Fills: w.fOnDev.Ptr, Residual: res.Ptr, Best: best.Ptr}
-			r.Run(f.Enqueue, w.inputs, []Array{res, best})
-			w.each(func(i, h, wd, n int, y, fills []float32) {
-				sq, want, wantBest := make([]float32, c.k*n), make([]float32, n), make([]int32, n)
-				scratch := make([]float32, max(smooth.Scratch(h, wd), start.Scratch(h, wd)))
-				pixel.FillMin(y, fills, c.k, 3, n, sq, want)
-				smooth.Blur(want, h, wd, scratch)
-				requireBeside(r.T, "residual", place(w, i, 1, res.Read()), want, blurred)
-				for k := range c.k {
-					start.Blur(sq[k*n:(k+1)*n], h, wd, scratch)
+			where := In(r, slices.Repeat([]int32{-1}, w.planes))
+			r.Run(kernels.FillWhere{FillWindows: w.FillWindows, Where: where.Ptr}.Enqueue, w.inputs[:2], []Array{where})
+			numbers := where.Read()
+			w.each(func(i int, c refine.Comparison, _, _ []float32) {
+				want := slices.Repeat([]int32{-1}, c.H*c.W)
+				for j, p := range c.Pixels {
+					want[p] = int32(j)
 				}
-				pixel.Least(sq, c.k, n, wantBest)
-				for p, k := range place(w, i, 1, best.Read()) {
-					require.True(r.T, k >= 0 && int(k) < c.k, "pixel %d: fill %d", p, k)
-					require.False(r.T, k == 2 && c.k > 3, "pixel %d: not the first of equals", p)
-					got, least := sq[int(k)*n+p], sq[int(wantBest[p])*n+p]
-					if k != wantBest[p] { // two fills may tie within rounding
+				require.Equal(r.T, want, numbers[w.at[i].Plane:][:len(want)])
+			})
+			where = In(r, numbers)
+			res, best := Out[float32](r, w.sum), Out[int32](r, w.sum)
+			f := kernels.FillCompare{FillWindows: w.FillWindows, Smooth: smooth.Taps(), Start: start.Taps(), Y: w.y.Ptr,
+				Fills: w.fills.Ptr, Where: where.Ptr, Residual: res.Ptr, Best: best.Ptr}
+			f.Pixels = 0
+			r.Run(f.Enqueue, append(w.inputs, where), []Array{res, best})
+			gotRes, gotBest := res.Read(), best.Read()
+			w.each(func(i int, c refine.Comparison, sq, least []float32) {
+				n, P := c.H*c.W, len(c.Pixels)
+				scratch := make([]float32, max(smooth.Scratch(c.H, c.W), start.Scratch(c.H, c.W)))
+				residual, costs, all := planes(c, least), planes(c, sq), make([]int32, n)
+				smooth.Blur(residual, c.H, c.W, scratch)
+				for k := range c.K {
+					start.Blur(costs[k*n:(k+1)*n], c.H, c.W, scratch)
+				}
+				pixel.Least(costs, c.K, n, all)
+				want := make([]float32, P)
+				for j, p := range c.Pixels {
+					want[j] = residual[p]
+					k := gotBest[w.at[i].Pixels+j]
+					require.True(r.T, k >= 0 && int(k) < c.K, "pixel %d: fill %d", p, k)
+					require.False(r.T, k == 2 && c.K > 3, "pixel %d: not the first of equals", p)
+					if k != all[p] { // two fills may tie within rounding
+						got, least := costs[int(k)*n+int(p)], costs[int(all[p])*n+int(p)]
 						require.InDelta(r.T, least, got, 1e-5*float64(least), "pixel %d of window %d", p, i)
 					}
 				}
+				requireBeside(r.T, "residual", gotRes[w.at[i].Pixels:][:P], want, blurred)
 			})
-		}, "compare %s, %d fills", c.name, c.k)
+		}, "compare %s", c.name)
 	}
 	t.Run("refuses", func(t *testing.T) {
-		good := kernels.Windows{Sizes: [][2]int{{3, 4}}, Table: 256}
-		for what, change := range map[string]func(w *kernels.Windows, k *int, p *kernels.Ptr, taps *[]float32){
-			"windows": func(w *kernels.Windows, _ *int, _ *kernels.Ptr, _ *[]float32) { w.Sizes = nil },
-			"extents": func(w *kernels.Windows, _ *int, _ *kernels.Ptr, _ *[]float32) { w.Sizes = [][2]int{{1, 1}, {0, 1}} },
-			"pixels in all": func(w *kernels.Windows, _ *int, _ *kernels.Ptr, _ *[]float32) {
-				w.Sizes = make([][2]int, 9)
-				for i := range w.Sizes {
-					w.Sizes[i] = [2]int{1 << 14, 1 << 14}
-				}
+		good := kernels.FillWindows{Each: []kernels.FillWindow{{H: 3, W: 4, Pixels: 5, K: 2}}, Table: 256, Pixels: 512}
+		all := func(w kernels.FillWindows, p kernels.Ptr, taps []float32) []enqueuer {
+			return []enqueuer{
+				kernels.FillWhere{FillWindows: w, Where: p},
+				kernels.FillMin{FillWindows: w, Y: p, Fills: 1024, Sq: 1024, Residual: 2048},
+				kernels.FillLeast{FillWindows: w, Costs: p, Plane: 1024, Residual: 1024, Best: 2048},
+				kernels.FillCompare{FillWindows: w, Smooth: taps, Start: taps, Y: p, Fills: 1024, Where: 1024, Residual: 2048, Best: 4096},
+			}
+		}
+		for what, change := range map[string]func(w *kernels.FillWindows, p *kernels.Ptr){
+			"0 windows":  func(w *kernels.FillWindows, _ *kernels.Ptr) { w.Each = nil },
+			"extents":    func(w *kernels.FillWindows, _ *kernels.Ptr) { w.Each[0].H = 0 },
+			"0 pixels":   func(w *kernels.FillWindows, _ *kernels.Ptr) { w.Each[0].Pixels = 0 },
+			"13 pixels":  func(w *kernels.FillWindows, _ *kernels.Ptr) { w.Each[0].Pixels = 13 },
+			"0 fills":    func(w *kernels.FillWindows, _ *kernels.Ptr) { w.Each[0].K = 0 },
+			"1025 fills": func(w *kernels.FillWindows, _ *kernels.Ptr) { w.Each[0].K = 1025 },
+			"in all": func(w *kernels.FillWindows, _ *kernels.Ptr) {
+				w.Each = slices.Repeat([]kernels.FillWindow{{H: 1 << 14, W: 1 << 14, Pixels: 1, K: 1}}, 9)
 			},
-			"0 fills": func(_ *kernels.Windows, k *int, _ *kernels.Ptr, _ *[]float32) { *k = 0 },
-			"table":   func(w *kernels.Windows, _ *int, _ *kernels.Ptr, _ *[]float32) { w.Table = 0 },
-			"null":    func(_ *kernels.Windows, _ *int, p *kernels.Ptr, _ *[]float32) { *p = 0 },
-			"aligned": func(_ *kernels.Windows, _ *int, p *kernels.Ptr, _ *[]float32) { *p = 516 },
+			"table":   func(w *kernels.FillWindows, _ *kernels.Ptr) { w.Table = 0 },
+			"null":    func(_ *kernels.FillWindows, p *kernels.Ptr) { *p = 0 },
+			"aligned": func(_ *kernels.FillWindows, p *kernels.Ptr) { *p = 514 },
 		} {
-			w, k, p, taps := good, 2, kernels.Ptr(512), []float32{1}
-			change(&w, &k, &p, &taps)
-			require.ErrorContains(t, kernels.FillMin{Windows: w, K: k, Y: p, Fills: 1024, Residual: 2048}.Enqueue(m), what)
-			require.ErrorContains(t, kernels.FillLeast{Windows: w, K: k, Costs: p, Best: 2048}.Enqueue(m), what)
-			require.ErrorContains(t, kernels.FillCompare{Windows: w, K: k, Smooth: taps, Start: taps, Y: p, Fills: 1024, Residual: 2048,
-				Best: 4096}.Enqueue(m), what)
+			w, p := good, kernels.Ptr(512)
+			w.Each = slices.Clone(w.Each)
+			change(&w, &p)
+			for _, k := range all(w, p, []float32{1}) {
+				require.ErrorContains(t, k.Enqueue(m), what)
+			}
 		}
 		for _, taps := range [][]float32{nil, make([]float32, 10)} {
-			require.ErrorContains(t, kernels.FillCompare{Windows: good, K: 1, Smooth: []float32{1}, Start: taps, Y: 512, Fills: 1024,
-				Residual: 2048, Best: 4096}.Enqueue(m), "taps")
+			require.ErrorContains(t, all(good, 512, taps)[3].Enqueue(m), "taps")
 		}
-		require.ErrorContains(t, kernels.FillMin{Windows: good, K: 1, Y: 512, Fills: 1024, Sq: 2052, Residual: 4096}.Enqueue(m), "sq")
+		w := good
+		w.Pixels = 0
+		for _, k := range all(w, 512, []float32{1})[:3] {
+			require.ErrorContains(t, k.Enqueue(m), "pixels")
+		}
 	})
 }
 
@@ -164,25 +222,32 @@ func init() {
 		Kernel: "fill_min", Size: "8 x 512 x 512, 6 fills", Peer: "fill_min",
 		Params: map[string]int{"n": 8, "h": 512, "w": 512, "k": 6},
 		Setup: func(b *Bed) (func(kernels.Queue) error, kernels.Cost, error) {
-			f := kernels.FillMin{K: 6}
+			const n = 512 * 512 // all of them the region's
+			var f kernels.FillMin
 			for range 8 {
-				f.Sizes = append(f.Sizes, [2]int{512, 512})
+				f.Each = append(f.Each, kernels.FillWindow{H: 512, W: 512, Pixels: n, K: 6})
+			}
+			pixels := make([]int32, 8*n)
+			for i := range pixels {
+				pixels[i] = int32(i % n)
 			}
 			var err error
 			if f.Table, err = Put(b, f.TableOf()); err != nil {
 				return nil, kernels.Cost{}, err
 			}
-			const n = 8 * 512 * 512
-			if f.Y, err = b.Normal(3*n, 0, 1); err != nil {
+			if f.Pixels, err = Put(b, pixels); err != nil {
 				return nil, kernels.Cost{}, err
 			}
-			if f.Fills, err = b.Normal(3*6*n, 0, 1); err != nil {
+			if f.Y, err = b.Normal(3*8*n, 0, 1); err != nil {
 				return nil, kernels.Cost{}, err
 			}
-			if f.Sq, err = b.Alloc(6 * n); err != nil {
+			if f.Fills, err = b.Normal(3*6*8*n, 0, 1); err != nil {
 				return nil, kernels.Cost{}, err
 			}
-			if f.Residual, err = b.Alloc(n); err != nil {
+			if f.Sq, err = b.Alloc(6 * 8 * n); err != nil {
+				return nil, kernels.Cost{}, err
+			}
+			if f.Residual, err = b.Alloc(8 * n); err != nil {
 				return nil, kernels.Cost{}, err
 			}
 			return f.Enqueue, f.Cost(), nil

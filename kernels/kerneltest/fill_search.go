@@ -33,8 +33,8 @@ func FillSearch(t *testing.T, m kernels.Machine, seed uint64) {
 	} {
 		Case(t, m, seed, func(r *Rig) {
 			g := pixel.NewGaussian(s.smooth)
-			k := kernels.FillSearch{Sizes: s.normals, Blur: g.Taps()}
-			var bytes []uint8
+			k := kernels.FillSearch{Blur: g.Taps()}
+			var bytes []Array
 			var normals []*refine.Normal
 			for _, n := range s.normals {
 				data := make([]uint8, n[0]*n[1]*n[2])
@@ -43,7 +43,9 @@ func FillSearch(t *testing.T, m kernels.Machine, seed uint64) {
 				}
 				normal, err := refine.NewNormal(data, n[0], n[1], n[2])
 				require.NoError(r.T, err)
-				normals, bytes = append(normals, normal), append(bytes, data...)
+				mb := In(r, data)
+				normals, bytes = append(normals, normal), append(bytes, mb)
+				k.Normals = append(k.Normals, kernels.SearchNormal{C: n[0], H: n[1], W: n[2], Bytes: mb.Ptr})
 			}
 			searches := make([]refine.Search, s.n)
 			var pixels, candidates []int32
@@ -81,10 +83,10 @@ func FillSearch(t *testing.T, m kernels.Machine, seed uint64) {
 				searches[i], images = search, append(images, blurred...)
 			}
 			require.NoError(r.T, refine.Host{}.Costs(searches))
-			mt, mp, mc, mi, mb, mg := In(r, k.TableOf()), In(r, pixels), In(r, candidates), In(r, images), In(r, bytes), In(r, k.Blur)
+			mt, mp, mc, mi, mg := In(r, k.TableOf()), In(r, pixels), In(r, candidates), In(r, images), In(r, k.Blur)
 			costs := Out[float32](r, len(candidates))
-			k.Table, k.Pixels, k.Candidates, k.Images, k.Bytes, k.Taps, k.Costs = mt.Ptr, mp.Ptr, mc.Ptr, mi.Ptr, mb.Ptr, mg.Ptr, costs.Ptr
-			r.Run(k.Enqueue, []Array{mt, mp, mc, mi, mb, mg}, []Array{costs})
+			k.Table, k.Pixels, k.Candidates, k.Images, k.Taps, k.Costs = mt.Ptr, mp.Ptr, mc.Ptr, mi.Ptr, mg.Ptr, costs.Ptr
+			r.Run(k.Enqueue, append(bytes, mt, mp, mc, mi, mg), []Array{costs})
 			got := costs.Read()
 			whole := got
 			for _, search := range searches {
@@ -108,19 +110,20 @@ func FillSearch(t *testing.T, m kernels.Machine, seed uint64) {
 	fillSpread(t, m, seed)
 	t.Run("refuses", func(t *testing.T) {
 		good := kernels.FillSearch{
-			Rings: []kernels.SearchRing{{Pixels: 3, Shifts: 1, Channels: 1, H: 5, W: 6}}, Sizes: [][3]int{{1, 5, 6}}, Blur: []float32{1},
-			Table: 256, Pixels: 256, Candidates: 256, Images: 256, Bytes: 256, Taps: 256, Costs: 512,
+			Rings: []kernels.SearchRing{{Pixels: 3, Shifts: 1, Channels: 1, H: 5, W: 6}}, Blur: []float32{1},
+			Normals: []kernels.SearchNormal{{C: 1, H: 5, W: 6, Bytes: 256}},
+			Table:   256, Pixels: 256, Candidates: 256, Images: 256, Taps: 256, Costs: 512,
 		}
 		for what, change := range map[string]func(k *kernels.FillSearch){
 			"0 rings": func(k *kernels.FillSearch) { k.Rings = nil }, "0 pixels": func(k *kernels.FillSearch) { k.Rings[0].Pixels = 0 },
-			"no candidates":  func(k *kernels.FillSearch) { k.Rings[0].Shifts = 0 },
-			"normal image 0": func(k *kernels.FillSearch) { k.Sizes = [][3]int{{4, 5, 6}} },
-			"in all":         func(k *kernels.FillSearch) { k.Rings[0].Image = math.MaxInt32 },
-			"0 taps":         func(k *kernels.FillSearch) { k.Blur = nil }, "images is null": func(k *kernels.FillSearch) { k.Images = 0 },
-			"bytes is null": func(k *kernels.FillSearch) { k.Bytes = 0 }, "costs is not aligned": func(k *kernels.FillSearch) { k.Costs = 2 },
+			"no candidates":             func(k *kernels.FillSearch) { k.Rings[0].Shifts = 0 },
+			"normal image 0 is [4,5,6]": func(k *kernels.FillSearch) { k.Normals[0].C = 4 },
+			"in all":                    func(k *kernels.FillSearch) { k.Rings[0].Image = math.MaxInt32 },
+			"0 taps":                    func(k *kernels.FillSearch) { k.Blur = nil }, "images is null": func(k *kernels.FillSearch) { k.Images = 0 },
+			"[1,5,6] at 0x0": func(k *kernels.FillSearch) { k.Normals[0].Bytes = 0 }, "costs is not aligned": func(k *kernels.FillSearch) { k.Costs = 2 },
 		} {
 			k := good
-			k.Rings = slices.Clone(good.Rings)
+			k.Rings, k.Normals = slices.Clone(good.Rings), slices.Clone(good.Normals)
 			change(&k)
 			require.ErrorContains(t, k.Enqueue(m), what)
 		}
@@ -183,7 +186,7 @@ func fillSpread(t *testing.T, m kernels.Machine, seed uint64) {
 func init() {
 	register("fill_search", FillSearch)
 	const n, h, w, c, rings, ring, shifts, normals = 32, 256, 256, 3, 2, 150, 500, 32
-	k := kernels.FillSearch{Blur: pixel.NewGaussian(1).Taps(), Sizes: slices.Repeat([][3]int{{c, h, w}}, normals)}
+	k := kernels.FillSearch{Blur: pixel.NewGaussian(1).Taps(), Normals: slices.Repeat([]kernels.SearchNormal{{C: c, H: h, W: w}}, normals)}
 	for i := range n * rings {
 		k.Rings = append(k.Rings, kernels.SearchRing{
 			Pixels: ring, Shifts: shifts, Normals: normals, Image: i / rings * c * h * w, Channels: c, H: h, W: w, MeanShare: 0.7,
@@ -206,12 +209,19 @@ func init() {
 				}
 			}
 			k := k
+			bytes, err := b.Normal(normals*c*h*w/4, 0, 1)
+			if err != nil {
+				return nil, kernels.Cost{}, err
+			}
+			k.Normals = slices.Clone(k.Normals)
+			for i := range k.Normals {
+				k.Normals[i].Bytes = bytes + kernels.Ptr(i*c*h*w)
+			}
 			return setUp(b, k.Cost(), func() func(kernels.Queue) error { return k.Enqueue },
 				memory{&k.Table, func() (kernels.Ptr, error) { return Put(b, k.TableOf()) }},
 				memory{&k.Pixels, func() (kernels.Ptr, error) { return Put(b, pixels) }},
 				memory{&k.Candidates, func() (kernels.Ptr, error) { return Put(b, candidates) }},
 				memory{&k.Images, func() (kernels.Ptr, error) { return b.Normal(n*c*h*w, 0, 1) }},
-				memory{&k.Bytes, func() (kernels.Ptr, error) { return b.Normal(normals*c*h*w/4, 0, 1) }},
 				memory{&k.Taps, func() (kernels.Ptr, error) { return Put(b, k.Blur) }},
 				memory{&k.Costs, func() (kernels.Ptr, error) { return b.Alloc(len(candidates)) }})
 		},

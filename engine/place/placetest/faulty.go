@@ -103,11 +103,11 @@ func (b *batch) Optimise(ctx context.Context, problems []loop.Problem, s sight.S
 }
 
 // Smooth implements refine.Pixels.
-func (p *Faulty) Smooth(z []float32, h, w, s int, g pixel.Gaussian, u []float32) error {
-	if err := p.fault("smooth", 1); err != nil {
+func (p *Faulty) Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float32) error {
+	if err := p.fault("smooth", n); err != nil {
 		return err
 	}
-	return p.there().Smooth(z, h, w, s, g, u)
+	return p.there().Smooth(z, n, h, w, s, g, u)
 }
 
 // Costs implements place.Place.
@@ -135,11 +135,11 @@ func (p *Faulty) Spreads(spreads []refine.Spread) error {
 }
 
 // Compare implements refine.Pixels.
-func (p *Faulty) Compare(y, fills []float32, k, h, w int, smooth, start pixel.Gaussian, residual []float32, best []int32) error {
-	if err := p.fault("compare", 1); err != nil {
+func (p *Faulty) Compare(comparisons []refine.Comparison, smooth, start pixel.Gaussian) error {
+	if err := p.fault("compare", len(comparisons)); err != nil {
 		return err
 	}
-	return p.there().Compare(y, fills, k, h, w, smooth, start, residual, best)
+	return p.there().Compare(comparisons, smooth, start)
 }
 
 // KCentre implements place.Place.

@@ -343,14 +343,20 @@ func requireSteps(t *testing.T, got, want answers) {
 }
 
 func (s *suite) smooth(t *testing.T) {
-	for _, c := range []struct{ h, w, s int }{{1, 1, 4}, {7, 5, 4}, {20, 31, 2}} {
-		z := normal(s.rng(4), c.h*c.w)
-		g := pixel.NewGaussian(1)
-		got, want := nans(c.h*c.w*c.s*c.s), make([]float32, c.h*c.w*c.s*c.s)
-		require.NoError(t, s.p.Smooth(z, c.h, c.w, c.s, g, got))
-		require.NoError(t, refine.Host{}.Smooth(z, c.h, c.w, c.s, g, want))
+	for _, c := range []struct{ n, h, w, s int }{{1, 1, 1, 4}, {3, 7, 5, 4}, {2, 20, 31, 2}} {
+		z := normal(s.rng(4), c.n*c.h*c.w)
+		g, size := pixel.NewGaussian(1), c.h*c.w*c.s*c.s
+		got, want := nans(c.n*size), make([]float32, c.n*size)
+		require.NoError(t, s.p.Smooth(z, c.n, c.h, c.w, c.s, g, got))
+		require.NoError(t, refine.Host{}.Smooth(z, c.n, c.h, c.w, c.s, g, want))
 		compare.Require(t, fmt.Sprint(c), got, want, blurred)
+		for i := range c.n {
+			alone := nans(size)
+			require.NoError(t, s.p.Smooth(z[i*c.h*c.w:(i+1)*c.h*c.w], 1, c.h, c.w, c.s, g, alone))
+			require.Equal(t, got[i*size:(i+1)*size], alone, "%v: grid %d, alone", c, i)
+		}
 	}
+	require.NoError(t, s.p.Smooth(nil, 0, 3, 4, 2, pixel.NewGaussian(1), nil))
 }
 
 // summed is for sums of some hundred products of values around 1, in float32 against float64.
@@ -471,28 +477,58 @@ func (s *suite) spreads(t *testing.T) {
 
 func (s *suite) compare(t *testing.T) {
 	rng := s.rng(5)
-	for _, c := range []struct{ k, h, w int }{{1, 1, 1}, {6, 33, 21}, {3, 8, 70}} {
-		n := c.h * c.w
-		y, fills := normal(rng, 3*n), normal(rng, c.k*3*n)
-		copy(fills, y[:n/2]) // some pixels are their own fill, in a channel
-		smooth, start := pixel.NewGaussian(1), pixel.NewGaussian(1.2)
-		got, want := nans(n), make([]float32, n)
-		best, wantBest := make([]int32, n), make([]int32, n)
-		require.NoError(t, s.p.Compare(y, fills, c.k, c.h, c.w, smooth, start, got, best))
-		require.NoError(t, refine.Host{}.Compare(y, fills, c.k, c.h, c.w, smooth, start, want, wantBest))
-		compare.Require(t, fmt.Sprintf("%+v: residual", c), got, want, blurred)
-		// Where two fills are equally near but for rounding, either will do.
-		sq := make([]float32, c.k*n)
-		pixel.FillMin(y, fills, c.k, 3, n, sq, make([]float32, n))
-		for k := range c.k {
-			start.Blur(sq[k*n:(k+1)*n], c.h, c.w, make([]float32, start.Scratch(c.h, c.w)))
+	var want, got []refine.Comparison
+	for _, size := range []struct {
+		k, h, w int
+		share   float64 // of the pixels that are the region's
+	}{{1, 1, 1, 1}, {6, 33, 21, 0.3}, {3, 8, 70, 1}, {6, 40, 66, 0.8}, {2, 5, 3, 0.5}} {
+		c := refine.Comparison{H: size.h, W: size.w, K: size.k}
+		for p := range size.h * size.w {
+			if rng.Float64() < size.share {
+				c.Pixels = append(c.Pixels, int32(p))
+			}
 		}
-		var cost, wantCost []float32
-		for p := range n {
-			cost, wantCost = append(cost, sq[int(best[p])*n+p]), append(wantCost, sq[int(wantBest[p])*n+p])
-		}
-		compare.Require(t, fmt.Sprintf("%+v: nearest fill", c), cost, wantCost, blurred)
+		n := len(c.Pixels)
+		c.Y, c.Fills = normal(rng, 3*n), normal(rng, c.K*3*n)
+		copy(c.Fills, c.Y[:n/2]) // some pixels are their own fill, in a channel
+		c.Residual, c.Best = make([]float32, n), make([]int32, n)
+		want = append(want, c)
+		c.Residual, c.Best = nans(n), slices.Repeat([]int32{-1}, n)
+		got = append(got, c)
 	}
+	for _, sigma := range [][2]float64{{1, 1.2}, {2, 0}, {2.4, 3.1}} {
+		smooth, start := pixel.NewGaussian(sigma[0]), pixel.NewGaussian(sigma[1])
+		require.NoError(t, refine.Host{}.Compare(want, smooth, start))
+		require.NoError(t, s.p.Compare(got, smooth, start))
+		for i, c := range want {
+			n := len(c.Pixels)
+			compare.Require(t, fmt.Sprintf("sigma %v, region %d: residual", sigma, i), got[i].Residual, c.Residual, blurred)
+			// Where two fills are equally near but for rounding, either will do.
+			sq := make([]float32, c.K*n)
+			pixel.FillMin(c.Y, c.Fills, c.K, 3, n, sq, make([]float32, n))
+			var cost, wantCost []float32
+			for k := range c.K {
+				plane := make([]float32, c.H*c.W)
+				for j, p := range c.Pixels {
+					plane[p] = sq[k*n+j]
+				}
+				start.Blur(plane, c.H, c.W, make([]float32, start.Scratch(c.H, c.W)))
+				for j, p := range c.Pixels {
+					sq[k*n+j] = plane[p]
+				}
+			}
+			for j := range n {
+				cost, wantCost = append(cost, sq[int(got[i].Best[j])*n+j]), append(wantCost, sq[int(c.Best[j])*n+j])
+			}
+			compare.Require(t, fmt.Sprintf("sigma %v, region %d: nearest fill", sigma, i), cost, wantCost, blurred)
+			alone := c
+			alone.Residual, alone.Best = nans(n), make([]int32, n)
+			require.NoError(t, s.p.Compare([]refine.Comparison{alone}, smooth, start))
+			require.Equal(t, got[i].Residual, alone.Residual, "sigma %v, region %d, alone", sigma, i)
+			require.Equal(t, got[i].Best, alone.Best, "sigma %v, region %d, alone", sigma, i)
+		}
+	}
+	require.NoError(t, s.p.Compare(nil, pixel.NewGaussian(1), pixel.NewGaussian(1)))
 }
 
 func (s *suite) kCentre(t *testing.T) {
