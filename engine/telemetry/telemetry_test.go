@@ -133,6 +133,7 @@ func TestPageListsTheMetrics(t *testing.T) {
 	there := map[string]bool{}
 	s := NewServing("v1")
 	s.Model("m", 1)
+	s.Image("m", Scored(true), "cpu")
 	s.Request("/", 200, 0)
 	s.Batch("m", []time.Duration{0})
 	s.Timer("m")(stage.Decode, 1, stage.Took{Wall: time.Second})
