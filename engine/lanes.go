@@ -11,15 +11,16 @@ import (
 // the other computes. Together they hold Options.Batch images.
 const mostLanes = 2
 
-// lanes takes images in, works on batches of them side by side, and emits what was found in the order in which they came. As many as
-// are in work may have ended and wait for one before them: a batch that takes long keeps the next ones from being emitted, not from
-// being worked on.
+// lanes takes images in, works on batches of them side by side, and emits what was found in the order in which they came. With several
+// places as many as are in work may have ended and wait for one before them: a batch that takes long in one keeps those of the others
+// from being emitted, not from being worked on. In one place what is lost when the program is killed is worth more.
 type lanes struct {
 	ctx  context.Context // when it ends nothing is begun any more
 	work func([]decoded) error
 	emit func(*Result) error
 
 	most   func() int // batches in work at once
+	held   func() int // those that have not been emitted
 	each   limits     // of a batch
 	all    limits     // of those that have not been emitted, together
 	open   batch
@@ -53,6 +54,11 @@ func (e *Engine) lanes(ctx context.Context, emit func(*Result) error) *lanes {
 		beside = 1
 	}
 	n, values := beside*e.memory.Places, batchValues*max(1, e.memory.Pixels/batchPixels)
+	most := func() int { return beside * e.Places() } // some may be lost
+	held := most
+	if e.memory.Places > 1 {
+		held = func() int { return 2 * most() }
+	}
 	return &lanes{
 		ctx:  ctx,
 		work: func(b []decoded) error { return e.scoreBatch(context.WithoutCancel(ctx), b) },
@@ -63,7 +69,8 @@ func (e *Engine) lanes(ctx context.Context, emit func(*Result) error) *lanes {
 			}
 			return emit(r)
 		},
-		most:  func() int { return beside * e.Places() }, // some may be lost
+		most:  most,
+		held:  held,
 		each:  limits{(e.opts.Batch + beside - 1) / beside, e.memory.Pixels / n, values / n},
 		all:   limits{pixels: e.memory.Pixels, values: values},
 		ended: make(chan struct{}, 1),
@@ -93,7 +100,7 @@ func (l *lanes) start() error {
 	b := l.open
 	l.open = batch{}
 	for most := l.most(); len(l.flying) > 0; most = l.most() {
-		if l.flying[0].over() || len(l.flying) >= 2*most || l.full(&b) {
+		if l.flying[0].over() || len(l.flying) >= l.held() || l.full(&b) {
 			if err := l.land(); err != nil {
 				return err
 			}

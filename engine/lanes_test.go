@@ -32,7 +32,7 @@ func newYard(t *testing.T, most, images int) (*yard, *lanes) {
 		}
 	}
 	return y, &lanes{
-		ctx: t.Context(), most: func() int { return most }, each: limits{images, 100 / most, batchValues}, all: limits{pixels: 100, values: batchValues},
+		ctx: t.Context(), most: func() int { return most }, held: func() int { return most }, each: limits{images, 100 / most, batchValues}, all: limits{pixels: 100, values: batchValues},
 		ended: make(chan struct{}, 1),
 		work: func(b []decoded) error {
 			var all []string
@@ -101,6 +101,7 @@ func TestLanesWorkSideBySideAndEmitInOrder(t *testing.T) {
 // No more batches wait for one before them than are in work.
 func TestLanesWaitForABatchThatTakesLong(t *testing.T) {
 	y, l := newYard(t, 2, 1)
+	l.held = func() int { return 4 }
 	for i := range 4 {
 		require.NoError(t, l.add(framed(i, 1)))
 		y.let[fmt.Sprint(i+1)] <- nil
@@ -120,12 +121,23 @@ func TestLanesWaitForABatchThatTakesLong(t *testing.T) {
 	require.Equal(t, "01234", y.out())
 }
 
+// In one place no more is lost when the program is killed than is in work.
+func TestLanesOfOnePlaceBeginNothingBeyondWhatIsInWork(t *testing.T) {
+	p := fixture(t)
+	e, err := New(p.model(t, "padim 128"), Options{Batch: 4})
+	require.NoError(t, err)
+	defer e.Close()
+	l := e.lanes(t.Context(), nil)
+	require.Equal(t, []int{2, 2}, []int{l.most(), l.held()})
+}
+
 // Fewer batches are in work when a place is lost.
 func TestLanesAreThoseOfThePlacesThatAreLeft(t *testing.T) {
 	y, l := newYard(t, 2, 1)
 	require.NoError(t, l.add(framed(0, 1)))
 	require.NoError(t, l.add(framed(1, 1)))
 	l.most = func() int { return 1 }
+	l.held = l.most
 	added := make(chan error)
 	go func() { added <- l.add(framed(2, 1)) }()
 	y.let["1"] <- nil
