@@ -413,13 +413,15 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 			out[i].image = f.Max(nd.Data(base))
 		}
 		z := nd.New(h, w)
+		cells := nd.Data(z)
 		for v, sv := range out[i].s {
-			nd.Data(z)[v] = float32(sc.Scale.Z(sv))
+			cells[v] = float32(sc.Scale.Z(sv))
 		}
-		sight.Blank(nd.Data(z), f.Grid(h, w)) // nothing is suspicious there
+		sight.Blank(cells, f.Grid(h, w)) // nothing is suspicious there
 		v := nd.New(H, W)
+		pixels := nd.Data(v)
 		for p, b := range nd.Data(base) {
-			nd.Data(v)[p] = float32(sc.Rank.Z(b))
+			pixels[p] = float32(sc.Rank.Z(b))
 		}
 		in[i] = refine.Input{Y: f.Y, Z: z, V: v, Base: base, Seed: f.Seed(e.model.Info.Seed), Memory: e.model.memory}
 	})

@@ -21,6 +21,7 @@ import (
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/metric"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/peak"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 	"f2pad.example/engine/synth"
@@ -278,10 +279,10 @@ func TestTimerIsToldOfAllStages(t *testing.T) {
 	took, images := map[Stage]time.Duration{}, map[Stage]int{}
 	m := *p.model(t, names()[0])
 	optimiseAll(&m)
-	scored(t, &m, Options{Maps: Kinds(), Batch: 2, Timer: func(s Stage, n int, d time.Duration) {
+	scored(t, &m, Options{Maps: Kinds(), Batch: 2, Timer: func(s Stage, n int, t Took) {
 		mu.Lock()
 		defer mu.Unlock()
-		took[s] += d
+		took[s] += t.Wall
 		images[s] += n
 	}}, p.few)
 	for _, s := range Stages() {
@@ -296,6 +297,30 @@ func TestTimerIsToldOfAllStages(t *testing.T) {
 	}
 	require.LessOrEqual(t, took[stage.Gradients], took[stage.Optimise])
 	require.LessOrEqual(t, took[stage.Asked], took[stage.Explain]+took[stage.Looks])
+}
+
+// On one core stages are told of their processor time, which together is no more than the process has had.
+func TestTimerIsToldOfTheProcessor(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("processor time of threads is known on Linux")
+	}
+	p := fixture(t)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var spent Spent
+	m := *p.model(t, names()[0])
+	optimiseAll(&m)
+	before := peak.Clock()
+	scored(t, &m, Options{Maps: Kinds(), Batch: 2, Timer: spent.Add}, p.few)
+	all, sum := peak.Clock()-before, 0.0
+	times := spent.Times()
+	require.Len(t, times, len(Stages())-1, "all but the writing of files")
+	for _, s := range times {
+		require.Positive(t, s.CPU, "%s", s.Stage)
+		if !s.Part {
+			sum += s.CPU
+		}
+	}
+	require.LessOrEqual(t, sum, all)
 }
 
 // What the refinement looks at is a share of the frame; the base map looks at nothing.

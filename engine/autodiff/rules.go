@@ -100,10 +100,11 @@ func turned(r *reverse, n *graph.Node) string {
 	w, old, group := r.shapes[n.In[1]], nd.Data(r.g.Consts[n.In[1]]), n.Int("group", 1)
 	outs, ins, taps := w[0]/group, w[1], w[2]*w[3]
 	t := nd.New(ins*group, outs, w[2], w[3])
+	all := nd.Data(t)
 	for m := range w[0] {
 		for c := range ins {
 			from := old[(m*ins+c)*taps:][:taps]
-			to := nd.Data(t)[((m/outs*ins+c)*outs+m%outs)*taps:][:taps]
+			to := all[((m/outs*ins+c)*outs+m%outs)*taps:][:taps]
 			for k, v := range from {
 				to[taps-1-k] = v
 			}

@@ -158,8 +158,9 @@ func (f folder) intoConv(conv *Node, a, b []float64) {
 // constant adds a constant under name, or one like it if that is taken.
 func (f folder) constant(name string, v []float64, shape ...int) string {
 	t := nd.New(shape...)
-	for i := range v {
-		nd.Data(t)[i] = float32(v[i])
+	values := nd.Data(t)
+	for i, v := range v {
+		values[i] = float32(v)
 	}
 	name = f.fresh(name)
 	f.g.Consts[name] = t

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 )
 
 // FromImage converts a standard image as Decode does: samples scaled to [0,1], alpha ignored.
@@ -169,18 +170,53 @@ func straightColor(c color.Color) [3]float32 {
 // ycbcrReader converts by ITU-R BT.601, to integers of 8 bits as other decoders do.
 func ycbcrReader(img *image.YCbCr, studio bool) filler {
 	x0, y0 := img.Rect.Min.X, img.Rect.Min.Y
-	convert := color.YCbCrToRGB
-	if studio {
-		convert = studioToRGB
+	shift := 0 // of a column to that of its chroma
+	switch img.SubsampleRatio {
+	case image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420:
+		shift = 1
+	case image.YCbCrSubsampleRatio411, image.YCbCrSubsampleRatio410:
+		shift = 2
+	}
+	var unit [256]float32
+	for v := range unit {
+		unit[v] = float32(v) / 255
 	}
 	return func(y, x int, r, g, b []float32) {
-		luma := img.Y[img.YOffset(x0+x, y0+y):]
-		for i := range r {
-			c := img.COffset(x0+x+i, y0+y)
-			cr, cg, cb := convert(luma[i], img.Cb[c], img.Cr[c])
-			r[i], g[i], b[i] = float32(cr)/255, float32(cg)/255, float32(cb)/255
+		luma := img.Y[img.YOffset(x0+x, y0+y):][:len(r)]
+		first, last := img.COffset(x0+x, y0+y), img.COffset(x0+x+len(r)-1, y0+y)
+		us, vs := img.Cb[first:last+1], img.Cr[first:last+1]
+		if !studio && neutral(us) && neutral(vs) { // as grey pictures are
+			for i, v := range luma {
+				r[i] = unit[v]
+			}
+			copy(g, r)
+			copy(b, r)
+			return
+		}
+		for i, v := range luma {
+			c := (x0+x+i)>>shift - (x0+x)>>shift
+			if x0 < 0 { // no file has that, and it is rounded otherwise
+				c = img.COffset(x0+x+i, y0+y) - first
+			}
+			var cr, cg, cb uint8
+			if studio {
+				cr, cg, cb = studioToRGB(v, us[c], vs[c])
+			} else {
+				cr, cg, cb = color.YCbCrToRGB(v, us[c], vs[c])
+			}
+			r[i], g[i], b[i] = unit[cr], unit[cg], unit[cb]
 		}
 	}
+}
+
+// neutral reports whether chroma has no colour: then red, green and blue are the luma.
+func neutral(chroma []uint8) bool {
+	for _, v := range chroma {
+		if v != 128 {
+			return false
+		}
+	}
+	return true
 }
 
 // studioToRGB converts samples of the ranges 16..235 (luma) and 16..240 (chroma), in 16-bit fixed point.
@@ -207,15 +243,17 @@ func (im *Image) RGBA() *image.RGBA {
 		plane = 0 // the one plane three times
 	}
 	out := image.NewRGBA(image.Rect(0, 0, w, h))
-	for i := range h * w {
-		out.Pix[4*i], out.Pix[4*i+1], out.Pix[4*i+2] = to8(pix[i]), to8(pix[plane+i]), to8(pix[2*plane+i])
-		out.Pix[4*i+3] = 255
+	r, g, b := pix[:h*w], pix[plane:][:h*w], pix[2*plane:][:h*w]
+	for i, p := 0, out.Pix; i < len(r); i, p = i+1, p[4:] {
+		p := p[:4]
+		p[0] = pixel.To8(r[i])
+		if p[1], p[2] = p[0], p[0]; plane > 0 {
+			p[1], p[2] = pixel.To8(g[i]), pixel.To8(b[i])
+		}
+		p[3] = 255
 	}
 	return out
 }
-
-// to8 rounds a value in [0,1] to 8 bits; others are clipped.
-func to8(v float32) uint8 { return uint8(min(max(v, 0), 1)*255 + 0.5) }
 
 // visibleIn says which pixels of img, whose EXIF orientation is orient, are more than half opaque, upright; nil where all are
 // equally so.

@@ -15,6 +15,7 @@ import (
 	"image/png"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -520,4 +521,37 @@ func TestDecodeFromReadsWhatHasNoPlacesIntoMemory(t *testing.T) {
 	require.EqualError(t, err, "a.png: image too large: more than 10 bytes")
 	_, err = DecodeFrom("a.png", stream{Reader: iotest.ErrReader(errors.New("boom"))}, Limits{}, nil)
 	require.EqualError(t, err, "a.png: boom")
+}
+
+// What has no colour, in all of a picture or in some of its rows, is read as what has some is.
+func TestYCbCrWithoutColour(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 0))
+	for _, ratio := range []image.YCbCrSubsampleRatio{
+		image.YCbCrSubsampleRatio444, image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420, image.YCbCrSubsampleRatio440, image.YCbCrSubsampleRatio410,
+	} {
+		for _, colour := range []int{0, 1, 3} { // one row in so many has some
+			img := image.NewYCbCr(image.Rect(0, 0, 21, 14), ratio)
+			for i := range img.Y {
+				img.Y[i] = uint8(rng.IntN(256))
+			}
+			for i := range img.Cb {
+				img.Cb[i], img.Cr[i] = 128, 128
+				if colour > 0 && i/img.CStride%colour == 0 && i%img.CStride == img.CStride-1 {
+					img.Cb[i] = uint8(rng.IntN(128))
+				}
+			}
+			got := FromImage(img)
+			require.Equal(t, colour == 0, got.IsGrey(), "%v", ratio)
+			pix := nd.Data(got.RGB())
+			for y := range 14 {
+				for x := range 21 {
+					c := img.YCbCrAt(x, y)
+					r, g, b := color.YCbCrToRGB(c.Y, c.Cb, c.Cr)
+					for p, v := range []uint8{r, g, b} {
+						require.Equal(t, float32(v)/255, pix[(p*14+y)*21+x], "%v, one row in %d: %d,%d", ratio, colour, y, x)
+					}
+				}
+			}
+		}
+	}
 }

@@ -48,6 +48,21 @@ func paint(out *image.RGBA, i int, c [3]float64, opacity float64) {
 	p[3] = 255
 }
 
+// tint is paint of a value's heat, the more opaque the higher it is; of one that is not above 0 it is nothing.
+func tint(p []uint8, v float64) {
+	if !(v > 0) {
+		return
+	}
+	v = min(v, 1)
+	pos, opacity := v*float64(len(heatStops)-1), overlayOpacity*v
+	i := min(int(pos), len(heatStops)-2)
+	t, a, b := pos-float64(i), &heatStops[i], &heatStops[i+1]
+	for k := range p {
+		c := a[k] + t*(b[k]-a[k])
+		p[k] = nearest(opacity*c + (1-opacity)*float64(p[k]))
+	}
+}
+
 // nearest is math.Round of a value from 0 to 255, which is what most of an overlay's time would go into.
 func nearest(v float64) uint8 {
 	n := int(v)
@@ -88,10 +103,8 @@ func OverlayMarks(img *Image, m *tensor.Dense, mask []bool, limit float64) *imag
 		none = math.NaN()
 	}
 	for i, v := range nd.Data(m) {
-		if v := float64(v); v <= none {
-			continue
-		} else if v /= limit; v > 0 {
-			paint(out, i, heat(v), overlayOpacity*min(v, 1))
+		if v := float64(v); !(v <= none) {
+			tint(out.Pix[4*i:][:3], v/limit)
 		}
 	}
 	for i, in := range mask {

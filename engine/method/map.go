@@ -1,7 +1,10 @@
 package method
 
 import (
+	"slices"
+
 	"f2pad.example/engine/internal/par"
+	"f2pad.example/engine/internal/vec"
 	"f2pad.example/engine/method/internal/axis"
 )
 
@@ -17,7 +20,7 @@ func BaseMap(s []float32, h, w, H, W int, o MapOptions, dst []float32) {
 
 // BaseMaps is BaseMap of each of a batch: s [n,h,w] to dst [n,H,W].
 func BaseMaps(s []float32, n, h, w, H, W int, o MapOptions, dst []float32) {
-	rows, cols := o.axis(h, H), o.axis(w, W)
+	rows, cols := o.axes(h, w, H, W)
 	wide := make([]float32, n*h*W)
 	par.Range(n*h, 16, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
@@ -32,26 +35,30 @@ func BaseMaps(s []float32, n, h, w, H, W int, o MapOptions, dst []float32) {
 		}
 	})
 	par.Range(n*H, 16, func(lo, hi int) {
+		var at []int
 		for i := lo; i < hi; i++ {
-			out, row, image := dst[i*W:(i+1)*W], rows[i%H], wide[i/H*h*W:]
-			clear(out)
-			for k, wt := range row.W {
-				for j, v := range image[(row.Lo+k)*W:][:W] {
-					out[j] += wt * v
-				}
+			row := rows[i%H]
+			at = at[:0]
+			for k := range row.W {
+				at = append(at, (row.Lo+k)*W)
 			}
+			vec.SumRows(dst[i*W:(i+1)*W], wide[i/H*h*W:], at, row.W)
 		}
 	})
 }
 
 // Cells returns which of the scores [h,w] of one image the map [H,W] depends on at the wanted pixels [H,W].
 func (o MapOptions) Cells(wanted []bool, h, w, H, W int) []bool {
-	rows, cols := o.axis(h, H), o.axis(w, W)
+	rows, cols := o.axes(h, w, H, W)
 	cells := make([]bool, h*w)
 	wide := make([]bool, w)
 	for i, r := range rows {
+		row := wanted[i*W : (i+1)*W]
+		if !slices.Contains(row, true) {
+			continue
+		}
 		clear(wide)
-		for j, on := range wanted[i*W : (i+1)*W] {
+		for j, on := range row {
 			if on {
 				for k := range cols[j].W {
 					wide[cols[j].Lo+k] = true
@@ -74,6 +81,15 @@ func (o MapOptions) Cells(wanted []bool, h, w, H, W int) []bool {
 func (o MapOptions) Axis(n, N int) func(i int) (first int, weights []float32) {
 	m := o.axis(n, N)
 	return func(i int) (int, []float32) { return m[i].Lo, m[i].W }
+}
+
+// axes are the maps along both.
+func (o MapOptions) axes(h, w, H, W int) (rows, cols axis.Map) {
+	rows = o.axis(h, H)
+	if h == w && H == W {
+		return rows, rows
+	}
+	return rows, o.axis(w, W)
 }
 
 // axis is the map along one axis of n cells and N pixels.

@@ -55,6 +55,11 @@ func (g Gaussian) BlurBox(dst, plane []float32, h, w int, b Box, scratch []float
 	top, bottom := max(b.Y0-r, 0), min(b.Y1+r, h)
 	rows, line := scratch[:(bottom-top)*bw], scratch[(bottom-top)*bw:][:bw+2*r]
 	left, right := max(b.X0-r, 0), min(b.X1+r, w) // of what the line has from the plane itself
+	var some [2][64]int                           // enough for most: what follows then allocates nothing
+	before, after := append(some[0][:0], make([]int, r+1)...), append(some[1][:0], make([]int, r+1)...)
+	for k := range before {
+		before[k], after[k] = r-k, r+k
+	}
 	for i := range bottom - top {
 		src := plane[(top+i)*w:][:w]
 		copy(line[left-b.X0+r:], src[left:right])
@@ -64,27 +69,12 @@ func (g Gaussian) BlurBox(dst, plane []float32, h, w int, b Box, scratch []float
 		for x := w; x < b.X1+r; x++ {
 			line[x-b.X0+r] = src[index.Mirror(x, w)]
 		}
-		to := rows[i*bw:][:bw]
-		g.start(to, line[r:])
-		for k := 1; k <= r; k++ {
-			vec.AddPair(to, line[r-k:], line[r+k:], g.taps[k])
-		}
+		vec.SumPairs(rows[i*bw:][:bw], line, before, after, g.taps)
 	}
-	row := func(y int) []float32 { return rows[(index.Mirror(y, h)-top)*bw:] }
 	for i := range b.H() {
-		to := dst[i*bw:][:bw]
-		g.start(to, row(b.Y0+i))
-		for k := 1; k <= r; k++ {
-			vec.AddPair(to, row(b.Y0+i-k), row(b.Y0+i+k), g.taps[k])
+		for k := range before {
+			before[k], after[k] = (index.Mirror(b.Y0+i-k, h)-top)*bw, (index.Mirror(b.Y0+i+k, h)-top)*bw
 		}
+		vec.SumPairs(dst[i*bw:][:bw], rows, before, after, g.taps)
 	}
 }
-
-// start sets dst to the kernel's middle times src.
-func (g Gaussian) start(dst, src []float32) {
-	n := len(dst) &^ 7 // of whole vectors
-	vec.ShiftRows(dst[:n], src, n, unmoved, g.taps[0], float32(math.Inf(-1)))
-	vec.ShiftRows(dst[n:], src[n:], len(dst)-n, unmoved, g.taps[0], float32(math.Inf(-1)))
-}
-
-var unmoved = []float32{0}

@@ -1,6 +1,10 @@
 package pixel
 
-import "math"
+import (
+	"math"
+
+	"f2pad.example/engine/internal/vec"
+)
 
 // NormConv interpolates scattered samples by normalised convolution: out[p][c] = sum_q G(p-q) v[q][c] / sum_q G(p-q), with a
 // Gaussian of sigma pixels. The samples v [len(at),C] lie at the pixels at, the results out [len(to),C] at the pixels to;
@@ -8,81 +12,54 @@ import "math"
 // len(at) len(to) C multiplications.
 func NormConv(v []float32, at, to []int32, w, c int, sigma float64, out []float32) {
 	a, b := Bounds(at, w), Bounds(to, w)
-	far := max(a.Y1, b.Y1, a.X1, b.X1)
-	weight := make([]float64, far) // by distance along one axis
-	for d := range weight {
-		weight[d] = math.Exp(-float64(d*d) / (2 * sigma * sigma))
+	weight := func(d int) float64 { return math.Exp(-float64(d*d) / (2 * sigma * sigma)) }
+	below := make([]float64, max(a.Y1, b.Y1)) // by distance in rows
+	for d := range below {
+		below[d] = weight(d)
 	}
-	n := len(at)
-	wide := make([]float64, len(v)) // v in float64
-	for i, s := range v {
-		wide[i] = float64(s)
+	first := b.X0 - (a.X1 - 1) // column of a result less that of a sample, at least
+	near := make([]float64, b.X1-a.X0-first+vec.Places-1)
+	for i := range near[:b.X1-a.X0-first] {
+		near[i] = weight(first + i)
 	}
-	column, down := make([]int, n), make([]float64, n) // of the samples: x, and the weight of their distance from the row py
+	n, ld := len(at), (c+vec.Weighed-1)/vec.Weighed*vec.Weighed
+	wide := make([]float64, n*ld) // v in float64, as many as are worked on at once
+	for j := range n {
+		for k, s := range v[j*c:][:c] {
+			wide[j*ld+k] = float64(s)
+		}
+	}
+	place, down := make([]int, n), make([]float64, n) // of the samples: in near, for column b.X0, and the weight of their distance from the row py
 	for j, q := range at {
-		column[j] = int(q) % w
+		place[j] = b.X0 - int(q)%w - first
 	}
-	g, acc := make([]float64, n), make([]float64, c)
-	py, x0 := -1, 0
-	for i, p := range to {
-		if i == 0 || int(p) < x0 || int(p) >= x0+w {
-			py = int(p) / w
-			x0 = py * w
+	var sum [1 + vec.Weighed][vec.Places]float64
+	py := -1
+	for i := 0; i < len(to); {
+		px, some := int(to[i])%w, 1 // results side by side
+		for some < vec.Places && i+some < len(to) && int(to[i+some]) == int(to[i])+some && px+some < w {
+			some++
+		}
+		if y := int(to[i]) / w; y != py {
+			py = y
 			for j, q := range at {
-				down[j] = weight[abs(py-int(q)/w)]
+				down[j] = below[abs(py-int(q)/w)]
 			}
 		}
-		px := int(p) - x0
-		total := 0.0
-		for j, x := range column {
-			g[j] = down[j] * weight[abs(px-x)]
-			total += g[j]
+		for k := 0; k < c && n > 0; k += vec.Weighed {
+			vec.Weigh(&sum, near[px-b.X0:], place, down, wide[k:], ld)
+			for p := range some {
+				for l := range min(vec.Weighed, c-k) {
+					out[(i+p)*c+k+l] = float32(sum[1+l][p] / sum[0][p])
+				}
+			}
 		}
-		dst := out[i*c : (i+1)*c]
-		if total == 0 {
-			clear(dst)
-			continue
+		for p := range some {
+			if sum[0][p] == 0 {
+				clear(out[(i+p)*c:][:c])
+			}
 		}
-		weighted(acc, g, wide)
-		for k, s := range acc {
-			dst[k] = float32(s / total)
-		}
-	}
-}
-
-// weighted sets acc [C] to the sums of g[j] v[j][k] over j, in their order; v is [len(g),C]. Several sums at a time hide the time that
-// an addition takes: six fills, grey or in colour, are six or three times six.
-func weighted(acc, g, v []float64) {
-	c, k := len(acc), 0
-	for ; k+6 <= c; k += 6 {
-		var a0, a1, a2, a3, a4, a5 float64
-		for j, g := range g {
-			s := v[j*c+k:][:6]
-			a0 += float64(g * s[0])
-			a1 += float64(g * s[1])
-			a2 += float64(g * s[2])
-			a3 += float64(g * s[3])
-			a4 += float64(g * s[4])
-			a5 += float64(g * s[5])
-		}
-		acc[k], acc[k+1], acc[k+2], acc[k+3], acc[k+4], acc[k+5] = a0, a1, a2, a3, a4, a5
-	}
-	for ; k+3 <= c; k += 3 {
-		var a0, a1, a2 float64
-		for j, g := range g {
-			s := v[j*c+k:][:3]
-			a0 += float64(g * s[0])
-			a1 += float64(g * s[1])
-			a2 += float64(g * s[2])
-		}
-		acc[k], acc[k+1], acc[k+2] = a0, a1, a2
-	}
-	for ; k < c; k++ {
-		a := 0.0
-		for j, g := range g {
-			a += float64(g * v[j*c+k])
-		}
-		acc[k] = a
+		i += some
 	}
 }
 

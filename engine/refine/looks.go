@@ -68,8 +68,9 @@ func ask(ctx context.Context, sc Scorer, images []int, x *tensor.Dense, where []
 		return err
 	}
 	n := len(where) / len(images)
-	for p, b := range nd.Data(v) {
-		if where[p] && !bounded(b, maxScore) {
+	values := nd.Data(v)
+	for p, on := range where {
+		if b := values[p]; on && !bounded(b, maxScore) {
 			return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of %s", images[p/n], b, p%n, what)
 		}
 	}

@@ -128,11 +128,12 @@ func (s *Scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where [
 	if err := s.OwnMaps(images, nd.Data(r.S), h, w, H, W, nd.Data(v)); err != nil {
 		return err
 	}
-	for p, b := range nd.Data(v) {
-		nd.Data(v)[p] = float32(s.Rank.Z(b))
+	maps := nd.Data(v)
+	for p, b := range maps {
+		maps[p] = float32(s.Rank.Z(b))
 	}
 	for k, i := range images {
-		if !Finite(nd.Data(v)[k*H*W:][:H*W]) {
+		if !Finite(maps[k*H*W:][:H*W]) {
 			s.Bad.Add(i, fmt.Errorf("engine: %s gives values that are not finite for a changed image", s.Spec.Backbone.Name()))
 		}
 	}

@@ -178,22 +178,6 @@ func shiftRowsGo(y, x []float32, cols int, by []float32, times, lo float32) {
 	}
 }
 
-// AddPair adds t (a + b) to y; the product is rounded before it is added.
-func AddPair(y, a, b []float32, t float32) {
-	if n := whole(len(y)); n > 0 {
-		addPairAVX2(y[:n], a[:n], b[:n], t)
-		y, a, b = y[n:], a[n:], b[n:]
-	}
-	addPairGo(y, a, b, t)
-}
-
-func addPairGo(y, a, b []float32, t float32) {
-	a, b = a[:len(y)], b[:len(y)]
-	for i := range y {
-		y[i] += float32(t * (a[i] + b[i]))
-	}
-}
-
 // Accumulate adds x to sum.
 func Accumulate(sum []float64, x []float32) {
 	if n := whole(len(x)); n > 0 {

@@ -136,26 +136,6 @@ func TestElementwise(t *testing.T) {
 	}
 }
 
-func TestAddPair(t *testing.T) {
-	rng := rand.New(rand.NewPCG(5, 0))
-	for n := range 60 {
-		start, a, b := draw(rng, n), draw(rng, n), draw(rng, n)
-		want := make([]float32, n)
-		for i := range want {
-			sum := a[i] + b[i]
-			product := 0.3 * sum
-			want[i] = start[i] + product
-		}
-		for _, f := range []func(y, a, b []float32, t float32){AddPair, addPairGo} {
-			y, guards := guarded(n)
-			copy(y, start)
-			f(y, a, b, 0.3)
-			untouched(t, guards)
-			require.Equal(t, bits(want), bits(y), "%d elements", n)
-		}
-	}
-}
-
 func TestShiftRows(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 0))
 	for rows := range 4 {

@@ -67,10 +67,20 @@ func accumulateAVX2(sum []float64, x []float32)
 //go:noescape
 func shiftRowsAVX2(y []float32, x []float32, cols int, by []float32, times float32, lo float32)
 
-// addPairAVX2 is addPairGo for whole vectors.
+// sumRowsAVX2 is sumRowsGo for whole vectors.
 //
 //go:noescape
-func addPairAVX2(y []float32, a []float32, b []float32, t float32)
+func sumRowsAVX2(y []float32, x []float32, a []int, w []float32)
+
+// sumPairsAVX2 is sumPairsGo for whole vectors.
+//
+//go:noescape
+func sumPairsAVX2(y []float32, x []float32, a []int, b []int, w []float32)
+
+// weighAVX2 is weighGo.
+//
+//go:noescape
+func weighAVX2(sum *[7][4]float64, near []float64, at []int, down []float64, v []float64, ld int)
 
 // leastAVX2 sets each of to to the least of itself and every eighth of x.
 //

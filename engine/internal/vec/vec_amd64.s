@@ -646,27 +646,237 @@ vector:
 	VZEROUPPER
 	RET
 
-// func addPairAVX2(y []float32, a []float32, b []float32, t float32)
+// func sumRowsAVX2(y []float32, x []float32, a []int, w []float32)
 // Requires: AVX
-TEXT ·addPairAVX2(SB), NOSPLIT, $0-76
-	MOVQ         y_base+0(FP), AX
-	MOVQ         a_base+24(FP), CX
-	MOVQ         b_base+48(FP), DX
-	MOVQ         y_len+8(FP), BX
-	VBROADCASTSS t+72(FP), Y0
-	SHRQ         $0x03, BX
+TEXT ·sumRowsAVX2(SB), NOSPLIT, $0-96
+	MOVQ   y_base+0(FP), AX
+	MOVQ   x_base+24(FP), CX
+	MOVQ   w_base+72(FP), DX
+	MOVQ   y_len+8(FP), BX
+	MOVQ   w_len+80(FP), SI
+	MOVQ   a_base+48(FP), DI
+	VXORPS Y0, Y0, Y0
+	SHRQ   $0x03, BX
+
+block4:
+	CMPQ    BX, $0x04
+	JL      done4
+	XORQ    R8, R8
+	VMOVUPS Y0, Y2
+	VMOVUPS Y0, Y3
+	VMOVUPS Y0, Y4
+	VMOVUPS Y0, Y5
+
+term4:
+	CMPQ         R8, SI
+	JGE          store4
+	MOVQ         (DI)(R8*8), R9
+	VBROADCASTSS (DX)(R8*4), Y1
+	VMULPS       (CX)(R9*4), Y1, Y6
+	VADDPS       Y6, Y2, Y2
+	VMULPS       32(CX)(R9*4), Y1, Y6
+	VADDPS       Y6, Y3, Y3
+	VMULPS       64(CX)(R9*4), Y1, Y6
+	VADDPS       Y6, Y4, Y4
+	VMULPS       96(CX)(R9*4), Y1, Y1
+	VADDPS       Y1, Y5, Y5
+	INCQ         R8
+	JMP          term4
+
+store4:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	VMOVUPS Y4, 64(AX)
+	VMOVUPS Y5, 96(AX)
+	ADDQ    $0x80, CX
+	ADDQ    $0x80, AX
+	SUBQ    $0x04, BX
+	JMP     block4
+
+done4:
+block1:
+	CMPQ    BX, $0x01
+	JL      done1
+	XORQ    R8, R8
+	VMOVUPS Y0, Y2
+
+term1:
+	CMPQ         R8, SI
+	JGE          store1
+	MOVQ         (DI)(R8*8), R9
+	VBROADCASTSS (DX)(R8*4), Y1
+	VMULPS       (CX)(R9*4), Y1, Y1
+	VADDPS       Y1, Y2, Y2
+	INCQ         R8
+	JMP          term1
+
+store1:
+	VMOVUPS Y2, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, AX
+	SUBQ    $0x01, BX
+	JMP     block1
+
+done1:
+	VZEROUPPER
+	RET
+
+// func sumPairsAVX2(y []float32, x []float32, a []int, b []int, w []float32)
+// Requires: AVX
+TEXT ·sumPairsAVX2(SB), NOSPLIT, $0-120
+	MOVQ   y_base+0(FP), AX
+	MOVQ   x_base+24(FP), CX
+	MOVQ   w_base+96(FP), DX
+	MOVQ   y_len+8(FP), BX
+	MOVQ   w_len+104(FP), SI
+	MOVQ   a_base+48(FP), DI
+	MOVQ   b_base+72(FP), R8
+	VXORPS Y0, Y0, Y0
+	SHRQ   $0x03, BX
+
+block4:
+	CMPQ         BX, $0x04
+	JL           done4
+	XORQ         R9, R9
+	MOVQ         (DI), R10
+	VBROADCASTSS (DX), Y1
+	INCQ         R9
+	VADDPS       (CX)(R10*4), Y0, Y2
+	VMULPS       Y1, Y2, Y2
+	VADDPS       32(CX)(R10*4), Y0, Y3
+	VMULPS       Y1, Y3, Y3
+	VADDPS       64(CX)(R10*4), Y0, Y4
+	VMULPS       Y1, Y4, Y4
+	VADDPS       96(CX)(R10*4), Y0, Y5
+	VMULPS       Y1, Y5, Y5
+
+term4:
+	CMPQ         R9, SI
+	JGE          store4
+	MOVQ         (DI)(R9*8), R10
+	MOVQ         (R8)(R9*8), R11
+	VBROADCASTSS (DX)(R9*4), Y1
+	VMOVUPS      (CX)(R10*4), Y6
+	VADDPS       (CX)(R11*4), Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VMOVUPS      32(CX)(R10*4), Y6
+	VADDPS       32(CX)(R11*4), Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y6, Y3, Y3
+	VMOVUPS      64(CX)(R10*4), Y6
+	VADDPS       64(CX)(R11*4), Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      96(CX)(R10*4), Y6
+	VADDPS       96(CX)(R11*4), Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	INCQ         R9
+	JMP          term4
+
+store4:
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	VMOVUPS Y4, 64(AX)
+	VMOVUPS Y5, 96(AX)
+	ADDQ    $0x80, CX
+	ADDQ    $0x80, AX
+	SUBQ    $0x04, BX
+	JMP     block4
+
+done4:
+block1:
+	CMPQ         BX, $0x01
+	JL           done1
+	XORQ         R9, R9
+	MOVQ         (DI), R10
+	VBROADCASTSS (DX), Y1
+	INCQ         R9
+	VADDPS       (CX)(R10*4), Y0, Y2
+	VMULPS       Y1, Y2, Y2
+
+term1:
+	CMPQ         R9, SI
+	JGE          store1
+	MOVQ         (DI)(R9*8), R10
+	MOVQ         (R8)(R9*8), R11
+	VBROADCASTSS (DX)(R9*4), Y1
+	VMOVUPS      (CX)(R10*4), Y3
+	VADDPS       (CX)(R11*4), Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	INCQ         R9
+	JMP          term1
+
+store1:
+	VMOVUPS Y2, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, AX
+	SUBQ    $0x01, BX
+	JMP     block1
+
+done1:
+	VZEROUPPER
+	RET
+
+// func weighAVX2(sum *[7][4]float64, near []float64, at []int, down []float64, v []float64, ld int)
+// Requires: AVX
+TEXT ·weighAVX2(SB), NOSPLIT, $0-112
+	MOVQ   sum+0(FP), AX
+	MOVQ   near_base+8(FP), CX
+	MOVQ   at_base+32(FP), DX
+	MOVQ   down_base+56(FP), BX
+	MOVQ   v_base+80(FP), SI
+	MOVQ   at_len+40(FP), DI
+	MOVQ   ld+104(FP), R8
+	SHLQ   $0x03, R8
+	VXORPD Y0, Y0, Y0
+	VXORPD Y1, Y1, Y1
+	VXORPD Y2, Y2, Y2
+	VXORPD Y3, Y3, Y3
+	VXORPD Y4, Y4, Y4
+	VXORPD Y5, Y5, Y5
+	VXORPD Y6, Y6, Y6
+	XORQ   R9, R9
 
 loop:
-	VMOVUPS (CX), Y1
-	VADDPS  (DX), Y1, Y1
-	VMULPS  Y0, Y1, Y1
-	VADDPS  (AX), Y1, Y1
-	VMOVUPS Y1, (AX)
-	ADDQ    $0x20, AX
-	ADDQ    $0x20, CX
-	ADDQ    $0x20, DX
-	DECQ    BX
-	JNZ     loop
+	CMPQ         R9, DI
+	JGE          done
+	MOVQ         (DX)(R9*8), R10
+	VBROADCASTSD (BX)(R9*8), Y7
+	VMULPD       (CX)(R10*8), Y7, Y7
+	VADDPD       Y7, Y0, Y0
+	VBROADCASTSD (SI), Y8
+	VMULPD       Y7, Y8, Y8
+	VADDPD       Y8, Y1, Y1
+	VBROADCASTSD 8(SI), Y8
+	VMULPD       Y7, Y8, Y8
+	VADDPD       Y8, Y2, Y2
+	VBROADCASTSD 16(SI), Y8
+	VMULPD       Y7, Y8, Y8
+	VADDPD       Y8, Y3, Y3
+	VBROADCASTSD 24(SI), Y8
+	VMULPD       Y7, Y8, Y8
+	VADDPD       Y8, Y4, Y4
+	VBROADCASTSD 32(SI), Y8
+	VMULPD       Y7, Y8, Y8
+	VADDPD       Y8, Y5, Y5
+	VBROADCASTSD 40(SI), Y8
+	VMULPD       Y7, Y8, Y8
+	VADDPD       Y8, Y6, Y6
+	ADDQ         R8, SI
+	INCQ         R9
+	JMP          loop
+
+done:
+	VMOVUPD Y0, (AX)
+	VMOVUPD Y1, 32(AX)
+	VMOVUPD Y2, 64(AX)
+	VMOVUPD Y3, 96(AX)
+	VMOVUPD Y4, 128(AX)
+	VMOVUPD Y5, 160(AX)
+	VMOVUPD Y6, 192(AX)
 	VZEROUPPER
 	RET
 

@@ -68,7 +68,9 @@ func generateVec() {
 	})
 	accumulate()
 	shiftRows()
-	addPair()
+	sums("sumRowsAVX2", "func(y, x []float32, a []int, w []float32)", "is sumRowsGo for whole vectors.", false)
+	sums("sumPairsAVX2", "func(y, x []float32, a, b []int, w []float32)", "is sumPairsGo for whole vectors.", true)
+	weigh()
 	least()
 	firstAtMost()
 	lower()
@@ -185,29 +187,6 @@ func shiftRows() {
 	ADDQ(Imm(4), by)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
-	VZEROUPPER()
-	RET()
-}
-
-func addPair() {
-	function("addPairAVX2", "func(y, a, b []float32, t float32)", "is addPairGo for whole vectors.")
-	y, a, b := pointer("y"), pointer("a"), pointer("b")
-	n := Load(Param("y").Len(), GP64())
-	t := YMM()
-	broadcast("t", t)
-	SHRQ(Imm(3), n)
-	Label("loop")
-	v := YMM()
-	VMOVUPS(Mem{Base: a}, v)
-	VADDPS(Mem{Base: b}, v, v)
-	VMULPS(t, v, v)
-	VADDPS(Mem{Base: y}, v, v)
-	VMOVUPS(v, Mem{Base: y})
-	for _, p := range []reg.Register{y, a, b} {
-		ADDQ(Imm(32), p)
-	}
-	DECQ(n)
-	JNZ(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
 }

@@ -20,25 +20,42 @@ type Taps struct {
 // build makes a map from n inputs to outputs whose rows are sums of weights at input indices, in any order.
 func build(n, outputs int, row func(i int, add func(at int, w float64))) Map {
 	m := make(Map, outputs)
-	sum := make([]float64, n)
+	s := newSum(n)
 	for i := range m {
-		lo, hi := n, 0
-		row(i, func(at int, w float64) {
-			if w != 0 {
-				sum[at] += w
-				lo, hi = min(lo, at), max(hi, at+1)
-			}
-		})
-		if lo >= hi {
-			continue
-		}
-		m[i] = Taps{Lo: lo, W: make([]float32, hi-lo)}
-		for k := range m[i].W {
-			m[i].W[k] = float32(sum[lo+k])
-			sum[lo+k] = 0
-		}
+		row(i, s.add)
+		m[i] = s.take()
 	}
 	return m
+}
+
+// sum adds up a row.
+type sum struct {
+	w      []float64 // by input
+	lo, hi int       // beyond these all is 0
+}
+
+func newSum(n int) *sum { return &sum{w: make([]float64, n), lo: n} }
+
+func (s *sum) add(at int, w float64) {
+	if w != 0 {
+		s.w[at] += w
+		s.lo, s.hi = min(s.lo, at), max(s.hi, at+1)
+	}
+}
+
+// take returns the row, and begins the next one.
+func (s *sum) take() Taps {
+	if s.lo >= s.hi {
+		return Taps{}
+	}
+	t := Taps{Lo: s.lo, W: make([]float32, s.hi-s.lo)}
+	some := s.w[s.lo:s.hi]
+	for k, v := range some {
+		t.W[k] = float32(v)
+	}
+	clear(some)
+	s.lo, s.hi = len(s.w), 0
+	return t
 }
 
 // Bilinear resizes n cells to N with half-pixel centres: cell i lies at (i+0.5)n/N - 0.5, not below the first cell and not
@@ -82,21 +99,31 @@ func Gaussian(n int, sigma float64, radius int, reflect101 bool) Map {
 	if reflect101 {
 		fold = index.Reflect
 	}
-	return build(n, n, func(i int, add func(int, float64)) {
-		for k, v := range w {
-			add(fold(i+k-radius, n), v/total)
+	m, s := make(Map, n), newSum(n)
+	for i := range m {
+		if i > radius && i < n-radius { // nothing is folded
+			m[i] = Taps{m[i-1].Lo + 1, m[i-1].W}
+			continue
 		}
-	})
+		for k, v := range w {
+			s.add(fold(i+k-radius, n), v/total)
+		}
+		m[i] = s.take()
+	}
+	return m
 }
 
 // After returns the product m b: b first, of n inputs, then m.
 func (m Map) After(b Map, n int) Map {
-	return build(n, len(m), func(i int, add func(int, float64)) {
-		for k, v := range m[i].W {
-			t := b[m[i].Lo+k]
+	out, s := make(Map, len(m)), newSum(n)
+	for i, row := range m {
+		for k, v := range row.W {
+			t := b[row.Lo+k]
 			for l, u := range t.W {
-				add(t.Lo+l, float64(v)*float64(u))
+				s.add(t.Lo+l, float64(float64(v)*float64(u)))
 			}
 		}
-	})
+		out[i] = s.take()
+	}
+	return out
 }
