@@ -55,7 +55,7 @@ func WriteMap(path string, m *tensor.Dense) error { return writeMap(path, m, Enc
 // WriteHalfMap is WriteMap in float16: values are rounded to 11 bits, the nearest or of two the even one, and those beyond ±65504 become that.
 func WriteHalfMap(path string, m *tensor.Dense) error {
 	return writeMap(path, m, func(out io.Writer, m *tensor.Dense) error {
-		return encodeMap(out, m, 16, func(row []byte, x int, v float32) { binary.LittleEndian.PutUint16(row[2*x:], half(v)) })
+		return encodeMap(out, m, 16, func(row []byte, v float32) []byte { return binary.LittleEndian.AppendUint16(row, half(v)) })
 	})
 }
 
@@ -68,10 +68,10 @@ func writeMap(path string, m *tensor.Dense, encode func(io.Writer, *tensor.Dense
 
 // EncodeMap writes m [H,W] as a float32 TIFF of one band, uncompressed. Maps of 4 GiB and more are refused.
 func EncodeMap(out io.Writer, m *tensor.Dense) error {
-	return encodeMap(out, m, 32, func(row []byte, x int, v float32) { binary.LittleEndian.PutUint32(row[4*x:], math.Float32bits(v)) })
+	return encodeMap(out, m, 32, func(row []byte, v float32) []byte { return binary.LittleEndian.AppendUint32(row, math.Float32bits(v)) })
 }
 
-func encodeMap(out io.Writer, m *tensor.Dense, bits int, put func(row []byte, x int, v float32)) error {
+func encodeMap(out io.Writer, m *tensor.Dense, bits int, add func(row []byte, v float32) []byte) error {
 	if err := checkMap(m); err != nil {
 		return err
 	}
@@ -79,10 +79,11 @@ func encodeMap(out io.Writer, m *tensor.Dense, bits int, put func(row []byte, x 
 	if _, err := out.Write(tiffHeader(h, w, bits)); err != nil {
 		return err
 	}
-	row := make([]byte, bits/8*w)
+	row := make([]byte, 0, bits/8*w)
 	for y := range h {
-		for x, v := range nd.Data(m)[y*w:][:w] {
-			put(row, x, v)
+		row = row[:0]
+		for _, v := range nd.Data(m)[y*w:][:w] {
+			row = add(row, v)
 		}
 		if _, err := out.Write(row); err != nil {
 			return err

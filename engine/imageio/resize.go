@@ -79,30 +79,7 @@ const blockWeights = 1 << 20
 
 // resizeRow makes some pixels of a row of the result's width.
 func resizeRow(src []float32, cols []tap, dst []float32) {
-	x := 0
-	for ; x+4 <= len(cols); x += 4 { // sums that do not wait for one another
-		a, b, c, d := &cols[x], &cols[x+1], &cols[x+2], &cols[x+3]
-		n := min(len(a.weights), len(b.weights), len(c.weights), len(d.weights))
-		va, vb, vc, vd := src[a.first:][:n], src[b.first:][:n], src[c.first:][:n], src[d.first:][:n]
-		wa, wb, wc, wd := a.weights[:n], b.weights[:n], c.weights[:n], d.weights[:n]
-		s0, s1, s2, s3 := 0.0, 0.0, 0.0, 0.0
-		for i, v := range va {
-			s0 += float64(v) * wa[i]
-			s1 += float64(vb[i]) * wb[i]
-			s2 += float64(vc[i]) * wc[i]
-			s3 += float64(vd[i]) * wd[i]
-		}
-		sum := [4]float64{s0, s1, s2, s3}
-		for j := range sum {
-			k, s := &cols[x+j], sum[j]
-			for i, w := range k.weights[n:] {
-				s += float64(src[k.first+n+i]) * w
-			}
-			dst[x+j] = float32(s)
-		}
-	}
-	for ; x < len(cols); x++ {
-		k := &cols[x]
+	for x, k := range cols {
 		sum := 0.0
 		for i, v := range src[k.first : k.first+len(k.weights)] {
 			sum += float64(v) * k.weights[i]

@@ -22,15 +22,17 @@ func BaseMap(s []float32, h, w, H, W int, o MapOptions, dst []float32) {
 func BaseMaps(s []float32, n, h, w, H, W int, o MapOptions, dst []float32) {
 	rows, cols := o.axes(h, w, H, W)
 	wide := make([]float32, n*h*W)
-	par.Range(n*h, 16, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			in, out := s[i*w:(i+1)*w], wide[i*W:(i+1)*W]
-			for j, t := range cols {
-				var sum float32
-				for k, v := range in[t.Lo : t.Lo+len(t.W)] {
-					sum += t.W[k] * v
-				}
-				out[j] = sum
+	par.For(n, func(i int) { // turned, so that a sum is of whole columns
+		var at []int
+		in, column := turned(s[i*h*w:(i+1)*h*w], h, w), make([]float32, h)
+		for j, t := range cols {
+			at = at[:0]
+			for k := range t.W {
+				at = append(at, (t.Lo+k)*h)
+			}
+			vec.SumRows(column, in, at, t.W)
+			for y, v := range column {
+				wide[(i*h+y)*W+j] = v
 			}
 		}
 	})
@@ -45,6 +47,17 @@ func BaseMaps(s []float32, n, h, w, H, W int, o MapOptions, dst []float32) {
 			vec.SumRows(dst[i*W:(i+1)*W], wide[i/H*h*W:], at, row.W)
 		}
 	})
+}
+
+// turned is the transpose of x [h,w].
+func turned(x []float32, h, w int) []float32 {
+	out := make([]float32, h*w)
+	for i := range h {
+		for j, v := range x[i*w:][:w] {
+			out[j*h+i] = v
+		}
+	}
+	return out
 }
 
 // Cells returns which of the scores [h,w] of one image the map [H,W] depends on at the wanted pixels [H,W].
