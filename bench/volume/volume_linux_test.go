@@ -27,7 +27,6 @@ func TestAFewHundredImages(t *testing.T) {
 	}
 	program := filepath.Join(t.TempDir(), "f2pad")
 	build := exec.Command("go", "build", "-o", program, "f2pad.example/cmd/f2pad")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	text, err := build.CombinedOutput()
 	require.NoError(t, err, string(text))
 	v, said := small(t)

@@ -155,7 +155,7 @@ func TestScoreJSONIsTheContract(t *testing.T) {
 	require.Equal(t, lines(t, dir)[:5], items, "items are the results' lines")
 	last := all[len(all)-1]
 	require.ElementsMatch(t, []string{
-		"message_type", "images", "anomalous", "failed", "kept", "results", "seconds",
+		"message_type", "images", "anomalous", "failed", "kept", "results", "seconds", "devices",
 		"version", "model_sha256", "refine", "maps", "masks", "overlays", "labels", "threshold", "pixel_threshold", "regions", "roi", "executor", "device", "shard",
 	}, keys(last))
 	require.EqualValues(t, 6, last["images"])
