@@ -191,7 +191,7 @@ func (s *bankScoring) score(q kernels.Queue) error {
 
 // copier is a queue that also copies to the device and back.
 type copier interface {
-	Upload(dst kernels.Ptr, src []byte) error
+	Upload(dst kernels.Ptr, src ...[]byte) error
 	Download(dst []byte, src kernels.Ptr) error
 }
 
