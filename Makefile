@@ -90,8 +90,9 @@ test-beam:
 race:
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m ./...
 
+# Without the suites of kernels and operators, which call one thing after another.
 race-gpu:
-	$(CUDA_ENV) $(GO) test -race -short $(LIMIT) -tags cuda ./cgo/...
+	$(CUDA_ENV) $(GO) test -race -short $(LIMIT) -skip '^(TestKernels|TestExecutor)$$' -tags cuda ./cgo/...
 
 # The kernels' own races: their suites in an emulation that watches for them.
 race-kernels:

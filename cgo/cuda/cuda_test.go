@@ -139,7 +139,7 @@ func TestEngineOnTheGPU(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range engine.Methods() {
 		d := opened(t, gpu.Options{})
-		m, err := engine.Fit(t.Context(), data.Train, engine.FitOptions{Method: name, Seed: 1}, nil)
+		m, err := engine.Fit(t.Context(), data.Train, engine.FitOptions{Method: name, Seed: 1, Paintings: 8}, nil)
 		require.NoError(t, err)
 		score := func(o engine.Options) []*engine.Result {
 			o.Maps = engine.Kinds()

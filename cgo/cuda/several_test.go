@@ -95,8 +95,11 @@ func TestFakeSeveral(t *testing.T) {
 	all = three("", most*5/4)
 	got, _ = score(8, all...)
 	requireSame(got)
+	of := notices // what the small one gets is left to chance
+	got, _ = score(8, all[2])
+	requireSame(got)
 	require.NotEmpty(t, notices)
-	for _, n := range notices {
+	for _, n := range append(of, notices...) {
 		require.Contains(t, n, "cuda:2: ")
 		require.Contains(t, n, " images at once from now on: ")
 	}

@@ -216,7 +216,7 @@ func TestCUDAFitAndEval(t *testing.T) {
 	}
 	setup(t)
 	file := filepath.Join(t.TempDir(), "bank")
-	r := withFake(t, nil, "fit", "--json", "--device", "cuda:0", "--data", data(), "--method", "patchcore", "--size", "native", "--out", file)
+	r := withFake(t, nil, "fit", "--json", "--device", "cuda:0", "--data", data(), "--method", "patchcore", "--size", "32", "--out", file)
 	require.Equal(t, exitOK, r.code, r.out)
 	require.NotContains(t, types(messages(t, r.out)), "warning")
 	require.Contains(t, f2pad(t, "inspect", file).out, "method and calibration on cuda:0")
