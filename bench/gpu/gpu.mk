@@ -28,11 +28,13 @@ gpu-bench: gpu-programs
 gpu-first: gpu-programs
 	OUT=out $(GPU_BUNDLE)/gpu-first.sh $(GPU_FIRST)
 
-# gpu-first on the fake driver: not to measure anything, but so that it works when there is a card. .ci/run does.
+# gpu-first on the fake driver: not to measure anything, but so that it works when there is a card. .ci/run does, without the stage
+# "tests": on the fake driver those are make test-gpu and make test-gpu-long. FAKE_FIRST=tests runs it, in six minutes or more.
+FAKE_FIRST ?= card open far ceilings convolutions loop iteration kernels hammer copies ncu sanitizer
 gpu-first-fake: gpu-programs
 	@mkdir -p out/fake
 	lib=$$($(GO_ALL) run bench/gpu/gen_fake.go) && \
-		F2PAD_LIBCUDA=$$lib SLOWER=20 LIMIT=7200 OUT=out/fake PYTHON=no-python $(GPU_BUNDLE)/gpu-first.sh $(GPU_FIRST)
+		F2PAD_LIBCUDA=$$lib SLOWER=20 LIMIT=7200 OUT=out/fake PYTHON=no-python $(GPU_BUNDLE)/gpu-first.sh $(FAKE_FIRST)
 
 gpu-bundle: gpu-programs
 	tar -czf $(GPU_ARCHIVE) -C $(dir $(GPU_BUNDLE)) $(notdir $(GPU_BUNDLE))
