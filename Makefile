@@ -64,7 +64,7 @@ test-release:
 GPU_PACKAGES := ./cgo/... ./cmd/... ./bench/...
 ifeq ($(CUDA),1)
 test-gpu:
-	$(GO_CUDA) test $(TAGS) $(LIMIT) ./cgo/... ./bench/...
+	$(GO_CUDA) test $(TAGS) $(LIMIT) ./cgo/cuda ./cgo/driver ./cgo/fakecuda ./cgo/gpu ./bench/gpu
 	$(GO_CUDA) test $(TAGS) $(LIMIT) -run CUDA ./cmd/...
 
 # What the emulation takes minutes for: every operator and network in float16, the engine with each method, a fit.
@@ -90,9 +90,9 @@ test-beam:
 race:
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m ./...
 
-# Without the suites of kernels and operators, which call one thing after another.
+# Without the suites of kernels, operators, heads and detectors, which call one thing after another.
 race-gpu:
-	$(CUDA_ENV) $(GO) test -race -short $(LIMIT) -skip '^(TestKernels|TestExecutor)$$' -tags cuda ./cgo/...
+	$(CUDA_ENV) $(GO) test -race -short $(LIMIT) -skip '^(TestKernels|TestExecutor|TestSuite|TestHeads|TestHeadsInParts|TestDetector|TestFar)$$' -tags cuda ./cgo/...
 
 # The kernels' own races: their suites in an emulation that watches for them.
 race-kernels:

@@ -134,7 +134,7 @@ var acrossDevices = compare.Tolerance{Abs: 5e-3, Rel: 5e-3}
 func TestEngineOnTheGPU(t *testing.T) {
 	long(t)
 	dir := filepath.Join(t.TempDir(), "weave")
-	require.NoError(t, synth.Write(t.Context(), dir, synth.Options{Texture: "weave", Train: 8, Test: 3, Size: 64, Seed: 4}, nil))
+	require.NoError(t, synth.Write(t.Context(), dir, synth.Options{Texture: "weave", Train: 8, Test: 1, Size: 64, Seed: 4}, nil))
 	data, err := dataset.MVTec(dir)
 	require.NoError(t, err)
 	for _, name := range engine.Methods() {
