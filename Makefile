@@ -2,7 +2,7 @@
 GO ?= go
 BIN := bin/f2pad
 
-.PHONY: build man release beam test test-gpu test-gpu-long test-gcs test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
+.PHONY: build man release beam test test-gpu test-gpu-packages test-gpu-program test-gpu-long test-gcs test-beam test-release race race-gpu race-kernels ptx ptx-check nvcc nvcc-check lint fmt vet staticcheck portable layers demo bench bench-memory torture tiles fuzz clean
 
 # CUDA goes in where there is a C compiler on Linux; it needs no CUDA toolkit, and the program runs without a driver, too.
 # CUDA=0 leaves it out.
@@ -63,13 +63,19 @@ test-release:
 # The GPU's side: on a fake driver that runs the kernels in an emulation, which g++ compiles.
 GPU_PACKAGES := ./cgo/... ./cmd/... ./bench/...
 ifeq ($(CUDA),1)
+# Two commands side by side: each keeps one core busy for most of its time.
 test-gpu:
+	@$(MAKE) --no-print-directory -j2 test-gpu-packages test-gpu-program
+
+test-gpu-packages:
 	$(GO_CUDA) test $(TAGS) $(LIMIT) ./cgo/cuda ./cgo/driver ./cgo/fakecuda ./cgo/gpu ./bench/gpu
+
+test-gpu-program:
 	$(GO_CUDA) test $(TAGS) $(LIMIT) -run CUDA ./cmd/...
 
-# What the emulation takes minutes for: every operator and network in float16, the engine with each method, a fit.
+# What the emulation takes minutes for: places and the engine with each method, every operator and network in float16, a fit.
 test-gpu-long:
-	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) $(LIMIT) -run 'TestExecutor/float16|TestEngineOnTheGPU|TestCUDAFitAndEval' ./cgo/cuda ./cmd/f2pad
+	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) $(LIMIT) -run 'TestPlace|TestExecutor/float16|TestEngineOnTheGPU|TestCUDAFitAndEval' ./cgo/cuda ./cmd/f2pad
 else
 test-gpu test-gpu-long:
 	@echo "SKIPPED: the GPU's side is not tested: there is no C compiler"

@@ -60,7 +60,10 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
-func TestPlace(t *testing.T) { placetest.Test(t, opened(t, gpu.Options{Debug: true}), seed(t)) }
+// The emulation looks with one method, or for long with all of them.
+func TestPlace(t *testing.T) {
+	placetest.Test(t, opened(t, gpu.Options{Debug: true}), seed(t), os.Getenv("F2PAD_LONG") == "" && !onGPU)
+}
 
 // What a call sends, launches and fetches is counted, and its time on the device if that is asked for.
 func TestCounters(t *testing.T) {

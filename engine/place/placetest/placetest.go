@@ -28,9 +28,10 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Test runs the suite on a place: it computes what the host does. seed chooses the random data. With -short it looks with one method.
-func Test(t *testing.T, p place.Place, seed uint64) {
-	s := &suite{p: p, seed: seed}
+// Test runs the suite on a place: it computes what the host does. seed chooses the random data. With -short, and where few says so,
+// it looks with one method.
+func Test(t *testing.T, p place.Place, seed uint64, few bool) {
+	s := &suite{p: p, seed: seed, few: few || testing.Short()}
 	t.Run("Detector", s.detectors)
 	t.Run("Smooth", s.smooth)
 	t.Run("Costs", s.costs)
@@ -45,6 +46,7 @@ func Test(t *testing.T, p place.Place, seed uint64) {
 type suite struct {
 	p    place.Place
 	seed uint64
+	few  bool // methods
 }
 
 func (s *suite) rng(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(s.seed, stream)) }
@@ -254,7 +256,8 @@ var (
 
 func (s *suite) detectors(t *testing.T) {
 	all := s.kinds(t)
-	if testing.Short() {
+	if s.few {
+		t.Log("SKIPPED: all methods but PaDiM")
 		all = all[:2]
 	}
 	for _, k := range all {
