@@ -62,7 +62,14 @@ func score(t *testing.T, m *engine.Model, o engine.Options, items []dataset.Item
 	t.Helper()
 	e, err := engine.New(m, o)
 	require.NoError(t, err)
-	defer func() { require.NoError(t, e.Close()) }()
+	defer func() {
+		require.NoError(t, e.Close())
+		for _, p := range o.Places {
+			if p, ok := p.(*placetest.Faulty); ok {
+				require.Zero(t, p.Open(), "%s", p.Info().Device)
+			}
+		}
+	}()
 	var all []*engine.Result
 	err = e.Score(t.Context(), slices.Values(items), func(r *engine.Result) error {
 		all = append(all, r)
@@ -238,13 +245,17 @@ func (b *bench) noModel(t *testing.T) {
 func (b *bench) otherErrors(t *testing.T) {
 	m := b.padim
 	boom := errors.New("boom")
-	dev := &placetest.Faulty{Fault: func(op string, _ int) error {
-		if op == "maps" {
-			return boom
-		}
-		return nil
-	}}
-	_, err := score(t, m, engine.Options{Places: []place.Place{dev}, Fallback: place.NewHost(nil)}, b.Test)
+	fails := func(at string) []place.Place {
+		return []place.Place{&placetest.Faulty{Fault: func(op string, _ int) error {
+			if op == at {
+				return boom
+			}
+			return nil
+		}}}
+	}
+	_, err := score(t, m, engine.Options{Places: fails("maps"), Fallback: place.NewHost(nil)}, b.Test)
+	require.ErrorIs(t, err, boom)
+	_, err = engine.New(m, engine.Options{Places: fails("detector"), Fallback: place.NewHost(nil)})
 	require.ErrorIs(t, err, boom)
 }
 

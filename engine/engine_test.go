@@ -302,7 +302,7 @@ func TestTimerIsToldOfAllStages(t *testing.T) {
 // On one core stages are told of their processor time, which together is no more than the process has had.
 func TestTimerIsToldOfTheProcessor(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("processor time of threads is known on Linux")
+		t.Skip("SKIPPED: only Linux tells a thread's processor time")
 	}
 	p := fixture(t)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

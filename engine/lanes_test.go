@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"f2pad.example/engine/dataset"
+	"f2pad.example/engine/device"
 	"f2pad.example/engine/imageio"
 	"f2pad.example/engine/internal/par"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/place"
+	"f2pad.example/engine/place/placetest"
 	"f2pad.example/engine/sight"
 
 	"github.com/stretchr/testify/require"
@@ -121,14 +124,44 @@ func TestLanesWaitForABatchThatTakesLong(t *testing.T) {
 	require.Equal(t, "01234", y.out())
 }
 
-// In one place no more is lost when the program is killed than is in work.
-func TestLanesOfOnePlaceBeginNothingBeyondWhatIsInWork(t *testing.T) {
+// As many are in work as may be, however many may wait.
+func TestLanesWorkOnNoMoreAtOnce(t *testing.T) {
+	y, l := newYard(t, 2, 1)
+	l.held = func() int { return 9 }
+	require.NoError(t, l.add(framed(0, 1)))
+	require.NoError(t, l.add(framed(1, 1)))
+	require.ElementsMatch(t, []string{"0", "1"}, []string{<-y.begun, <-y.begun})
+	added := make(chan error)
+	go func() { added <- l.add(framed(2, 1)) }()
+	require.Never(t, func() bool { return len(y.begun) > 0 }, 20*time.Millisecond, time.Millisecond)
+	y.let["1"] <- nil
+	require.NoError(t, <-added)
+	require.Equal(t, "2", <-y.begun)
+	require.Empty(t, y.out())
+	y.let["0"] <- nil
+	y.let["2"] <- nil
+	require.NoError(t, l.finish())
+	require.Equal(t, "012", y.out())
+}
+
+// In one place no more is lost when the program is killed than is in work; with several, as much as that waits besides.
+func TestLanesBeginLittleBeyondWhatIsInWork(t *testing.T) {
 	p := fixture(t)
-	e, err := New(p.model(t, "padim 128"), Options{Batch: 4})
-	require.NoError(t, err)
-	defer e.Close()
-	l := e.lanes(t.Context(), nil)
-	require.Equal(t, []int{2, 2}, []int{l.most(), l.held()})
+	for _, c := range []struct{ places, most, held int }{{1, 2, 2}, {2, 4, 8}, {3, 6, 12}} {
+		var all []place.Place
+		for i := range c.places {
+			all = append(all, &placetest.Faulty{Number: i})
+		}
+		e, err := New(p.model(t, "padim 128"), Options{Batch: 4, Places: all})
+		require.NoError(t, err)
+		l := e.lanes(t.Context(), nil)
+		require.Equal(t, []int{c.most, c.held}, []int{l.most(), l.held()})
+		if c.places > 1 {
+			require.NoError(t, e.lose(e.at[0], device.ErrLost))
+			require.Equal(t, []int{c.most - 2, 2 * (c.most - 2)}, []int{l.most(), l.held()}, "one is lost")
+		}
+		require.NoError(t, e.Close())
+	}
 }
 
 // Fewer batches are in work when a place is lost.

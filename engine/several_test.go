@@ -171,6 +171,22 @@ func (b *bench) oneFull(t *testing.T) {
 			}
 		}
 	}
+	// That a place had no room for one says nothing of the next.
+	var calls [2]atomic.Int64
+	turns := faulty(2, func(number int, op string, n int) error {
+		call := 0
+		if op == "begin" && n == 1 {
+			call = int(calls[number].Add(1))
+		}
+		if op == "begin" && (n > 1 || number == 0 && call == 1 || number == 1 && call == 2) {
+			return device.ErrOutOfMemory
+		}
+		return nil
+	})
+	got, err := score(t, b.padim, engine.Options{Batch: 4, Places: turns}, b.Test[:2])
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"faulty:0": 1, "faulty:1": 1}, requireSameResults(t, want[:2], got))
+
 	// Where no place has room for an image it fails, or all go to what takes over.
 	full := faulty(2, func(_ int, op string, _ int) error {
 		if op == "maps" {
@@ -178,7 +194,7 @@ func (b *bench) oneFull(t *testing.T) {
 		}
 		return nil
 	})
-	got, err := score(t, b.padim, engine.Options{Places: full}, b.Test)
+	got, err = score(t, b.padim, engine.Options{Places: full}, b.Test)
 	require.NoError(t, err)
 	for _, r := range got {
 		require.ErrorIs(t, r.Err, device.ErrOutOfMemory)

@@ -159,16 +159,16 @@ func TestEncodeOverlay(t *testing.T) {
 	}
 }
 
-// full is a disk with room for some calls of Write.
+// full is a disk that has room again after it had none, for one call of Write after some.
 type full struct{ calls int }
 
 var errFull = errors.New("no room")
 
 func (f *full) Write(p []byte) (int, error) {
-	if f.calls == 0 {
+	f.calls--
+	if f.calls == -1 {
 		return 0, errFull
 	}
-	f.calls--
 	return len(p), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/device"
@@ -28,6 +29,7 @@ type Faulty struct {
 
 	once sync.Once
 	host place.Host
+	open atomic.Int64
 }
 
 var _ place.Place = (*Faulty)(nil)
@@ -44,6 +46,9 @@ func (p *Faulty) there() place.Host {
 	return p.host
 }
 
+// Open is how many of its detectors and batches have not been closed.
+func (p *Faulty) Open() int { return int(p.open.Load()) }
+
 // Info says "faulty:N".
 func (p *Faulty) Info() device.Info {
 	return device.Info{Device: fmt.Sprintf("faulty:%d", p.Number), Name: "Faulty"}
@@ -58,6 +63,9 @@ func (p *Faulty) Detector(s sight.Spec) (sight.Detector, error) {
 		return nil, err
 	}
 	d, err := p.there().Detector(s)
+	if err == nil {
+		p.open.Add(1)
+	}
 	return &detector{d, p}, err
 }
 
@@ -72,7 +80,15 @@ func (d *detector) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.
 		return nil, err
 	}
 	b, err := d.Detector.Begin(ctx, x, norms, r)
+	if err == nil {
+		d.p.open.Add(1)
+	}
 	return &batch{b, d.p}, err
+}
+
+func (d *detector) Close() error {
+	d.p.open.Add(-1)
+	return d.Detector.Close()
 }
 
 func (d *detector) Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
@@ -100,6 +116,11 @@ func (b *batch) Optimise(ctx context.Context, problems []loop.Problem, s sight.S
 		return nil, err
 	}
 	return b.Batch.Optimise(ctx, problems, s, o)
+}
+
+func (b *batch) Close() {
+	b.p.open.Add(-1)
+	b.Batch.Close()
 }
 
 // Smooth implements refine.Pixels.
