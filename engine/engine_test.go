@@ -262,7 +262,7 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 			for p := range where {
 				where[p] = p%W > W/2 && p/W < H/3 || p == H*W-1
 			}
-			require.NoError(t, sc.Map(t.Context(), []int{1}, nd.Wrap(y[1], 1, 3, H, W), where, v))
+			require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: []int{1}, Pixels: nd.Wrap(y[1], 1, 3, H, W)}, where, v))
 			for p, got := range nd.Data(v) {
 				if where[p] {
 					require.Equal(t, float32((float64(nd.Data(want)[H*W+p])-cal.MapQ50)/(cal.MapQ995-cal.MapQ50)), got)

@@ -5,9 +5,9 @@
 //
 // Y [N,3,H,W], A [M,3,H,W], c (scale) [M,H,W] float32, A in units of c; mask [M,H,W] bytes (not 0: Omega), or null: Omega is empty; gain,
 // shift [N,3]. Table of cut: for each window an image, that image's number among those that have A, c and mask, a first row and a first
-// column; it lies within its image. out is any array of the windows by strides, float32 or float16. dw are windows [h,w,3] of any sizes: a table of first row, first column,
-// h, w, and where the window begins (64 bits), image i's being those from bound i to bound i+1. dx [N,3,H,W]: with a list of
-// tiles (pixel_step's) only pixels of Omega are written; without one, all.
+// column; what of it is beyond its image is that one's nearest pixel. out is any array of the windows by strides, float32 or float16. dw
+// are windows [h,w,3] of any sizes: a table of first row, first column, h, w, and where the window begins (64 bits), image i's being
+// those from bound i to bound i+1. dx [N,3,H,W]: with a list of tiles (pixel_step's) only pixels of Omega are written; without one, all.
 //
 // Geometry: cut: a thread per pixel, grid (h w/256, windows). cut_gather: as compose. Bytes per pixel: cut 13 + 12 out, on Omega
 // 16 more; cut_gather 12 dx + 1 mask, 12 for each window that holds it. Deterministic; an image's values depend on it alone.
@@ -22,7 +22,7 @@ KERNEL(256) cut(const int32_t* RESTRICT table, int32_t h, int32_t w, int32_t H, 
     int32_t p = blockX() * 256 + threadX(), k = blockY();
     if (p >= h * w) return;
     int32_t n = table[4 * k], m = table[4 * k + 1], y = p / w, x = p % w, plane = H * W;
-    int32_t at = (table[4 * k + 2] + y) * W + table[4 * k + 3] + x;
+    int32_t row = least(most(table[4 * k + 2] + y, 0), H - 1), column = least(most(table[4 * k + 3] + x, 0), W - 1), at = row * W + column;
     bool omega = mask && mask[(offset_t)m * plane + at];
     float c = omega ? scale[(offset_t)m * plane + at] : 0;
     UNROLL for (int32_t ch = 0; ch < 3; ch++) {

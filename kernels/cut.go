@@ -11,7 +11,7 @@ type Cut struct {
 	N, H, W                int // images
 	Windows, Rows, Columns int // windows, and the pixels of one
 
-	Table Ptr // int32 [Windows,4]: image, its number among the M that have a region, first row, first column
+	Table Ptr // int32 [Windows,4]: image, its number among the M that have a region, first row, first column; beyond it its nearest pixels are
 	Y     Ptr // [N,3,H,W]
 	Mask  Ptr // uint8 [M,H,W], not 0 on Omega; 0: no image has a region
 	A     Ptr // [M,3,H,W] in units of c
@@ -24,7 +24,7 @@ type Cut struct {
 	Out     Ptr
 }
 
-// Enqueue launches the kernel. That the windows lie within their images is the caller's business.
+// Enqueue launches the kernel. That there are the images of its table is the caller's business.
 func (c Cut) Enqueue(q Queue) error {
 	if err := checkImages("cut", c.N, c.H, c.W); err != nil {
 		return err

@@ -68,6 +68,21 @@ type images struct {
 	x, gain, shift kernels.Ptr
 }
 
+// glance is which of a batch to look at, and from where: at (y,x) is what is at (y+dy, x+dx), or at the nearest pixel.
+type glance struct {
+	of     []int
+	dy, dx int
+}
+
+// all looks at the images as they are.
+func (im *images) all() glance {
+	g := glance{of: make([]int, im.n)}
+	for i := range g.of {
+		g.of[i] = i
+	}
+	return g
+}
+
 // bring uploads images.
 func (j *job) bring(x *tensor.Dense, norms []backbone.Affine) images {
 	s := x.Shape()
@@ -105,8 +120,8 @@ func layersOf(n *network, windows int) (all []layerView) {
 
 // features runs the network on whole images, as sight.Network's Features does: one map for each layer, [n,h,w,d]. With lasting the
 // maps are for other jobs, too. done hands back the network that they are in otherwise, if they are.
-func (t *detector) features(ctx context.Context, j *job, im *images, lasting bool) (whole []layerView, done func()) {
-	s := t.windows.Stride
+func (t *detector) features(ctx context.Context, j *job, im *images, g glance, lasting bool) (whole []layerView, done func()) {
+	s, n := t.windows.Stride, len(g.of)
 	h, w := im.h/s, im.w/s
 	tiles := t.windows.Tiles(h, w)
 	done = func() {}
@@ -114,23 +129,23 @@ func (t *detector) features(ctx context.Context, j *job, im *images, lasting boo
 		if j.err == nil {
 			j.err = ctx.Err()
 		}
-		net := t.take(j, tile.In.H()*s, tile.In.W()*s, false, im.n)
+		net := t.take(j, tile.In.H()*s, tile.In.W()*s, false, n)
 		if j.err != nil {
 			t.give(j, net)
 			return nil, done
 		}
-		table := make([]int32, 0, 4*im.n)
-		for i := range im.n {
-			table = append(table, int32(i), 0, int32(tile.In.Y0*s), int32(tile.In.X0*s))
+		table := make([]int32, 0, 4*n)
+		for _, i := range g.of {
+			table = append(table, int32(i), 0, int32(tile.In.Y0*s+g.dy), int32(tile.In.X0*s+g.dx))
 		}
-		j.run(im.cut(net.network, put(j, table), im.n).Enqueue)
-		j.forward(net, im.n)
-		layers := layersOf(net.network, im.n)
+		j.run(im.cut(net.network, put(j, table), n).Enqueue)
+		j.forward(net, n)
+		layers := layersOf(net.network, n)
 		if len(tiles) == 1 && !lasting {
 			return layers, func() { t.give(j, net) }
 		}
 		for l := range layers {
-			t.paste(j, &whole, l, &layers[l], im.n, tile, [2]int{h, w}, lasting)
+			t.paste(j, &whole, l, &layers[l], n, tile, [2]int{h, w}, lasting)
 		}
 		t.give(j, net)
 	}
@@ -272,14 +287,7 @@ func (t *detector) score(ctx context.Context, x *tensor.Dense, norms []backbone.
 		b.images = j.bring(x, norms)
 		j.lasting = false
 		lasting := keep && !t.windows.Exact
-		f, done := t.features(ctx, j, &b.images, lasting)
-		defer done()
-		if j.err == nil {
-			t.ask(ctx, j, &b.images, f, r)
-		}
-		if j.err == nil {
-			j.err = ctx.Err()
-		}
+		f := t.look(ctx, j, &b.images, b.all(), lasting, r)
 		if j.err != nil || !keep {
 			return
 		}
@@ -300,11 +308,23 @@ func (t *detector) score(ctx context.Context, x *tensor.Dense, norms []backbone.
 	return b, nil
 }
 
-// ask fills r with the scores of whole images' features.
-func (t *detector) ask(ctx context.Context, j *job, im *images, f []layerView, r *method.Result) {
-	h, w := im.h/t.windows.Stride, im.w/t.windows.Stride
+// look fills r with the scores of images. With lasting their features are for other jobs.
+func (t *detector) look(ctx context.Context, j *job, im *images, g glance, lasting bool, r *method.Result) []layerView {
+	f, done := t.features(ctx, j, im, g, lasting)
+	defer done()
+	if j.err == nil {
+		t.ask(ctx, j, len(g.of), im.h/t.windows.Stride, im.w/t.windows.Stride, f, r)
+	}
+	if j.err == nil {
+		j.err = ctx.Err()
+	}
+	return f
+}
+
+// ask fills r with the scores of n whole images' features, on a grid of h x w.
+func (t *detector) ask(ctx context.Context, j *job, n, h, w int, f []layerView, r *method.Result) {
 	if t.head == nil {
-		down := fetch(j, f, im.n)
+		down := fetch(j, f, n)
 		if j.err != nil {
 			return
 		}
@@ -313,7 +333,7 @@ func (t *detector) ask(ctx context.Context, j *job, im *images, f []layerView, r
 		}
 		return
 	}
-	v := &view{n: im.n, h: h, w: w, grid: [2]int{h, w}, origins: make([][2]int, im.n), layers: f}
+	v := &view{n: n, h: h, w: w, grid: [2]int{h, w}, origins: make([][2]int, n), layers: f}
 	j.look(v, r.Where)
 	if len(v.at) == 0 || j.err != nil {
 		return

@@ -73,15 +73,21 @@ func (h *hostScoring) grad(kernels.Queue) error {
 
 // fetch brings features down: [n,d,h,w] for each layer.
 func fetch(j *job, layers []layerView, n int) (all []*tensor.Dense) {
-	for _, v := range layers {
-		down := make([]float32, n*v.h*v.w*v.d)
-		get(j, down, v.f)
+	down := make([][]float32, len(layers))
+	for l, v := range layers {
+		down[l] = make([]float32, n*v.h*v.w*v.d)
+		collect(j, v.f, down[l])
+	}
+	if j.err == nil {
+		j.err = j.Sync()
+	}
+	for l, v := range layers {
 		t := nd.New(n, v.d, v.h, v.w)
 		to, cells := nd.Data(t), v.h*v.w
 		for i := range n {
 			for c := range v.d {
 				for p := range cells {
-					to[(i*v.d+c)*cells+p] = down[(i*cells+p)*v.d+c]
+					to[(i*v.d+c)*cells+p] = down[l][(i*cells+p)*v.d+c]
 				}
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/loop"
+	"f2pad.example/engine/method"
 	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/sight"
 	"f2pad.example/kernels"
@@ -21,6 +22,11 @@ type begun struct {
 }
 
 var _ sight.Batch = (*begun)(nil)
+
+// Moved implements sight.Batch.
+func (b *begun) Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error {
+	return b.t.d.do(ctx, "scores", func(j *job) { b.t.look(ctx, j, &b.images, glance{of, dy, dx}, false, r) })
+}
 
 // Close implements sight.Batch. What cannot be freed shows when the device is closed.
 func (b *begun) Close() {

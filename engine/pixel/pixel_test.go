@@ -172,3 +172,20 @@ func TestProxMinimises(t *testing.T) {
 		require.Zero(t, l.Prox(0, 0.1))
 	}
 }
+
+func TestMoved(t *testing.T) {
+	for _, size := range [][2]int{{1, 1}, {3, 7}, {8, 2}} {
+		h, w := size[0], size[1]
+		src := make([]float32, h*w)
+		for p := range src {
+			src[p] = float32(p + 1)
+		}
+		for _, d := range [][2]int{{0, 0}, {-2, 1}, {2, -1}, {1, w}, {-h, -w - 3}, {100, 100}} {
+			got := make([]float32, h*w)
+			Moved(got, src, h, w, d[0], d[1])
+			for p, v := range got {
+				require.Equal(t, src[min(max(p/w+d[0], 0), h-1)*w+min(max(p%w+d[1], 0), w-1)], v, "%v by %v at %d", size, d, p)
+			}
+		}
+	}
+}

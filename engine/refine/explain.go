@@ -37,7 +37,7 @@ func (r *Refiner) explain(ctx context.Context, sc Scorer, scenes []*scene) error
 			is.fill(filled, h, w)
 		}
 	})
-	if err := ask(ctx, sc, which, x, where, v, "its fill"); err != nil {
+	if err := ask(ctx, sc, Variants{Of: which, Pixels: x}, where, v, "its fill"); err != nil {
 		return err
 	}
 	par.For(len(which), func(k int) { r.conclude(scenes[which[k]], nd.Data(v)[k*n:(k+1)*n]) })

@@ -83,7 +83,7 @@ func TestGolden(t *testing.T) {
 			y[p] -= 95. / 255
 		}
 	}
-	sc := &differ{normal: [][]float32{normal}, stride: 4, reach: reach, gain: gain}
+	sc := &differ{normal: [][]float32{normal}, given: map[int]floats{}, stride: 4, reach: reach, gain: gain}
 	o := DefaultOptions(4)
 	o.Region.PeakCells, o.Classifier.Trust.Slope, o.Optimiser.ExplainedTo = 4, 0.25, 0.995
 	r, err := New(o)

@@ -25,16 +25,13 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 		return nil
 	}
 	h, w := scenes[0].h, scenes[0].w
-	x, v := nd.New(len(which), 3, h, w), nd.New(len(which), h, w)
+	v := nd.New(len(which), h, w)
 	where := make([]bool, len(which)*h*w)
 	shifts := [][2]int{{-d, -d}, {-d, d}, {d, -d}, {d, d}}
 	for _, i := range which {
 		scenes[i].looked = append([]float32(nil), scenes[i].v...)
 	}
 	for _, shift := range shifts {
-		par.For(3*len(which), func(k int) {
-			moved(nd.Data(x)[k*h*w:(k+1)*h*w], scenes[which[k/3]].y[k%3*h*w:(k%3+1)*h*w], h, w, shift[0], shift[1])
-		})
 		clear(where)
 		par.For(len(which), func(k int) {
 			for _, p := range scenes[which[k]].inside() {
@@ -42,7 +39,7 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 				where[(k*h+y)*w+x] = true
 			}
 		})
-		if err := ask(ctx, sc, which, x, where, v, "a look"); err != nil {
+		if err := ask(ctx, sc, Variants{Of: which, DY: shift[0], DX: shift[1]}, where, v, "a look"); err != nil {
 			return err
 		}
 		par.For(len(which), func(k int) {
@@ -62,34 +59,17 @@ func (r *Refiner) look(ctx context.Context, sc Scorer, scenes []*scene) error {
 	return nil
 }
 
-// ask is Scorer.Map that refuses what no map can be made of; the error says what of the image x shows.
-func ask(ctx context.Context, sc Scorer, images []int, x *tensor.Dense, where []bool, v *tensor.Dense, what string) error {
-	if err := sc.Map(ctx, images, x, where, v); err != nil {
+// ask is Scorer.Map that refuses what no map can be made of; the error says what of the images x shows.
+func ask(ctx context.Context, sc Scorer, x Variants, where []bool, v *tensor.Dense, what string) error {
+	if err := sc.Map(ctx, x, where, v); err != nil {
 		return err
 	}
-	n := len(where) / len(images)
+	n := len(where) / len(x.Of)
 	values := nd.Data(v)
 	for p, on := range where {
 		if b := values[p]; on && !bounded(b, maxScore) {
-			return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of %s", images[p/n], b, p%n, what)
+			return fmt.Errorf("refine: image %d: the scorer's map is %g at pixel %d of %s", x.Of[p/n], b, p%n, what)
 		}
 	}
 	return nil
-}
-
-// moved fills dst [h,w] with src at (y+dy, x+dx), or at the nearest pixel of the image.
-func moved(dst, src []float32, h, w, dy, dx int) {
-	from, to := min(max(-dx, 0), w), max(min(w-dx, w), 0) // columns of dst that src has pixels for
-	for y := range h {
-		row, out := src[min(max(y+dy, 0), h-1)*w:][:w], dst[y*w:][:w]
-		for x := range from {
-			out[x] = row[0]
-		}
-		if from < to {
-			copy(out[from:to], row[from+dx:])
-		}
-		for x := max(from, to); x < w; x++ {
-			out[x] = row[w-1]
-		}
-	}
 }

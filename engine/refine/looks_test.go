@@ -16,6 +16,7 @@ import (
 
 // mapper is a Scorer of which only Map is asked.
 type mapper struct {
+	given  map[int]floats
 	of     func(image int, x []float32, h, w int) []float32
 	err    error
 	images [][]int
@@ -23,11 +24,11 @@ type mapper struct {
 
 func (m *mapper) Stride() int { return 4 }
 
-func (m *mapper) Map(_ context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
-	h, w := x.Shape()[2], x.Shape()[3]
-	m.images = append(m.images, images)
-	for k, i := range images {
-		copy(nd.Data(v)[k*h*w:], m.of(i, nd.Data(x)[k*3*h*w:(k+1)*3*h*w], h, w))
+func (m *mapper) Map(_ context.Context, x Variants, where []bool, v *tensor.Dense) error {
+	h, w := v.Shape()[1], v.Shape()[2]
+	m.images = append(m.images, x.Of)
+	for k, i := range x.Of {
+		copy(nd.Data(v)[k*h*w:], m.of(i, variant(x, k, m.given, h, w), h, w))
 	}
 	for p, on := range where {
 		if !on {
@@ -39,6 +40,15 @@ func (m *mapper) Map(_ context.Context, images []int, x *tensor.Dense, where []b
 
 func (m *mapper) Optimise(context.Context, []loop.Problem, *loop.Options) ([][]loop.Iteration, error) {
 	panic("not asked")
+}
+
+// on is a mapper of scenes.
+func on(scenes []*scene, of func(image int, x []float32, h, w int) []float32) *mapper {
+	m := &mapper{given: map[int]floats{}, of: of}
+	for i, s := range scenes {
+		m.given[i] = s.y
+	}
+	return m
 }
 
 // blocks is a map that depends on where the grid lies: each pixel's is the mean of its cell, and of the image's number.
@@ -81,7 +91,7 @@ func looking(h, w int) []*scene {
 func TestLooksMoveTheGrid(t *testing.T) {
 	const h, w = 12, 20
 	scenes := looking(h, w)
-	m := &mapper{of: blocks}
+	m := on(scenes, blocks)
 	require.NoError(t, newRefiner(t).look(t.Context(), m, scenes))
 	require.Equal(t, [][]int{{0, 2}, {0, 2}, {0, 2}, {0, 2}}, m.images)
 	require.Nil(t, scenes[1].looked)
@@ -115,7 +125,7 @@ func TestLooksMoveTheGrid(t *testing.T) {
 func TestLooksComeBackToTheirPixels(t *testing.T) {
 	const h, w = 16, 24
 	scenes := looking(h, w)
-	m := &mapper{of: func(_ int, x []float32, h, w int) []float32 { return x[:h*w] }}
+	m := on(scenes, func(_ int, x []float32, h, w int) []float32 { return x[:h*w] })
 	require.NoError(t, newRefiner(t).look(t.Context(), m, scenes))
 	for p, got := range scenes[2].looked {
 		if y, x := p/w, p%w; scenes[2].omega[p] && y >= 2 && y < h-2 && x >= 2 && x < w-2 {
@@ -142,15 +152,17 @@ func TestNoLooksWhereNothingIsSuspicious(t *testing.T) {
 
 func TestFaultsOfALook(t *testing.T) {
 	r := newRefiner(t)
-	require.ErrorIs(t, r.look(t.Context(), &mapper{of: blocks, err: errBoom}, looking(8, 8)), errBoom)
+	m := on(looking(8, 8), blocks)
+	m.err = errBoom
+	require.ErrorIs(t, r.look(t.Context(), m, looking(8, 8)), errBoom)
 	for _, bad := range []float64{math.NaN(), math.Inf(-1), 2e30} {
-		m := &mapper{of: func(image int, x []float32, h, w int) []float32 {
+		m := on(looking(8, 8), func(image int, x []float32, h, w int) []float32 {
 			v := blocks(image, x, h, w)
 			if image == 2 {
 				v[9] = float32(bad)
 			}
 			return v
-		}}
+		})
 		err := r.look(t.Context(), m, looking(8, 8))
 		require.ErrorContains(t, err, "refine: image 2: the scorer's map is")
 		require.ErrorContains(t, err, "pixel 9")

@@ -52,12 +52,19 @@ const (
 // pixels out. z = (s - q50)/(q99.5 - q50), quantiles of held-out normal images: one scale for every method.
 type Scorer interface {
 	Stride() int
-	// Map fills v [K,H,W] with the method's own maps of the images x [K,3,H,W] in [0,1], calibrated like Input.V, at the pixels
-	// with where [K*H*W]; what v is elsewhere does not matter. Image k of x is a variant of input images[k] of the Run.
-	Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error
+	// Map fills v [K,H,W] with the method's own maps of variants, calibrated like Input.V, at the pixels with where [K*H*W]; what v is
+	// elsewhere does not matter.
+	Map(ctx context.Context, x Variants, where []bool, v *tensor.Dense) error
 	// Optimise runs the loop on the inputs of the Run, problem i on input i (see loop.Run). What it found is in the problems'
 	// states; it returns what happened in each iteration, by image.
 	Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error)
+}
+
+// Variants are K images that are made of inputs of a Run.
+type Variants struct {
+	Of     []int         // [K] which of the inputs
+	Pixels *tensor.Dense // [K,3,H,W] in [0,1]; nil: the input's own, moved: at (y,x) is
+	DY, DX int           // what is at (y+DY, x+DX), or at the nearest pixel of the image
 }
 
 // Input is an image to refine. Nothing in it is changed or kept.

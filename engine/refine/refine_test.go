@@ -63,10 +63,25 @@ func defect(y []float32, h, w, cy, cx int, seed uint64) []bool {
 	return mask
 }
 
+type floats = []float32
+
+// variant is number k of x, of images that are given.
+func variant(x Variants, k int, given map[int]floats, h, w int) []float32 {
+	if x.Pixels != nil {
+		return nd.Data(x.Pixels)[k*3*h*w:][:3*h*w]
+	}
+	y := make([]float32, 3*h*w)
+	for c := range 3 {
+		pixel.Moved(y[c*h*w:][:h*w], given[x.Of[k]][c*h*w:][:h*w], h, w, x.DY, x.DX)
+	}
+	return y
+}
+
 // differ is a Scorer that knows what each image should look like: z is Gain times the mean square difference to it over
 // the pixels within Reach of the cell, less 1.
 type differ struct {
-	normal        [][]float32 // [3,H,W] of each image
+	normal        [][]float32    // [3,H,W] of each image
+	given         map[int]floats // [3,H,W]: the image
 	stride, reach int
 	gain          float64
 }
@@ -119,22 +134,23 @@ func (d *differ) scores(x, normal []float32, H, W int) []float32 {
 
 // input is image i with its scores and maps.
 func (d *differ) input(y []float32, H, W, i int) Input {
+	d.given[i] = y
 	z := d.scores(y, d.normal[i], H, W)
 	v := nd.Wrap(d.own(z, H, W), H, W)
 	return Input{Y: wrap(y, H, W), Z: nd.Wrap(z, H/d.stride, W/d.stride), V: v, Base: v.Clone().(*tensor.Dense)}
 }
 
 // Map knows what an image should look like wherever it was moved to: there it looks most like that.
-func (d *differ) Map(_ context.Context, images []int, x *tensor.Dense, _ []bool, v *tensor.Dense) error {
-	H, W := x.Shape()[2], x.Shape()[3]
-	for k, i := range images {
-		xk := nd.Data(x)[k*3*H*W : (k+1)*3*H*W]
+func (d *differ) Map(_ context.Context, x Variants, _ []bool, v *tensor.Dense) error {
+	H, W := v.Shape()[1], v.Shape()[2]
+	for k, i := range x.Of {
+		xk := variant(x, k, d.given, H, W)
 		var normal []float32
 		least := math.Inf(1)
 		for _, shift := range [][2]int{{0, 0}, {-2, -2}, {-2, 2}, {2, -2}, {2, 2}} {
 			at, sum := make([]float32, len(xk)), 0.0
 			for c := range 3 {
-				moved(at[c*H*W:(c+1)*H*W], d.normal[i][c*H*W:(c+1)*H*W], H, W, shift[0], shift[1])
+				pixel.Moved(at[c*H*W:(c+1)*H*W], d.normal[i][c*H*W:(c+1)*H*W], H, W, shift[0], shift[1])
 			}
 			for p, a := range at {
 				sum += math.Pow(float64(xk[p]-a), 2)
@@ -189,9 +205,12 @@ func newExample(h, w int, colour bool, seed uint64) example {
 }
 
 func scorerOf(ex ...example) *differ {
-	d := &differ{stride: 4, reach: 8, gain: 200}
-	for _, e := range ex {
+	d := &differ{given: map[int]floats{}, stride: 4, reach: 8, gain: 200}
+	for i, e := range ex {
 		d.normal = append(d.normal, e.normal)
+		if e.in.Y != nil {
+			d.given[i] = nd.Data(e.in.Y)
+		}
 	}
 	return d
 }
@@ -514,10 +533,10 @@ type counted struct {
 	sleep           time.Duration
 }
 
-func (c *counted) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
+func (c *counted) Map(ctx context.Context, x Variants, where []bool, v *tensor.Dense) error {
 	c.maps++
 	time.Sleep(c.sleep)
-	return c.differ.Map(ctx, images, x, where, v)
+	return c.differ.Map(ctx, x, where, v)
 }
 
 func (c *counted) Gradient(
@@ -835,7 +854,7 @@ func BenchmarkRun(b *testing.B) {
 			nd.Data(z)[(22+i)*w/4+29+j] = 3
 		}
 	}
-	sc := &timed{differ: &differ{normal: [][]float32{normal}, stride: 4, reach: 4, gain: 50}}
+	sc := &timed{differ: &differ{normal: [][]float32{normal}, given: map[int]floats{0: y}, stride: 4, reach: 4, gain: 50}}
 	in := Input{Y: wrap(y, h, w), Z: z, V: nd.Wrap(sc.own(nd.Data(z), h, w), h, w), Seed: 1}
 	for k := range uint64(24) {
 		m, err := Remember(wrap(texture(h, w, true, 10+k), h, w))
@@ -874,8 +893,8 @@ func (s *timed) Optimise(ctx context.Context, problems []loop.Problem, o *loop.O
 	return loop.Run(ctx, problems, o, s.Gradient)
 }
 
-func (s *timed) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
+func (s *timed) Map(ctx context.Context, x Variants, where []bool, v *tensor.Dense) error {
 	start := time.Now()
 	defer func() { s.spent += time.Since(start) }()
-	return s.differ.Map(ctx, images, x, where, v)
+	return s.differ.Map(ctx, x, where, v)
 }

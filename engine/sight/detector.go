@@ -31,6 +31,9 @@ type Batch interface {
 	// Optimise runs the loop on the images, problem i on image i, the data term being of the scores on scale: see loop.Run. Images to
 	// blame for values that are not finite are a BadFrames.
 	Optimise(ctx context.Context, problems []loop.Problem, scale Scale, o *loop.Options) ([][]loop.Iteration, error)
+	// Moved is the Detector's Score of images [K] of the batch, with their normalisations: k is image of[k] with what is at
+	// (y+dy, x+dx), or at the image's nearest pixel, at (y,x).
+	Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error
 	// Close frees what the Batch holds.
 	Close()
 }

@@ -7,9 +7,12 @@ import (
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/exec"
+	"f2pad.example/engine/internal/par"
 	"f2pad.example/engine/internal/stage"
 	"f2pad.example/engine/loop"
 	"f2pad.example/engine/method"
+	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 
 	"gorgonia.org/tensor"
 )
@@ -63,6 +66,7 @@ type HostBatch struct {
 	norms    []backbone.Affine
 	given    *tensor.Dense   // [N,3,H,W] the images, with
 	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
+	moved    *tensor.Dense   // [K,3,H,W] what Moved last looked at
 	bad      BadFrames       // what there were no finite values for while pixels changed
 
 	where []bool // of the last Gradient, with
@@ -82,11 +86,26 @@ func (d *Host) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.Affi
 		return nil, err
 	}
 	lap(stage.Scores)
-	b := &HostBatch{Host: d, norms: norms}
+	b := &HostBatch{Host: d, norms: norms, given: x}
 	if !d.Net.Exact {
-		b.given, b.features = x, f
+		b.features = f
 	}
 	return b, nil
+}
+
+// Moved implements Batch.
+func (b *HostBatch) Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error {
+	h, w := b.given.Shape()[2], b.given.Shape()[3]
+	if b.moved == nil || b.moved.Shape()[0] != len(of) {
+		b.moved = nd.New(len(of), 3, h, w)
+	}
+	norms := make([]backbone.Affine, len(of))
+	for k, i := range of {
+		norms[k] = b.norms[i]
+	}
+	plane := func(x *tensor.Dense, i int) []float32 { return nd.Data(x)[i*h*w:][:h*w] }
+	par.For(3*len(of), func(k int) { pixel.Moved(plane(b.moved, k), plane(b.given, 3*of[k/3]+k%3), h, w, dy, dx) })
+	return b.Score(ctx, b.moved, norms, r)
 }
 
 // Close implements Batch.

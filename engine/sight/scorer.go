@@ -110,32 +110,42 @@ func (s *Scorer) OwnMaps(images []int, x []float32, h, w, H, W int, dst []float3
 
 // Map implements refine.Scorer. The method scores what the map depends on where it is asked for; elsewhere it is made of the
 // scores of the images as they were given.
-func (s *Scorer) Map(ctx context.Context, images []int, x *tensor.Dense, where []bool, v *tensor.Dense) error {
-	K, H, W := x.Shape()[0], x.Shape()[2], x.Shape()[3]
+func (s *Scorer) Map(ctx context.Context, x refine.Variants, where []bool, v *tensor.Dense) error {
+	K, H, W := len(x.Of), v.Shape()[1], v.Shape()[2]
 	h, w := H/s.Stride(), W/s.Stride()
-	norms := make([]backbone.Affine, K)
 	r := &method.Result{S: nd.New(K, h, w), Where: make([]bool, K*h*w)}
-	for k, i := range images {
-		norms[k] = s.Norms[i]
+	for k, i := range x.Of {
 		copy(nd.Data(r.S)[k*h*w:(k+1)*h*w], nd.Data(s.scores)[i*h*w:])
 		copy(r.Where[k*h*w:], s.Spec.Method.Map().Cells(where[k*H*W:(k+1)*H*W], h, w, H, W))
 	}
 	lap := s.Spec.Timer.Start(0) // of the images, which other stages count
-	if err := s.Score(ctx, x, norms, r); err != nil {
+	if err := s.variants(ctx, x, r); err != nil {
 		return err
 	}
 	lap(stage.Asked)
-	if err := s.OwnMaps(images, nd.Data(r.S), h, w, H, W, nd.Data(v)); err != nil {
+	if err := s.OwnMaps(x.Of, nd.Data(r.S), h, w, H, W, nd.Data(v)); err != nil {
 		return err
 	}
 	maps := nd.Data(v)
 	for p, b := range maps {
 		maps[p] = float32(s.Rank.Z(b))
 	}
-	for k, i := range images {
+	for k, i := range x.Of {
 		if !Finite(maps[k*H*W:][:H*W]) {
 			s.Bad.Add(i, fmt.Errorf("engine: %s gives values that are not finite for a changed image", s.Spec.Backbone.Name()))
 		}
 	}
 	return nil
+}
+
+// variants scores them.
+func (s *Scorer) variants(ctx context.Context, x refine.Variants, r *method.Result) error {
+	if x.Pixels == nil {
+		return s.batch.Moved(ctx, x.Of, x.DY, x.DX, r)
+	}
+	norms := make([]backbone.Affine, len(x.Of))
+	for k, i := range x.Of {
+		norms[k] = s.Norms[i]
+	}
+	return s.Score(ctx, x.Pixels, norms, r)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Cut tests the kernels of cut against loops in Go: windows of some images in any order, and the sum of gradients of windows of
-// several sizes that overlap.
+// Cut tests the kernels of cut against loops in Go: windows of some images in any order, in them and beyond, and the sum of gradients of
+// windows of several sizes that overlap.
 func Cut(t *testing.T, m kernels.Machine, seed uint64) {
 	for _, s := range []struct{ n, h, w, rows, columns, windows int }{{1, 1, 1, 1, 1, 1}, {3, 37, 71, 16, 24, 9}, {2, 40, 33, 40, 33, 2}} {
 		Case(t, m, seed, func(r *Rig) {
@@ -31,6 +31,11 @@ func Cut(t *testing.T, m kernels.Machine, seed uint64) {
 			var table []int32
 			for range s.windows {
 				table = append(table, int32(r.Rand.IntN(s.n)), int32(r.Rand.IntN(with)), int32(r.Rand.IntN(s.h-s.rows+1)), int32(r.Rand.IntN(s.w-s.columns+1)))
+			}
+			for i, beyond := range [][2]int{{-3, -5}, {s.h - s.rows + 2, s.w - s.columns + 4}, {-2 * s.h, 2 * s.w}} {
+				if i < s.windows {
+					table[4*i+2], table[4*i+3] = int32(beyond[0]), int32(beyond[1])
+				}
 			}
 			mt, my, ma, ms, mm, mg, mb := In(r, table), In(r, y), In(r, a), In(r, scale), In(r, mask), In(r, gain), In(r, shift)
 			inputs := []Array{mt, my, ma, ms, mm, mg, mb}
@@ -55,7 +60,7 @@ func Cut(t *testing.T, m kernels.Machine, seed uint64) {
 						n, m, top, left := int(table[4*i]), int(table[4*i+1]), int(table[4*i+2]), int(table[4*i+3])
 						for p := range 3 * size {
 							c, row, column := p/size, p%size/s.columns, p%s.columns
-							at := (top+row)*s.w + left + column
+							at := min(max(top+row, 0), s.h-1)*s.w + min(max(left+column, 0), s.w-1)
 							v := y[(3*n+c)*hw+at]
 							if omega && mask[m*hw+at] != 0 {
 								v -= scale[m*hw+at] * a[(3*m+c)*hw+at]

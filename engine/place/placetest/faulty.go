@@ -20,8 +20,8 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Faulty is the host under another name. Fault, if set, is asked before each operation ("detector", "begin", "score", "optimise",
-// "maps", "smooth", "costs", "offsets", "spreads", "compare", "kcentre") and may fail it; n is how many images, regions or points it is
+// Faulty is the host under another name. Fault, if set, is asked before each operation ("detector", "begin", "score", "moved",
+// "optimise", "maps", "smooth", "costs", "offsets", "spreads", "compare", "kcentre") and may fail it; n is how many images, regions or points it is
 // about.
 type Faulty struct {
 	Number int // in its name
@@ -116,6 +116,13 @@ func (b *batch) Optimise(ctx context.Context, problems []loop.Problem, s sight.S
 		return nil, err
 	}
 	return b.Batch.Optimise(ctx, problems, s, o)
+}
+
+func (b *batch) Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error {
+	if err := b.p.fault("moved", len(of)); err != nil {
+		return err
+	}
+	return b.Batch.Moved(ctx, of, dy, dx, r)
 }
 
 func (b *batch) Close() {

@@ -157,9 +157,9 @@ func (s *suite) images(net backbone.Backbone, seeds ...uint64) (*tensor.Dense, [
 
 // answers is what a Detector says of a batch.
 type answers struct {
-	s, image, asked, maps []float32
-	told                  [][]loop.Iteration
-	problems              []loop.Problem
+	s, image, asked, moved, maps []float32
+	told                         [][]loop.Iteration
+	problems                     []loop.Problem
 }
 
 // scale brings the scores of random images to where the energy has a slope.
@@ -191,6 +191,21 @@ func (s *suite) ask(t *testing.T, d sight.Detector, k kind, seeds ...uint64) ans
 	for v, on := range r.Where {
 		if on {
 			got.asked = append(got.asked, nd.Data(r.S)[v])
+		}
+	}
+
+	// The images themselves, from a place beside, in another order.
+	r = &method.Result{S: nd.New(n, h, h), Where: r.Where}
+	of := make([]int, n)
+	for i := range of {
+		of[i] = n - 1 - i
+	}
+	require.NoError(t, b.Moved(t.Context(), of, -3, 5, r))
+	for i := range of {
+		for v, on := range r.Where[:h*h] {
+			if on {
+				got.moved = append(got.moved, nd.Data(r.S)[of[i]*h*h+v])
+			}
 		}
 	}
 
@@ -279,6 +294,7 @@ func (s *suite) detectors(t *testing.T) {
 				}
 			}
 			compare.Require(t, "scores that were asked for", got.asked, want.asked, scores)
+			compare.Require(t, "scores of moved images", got.moved, want.moved, scores)
 			compare.Require(t, "own maps", got.maps, want.maps, scores)
 			requireSteps(t, got, want)
 
@@ -293,6 +309,8 @@ func (s *suite) detectors(t *testing.T) {
 					}
 					h := len(again.s) / len(company)
 					require.Equal(t, got.s[j*h:][:h], again.s[i*h:][:h])
+					m := len(again.moved) / len(company)
+					require.Equal(t, got.moved[j*m:][:m], again.moved[i*m:][:m])
 					require.Equal(t, math.Float32bits(got.image[j]), math.Float32bits(again.image[i]))
 					require.Equal(t, got.told[j], again.told[i])
 					for q, st := range got.problems[j].States {
