@@ -43,12 +43,12 @@ const (
 	windowLimit = 1e-1
 )
 
-// plan is how much is refined: images at once, and the iterations whose difference is that of one. That of one iteration
-// takes more than a model does: what else a refinement takes varies by as much as few of them.
+// plan is how much is refined: images at once, and the iterations whose difference is that of one. For that of one they are more than a
+// model's: what else a refinement takes varies by as much as few of them.
 type plan struct{ images, few, many int }
 
 func (m *meter) plan(single bool) plan {
-	p := plan{batch, 2, 6}
+	p := plan{batch, 2, refine.DefaultOptions(1).Optimiser.Iterations}
 	if m.quick {
 		p.images, p.few = 2, 1
 	}
