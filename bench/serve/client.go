@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -280,9 +281,10 @@ func (c *client) metric(name string) (float64, error) {
 	return 0, fmt.Errorf("/metrics has no %s", name)
 }
 
-// notAccepted reports whether there was no connection, or one that was idle and is closed just as a request is written to it.
+// notAccepted reports whether there was no connection, or one that was idle and is closed just as a request is written to it: by the
+// program, or, once it is seen that the program has, by the client's own transport.
 func notAccepted(err error) bool {
-	for _, is := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF} {
+	for _, is := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, net.ErrClosed} {
 		if errors.Is(err, is) {
 			return true
 		}
