@@ -22,6 +22,7 @@ import (
 	"f2pad.example/engine/metric"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/peak"
+	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 	"f2pad.example/engine/synth"
@@ -267,6 +268,19 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 				if where[p] {
 					require.Equal(t, float32((float64(nd.Data(want)[H*W+p])-cal.MapQ50)/(cal.MapQ995-cal.MapQ50)), got)
 				}
+			}
+
+			// The images as they are, in another order, and moved; the same pixels may come from outside.
+			all, two, shifted := slices.Repeat([]bool{true}, 2*H*W), nd.New(2, H, W), nd.New(2, 3, H, W)
+			for _, by := range [][2]int{{0, 0}, {-3, 5}} {
+				for k := range 6 {
+					pixel.Moved(nd.Data(shifted)[k*H*W:][:H*W], y[1-k/3][k%3*H*W:][:H*W], H, W, by[0], by[1])
+				}
+				require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: []int{1, 0}, Pixels: shifted}, all, two))
+				outside := slices.Clone(nd.Data(two))
+				require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: []int{1, 0}, DY: by[0], DX: by[1]}, all, two))
+				require.Equal(t, outside, nd.Data(two), "moved by %v", by)
+				require.Equal(t, by == [2]int{}, nd.Data(v)[H*W-1] == nd.Data(two)[H*W-1], "moved by %v is another image", by)
 			}
 		})
 	}

@@ -11,7 +11,7 @@ type Cut struct {
 	N, H, W                int // images
 	Windows, Rows, Columns int // windows, and the pixels of one
 
-	Table Ptr // int32 [Windows,4]: image, its number among the M that have a region, first row, first column; beyond it its nearest pixels are
+	Table Ptr // int32 [Windows,4]: image, its number among the M that have a region, first row, first column; what is beyond the image is its nearest pixel
 	Y     Ptr // [N,3,H,W]
 	Mask  Ptr // uint8 [M,H,W], not 0 on Omega; 0: no image has a region
 	A     Ptr // [M,3,H,W] in units of c

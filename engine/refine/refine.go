@@ -60,11 +60,11 @@ type Scorer interface {
 	Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error)
 }
 
-// Variants are K images that are made of inputs of a Run.
+// Variants are K images made of inputs of a Run: with other pixels, or moved.
 type Variants struct {
 	Of     []int         // [K] which of the inputs
-	Pixels *tensor.Dense // [K,3,H,W] in [0,1]; nil: the input's own, moved: at (y,x) is
-	DY, DX int           // what is at (y+DY, x+DX), or at the nearest pixel of the image
+	Pixels *tensor.Dense // [K,3,H,W] in [0,1]; nil: the inputs' own, each
+	DY, DX int           // from (y+DY, x+DX), or from the nearest place in the image
 }
 
 // Input is an image to refine. Nothing in it is changed or kept.

@@ -99,13 +99,9 @@ func (b *HostBatch) Moved(ctx context.Context, of []int, dy, dx int, r *method.R
 	if b.moved == nil || b.moved.Shape()[0] != len(of) {
 		b.moved = nd.New(len(of), 3, h, w)
 	}
-	norms := make([]backbone.Affine, len(of))
-	for k, i := range of {
-		norms[k] = b.norms[i]
-	}
 	plane := func(x *tensor.Dense, i int) []float32 { return nd.Data(x)[i*h*w:][:h*w] }
 	par.For(3*len(of), func(k int) { pixel.Moved(plane(b.moved, k), plane(b.given, 3*of[k/3]+k%3), h, w, dy, dx) })
-	return b.Score(ctx, b.moved, norms, r)
+	return b.Score(ctx, b.moved, chosen(b.norms, of), r)
 }
 
 // Close implements Batch.

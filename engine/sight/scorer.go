@@ -143,9 +143,14 @@ func (s *Scorer) variants(ctx context.Context, x refine.Variants, r *method.Resu
 	if x.Pixels == nil {
 		return s.batch.Moved(ctx, x.Of, x.DY, x.DX, r)
 	}
-	norms := make([]backbone.Affine, len(x.Of))
-	for k, i := range x.Of {
-		norms[k] = s.Norms[i]
+	return s.Score(ctx, x.Pixels, chosen(s.Norms, x.Of), r)
+}
+
+// chosen are the normalisations of those images.
+func chosen(norms []backbone.Affine, of []int) []backbone.Affine {
+	all := make([]backbone.Affine, len(of))
+	for k, i := range of {
+		all[k] = norms[i]
 	}
-	return s.Score(ctx, x.Pixels, norms, r)
+	return all
 }
