@@ -101,7 +101,46 @@ func (b *HostBatch) Moved(ctx context.Context, of []int, dy, dx int, r *method.R
 	}
 	plane := func(x *tensor.Dense, i int) []float32 { return nd.Data(x)[i*h*w:][:h*w] }
 	par.For(3*len(of), func(k int) { pixel.Moved(plane(b.moved, k), plane(b.given, 3*of[k/3]+k%3), h, w, dy, dx) })
-	return b.Score(ctx, b.moved, chosen(b.norms, of), r)
+	return b.ScoreAsked(ctx, b.moved, chosen(b.norms, of), r)
+}
+
+// ScoreAsked is Score of the locations r.Where alone: the network runs on windows that hold all that they depend on.
+func (d *Host) ScoreAsked(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
+	s := r.S.Shape()
+	n, h, w := s[0], s[1], s[2]
+	plan := d.Net.Asked(r.Where, n, h, w)
+	return par.Err(len(plan.Jobs), func(i int) error {
+		ps := plan.Jobs[i]
+		work := <-d.Net.turns
+		defer func() { d.Net.turns <- work }()
+		work.begin()
+		f, err := d.Net.windows(ctx, x, norms, ps, work)
+		if err != nil {
+			return err
+		}
+		ih, iw := ps[0].In.H(), ps[0].In.W()
+		part := &method.Result{S: nd.New(len(ps), ih, iw), Where: make([]bool, len(ps)*ih*iw), Origins: make([][2]int, len(ps))}
+		for k, p := range ps {
+			part.Origins[k] = [2]int{p.In.Y0, p.In.X0}
+		}
+		each := func(visit func(inner, image int)) { // location that is asked for and a window owns
+			for k, p := range ps {
+				for y := p.Own.Y0; y < p.Own.Y1; y++ {
+					for x := p.Own.X0; x < p.Own.X1; x++ {
+						if image := (p.Image*h+y)*w + x; r.Where[image] {
+							visit((k*ih+y-p.In.Y0)*iw+x-p.In.X0, image)
+						}
+					}
+				}
+			}
+		}
+		each(func(inner, _ int) { part.Where[inner] = true })
+		if err := d.ask(ctx, f, part); err != nil {
+			return err
+		}
+		each(func(inner, image int) { nd.Data(r.S)[image] = nd.Data(part.S)[inner] })
+		return nil
+	})
 }
 
 // Close implements Batch.

@@ -143,6 +143,9 @@ func (s *Scorer) variants(ctx context.Context, x refine.Variants, r *method.Resu
 	if x.Pixels == nil {
 		return s.batch.Moved(ctx, x.Of, x.DY, x.DX, r)
 	}
+	if b, ok := s.batch.(*HostBatch); ok {
+		return b.ScoreAsked(ctx, x.Pixels, chosen(s.Norms, x.Of), r)
+	}
 	return s.Score(ctx, x.Pixels, chosen(s.Norms, x.Of), r)
 }
 
