@@ -70,7 +70,7 @@ func TestCounters(t *testing.T) {
 	d := opened(t, gpu.Options{})
 	maps := func() device.Counters {
 		before := d.Counters()
-		require.NoError(t, d.Maps(make([]float32, 2*4*4), 2, 4, 4, 32, 32, method.MapOptions{}, make([]float32, 2*32*32)))
+		require.NoError(t, d.Maps(make([]float32, 2*4*4), 2, 4, 4, 32, 32, method.MapOptions{}, nil, make([]float32, 2*32*32)))
 		return d.Counters().Sub(before)
 	}
 	c := maps()
@@ -87,7 +87,7 @@ func TestCounters(t *testing.T) {
 	require.Equal(t, []int64{c.Launches, c.Uploaded, c.Downloaded}, []int64{timed.Launches, timed.Uploaded, timed.Downloaded})
 	d.Measure(false)
 	require.Zero(t, maps().Busy)
-	require.Error(t, d.Maps(nil, 2, 4, 4, 32, 32, method.MapOptions{}, nil))
+	require.Error(t, d.Maps(nil, 2, 4, 4, 32, 32, method.MapOptions{}, nil, nil))
 }
 
 // On a device with little memory a bank stays on the host.
@@ -128,7 +128,7 @@ func TestMismatchedSizesAreRefused(t *testing.T) {
 	require.Error(t, err)
 	_, err = d.KCentre(t.Context(), []float32{1, 2, 3}, 2, 1, []int{0}, nil)
 	require.Error(t, err)
-	require.Error(t, d.Maps(make([]float32, 3), 1, 2, 2, 4, 4, method.MapOptions{}, make([]float32, 16)))
+	require.Error(t, d.Maps(make([]float32, 3), 1, 2, 2, 4, 4, method.MapOptions{}, nil, make([]float32, 16)))
 }
 
 // The GPU and the CPU find the same, up to the rounding of a dozen iterations in float32.

@@ -26,6 +26,7 @@ import (
 	"f2pad.example/engine/method/patchcore"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 	"f2pad.example/kernels"
 
@@ -183,9 +184,30 @@ func givenOf(h, w int, seeds ...uint64) given {
 	return g
 }
 
+// variants are those images as they are, and with negatives of some of their pixels, moved: each other one from the right edge on.
+func (g given) variants() []refine.Variants {
+	s := g.x.Shape()
+	x := refine.Variants{Changes: make([]refine.Change, s[0]), DY: 2, DX: -3}
+	for i := range s[0] {
+		x.Of = append(x.Of, i)
+		c := &x.Changes[i]
+		for p := range s[2] * s[3] {
+			if y, col := p/s[3], p%s[3]; y%17 < 9 && (i%2 == 1 && col > s[3]-4 || col < 5) || y == 20 && col%2 == 0 {
+				c.Pixels = append(c.Pixels, int32(p))
+			}
+		}
+		for ch := range 3 {
+			for _, p := range c.Pixels {
+				c.Values = append(c.Values, 1-nd.Data(g.x)[(3*i+ch)*s[2]*s[3]+int(p)])
+			}
+		}
+	}
+	return []refine.Variants{{Of: x.Of}, x}
+}
+
 // answer is what a detector says of images.
 type answer struct {
-	s, image, some, maps []float32
+	s, image, some, maps []float32 // some: scores of variants
 	told                 [][]loop.Iteration
 	problems             []loop.Problem
 }
@@ -202,15 +224,17 @@ func ask(t *testing.T, d sight.Detector, g given) answer {
 	require.NoError(t, err)
 	defer b.Close()
 	a := answer{s: nd.Data(r.S), image: r.Image, maps: make([]float32, n*sh[2]*sh[3]), problems: g.problems}
-	require.NoError(t, d.Maps(a.s, n, h, w, sh[2], sh[3], a.maps))
+	require.NoError(t, d.Maps(a.s, n, h, w, sh[2], sh[3], nil, a.maps))
 	some := &method.Result{S: nd.New(n, h, w), Where: make([]bool, n*h*w)}
 	for v := range some.Where {
 		some.Where[v] = v%(h*w)%3 == 0
 	}
-	require.NoError(t, d.Score(t.Context(), g.x, g.norms, some))
-	for v, on := range some.Where {
-		if on {
-			a.some = append(a.some, nd.Data(some.S)[v])
+	for _, x := range g.variants() {
+		require.NoError(t, b.Score(t.Context(), x, some))
+		for v, on := range some.Where {
+			if on {
+				a.some = append(a.some, nd.Data(some.S)[v])
+			}
 		}
 	}
 	a.told, err = b.Optimise(t.Context(), g.problems, pairScale, loopOptions)
@@ -440,7 +464,9 @@ func TestNetworksGiveWay(t *testing.T) {
 	defer func() { require.NoError(t, dev.Close()) }()
 	score := func(h, w int) []float32 {
 		g, s := givenOf(h, w, 1), nd.New(1, h/2, w/2)
-		require.NoError(t, dev.Score(t.Context(), g.x, g.norms, &method.Result{S: s}))
+		b, err := dev.Begin(t.Context(), g.x, g.norms, &method.Result{S: s})
+		require.NoError(t, err)
+		b.Close()
 		return nd.Data(s)
 	}
 	want := score(96, 96)

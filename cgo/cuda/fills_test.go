@@ -45,7 +45,7 @@ func TestFakeCallsWaitOnce(t *testing.T) {
 	require.NoError(t, err)
 	for name, call := range map[string]func(n int) error{
 		"maps": func(n int) error {
-			return d.Maps(random(rng, n*6*5), n, 6, 5, h, w, method.MapOptions{}, make([]float32, n*h*w))
+			return d.Maps(random(rng, n*6*5), n, 6, 5, h, w, method.MapOptions{}, nil, make([]float32, n*h*w))
 		},
 		"smooth": func(n int) error { return d.Smooth(random(rng, n*6*5), n, 6, 5, 4, blur, make([]float32, n*h*w)) },
 		"costs": func(n int) error {

@@ -53,18 +53,11 @@ const (
 type Scorer interface {
 	Stride() int
 	// Map fills v [K,H,W] with the method's own maps of variants, calibrated like Input.V, at the pixels with where [K*H*W]; what v is
-	// elsewhere does not matter.
+	// elsewhere does not matter, and may stay as it was.
 	Map(ctx context.Context, x Variants, where []bool, v *tensor.Dense) error
 	// Optimise runs the loop on the inputs of the Run, problem i on input i (see loop.Run). What it found is in the problems'
 	// states; it returns what happened in each iteration, by image.
 	Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error)
-}
-
-// Variants are K images made of inputs of a Run: with other pixels, or moved.
-type Variants struct {
-	Of     []int         // [K] which of the inputs
-	Pixels *tensor.Dense // [K,3,H,W] in [0,1]; nil: the inputs' own, each
-	DY, DX int           // from (y+DY, x+DX), or from the nearest place in the image
 }
 
 // Input is an image to refine. Nothing in it is changed or kept.

@@ -67,12 +67,12 @@ type floats = []float32
 
 // variant is number k of x, of images that are given.
 func variant(x Variants, k int, given map[int]floats, h, w int) []float32 {
-	if x.Pixels != nil {
-		return nd.Data(x.Pixels)[k*3*h*w:][:3*h*w]
+	from, y := slices.Clone(given[x.Of[k]]), make([]float32, 3*h*w)
+	if x.Changes != nil {
+		x.Changes[k].Put(from)
 	}
-	y := make([]float32, 3*h*w)
 	for c := range 3 {
-		pixel.Moved(y[c*h*w:][:h*w], given[x.Of[k]][c*h*w:][:h*w], h, w, x.DY, x.DX)
+		pixel.Moved(y[c*h*w:][:h*w], from[c*h*w:][:h*w], h, w, x.DY, x.DX)
 	}
 	return y
 }
