@@ -49,9 +49,12 @@ const (
 )
 
 // Scorer is the network and the method as the optimiser sees them: pixels in, calibrated scores z on a grid of Stride
-// pixels out. z = (s - q50)/(q99.5 - q50), quantiles of held-out normal images: one scale for every method.
+// pixels out. z = (s - q50)/(q99.5 - q50), quantiles of held-out normal images: one scale for every method. It has the inputs of the
+// Run where it computes; what works on whole images asks it, so that they need not come there again.
 type Scorer interface {
 	Stride() int
+	// Costs compares candidates for fills with inputs of the Run; see Filler.
+	Costs(searches []Search) error
 	// Map fills v [K,H,W] with the method's own maps of variants, calibrated like Input.V, at the pixels with where [K*H*W]; what v is
 	// elsewhere does not matter, and may stay as it was.
 	Map(ctx context.Context, x Variants, where []bool, v *tensor.Dense) error
@@ -131,7 +134,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 		return out, nil
 	}
 	lap := r.Timer.Start(len(in))
-	scenes, err := r.prepare(ctx, in)
+	scenes, err := r.prepare(ctx, sc, in)
 	if err != nil {
 		return nil, err
 	}

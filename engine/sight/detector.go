@@ -29,6 +29,8 @@ type Detector interface {
 type Batch interface {
 	// Score is Begin's of variants of the images, with their normalisations.
 	Score(ctx context.Context, x refine.Variants, r *method.Result) error
+	// Costs compares candidates for fills with the images; see refine.Filler.
+	Costs(searches []refine.Search) error
 	// Optimise runs the loop on the images, problem i on image i, the data term being of the scores on scale: see loop.Run. Images to
 	// blame for values that are not finite are a BadFrames.
 	Optimise(ctx context.Context, problems []loop.Problem, scale Scale, o *loop.Options) ([][]loop.Iteration, error)

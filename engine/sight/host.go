@@ -118,6 +118,9 @@ func variant(dst, y []float32, h, w int, x *refine.Variants, k int) {
 	}
 }
 
+// Costs implements Batch. It never fails.
+func (b *HostBatch) Costs(searches []refine.Search) error { return refine.Host{}.Costs(searches) }
+
 // Close implements Batch.
 func (b *HostBatch) Close() {}
 

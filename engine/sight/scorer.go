@@ -97,6 +97,9 @@ func (s *Scorer) inside(h, w int) []bool {
 	return all
 }
 
+// Costs implements refine.Scorer.
+func (s *Scorer) Costs(searches []refine.Search) error { return s.batch.Costs(searches) }
+
 // OwnMaps makes the method's own maps [K,H,W] of the scores x [K,h,w] of variants of images at the wanted pixels, as Detector.Maps does.
 // What is not inspected takes no part in them: scores there are replaced.
 func (s *Scorer) OwnMaps(images []int, x []float32, h, w, H, W int, wanted []bool, dst []float32) error {

@@ -118,6 +118,13 @@ func (b *batch) Score(ctx context.Context, x refine.Variants, r *method.Result) 
 	return b.Batch.Score(ctx, x, r)
 }
 
+func (b *batch) Costs(searches []refine.Search) error {
+	if err := b.p.fault("costs", len(searches)); err != nil {
+		return err
+	}
+	return b.Batch.Costs(searches)
+}
+
 func (b *batch) Close() {
 	b.p.open.Add(-1)
 	b.Batch.Close()
@@ -129,14 +136,6 @@ func (p *Faulty) Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float
 		return err
 	}
 	return p.there().Smooth(z, n, h, w, s, g, u)
-}
-
-// Costs implements place.Place.
-func (p *Faulty) Costs(searches []refine.Search) error {
-	if err := p.fault("costs", len(searches)); err != nil {
-		return err
-	}
-	return p.there().Costs(searches)
 }
 
 // Offsets implements place.Place.

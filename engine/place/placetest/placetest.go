@@ -456,13 +456,31 @@ func (s *suite) costs(t *testing.T) {
 		require.NoError(t, err)
 		return n
 	}
-	colour, larger, grey := normals(3, 40, 50), normals(3, 45, 61), normals(1, 40, 50)
-	search := func(c, h, w int, blur float64, rings ...refine.Ring) refine.Search {
-		q := refine.Search{Y: normal(rng, c*h*w), H: h, W: w, Blur: pixel.NewGaussian(blur), MeanShare: 0.7}
+	colour, larger, grey := normals(3, 40, 50), normals(3, 70, 81), normals(1, side, side)
+	k := s.kinds(t)[0]
+	d, err := s.p.Detector(k.spec)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.Close()) }()
+	seeds := []uint64{3, 4, 5}
+	x, _ := s.images(k.spec.Backbone, seeds...)
+	// on asks of a batch of images with those seeds.
+	on := func(searches []refine.Search, seeds ...uint64) {
+		x, norms := s.images(k.spec.Backbone, seeds...)
+		h := side / k.spec.Backbone.Stride()
+		b, err := d.Begin(t.Context(), x, norms, &method.Result{S: nd.New(len(seeds), h, h)})
+		require.NoError(t, err)
+		defer b.Close()
+		require.NoError(t, b.Costs(searches))
+		require.NoError(t, b.Costs(nil))
+	}
+	search := func(image, c int, blur float64, rings ...refine.Ring) refine.Search {
+		q := refine.Search{
+			Image: image, Y: nd.Data(x)[image*3*side*side:][:c*side*side], H: side, W: side, Blur: pixel.NewGaussian(blur), MeanShare: 0.7,
+		}
 		for _, r := range rings {
-			r.Box = pixel.Box{Y0: 4, X0: 5, Y1: min(h, 33), X1: min(w, 44)}
+			r.Box = pixel.Box{Y0: 4, X0: 5, Y1: 33, X1: 44}
 			for n := rng.IntN(150); len(r.Pixels) <= n; {
-				r.Pixels = append(r.Pixels, int32(r.Box.Y0+rng.IntN(r.Box.H()))*int32(w)+int32(r.Box.X0+rng.IntN(r.Box.W())))
+				r.Pixels = append(r.Pixels, int32(r.Box.Y0+rng.IntN(r.Box.H()))*side+int32(r.Box.X0+rng.IntN(r.Box.W())))
 			}
 			slices.Sort(r.Pixels)
 			r.Costs = make([]float64, len(r.Shifts)+len(r.Normals))
@@ -471,12 +489,12 @@ func (s *suite) costs(t *testing.T) {
 		return q
 	}
 	all := []refine.Search{
-		search(3, 40, 50, 1, refine.Ring{Shifts: []int32{0, 1, -7, 50, 204, -150, 6}, Normals: []*refine.Normal{colour, grey}},
-			refine.Ring{Normals: []*refine.Normal{larger}}, refine.Ring{Shifts: []int32{49}}, refine.Ring{}),
-		search(1, 40, 50, 1, refine.Ring{Shifts: []int32{3, 2}, Normals: []*refine.Normal{grey}}),
-		search(3, 37, 45, 1, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{colour, larger}}),
-		search(3, 40, 50, 0, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{larger, grey}}),
-		search(3, 40, 50, 0),
+		search(2, 3, 1, refine.Ring{Shifts: []int32{0, 1, -7, side, 4*side + 4, -3 * side, 6}, Normals: []*refine.Normal{colour, grey}},
+			refine.Ring{Normals: []*refine.Normal{larger}}, refine.Ring{Shifts: []int32{side - 1}}, refine.Ring{}),
+		search(0, 1, 1, refine.Ring{Shifts: []int32{3, 2}, Normals: []*refine.Normal{grey}}),
+		search(1, 3, 1, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{colour, larger}}),
+		search(1, 3, 0, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{larger, grey}}),
+		search(0, 3, 0),
 	}
 	all[1].Rings = append(all[1].Rings, refine.Ring{Normals: []*refine.Normal{grey}, Costs: []float64{9}}) // no ring to compare on
 	copied := func(searches []refine.Search) []refine.Search {
@@ -491,17 +509,17 @@ func (s *suite) costs(t *testing.T) {
 	}
 	want, got := copied(all), copied(all)
 	require.NoError(t, refine.Host{}.Costs(want))
-	require.NoError(t, s.p.Costs(got))
+	on(got, seeds...)
 	for i, q := range want {
 		alone := copied(all[i : i+1])
-		require.NoError(t, s.p.Costs(alone))
+		alone[0].Image = 0
+		on(alone, seeds[q.Image])
 		for j, r := range q.Rings {
-			compare.Require(t, fmt.Sprintf("image %d, ring %d", i, j), got[i].Rings[j].Costs, r.Costs, summed)
-			require.Equal(t, got[i].Rings[j].Costs, alone[0].Rings[j].Costs, "image %d, ring %d, alone", i, j)
+			compare.Require(t, fmt.Sprintf("search %d, ring %d", i, j), got[i].Rings[j].Costs, r.Costs, summed)
+			require.Equal(t, got[i].Rings[j].Costs, alone[0].Rings[j].Costs, "search %d, ring %d, alone", i, j)
 		}
 	}
 	require.Equal(t, []float64{0}, got[1].Rings[1].Costs)
-	require.NoError(t, s.p.Costs(nil))
 }
 
 func (s *suite) offsets(t *testing.T) {
