@@ -238,9 +238,9 @@ func (j *job) look(v *view, where []bool) {
 			v.at = append(v.at, int32(i))
 		}
 	}
-	v.items, v.item, v.s = put(j, v.at), put(j, item), j.floats(len(v.at))
+	v.items, v.s = put(j, v.at), j.floats(len(v.at))
 	if v.gradient {
-		v.ds = j.floats(len(v.at))
+		v.item, v.ds = put(j, item), j.floats(len(v.at))
 	}
 }
 
