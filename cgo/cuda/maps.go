@@ -12,9 +12,11 @@ import (
 // Maps makes the maps dst [n,H,W] of the scores s [n,h,w] at the wanted pixels [n,H,W]; nil: all. Nothing else comes down. See
 // method.BaseMaps.
 func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, wanted []bool, dst []float32) error {
-	if min(h, w, H, W) < 1 || len(s) != n*h*w || len(dst) != n*H*W || wanted != nil && len(wanted) != len(dst) {
-		return fmt.Errorf("cuda: maps [%d,%d,%d] of grids [%d,%d,%d] with %d and %d values, %d of them wanted or not",
-			n, H, W, n, h, w, len(dst), len(s), len(wanted))
+	if min(h, w, H, W) < 1 || len(s) != n*h*w || len(dst) != n*H*W {
+		return fmt.Errorf("cuda: maps [%d,%d,%d] of grids [%d,%d,%d] with %d and %d values", n, H, W, n, h, w, len(dst), len(s))
+	}
+	if wanted != nil && len(wanted) != len(dst) {
+		return fmt.Errorf("cuda: maps [%d,%d,%d] of which %d pixels are wanted or not", n, H, W, len(wanted))
 	}
 	some, parts := wantedOf(wanted, n, H, W, dst)
 	if len(parts) == 0 {
@@ -25,8 +27,11 @@ func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, wante
 	if m.Rows, err = kernels.NewAxis(h, H, o.Axis(h, H)); err != nil {
 		return err
 	}
-	if m.Columns, err = kernels.NewAxis(w, W, o.Axis(w, W)); err != nil {
-		return err
+	square := h == w && H == W
+	if m.Columns = m.Rows; !square {
+		if m.Columns, err = kernels.NewAxis(w, W, o.Axis(w, W)); err != nil {
+			return err
+		}
 	}
 	rows, columns, err := m.Tables()
 	if err != nil {
@@ -34,7 +39,7 @@ func (d *Device) Maps(s []float32, n, h, w, H, W int, o method.MapOptions, wante
 	}
 	return d.do(context.Background(), "maps", func(j *job) {
 		m.RowTable = put(j, rows)
-		if m.ColumnTable = m.RowTable; h != w || H != W {
+		if m.ColumnTable = m.RowTable; !square {
 			m.ColumnTable = put(j, columns)
 		}
 		m.Grid, m.Out = put(j, s), j.floats(len(dst))

@@ -139,14 +139,14 @@ func (m Map) After(b Map, n int) Map {
 	out, s := make(Map, len(m)), newSum(n)
 	p := period(n, len(b))
 	by := p * n / len(b)        // inputs
-	same := make([]int, len(b)) // how many of b's rows up to this one are as those a period before
+	same := make([]int, len(b)) // how many rows of b, up to this one, repeat those a period before
 	for j := p; j < len(b); j++ {
 		if shared(b[j], b[j-p]) && b[j].Lo == b[j-p].Lo+by {
 			same[j] = same[j-1] + 1
 		}
 	}
 	for i, row := range m {
-		if last := row.Lo + len(row.W) - 1; i >= p && shared(row, m[i-p]) && row.Lo == m[i-p].Lo+p && same[last] >= len(row.W) && len(out[i-p].W) > 0 {
+		if i >= p && shared(row, m[i-p]) && row.Lo == m[i-p].Lo+p && same[row.Lo+len(row.W)-1] >= len(row.W) && len(out[i-p].W) > 0 {
 			out[i] = Taps{out[i-p].Lo + by, out[i-p].W}
 			continue
 		}
