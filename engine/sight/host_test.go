@@ -15,6 +15,7 @@ import (
 	"f2pad.example/engine/method/padim"
 	"f2pad.example/engine/method/patchcore"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 
 	"github.com/stretchr/testify/require"
@@ -109,7 +110,9 @@ func requireAsked(t *testing.T, d *sight.Host, bb backbone.Backbone, H, W int) {
 		norms = append(norms, bb.Normalize(nd.Wrap(nd.Data(x)[i*3*H*W:][:3*H*W], 3, H, W)))
 	}
 	whole := &method.Result{S: nd.New(n, h, w)}
-	require.NoError(t, d.Score(t.Context(), x, norms, whole))
+	b, err := d.Begin(t.Context(), x, norms, whole)
+	require.NoError(t, err)
+	defer b.Close()
 
 	// One location, a corner and a place apart, nothing, all, a row.
 	asked := [n]func(y, x int) bool{
@@ -125,7 +128,7 @@ func requireAsked(t *testing.T, d *sight.Host, bb backbone.Backbone, H, W int) {
 		r.Where[v] = asked[v/(h*w)](v/w%h, v%w)
 		nd.Data(r.S)[v] = untouched
 	}
-	require.NoError(t, d.ScoreAsked(t.Context(), x, norms, r))
+	require.NoError(t, b.Score(t.Context(), refine.Variants{Of: []int{0, 1, 2, 3, 4}}, r))
 	for v, on := range r.Where {
 		want := untouched
 		if on {
