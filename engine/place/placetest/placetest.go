@@ -151,6 +151,7 @@ func (s *suite) images(net backbone.Backbone, seeds ...uint64) (*tensor.Dense, [
 			}
 		}
 		norms = append(norms, net.Normalize(nd.Wrap(y, 3, side, side)))
+		norms[i].Shift[1] += float32(seed%5) / 8 // each has its own
 	}
 	return x, norms
 }

@@ -102,6 +102,10 @@ func TestAfterRepeatsItself(t *testing.T) {
 			}
 		}
 	}
+	few, stencil := Nearest(80, 40), Stencil(80, 1, 2, 3) // one repeats itself every two cells, the other every cell
+	for i, row := range few {
+		require.Equal(t, Map{row}.After(stencil, 80)[0], few.After(stencil, 80)[i], "row %d", i)
+	}
 	require.Equal(t, []int{4, 1, 5, 1, 13}, []int{period(64, 256), period(7, 7), period(30, 75), period(8, 4), period(17, 13)})
 }
 
