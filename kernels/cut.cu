@@ -9,7 +9,7 @@
 // are windows [h,w,3] of any sizes: a table of first row, first column, h, w, and where the window begins (64 bits), image i's being
 // those from bound i to bound i+1. dx [N,3,H,W]: with a list of tiles (pixel_step's) only pixels of Omega are written; without one, all.
 //
-// Geometry: cut: a thread per pixel, grid (h w/256, windows). cut_gather: as compose. Bytes per pixel: cut 13 + 12 out, on Omega
+// Geometry: cut: a thread per pixel, grid (h w/256, windows). cut_gather: a block per tile, all or those listed. Bytes per pixel: cut 13 + 12 out, on Omega
 // 16 more; cut_gather 12 dx + 1 mask, 12 for each window that holds it. Deterministic; an image's values depend on it alone.
 #include "network.cuh"
 

@@ -51,7 +51,7 @@ const (
 // StepTiles is the number of tiles of an h x w image: what a batch's list of active tiles may come to for each image.
 func StepTiles(h, w int) int { return ceil(h, stepTileH) * ceil(w, stepTileW) }
 
-// ActiveTiles lists the tiles with a pixel of Omega, as PixelStep and Compose take them: n+1 bounds, image i's tiles being
+// ActiveTiles lists the tiles with a pixel of Omega, as PixelStep and CutGather take them: n+1 bounds, image i's tiles being
 // those from bound i to bound i+1, then the tiles' numbers in ascending order; there are len - n - 1. mask is [n,h,w], not 0
 // on Omega.
 func ActiveTiles(mask []uint8, n, h, w int) []int32 {

@@ -436,22 +436,6 @@ def fill_min(data, n, k, h, w):
     return Work(and_compiled("operations", f, y, fills), lambda: f(y.double(), fills.double()))
 
 
-def compose(data, n, h, w, packed=0):
-    """gain (y - c a) + shift on a region, gain y + shift elsewhere; packed: [n,h,w,packed], the fourth value 0."""
-    y, a = data.uniform(n, 3, h, w), data.normal(n, 3, h, w)
-    c, gain, shift = data.uniform(n, 1, h, w), data.uniform(n, 3, 1, 1), data.uniform(n, 3, 1, 1)
-    region = data.uniform(n, 1, h, w) < 0.5
-
-    def f(y, a, c, gain, shift, region):
-        x = gain * torch.where(region, y - c * a, y) + shift
-        if not packed:
-            return x
-        return F.pad(x.permute(0, 2, 3, 1), (0, packed - 3)).contiguous()
-
-    args = (y, a, c, gain, shift)
-    return Work(and_compiled("operations", f, *args, region), lambda: f(*(x.double() for x in args), region))
-
-
 def prox(n, t, eps):
     """The larger root of x^2 - (n - eps) x + (t - n eps), where it is real, positive and better than 0."""
     scale = 1 / math.log1p(1 / eps)
@@ -646,7 +630,6 @@ PEERS = {
     "knn_gradient": (knn_gradient, {"l": 37, "m": 11, "d": 29}),
     "coreset": (coreset, {"p": 200, "d": 16, "centres": 20}),
     "fill_min": (fill_min, {"n": 2, "k": 3, "h": 9, "w": 11}),
-    "compose": (compose, {"n": 2, "h": 9, "w": 11}),
     "pixel_step": (pixel_step, {"n": 2, "h": 19, "w": 21}),
     "conv": (conv, {"n": 2, "side": 9, "channels": 8, "outs": 16, "kernel": 3, "stride": 2, "groups": 2}),
     "matmul_bf16": (matmul_bf16, {"n": 128}),
@@ -853,7 +836,6 @@ def selftest(compiled):
     flags = {
         "base_map": [{"nearest": 1}, {"reflect101": 1}],
         "conv": [{"half": 1}, {"alone": 1}, {"gradient": 1}, {"gradient": 1, "half": 1}],
-        "compose": [{"packed": 3}, {"packed": 4}],
         "flow": [{"gradient": 1}],
         "mahalanobis": [{"gradient": 1}],
         "upsample": [{"nearest": 1}],

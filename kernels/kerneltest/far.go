@@ -170,12 +170,6 @@ var farCases = []farCase{
 		one.OutPitch, one.APitch, one.BPitch, one.Out = one.Columns, one.Columns, one.Columns, l.out(0, 4*values)
 		return both(four, one)
 	}},
-	{"compose", func(l *lot, side, _ int) func(kernels.Queue) error {
-		hw := 16 * side * side
-		k := kernels.Compose{N: l.n, H: 4 * side, W: 4 * side, Y: in(l, l.Normal(3*hw)), A: in(l, l.Normal(3*hw)), Scale: in(l, l.Normal(hw))}
-		k.Mask, k.Out = in(l, stepSquares(1, 4*side, 4*side, 2*side)), l.out(0, 4*3*hw)
-		return k.Enqueue
-	}},
 	{"conv", func(l *lot, side, channels int) func(kernels.Queue) error {
 		win := graph.Window{Kernel: [2]int{3, 3}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Begin: [2]int{1, 1}, End: [2]int{1, 1}}
 		size := [2]int{side, side}
