@@ -73,7 +73,7 @@ func build(name string, sources map[string][]byte, watch bool, link ...string) (
 	own := map[string]bool{} // package kernels' sources, and the headers that they may include
 	err = fs.WalkDir(kernels.Files(), ".", func(path string, d fs.DirEntry, err error) error {
 		isSource := strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cuh") || strings.HasSuffix(path, ".h")
-		isOurs := path == "emu/src/emu.cc" || path == "emu/src/races.cc" && watch
+		isOurs := path == "emu/src/emu.cc" || path == "emu/src/tensor.cc" || path == "emu/src/races.cc" && watch
 		if err != nil || !isSource && !isOurs {
 			return err
 		}
@@ -240,6 +240,7 @@ type Machine struct {
 	Seed uint64
 
 	program string
+	watched bool
 	cmd     *exec.Cmd
 	in      *bufio.Writer
 	out     *bufio.Reader
@@ -273,7 +274,7 @@ func start(sources []map[string][]byte, watch bool) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{program: program, cmd: exec.Command(program), said: &bytes.Buffer{}}
+	m := &Machine{program: program, watched: watch, cmd: exec.Command(program), said: &bytes.Buffer{}}
 	m.cmd.Stderr = m.said
 	in, err := m.cmd.StdinPipe()
 	if err != nil {
@@ -290,6 +291,9 @@ func start(sources []map[string][]byte, watch bool) (*Machine, error) {
 	}
 	return m, nil
 }
+
+// Watched tells whether the machine watches for races: what it finds, it finds in any order of threads.
+func (m *Machine) Watched() bool { return m.watched }
 
 // Close ends the process. It returns nothing that another call has returned already.
 func (m *Machine) Close() error {
