@@ -240,7 +240,6 @@ type Machine struct {
 	Seed uint64
 
 	program string
-	watched bool
 	cmd     *exec.Cmd
 	in      *bufio.Writer
 	out     *bufio.Reader
@@ -256,7 +255,7 @@ var _ kernels.Machine = (*Machine)(nil)
 // sources, .cu files by name.
 func Start(sources ...map[string][]byte) (*Machine, error) { return start(sources, false) }
 
-// StartWatched is Start with a watch on memory, which makes kernels some ten times slower: a launch fails in which two threads
+// StartWatched is Start with a watch on memory, which makes kernels several times slower: a launch fails in which two threads
 // touch a byte, one of them to write it, in no order, whether or not that does harm. What orders them is sync(), within a warp
 // syncWarp(), and, for what is copied, cpWait().
 func StartWatched(sources ...map[string][]byte) (*Machine, error) { return start(sources, true) }
@@ -274,7 +273,7 @@ func start(sources []map[string][]byte, watch bool) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{program: program, watched: watch, cmd: exec.Command(program), said: &bytes.Buffer{}}
+	m := &Machine{program: program, cmd: exec.Command(program), said: &bytes.Buffer{}}
 	m.cmd.Stderr = m.said
 	in, err := m.cmd.StdinPipe()
 	if err != nil {
@@ -291,9 +290,6 @@ func start(sources []map[string][]byte, watch bool) (*Machine, error) {
 	}
 	return m, nil
 }
-
-// Watched tells whether the machine watches for races: what it finds, it finds in any order of threads.
-func (m *Machine) Watched() bool { return m.watched }
 
 // Close ends the process. It returns nothing that another call has returned already.
 func (m *Machine) Close() error {

@@ -126,7 +126,7 @@ struct Fibre : Thread {
     Context context;
     uint8_t* stack = nullptr; // kept from launch to launch
     State state;
-    int line;                  // of the barrier
+    int line;                   // of the barrier
     std::vector<Copy> copies;   // in order, until they are waited for
     std::vector<size_t> groups; // that were committed: where in copies each ends
 };

@@ -1,7 +1,7 @@
 // The emulation of the machine that dialect.h's kernels run on. Blocks run one after the other; the threads of a block are
 // fibres that give way at barriers and warp-wide functions, in an order drawn from a seed. What a GPU leaves to chance is
 // made to hurt: shared memory starts as NaN, what an asynchronous copy will overwrite is NaN until it is waited for,
-// allocations end at a guard page, and a barrier that some thread never reaches is an error. Speed is no aim.
+// allocations end at a guard page, and a barrier that some thread never reaches is an error.
 //
 // It is kinder than a GPU in one thing: the lanes of a warp see each other's writes after every warp-wide function, not
 // only after syncWarp. With the watch of races.cc, which is slow, that is an error, too, and so is whatever else nothing orders.

@@ -11,23 +11,25 @@ typedef int64_t Longs __attribute__((vector_size(64)));
 typedef float Floats __attribute__((vector_size(32)));
 typedef int32_t Ints __attribute__((vector_size(32)));
 
-#ifdef __x86_64__
-#define CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4"))) // whatever the machine that compiled it
+// What is compiled here may run on another processor: each takes what it has. Bits are the same.
+#if defined __x86_64__ && defined __GLIBC__
+#define CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define CLONES
 #endif
+
+#define UNROLL _Pragma("GCC unroll 8")
 
 // tensorSums adds to d [16,8] the product of a [16,k] and b [k,8], values of so few bits that their products are exact, as
 // NVIDIA's tensor cores were measured to (Fasi, Higham, Mikaitis and Pranesh, PeerJ CS 2021), the worst of them: four products
 // at a time and the sum so far, all shifted to the greatest exponent and cut off below 24 bits, the new sum as well. Later ones
 // keep a few bits more, or add more at a time: tests must allow for what no GPU promises.
 CLONES static void tensorSums(int k, const double* a, const Doubles* b, Floats* d) {
-    for (int row = 0; row < 16; row++, a += k) {
-        Floats rounded = d[row];
-        for (int i = 0; i < k; i += 4) {
-            Doubles v[5] = {__builtin_convertvector(rounded, Doubles)}, sum = {}, most = {};
-            for (int j = 0; j < 4; j++) v[1 + j] = a[i + j] * b[i + j];
-            for (Doubles& x : v) {
+    for (int i = 0; i < k; i += 4)
+        for (int row = 0; row < 16; row++) {
+            Doubles v[5] = {__builtin_convertvector(d[row], Doubles)}, sum = {}, most = {};
+            UNROLL for (int j = 0; j < 4; j++) v[1 + j] = a[row * k + i + j] * b[i + j];
+            UNROLL for (Doubles& x : v) {
                 sum += x;
                 Doubles size = (Doubles)((Longs)x & INT64_MAX);
                 most = size > most ? size : most;
@@ -36,13 +38,11 @@ CLONES static void tensorSums(int k, const double* a, const Doubles* b, Floats* 
             Longs exponent = (Longs)most >> 52;
             Doubles up = (Doubles)((2069 - exponent) << 52), down = (Doubles)((exponent - 23) << 52);
             Ints units = {}; // of 2^(e-24)
-            for (Doubles& x : v) units += __builtin_convertvector(x * up, Ints);
+            UNROLL for (Doubles& x : v) units += __builtin_convertvector(x * up, Ints);
             Doubles cut = (Doubles)((Longs)(__builtin_convertvector(units, Doubles) * down) & -(1ll << 29));
-            Longs usual = (most > 0) & ((Doubles)((Longs)sum & INT64_MAX) <= DBL_MAX); // not all 0, and finite
-            rounded = __builtin_convertvector(usual ? cut : sum, Floats);
+            // Of nothing but zeros cut may be -0.
+            d[row] = __builtin_convertvector((Doubles)((Longs)sum & INT64_MAX) <= DBL_MAX ? cut + 0.0 : sum, Floats);
         }
-        d[row] = rounded;
-    }
 }
 
 // multiply does what mma.sync does with fragments that hold `per` values a word; value(w, i) is number i of them.
@@ -52,17 +52,17 @@ template <int k, int per, class Value> static void multiply(uint32_t* all, Value
     for (int lane = 0; lane < 32; lane++) {
         const uint32_t* words = all + lane * mmaWords;
         int at = lane / 4, in = lane % 4;
-        for (int half = 0; half < 2; half++)
-            for (int i = 0; i < per; i++) {
+        UNROLL for (int half = 0; half < 2; half++)
+            UNROLL for (int i = 0; i < per; i++) {
                 int kk = half * k / 2 + in * per + i;
                 a[at][kk] = value(words[2 * half], i), a[at + 8][kk] = value(words[2 * half + 1], i);
                 b[kk][at] = value(words[4 + half], i);
             }
-        for (int i = 0; i < 4; i++) d[at + i / 2 * 8][in * 2 + i % 2] = __builtin_bit_cast(float, words[6 + i]);
+        UNROLL for (int i = 0; i < 4; i++) d[at + i / 2 * 8][in * 2 + i % 2] = __builtin_bit_cast(float, words[6 + i]);
     }
     tensorSums(k, a[0], (const Doubles*)b, (Floats*)d);
     for (int lane = 0; lane < 32; lane++)
-        for (int i = 0; i < 4; i++)
+        UNROLL for (int i = 0; i < 4; i++)
             all[lane * mmaWords + 6 + i] = __builtin_bit_cast(uint32_t, d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
 }
 void mmaBf16(uint32_t* all) {
