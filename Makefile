@@ -73,7 +73,8 @@ test-gpu-packages:
 test-gpu-program:
 	$(GO_CUDA) test $(TAGS) $(LIMIT) -run CUDA ./cmd/...
 
-# What the emulation takes minutes for: places and the engine with each method, every operator and network in float16, a fit.
+# What the emulation takes longest for, two minutes of one core: places and the engine with each method, every operator and network in
+# float16, a fit.
 test-gpu-long:
 	F2PAD_LONG=1 $(GO_CUDA) test $(TAGS) $(LIMIT) -run 'TestPlace|TestExecutor/float16|TestEngineOnTheGPU|TestCUDAFitAndEval' ./cgo/cuda ./cmd/f2pad
 else

@@ -29,6 +29,9 @@ func emulated(t *testing.T) kernels.Machine {
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
+	if races {
+		return watched{&shuffled{Machine: m}}
+	}
 	return &shuffled{Machine: m}
 }
 
@@ -43,6 +46,11 @@ func (s *shuffled) Launch(l kernels.Launch) error {
 	defer func() { s.Seed++ }()
 	return s.Machine.Launch(l)
 }
+
+// watched finds races in whatever order threads run; what an order does to results, the plain emulation tells.
+type watched struct{ *shuffled }
+
+func (watched) Once() {}
 
 // races tells whether the emulation watches for races (make race-kernels).
 var races = os.Getenv("F2PAD_RACES") == "1"

@@ -6,11 +6,11 @@ typedef long long offset_t; // in elements; those of one image fit an int32_t
 
 #ifdef F2PAD_EMULATE
 
-DEVICE float fromF16(uint16_t v) { return (float)__builtin_bit_cast(_Float16, v); }
+DEVICE float fromF16(uint16_t v) { return emu::fromF16(v); }
 DEVICE uint16_t toF16(float v) { return __builtin_bit_cast(uint16_t, (_Float16)v); }
 
 DEVICE void mmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_LINE) {
-    emuMma<16, 2>("mmaF16", d, a, b, line, [](uint32_t w, int i) { return (double)fromF16((uint16_t)(i ? w >> 16 : w)); });
+    emuMma("mmaF16", d, a, b, line, emu::mmaF16);
 }
 
 #else

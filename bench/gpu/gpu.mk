@@ -29,7 +29,7 @@ gpu-first: gpu-programs
 	OUT=out $(GPU_BUNDLE)/gpu-first.sh $(GPU_FIRST)
 
 # gpu-first on the fake driver: not to measure anything, but so that it works when there is a card. .ci/run does, without the stage
-# "tests": on the fake driver those are make test-gpu and make test-gpu-long. FAKE_FIRST=tests runs it, in six minutes or more.
+# "tests": on the fake driver those are make test-gpu and make test-gpu-long. FAKE_FIRST=tests runs it, which takes minutes.
 FAKE_FIRST ?= card open far ceilings convolutions loop iteration kernels hammer copies ncu sanitizer
 gpu-first-fake: gpu-programs
 	@mkdir -p out/fake

@@ -36,10 +36,10 @@ func TestMain(m *testing.M) {
 	os.Exit(fakecuda.Main(m))
 }
 
-// long is for what the emulation takes minutes for.
+// long is for what the emulation takes long for.
 func long(t *testing.T) {
 	if os.Getenv("F2PAD_LONG") == "" && !onGPU {
-		t.Skip("SKIPPED: the emulation takes minutes for it: see make test-gpu-long")
+		t.Skip("SKIPPED: the emulation takes long for it: see make test-gpu-long")
 	}
 }
 

@@ -212,7 +212,7 @@ func TestCUDANetwork(t *testing.T) {
 
 func TestCUDAFitAndEval(t *testing.T) {
 	if os.Getenv("F2PAD_LONG") == "" {
-		t.Skip("SKIPPED: the emulation takes minutes for it: see make test-gpu-long")
+		t.Skip("SKIPPED: the emulation takes long for it: see make test-gpu-long")
 	}
 	setup(t)
 	file := filepath.Join(t.TempDir(), "bank")

@@ -73,7 +73,7 @@ func build(name string, sources map[string][]byte, watch bool, link ...string) (
 	own := map[string]bool{} // package kernels' sources, and the headers that they may include
 	err = fs.WalkDir(kernels.Files(), ".", func(path string, d fs.DirEntry, err error) error {
 		isSource := strings.HasSuffix(path, ".cu") || strings.HasSuffix(path, ".cuh") || strings.HasSuffix(path, ".h")
-		isOurs := path == "emu/src/emu.cc" || path == "emu/src/races.cc" && watch
+		isOurs := path == "emu/src/emu.cc" || path == "emu/src/tensor.cc" || path == "emu/src/races.cc" && watch
 		if err != nil || !isSource && !isOurs {
 			return err
 		}
@@ -255,7 +255,7 @@ var _ kernels.Machine = (*Machine)(nil)
 // sources, .cu files by name.
 func Start(sources ...map[string][]byte) (*Machine, error) { return start(sources, false) }
 
-// StartWatched is Start with a watch on memory, which makes kernels some ten times slower: a launch fails in which two threads
+// StartWatched is Start with a watch on memory, which makes kernels several times slower: a launch fails in which two threads
 // touch a byte, one of them to write it, in no order, whether or not that does harm. What orders them is sync(), within a warp
 // syncWarp(), and, for what is copied, cpWait().
 func StartWatched(sources ...map[string][]byte) (*Machine, error) { return start(sources, true) }

@@ -2,6 +2,7 @@ package emu_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -98,6 +99,32 @@ func TestMissingSyncShows(t *testing.T) {
 		}
 		require.Positive(t, wrong, c.kernel)
 	}
+}
+
+// Threads start, and go on, in another order with each seed, ascending with none; the last of a warp goes on at once.
+func TestOrders(t *testing.T) {
+	m := start(t)
+	const threads = 64
+	seen := map[string]bool{}
+	for m.Seed = range seeds {
+		all := run[int32](t, m, "orders", threads, 0, 3*threads+1)[:3*threads]
+		first, last := all[:threads], all[2*threads:]
+		require.Equal(t, m.Seed == 0, slices.IsSorted(last), "seed %d", m.Seed)
+		if m.Seed > 0 {
+			require.False(t, slices.IsSorted(first), "seed %d", m.Seed)
+			require.NotEqual(t, first, last)
+		}
+		seen[fmt.Sprint(first)], seen[fmt.Sprint(last)] = true, true
+		times := map[int32]int{}
+		for _, thread := range all {
+			times[thread]++
+		}
+		require.Len(t, times, threads)
+		for _, n := range times {
+			require.Equal(t, 3, n)
+		}
+	}
+	require.GreaterOrEqual(t, len(seen), 2*seeds-1)
 }
 
 // Shared memory that nobody wrote is NaN, in every block, whatever the block before left there.
@@ -327,9 +354,14 @@ func TestExchanges(t *testing.T) {
 func tensorSum(d float32, products []float64) float32 {
 	for four := range slices.Chunk(products, 4) {
 		summands := append([]float64{float64(d)}, four...)
-		largest := 0.0
+		largest, plain := 0.0, 0.0
 		for _, v := range summands {
 			largest = max(largest, math.Abs(v))
+			plain += v
+		}
+		if largest == 0 || math.IsInf(plain, 0) || math.IsNaN(plain) {
+			d = float32(plain)
+			continue
 		}
 		_, e := math.Frexp(largest)
 		sum := new(big.Float)
@@ -353,9 +385,20 @@ func TestMma(t *testing.T) {
 		round  func(float32) float64
 	}{
 		{"bf16", 16, func(v float32) float64 { return roundTo(v, 7) }},
+		{"f16", 16, func(v float32) float64 { return roundTo(v, 10) }},
 		{"tf32", 8, func(v float32) float64 { return roundTo(v, 10) }},
 	} {
 		a, b, d := normal(random, 16*c.k), normal(random, c.k*8), normal(random, 16*8)
+		special := []float32{0, float32(math.Inf(1)), float32(math.NaN()), 0x1p-14}
+		for i, v := range special {
+			for k := range c.k {
+				if k == 5 || v == 0 {
+					a[(3*i+1)*c.k+k] = v
+				}
+			}
+		}
+		copy(d[8:], make([]float32, 4)) // of a row whose products are 0
+		d[8] = float32(math.Copysign(0, -1))
 		want := make([]float32, 16*8)
 		for i := range 16 {
 			for j := range 8 {
@@ -368,9 +411,22 @@ func TestMma(t *testing.T) {
 		}
 		pa, pb, pd := put(t, m, a), put(t, m, b), put(t, m, d)
 		for m.Seed = range seeds {
-			require.Equal(t, want, run[float32](t, m, c.kernel, 32, 0, 16*8, pa.Arg(), pb.Arg(), pd.Arg()), c.kernel)
+			got := run[float32](t, m, c.kernel, 32, 0, 16*8, pa.Arg(), pb.Arg(), pd.Arg())
+			require.Equal(t, bits(want), bits(got), c.kernel)
 		}
 	}
+}
+
+// bits are those of values, all NaN alike.
+func bits(values []float32) []uint32 {
+	all := make([]uint32, len(values))
+	for i, v := range values {
+		if v != v {
+			v = float32(math.NaN())
+		}
+		all[i] = math.Float32bits(v)
+	}
+	return all
 }
 
 // ldMatrix: lane l receives elements 2(l%4) and 2(l%4)+1 of row l/4 of each matrix; ldMatrixT of the transpose.
@@ -430,6 +486,28 @@ func TestConversions(t *testing.T) {
 	}
 	src := put(t, m, in)
 	require.Equal(t, want, run[uint32](t, m, "convert", 1024, 0, 2*len(in), src.Arg()))
+}
+
+// fromF16 of all there are: 10 bits of mantissa, 5 of an exponent whose bias is 15; NaN keeps its bits, and is quiet.
+func TestFromF16(t *testing.T) {
+	m := start(t)
+	out := put(t, m, make([]uint32, 1<<16))
+	require.NoError(t, m.Launch(kernels.Launch{Kernel: "halves", Grid: [3]int{64}, Block: 1024, Args: []kernels.Arg{out.Arg()}}))
+	for i, got := range get[uint32](t, m, 1<<16, out) {
+		sign, exponent, mantissa := uint32(i)>>15<<31, i>>10&31, i&1023
+		want := math.Ldexp(float64(mantissa), -24)
+		if exponent > 0 {
+			want = math.Ldexp(float64(1024+mantissa), exponent-25)
+		}
+		bits := math.Float32bits(float32(want))
+		if exponent == 31 {
+			bits = 0x7f800000 | uint32(mantissa)<<13
+			if mantissa != 0 {
+				bits |= 0x400000
+			}
+		}
+		require.Equal(t, sign|bits, got, "%#x", i)
+	}
 }
 
 // logOnePlus against math.Log1p, over all magnitudes.

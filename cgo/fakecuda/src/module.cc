@@ -74,10 +74,13 @@ static CUresult understand(const std::string& text, std::map<std::string, Entry>
         return wrong(CUDA_ERROR_INVALID_PTX, "it ends too early");
 
     static const std::regex entry(R"(\.entry\s+([A-Za-z_$%][\w$]*)\s*(\(([^)]*)\))?([^{;]*)\{)");
-    for (auto it = std::sregex_iterator(ptx.begin(), ptx.end(), entry); it != std::sregex_iterator(); ++it) {
-        Entry e{(*it)[1], emu::find((*it)[1]), "the emulation has no such kernel", 1024};
+    // Looked for by find, which is quicker by far.
+    for (size_t at = ptx.find(".entry"); at != std::string::npos; at = ptx.find(".entry", at + 1)) {
+        std::smatch is;
+        if (!std::regex_search(ptx.cbegin() + at, ptx.cend(), is, entry, std::regex_constants::match_continuous)) continue;
+        Entry e{is[1], emu::find(is[1]), "the emulation has no such kernel", 1024};
         std::string kinds;
-        std::stringstream parameters((*it)[3].str());
+        std::stringstream parameters(is[3].str());
         for (std::string p; std::getline(parameters, p, ',');)
             kinds += std::regex_search(p, m, std::regex(R"(\.[usbf](64|32)\b)")) ? (m[1] == "64" ? '8' : '4') : '?';
         if (e.kernel) {
@@ -88,7 +91,7 @@ static CUresult understand(const std::string& text, std::map<std::string, Entry>
                 e.kernel = nullptr;
             }
         }
-        std::string directives = (*it)[4];
+        std::string directives = is[4];
         if (std::regex_search(directives, m, std::regex(R"(\.(max|req)ntid\s+(\d+)(\s*,\s*(\d+))?(\s*,\s*(\d+))?)"))) {
             e.maxThreads = std::stoi(m[2]);
             for (int i : {4, 6})

@@ -1,6 +1,7 @@
 // f2pad.cuh's dialect for g++: what each word means on the emulated machine.
 #pragma once
 #include "emu.h"
+#include "races.h"
 
 #define DEVICE static inline
 #define KERNEL(...) static void
@@ -74,70 +75,31 @@ DEVICE uint16_t toBf16(float v) {
     return (uint16_t)((b + 0x7fffu + ((b >> 16) & 1)) >> 16);
 }
 
-// tensorSum adds n exact products to an accumulator as NVIDIA's tensor cores were measured to (Fasi, Higham, Mikaitis and
-// Pranesh, PeerJ CS 2021), the worst of them: four at a time, all shifted to the greatest exponent and cut off below 24 bits,
-// the sum as well. Later ones keep a few bits more, or add more at a time: tests must allow for what no GPU promises.
-DEVICE float tensorSum(float d, const double* products, int n) {
-    for (int i = 0; i < n; i += 4) {
-        double p[5] = {d, products[i], products[i + 1], products[i + 2], products[i + 3]}, most = 0, sum = 0;
-        for (double v : p) {
-            most = std::fmax(most, std::fabs(v));
-            sum += v;
-        }
-        if (!std::isfinite(sum) || most == 0) {
-            d = (float)sum;
-            continue;
-        }
-        int e = (int)(__builtin_bit_cast(uint64_t, most) >> 52) - 1022; // most is below 2^e, and at least half of it
-        auto power = [](int n) { return __builtin_bit_cast(double, (uint64_t)(n + 1023) << 52); };
-        int64_t units = 0; // of 2^(e-24)
-        for (double v : p) units += (int64_t)(v * power(24 - e));
-        while (units > 0xffffff || units < -0xffffff) units /= 2, e++;
-        d = (float)((double)units * power(e - 24));
-    }
-    return d;
-}
-
-// emuMma multiplies a 16xk by a kx8 tile whose fragments hold `per` values a word; value(w, i) is number i of them.
-template <int k, int per, class Value>
-void emuMma(const char* what, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line, Value value) {
-    uint32_t words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const uint32_t* all = emu::exchange(what, line, words, 6);
-    int lane = threadX() & 31;
-    for (int i = 0; i < 4; i++) {
-        int row = lane / 4 + (i >= 2 ? 8 : 0), col = lane % 4 * 2 + i % 2;
-        double products[k];
-        for (int kk = 0; kk < k; kk++) {
-            int half = kk >= k / 2, in = kk % (k / 2), l = in / per, e = in % per;
-            products[kk] = value(all[(row % 8 * 4 + l) * 6 + half * 2 + (row >= 8)], e) * value(all[(col * 4 + l) * 6 + 4 + half], e);
-        }
-        d[i] = tensorSum(d[i], products, k);
-    }
+DEVICE void emuMma(const char* what, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line, void (*multiply)(uint32_t*)) {
+    uint32_t words[emu::mmaWords] = {a[0], a[1], a[2], a[3], b[0], b[1], bitsOf(d[0]), bitsOf(d[1]), bitsOf(d[2]), bitsOf(d[3])};
+    const uint32_t* own = emu::exchange(what, line, words, emu::mmaWords, multiply) + (threadX() & 31) * emu::mmaWords;
+    for (int i = 0; i < 4; i++) d[i] = floatOf(own[6 + i]);
 }
 DEVICE void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_LINE) {
-    emuMma<16, 2>("mmaBf16", d, a, b, line, [](uint32_t w, int i) { return (double)floatOf(i ? w & 0xffff0000u : w << 16); });
+    emuMma("mmaBf16", d, a, b, line, emu::mmaBf16);
 }
 DEVICE void mmaTf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_LINE) {
-    emuMma<8, 1>("mmaTf32", d, a, b, line, [](uint32_t w, int) { return (double)floatOf(w & 0xffffe000u); }); // low bits are ignored
+    emuMma("mmaTf32", d, a, b, line, emu::mmaTf32);
 }
 
+// The warp reads the rows as one, so that nobody overwrites them before all have read them.
 DEVICE void emuLdMatrix(uint32_t (&r)[4], const void* row, bool transposed, int line) {
     emu::mustBeShared("ldMatrix", row, 16);
-    // Every lane reads the rows that the others point at.
     uint64_t at = (uint64_t)(uintptr_t)row;
-    uint32_t words[2] = {(uint32_t)at, (uint32_t)(at >> 32)};
-    const uint32_t* all = emu::exchange(transposed ? "ldMatrixT" : "ldMatrix", line, words, 2);
+    uint32_t words[emu::ldMatrixWords] = {(uint32_t)at, (uint32_t)(at >> 32)};
+    const uint32_t* all = emu::exchange(transposed ? "ldMatrixT" : "ldMatrix", line, words, emu::ldMatrixWords,
+                                        transposed ? emu::ldMatrixT : emu::ldMatrix);
     int lane = threadX() & 31;
     for (int i = 0; i < 4; i++) {
-        auto value = [&](int rr, int cc) {
-            int l = 8 * i + rr;
-            const uint16_t* p = (const uint16_t*)(uintptr_t)((uint64_t)all[2 * l] | (uint64_t)all[2 * l + 1] << 32);
-            return (uint32_t)p[cc];
-        };
-        int rr = lane / 4, cc = lane % 4 * 2;
-        r[i] = transposed ? value(cc, rr) | value(cc + 1, rr) << 16 : value(rr, cc) | value(rr, cc + 1) << 16;
+        r[i] = all[lane * emu::ldMatrixWords + 2 + i];
+        if (emu::races::watched) // in a place that it knows
+            for (int e = 0; e < 2; e++) (void)*(const volatile uint16_t*)emu::ldMatrixSource(all, lane, i, e, transposed);
     }
-    emuMeet("ldMatrix", line); // nobody overwrites the rows before all have read them
 }
 DEVICE void ldMatrix(uint32_t (&r)[4], const void* row, EMU_LINE) { emuLdMatrix(r, row, false, line); }
 DEVICE void ldMatrix(uint32_t (&r)[4], Spot row, EMU_LINE) { emuLdMatrix(r, row.at, false, line); }

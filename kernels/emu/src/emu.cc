@@ -112,9 +112,9 @@ struct Context {
 
 const size_t stackBytes = 256 << 10;
 
-enum State { ready, atBarrier, atExchange, done };
+enum State { running, atBarrier, atExchange, done };
 
-struct Copy {
+struct Copy { // asynchronous
     void* dst;
     const void* src;
     int bytes;
@@ -126,11 +126,13 @@ struct Fibre : Thread {
     Context context;
     uint8_t* stack = nullptr; // kept from launch to launch
     State state;
-    int line;                             // of the barrier
-    std::deque<std::vector<Copy>> groups; // of asynchronous copies; the last is open
+    int line;                   // of the barrier
+    std::vector<Copy> copies;   // in order, until they are waited for
+    std::vector<size_t> groups; // that were committed: where in copies each ends
 };
 
-const int maxWords = 6;
+const int maxThreads = 1024; // of a block
+const int maxWords = std::max(mmaWords, ldMatrixWords);
 
 struct Warp {
     int arrived = 0, generation = 0, words = 0, line = 0;
@@ -138,10 +140,37 @@ struct Warp {
     uint32_t slots[2][32 * maxWords];
 };
 
-static std::mutex running;
+struct Random { // splitmix64
+    uint64_t state;
+    uint64_t below(uint64_t n) {
+        uint64_t z = state += 0x9e3779b97f4a7c15;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+        z = (z ^ z >> 27) * 0x94d049bb133111eb;
+        return (unsigned __int128)(z ^ z >> 31) * n >> 64;
+    }
+};
+
+// Ring holds threads, each once at most.
+struct Ring {
+    int16_t threads[maxThreads];
+    unsigned first = 0, count = 0;
+    int16_t& at(unsigned i) { return threads[(first + i) % maxThreads]; }
+    void add(int thread) { at(count++) = (int16_t)thread; }
+    int take(unsigned i) {
+        std::swap(at(0), at(i));
+        int thread = at(0);
+        first++, count--;
+        return thread;
+    }
+};
+
+static std::mutex launching;
 static Context scheduler;
-static std::deque<Fibre> fibres; // as many as any launch had threads
+static std::vector<Fibre> fibres; // as many as any launch had threads; they stay where they are
 static int threadsOfBlock;
+static Ring readies; // threads that can go on
+static Random order;
+static bool ascending; // instead
 static std::vector<Warp> warps;
 static const Kernel* kernel;
 static const uint64_t* arguments;
@@ -150,10 +179,19 @@ static int64_t sharedSize;
 static Outcome failure;
 
 static Fibre& current() { return *static_cast<Fibre*>(self); }
-static void yield(State s) {
+// proceed goes on with a thread that can, if there is one, and until then with the scheduler.
+static void proceed(Context& from) {
+    if (!readies.count || failure.trouble != Trouble::none) return from.to(scheduler);
+    Fibre& f = fibres[readies.take(ascending ? 0 : order.below(readies.count))];
+    f.state = running;
+    self = &f;
+    from.to(f.context);
+}
+// Inlined nowhere: processors foresee where the next thread returns to if the last one came from the same place.
+[[gnu::noinline]] static void yield(State s) {
     Fibre& f = current();
     f.state = s;
-    f.context.to(scheduler);
+    proceed(f.context);
 }
 
 static void record(Trouble trouble, const std::string& why) {
@@ -174,24 +212,27 @@ void barrier(int line) {
 }
 void passedSyncWarp() { races::passedSyncWarp(); }
 
-const uint32_t* exchange(const char* what, int line, const uint32_t* words, int n) {
+[[noreturn]] static void different(const Warp& w, const char* what, int line) {
+    fail("lanes of one warp are in different warp-wide functions: " + std::string(w.what) + " of line " + std::to_string(w.line) +
+         ", " + what + " of line " + std::to_string(line));
+}
+
+const uint32_t* exchange(const char* what, int line, const uint32_t* words, int n, void (*together)(uint32_t*)) {
     Fibre& f = current();
     Warp& w = warps[f.thread / 32];
     uint32_t* slots = w.slots[w.generation & 1];
     if (w.arrived == 0) w.words = n, w.what = what, w.line = line;
-    if (w.line != line || strcmp(w.what, what))
-        fail("lanes of one warp are in different warp-wide functions: " + std::string(w.what) + " of line " +
-             std::to_string(w.line) + ", " + what + " of line " + std::to_string(line));
-    std::memcpy(slots + f.thread % 32 * n, words, 4 * n);
+    if (w.line != line || (w.what != what && strcmp(w.what, what))) different(w, what, line);
+    uint32_t* own = slots + f.thread % 32 * n;
+    for (int i = 0; i < n; i++) own[i] = words[i];
     if (++w.arrived < 32) {
         yield(atExchange);
     } else {
+        if (together) together(slots);
         w.arrived = 0;
         w.generation++;
-        for (int i = 0; i < 32; i++) {
-            Fibre& lane = fibres[f.thread / 32 * 32 + i];
-            if (&lane != &f) lane.state = ready;
-        }
+        for (int i = f.thread & ~31; i <= (f.thread | 31); i++)
+            if (i != f.thread) readies.add(i);
     }
     return slots;
 }
@@ -211,22 +252,26 @@ void copyLater(void* dst, const void* src, int bytes, bool ok) {
         (void)*(const volatile uint8_t*)src; // if it cannot be read, that shows here and not at the wait
     }
     std::memset(dst, 0xff, bytes);
-    current().groups.back().push_back({dst, src, bytes, ok, races::beginCopy(dst, src, bytes, ok, __builtin_return_address(0))});
+    current().copies.push_back({dst, src, bytes, ok, races::beginCopy(dst, src, bytes, ok, __builtin_return_address(0))});
 }
-void commitCopies() { current().groups.emplace_back(); }
+void commitCopies() { current().groups.push_back(current().copies.size()); }
 void waitCopies(int pending) {
-    // The last group is open: it was not committed, and is not waited for.
+    auto &copies = current().copies;
     auto& groups = current().groups;
-    while ((int)groups.size() - 1 > pending) {
-        for (const Copy& c : groups.front()) {
-            races::endCopy(c.dst, c.src, c.bytes, c.ok, __builtin_return_address(0), c.began);
-            if (c.ok)
-                std::memcpy(c.dst, c.src, c.bytes);
-            else
-                std::memset(c.dst, 0, c.bytes);
-        }
-        groups.pop_front();
+    int over = (int)groups.size() - pending;
+    if (over <= 0) return;
+    size_t end = groups[over - 1];
+    for (size_t i = 0; i < end; i++) {
+        const Copy& c = copies[i];
+        races::endCopy(c.dst, c.src, c.bytes, c.ok, __builtin_return_address(0), c.began);
+        if (c.ok)
+            std::memcpy(c.dst, c.src, c.bytes);
+        else
+            std::memset(c.dst, 0, c.bytes);
     }
+    copies.erase(copies.begin(), copies.begin() + end);
+    groups.erase(groups.begin(), groups.begin() + over);
+    for (size_t& g : groups) g -= end;
 }
 
 // Faults. While a kernel runs, a signal that its thread causes becomes a failure of the launch; every other one goes to the
@@ -310,66 +355,47 @@ struct AlternateStack {
 
 // Blocks.
 
-struct Random { // splitmix64
-    uint64_t state;
-    uint64_t below(uint64_t n) {
-        uint64_t z = state += 0x9e3779b97f4a7c15;
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-        z = (z ^ z >> 27) * 0x94d049bb133111eb;
-        return (z ^ z >> 31) % n;
-    }
-};
-
 static void enter() {
     kernel->call(arguments);
     for (;;) yield(done);
 }
 
-static void runBlock(Random* random) {
+static void runBlock() {
     int n = threadsOfBlock;
-    std::vector<int> order(n);
-    for (int i = 0; i < n; i++) order[i] = i;
-    for (auto& w : warps) w = Warp{};
+    for (auto& w : warps) w.arrived = w.generation = 0;
+    readies.count = 0;
     for (int i = 0; i < n; i++) {
         Fibre& f = fibres[i];
-        f.context.make(f.stack, stackBytes, enter);
-        f.state = ready;
-        f.groups.assign(1, {});
+        // Not all at the same place in their pages, for which a cache has little room.
+        f.context.make(f.stack, stackBytes - i % 32 * 128, enter);
+        f.copies.clear();
+        f.groups.clear();
+        readies.add(i);
     }
     for (;;) {
-        if (random)
-            for (int i = n - 1; i > 0; i--) std::swap(order[i], order[random->below(i + 1)]);
-        bool ran = false;
-        for (int i : order) {
-            if (fibres[i].state != ready) continue;
-            ran = true;
-            self = &fibres[i];
-            inKernel = true;
-            scheduler.to(fibres[i].context);
-            inKernel = false;
-            if (failure.trouble != Trouble::none) return;
-        }
+        inKernel = true;
+        proceed(scheduler);
+        inKernel = false;
+        if (failure.trouble != Trouble::none) return;
         int finished = 0, waiting = 0;
         for (int i = 0; i < n; i++) finished += fibres[i].state == done, waiting += fibres[i].state == atBarrier;
         if (finished == n) return;
-        if (waiting == n) {
-            for (int i = 0; i < n; i++) {
-                if (fibres[i].line != fibres[0].line)
-                    return record(Trouble::wrong, "threads of one block are in different sync(): thread 0 in line " +
-                                                      std::to_string(fibres[0].line) + ", thread " + std::to_string(i) +
-                                                      " in line " + std::to_string(fibres[i].line));
-                fibres[i].state = ready;
-            }
-        } else if (!ran) {
+        if (waiting < n)
             return record(Trouble::wrong, "deadlock: " + std::to_string(waiting) + " threads in sync(), " +
                                               std::to_string(n - waiting - finished) + " in a warp-wide function, " +
                                               std::to_string(finished) + " returned");
+        for (int i = 0; i < n; i++) {
+            if (fibres[i].line != fibres[0].line)
+                return record(Trouble::wrong, "threads of one block are in different sync(): thread 0 in line " +
+                                                  std::to_string(fibres[0].line) + ", thread " + std::to_string(i) +
+                                                  " in line " + std::to_string(fibres[i].line));
+            readies.add(i);
         }
     }
 }
 
 Outcome check(const Kernel&, const int64_t grid[3], int64_t threads, int64_t sharedBytes) {
-    if (threads < 32 || threads > 1024 || threads % 32)
+    if (threads < 32 || threads > maxThreads || threads % 32)
         return {Trouble::refused, "blocks of " + std::to_string(threads) + " threads"};
     for (int d = 0; d < 3; d++)
         if (grid[d] < 1 || grid[d] > (d == 0 ? INT32_MAX : 65535))
@@ -388,10 +414,11 @@ Outcome launch(const Kernel& k, const int64_t grid[3], int64_t threads, int64_t 
                uint64_t seed) {
     Outcome o = check(k, grid, threads, sharedBytes);
     if (o.trouble != Trouble::none) return {o.trouble, std::string(k.name) + ": " + o.text};
-    std::lock_guard<std::mutex> lock(running);
+    std::lock_guard<std::mutex> lock(launching);
     static std::once_flag once;
     std::call_once(once, catchFaults);
     AlternateStack alternate;
+    fibres.reserve(maxThreads);
     while ((int64_t)fibres.size() < threads) {
         Fibre f;
         if (!(f.stack = map(stackBytes))) return {Trouble::refused, "no memory for stacks"};
@@ -410,12 +437,13 @@ Outcome launch(const Kernel& k, const int64_t grid[3], int64_t threads, int64_t 
     runner = pthread_self();
     threadsOfBlock = threads;
     warps.resize(threads / 32);
-    Random random{seed};
+    order = Random{seed};
+    ascending = !seed;
     // Blocks come in any order; a stride prime to their number visits each once.
     uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2], b = 0, stride = 1;
     if (seed && blocks > 2) {
-        b = random.below(blocks);
-        do stride = 1 + random.below(blocks - 1);
+        b = order.below(blocks);
+        do stride = 1 + order.below(blocks - 1);
         while (std::gcd(stride, blocks) != 1);
     }
     races::beginLaunch((int)threads, sharedMemory, sharedBytes);
@@ -427,7 +455,7 @@ Outcome launch(const Kernel& k, const int64_t grid[3], int64_t threads, int64_t 
             th = Thread{t, {(int)(b % grid[0]), (int)(b / grid[0] % grid[1]), (int)(b / grid[0] / grid[1])}, (int)threads,
                         {(int)grid[0], (int)grid[1], (int)grid[2]}, sharedMemory};
         }
-        runBlock(seed ? &random : nullptr);
+        runBlock();
         if (!untouched(area, sharedMemory) || !untouched(sharedMemory + sharedBytes, area + room))
             record(Trouble::address, "written beside the " + std::to_string(sharedBytes) + " bytes of shared memory");
         b = (b + stride) % blocks;

@@ -1,7 +1,7 @@
 // The emulation of the machine that dialect.h's kernels run on. Blocks run one after the other; the threads of a block are
 // fibres that give way at barriers and warp-wide functions, in an order drawn from a seed. What a GPU leaves to chance is
 // made to hurt: shared memory starts as NaN, what an asynchronous copy will overwrite is NaN until it is waited for,
-// allocations end at a guard page, and a barrier that some thread never reaches is an error. Speed is no aim.
+// allocations end at a guard page, and a barrier that some thread never reaches is an error.
 //
 // It is kinder than a GPU in one thing: the lanes of a warp see each other's writes after every warp-wide function, not
 // only after syncWarp. With the watch of races.cc, which is slow, that is an error, too, and so is whatever else nothing orders.
@@ -26,8 +26,23 @@ extern Thread* self;
 void barrier(int line);
 void passedSyncWarp();
 // exchange gives way until all lanes of the warp have handed in their n words, and returns those of the 32 lanes, lane by
-// lane. All lanes must be in the same function (what) called from the same line.
-const uint32_t* exchange(const char* what, int line, const uint32_t* words, int n);
+// lane. All lanes must be in the same function (what) called from the same line. What the warp does as one is for together,
+// which runs once, before any lane goes on, and may put results in the words' place.
+const uint32_t* exchange(const char* what, int line, const uint32_t* words, int n, void (*together)(uint32_t* all) = nullptr);
+// What tensor.cc does together. Of each lane's words, mma.sync has 4 of a, 2 of b, 4 of d, to which it adds their product;
+// ldmatrix an address in 2, and makes 4 values of them.
+const int mmaWords = 10, ldMatrixWords = 6;
+void mmaBf16(uint32_t* all);
+void mmaF16(uint32_t* all);
+void mmaTf32(uint32_t* all);
+void ldMatrix(uint32_t* all);
+void ldMatrixT(uint32_t* all);
+// ldMatrixSource is where a lane's value e of matrix i comes from: each lane's address is of a row.
+inline const uint16_t* ldMatrixSource(const uint32_t* all, int lane, int i, int e, bool transposed) {
+    int across = lane % 4 * 2 + e, down = lane / 4;
+    const uint32_t* row = all + (8 * i + (transposed ? across : down)) * ldMatrixWords;
+    return (const uint16_t*)(uintptr_t)((uint64_t)row[0] | (uint64_t)row[1] << 32) + (transposed ? down : across);
+}
 void copyLater(void* dst, const void* src, int bytes, bool ok);
 void commitCopies();
 void waitCopies(int pending);
@@ -68,6 +83,14 @@ Outcome launch(const Kernel& k, const int64_t grid[3], int64_t threads, int64_t 
 void* allocate(uint64_t bytes, uint64_t align = 16);
 std::string release(void* p);
 bool within(const void* p, uint64_t bytes); // all of it lies in one allocation
+
+// fromF16 is exact: 2^112 puts right what the exponent lacks, of what is below float16's normal numbers, too.
+inline float fromF16(uint16_t v) {
+    uint32_t bits = (v & 0x7fffu) << 13;
+    float f = __builtin_bit_cast(float, bits) * 0x1p112f;
+    if (bits >= 0x7c00u << 13) f = __builtin_bit_cast(float, bits | 0x7f800000u | (bits > 0x7c00u << 13) << 22);
+    return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, f) | (v & 0x8000u) << 16);
+}
 
 template <class T> T cell(uint64_t c) {
     T v;

@@ -36,16 +36,23 @@ struct Access {
     explicit operator bool() const { return kind != Kind::none; }
 };
 
-// What is known of a word, or, once a part of it was touched, of each of its bytes.
-struct Cell {
+// What is known of a word, or, once a part of it was touched, of each of its bytes. The first 64 bytes are what most accesses need.
+struct alignas(64) Cell {
     uint32_t era;  // that it is about: a launch, or, in shared memory, a block
     uint32_t part; // where in its Parts the bytes' own cells are, from 1; 0: nowhere
     uint64_t wrote;
     Access write; // the latest; a copy until it is waited for
     // Reads since then: the latest of some warp since its last sync(), with the lanes that read since its last syncWarp(); one
     // of another warp since that sync(); one of another block.
-    Access read, otherWarp, otherBlock;
+    Access read;
     uint32_t lanes;
+    bool byOtherWarp, byOtherBlock;
+    Access otherWarp, otherBlock; // if so
+    void begin(uint32_t e) {
+        era = e, part = 0, wrote = 0, lanes = 0;
+        write = read = {};
+        byOtherWarp = byOtherBlock = false;
+    }
 };
 
 struct Area {
@@ -131,24 +138,27 @@ struct Place {
     fail(text);
 }
 
-static bool ordered(const Access& a, const Access& b) {
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE bool ordered(const Access& a, const Access& b) {
     if (a.block != b.block || a.kind == Kind::copy) return false;
     return a.thread == b.thread || a.sync != b.sync || (a.warp() == b.warp() && a.syncWarp != b.syncWarp);
 }
 
-static void read(Cell& c, const Access& now, const Place& p) {
+INLINE void read(Cell& c, const Access& now, const Place& p) {
     if (c.write && !ordered(c.write, now)) race(p, c.write, now);
     Access& r = c.read;
     if (r && r.block != now.block) {
         c.otherBlock = r;
+        c.byOtherBlock = true;
         r = {};
     }
     if (!r || r.sync != now.sync) {
-        r = now;
-        c.otherWarp = {};
+        c.byOtherWarp = false;
         c.lanes = 0;
     } else if (r.warp() != now.warp()) {
         c.otherWarp = now;
+        c.byOtherWarp = true;
         return;
     } else if (r.syncWarp != now.syncWarp) {
         c.lanes = 0;
@@ -157,13 +167,13 @@ static void read(Cell& c, const Access& now, const Place& p) {
     c.lanes |= 1u << now.thread % 32;
 }
 
-static void write(Cell& c, const Access& now, const Place& p) {
+INLINE void write(Cell& c, const Access& now, const Place& p) {
     if (c.write && !ordered(c.write, now)) race(p, c.write, now);
-    if (c.otherBlock) race(p, c.otherBlock, now);
+    if (c.byOtherBlock) race(p, c.otherBlock, now);
     Access r = c.read;
     if (r && (r.block != now.block || r.sync == now.sync)) {
         if (r.block != now.block || r.warp() != now.warp()) race(p, r, now);
-        if (c.otherWarp) race(p, c.otherWarp, now);
+        if (c.byOtherWarp) race(p, c.otherWarp, now);
         if (uint32_t others = c.lanes & ~(1u << now.thread % 32); others && r.syncWarp == now.syncWarp) {
             r.thread = (int16_t)(r.warp() * 32 + __builtin_ctz(others));
             race(p, r, now);
@@ -171,11 +181,12 @@ static void write(Cell& c, const Access& now, const Place& p) {
     }
     c.write = now;
     c.wrote = ++writes;
-    c.read = c.otherWarp = {};
+    c.read = {};
+    c.byOtherWarp = false;
 }
 
 // each calls f for the cell of each word, or of each byte, from p on; what is not in memory that is watched is left out.
-template <class F> static void each(const void* pointer, size_t n, F f) {
+template <class F> INLINE void each(const void* pointer, size_t n, F f) {
     const uint8_t* p = (const uint8_t*)pointer;
     Place place{"shared", (uint64_t)(p - shared)};
     Cell* cells = sharedCells.data();
@@ -203,7 +214,7 @@ template <class F> static void each(const void* pointer, size_t n, F f) {
     }
     for (uint64_t end = std::min(place.at + n, room); place.at < end;) {
         Cell& c = cells[place.at / 4];
-        if (c.era != era) c = Cell{.era = era};
+        if (c.era != era) c.begin(era);
         if (!c.part && place.at % 4 == 0 && end - place.at >= 4) {
             f(c, place);
             place.at += 4;

@@ -6,6 +6,7 @@
 namespace emu::races {
 
 #ifdef F2PAD_RACES
+const bool watched = true;
 void watch(const void* p, uint64_t bytes); // global memory
 void forget(const void* p);
 void beginLaunch(int threads, const void* shared, int64_t bytes);
@@ -16,6 +17,7 @@ void passedSyncWarp();
 uint64_t beginCopy(const void* dst, const void* src, int bytes, bool ok, const void* code);
 void endCopy(const void* dst, const void* src, int bytes, bool ok, const void* code, uint64_t began);
 #else
+const bool watched = false;
 inline void watch(const void*, uint64_t) {}
 inline void forget(const void*) {}
 inline void beginLaunch(int, const void*, int64_t) {}

@@ -1,5 +1,5 @@
 // Kernels for emu_test.go: right ones, and ones with the mistakes that the emulation must show.
-#include "f2pad.cuh"
+#include "network.cuh"
 #include <cstdio>
 #include <cstdlib>
 
@@ -217,6 +217,17 @@ KERNEL(32) count(int32_t* out) {
 }
 EMULATE(count)
 
+// Threads in the order in which they start, go on after a warp-wide function, and after a barrier.
+KERNEL(64) orders(int32_t* out) {
+    auto note = [&] { out[out[3 * 64]++] = threadX(); };
+    note();
+    shfl(0, 0);
+    note();
+    sync();
+    note();
+}
+EMULATE(orders)
+
 KERNEL(64) exchanges(const uint32_t* in, int32_t by, uint32_t* out) {
     int32_t i = threadX();
     uint32_t v = in[i];
@@ -227,27 +238,35 @@ KERNEL(64) exchanges(const uint32_t* in, int32_t by, uint32_t* out) {
 }
 EMULATE(exchanges)
 
-DEVICE uint32_t pack(float low, float high) { return (uint32_t)toBf16(low) | (uint32_t)toBf16(high) << 16; }
+DEVICE uint32_t pack(float low, float high, bool half) {
+    return half ? (uint32_t)toF16(low) | (uint32_t)toF16(high) << 16 : (uint32_t)toBf16(low) | (uint32_t)toBf16(high) << 16;
+}
 
 // d = c + a b with a [16,16], b [16,8], c and d [16,8]
-KERNEL(32) bf16(const float* a, const float* b, const float* c, float* d) {
+DEVICE void sixteen(const float* a, const float* b, const float* c, float* d, bool half) {
     int32_t g = threadX() / 4, t = threadX() % 4;
     uint32_t fa[4] = {
-        pack(a[g * 16 + 2 * t], a[g * 16 + 2 * t + 1]),
-        pack(a[(g + 8) * 16 + 2 * t], a[(g + 8) * 16 + 2 * t + 1]),
-        pack(a[g * 16 + 2 * t + 8], a[g * 16 + 2 * t + 9]),
-        pack(a[(g + 8) * 16 + 2 * t + 8], a[(g + 8) * 16 + 2 * t + 9]),
+        pack(a[g * 16 + 2 * t], a[g * 16 + 2 * t + 1], half),
+        pack(a[(g + 8) * 16 + 2 * t], a[(g + 8) * 16 + 2 * t + 1], half),
+        pack(a[g * 16 + 2 * t + 8], a[g * 16 + 2 * t + 9], half),
+        pack(a[(g + 8) * 16 + 2 * t + 8], a[(g + 8) * 16 + 2 * t + 9], half),
     };
     uint32_t fb[2] = {
-        pack(b[2 * t * 8 + g], b[(2 * t + 1) * 8 + g]),
-        pack(b[(2 * t + 8) * 8 + g], b[(2 * t + 9) * 8 + g]),
+        pack(b[2 * t * 8 + g], b[(2 * t + 1) * 8 + g], half),
+        pack(b[(2 * t + 8) * 8 + g], b[(2 * t + 9) * 8 + g], half),
     };
     float f[4] = {c[g * 8 + 2 * t], c[g * 8 + 2 * t + 1], c[(g + 8) * 8 + 2 * t], c[(g + 8) * 8 + 2 * t + 1]};
-    mmaBf16(f, fa, fb);
+    if (half)
+        mmaF16(f, fa, fb);
+    else
+        mmaBf16(f, fa, fb);
     d[g * 8 + 2 * t] = f[0], d[g * 8 + 2 * t + 1] = f[1];
     d[(g + 8) * 8 + 2 * t] = f[2], d[(g + 8) * 8 + 2 * t + 1] = f[3];
 }
+KERNEL(32) bf16(const float* a, const float* b, const float* c, float* d) { sixteen(a, b, c, d, false); }
 EMULATE(bf16)
+KERNEL(32) f16(const float* a, const float* b, const float* c, float* d) { sixteen(a, b, c, d, true); }
+EMULATE(f16)
 
 // below is what tensor cores ignore of a value.
 DEVICE uint32_t below(uint32_t v) { return v | 0x1357u; }
@@ -290,6 +309,12 @@ KERNEL(1024) convert(const float* in, uint32_t* out) {
     out[2 * i + 1] = toBf16(in[i]);
 }
 EMULATE(convert)
+
+KERNEL(1024) halves(float* out) {
+    int32_t i = blockX() * threadsX() + threadX();
+    out[i] = fromF16((uint16_t)i);
+}
+EMULATE(halves)
 
 KERNEL(1024) logs(const float* in, float* out) {
     int32_t i = blockX() * threadsX() + threadX();
