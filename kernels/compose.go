@@ -58,6 +58,7 @@ func (c Compose) Enqueue(q Queue) error {
 		Module: "compose", Kernel: "compose", Grid: [3]int{blocks}, Block: 256, Shared: shared,
 		Args: []Arg{c.Tiles.Arg(), Int(c.N), Int(c.H), Int(c.W), c.Y.Arg(), c.A.Arg(), c.Scale.Arg(), c.Mask.Arg(), c.Gain.Arg(),
 			c.Shift.Arg(), Int(c.Packed), c.Out.Arg()},
+		Cost: c.Cost(0),
 	})
 }
 
@@ -113,6 +114,7 @@ func (s ComposeStart) Enqueue(q Queue) error {
 		Module: "compose", Kernel: "compose_start", Grid: [3]int{ceil(s.Count, 256)}, Block: 256,
 		Args: []Arg{s.Pixels.Arg(), Int(s.Count), s.Best.Arg(), s.Fills.Arg(), Int(s.WindowH), Int(s.WindowW), s.Y.Arg(),
 			s.Scale.Arg(), Int(s.Image), Int(s.Top), Int(s.Left), Int(s.H), Int(s.W), s.A.Arg()},
+		Cost: s.Cost(),
 	})
 }
 
