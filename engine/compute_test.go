@@ -194,7 +194,7 @@ func (b *bench) sole(t *testing.T) {
 // When a device is lost in the middle, the CPU takes over the images that remain, and says so; or the run ends.
 func (b *bench) lost(t *testing.T) {
 	m := b.padim
-	for _, op := range []string{"begin", "score", "moved", "maps", "smooth", "costs", "offsets", "spreads", "compare", "optimise"} {
+	for _, op := range []string{"begin", "score", "maps", "smooth", "costs", "offsets", "spreads", "compare", "optimise"} {
 		dies := func() *placetest.Faulty {
 			var calls atomic.Int64
 			return &placetest.Faulty{Fault: func(o string, _ int) error {

@@ -400,7 +400,7 @@ func (e *Engine) runOn(ctx context.Context, c *compute, frames []*sight.Frame) (
 	for i := range all {
 		all[i] = i
 	}
-	if err := sc.OwnMaps(all, nd.Data(s), h, w, H, W, bases); err != nil {
+	if err := sc.OwnMaps(all, nd.Data(s), h, w, H, W, nil, bases); err != nil {
 		return nil, err
 	}
 	out := make([]found, N)

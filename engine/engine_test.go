@@ -258,25 +258,32 @@ func TestMapIsTheMethodsOwn(t *testing.T) {
 			copy(nd.Data(x), slices.Concat(y...))
 			s, err := sc.Start(t.Context(), x, nil)
 			require.NoError(t, err)
-			require.NoError(t, c.detector.Maps(nd.Data(s), 2, H/e.stride, W/e.stride, H, W, nd.Data(want)))
+			require.NoError(t, c.detector.Maps(nd.Data(s), 2, H/e.stride, W/e.stride, H, W, nil, nd.Data(want)))
 			where := make([]bool, H*W)
 			for p := range where {
 				where[p] = p%W > W/2 && p/W < H/3 || p == H*W-1
 			}
-			require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: []int{1}, Pixels: nd.Wrap(y[1], 1, 3, H, W)}, where, v))
+			require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: []int{1}}, where, v))
 			for p, got := range nd.Data(v) {
 				if where[p] {
 					require.Equal(t, float32((float64(nd.Data(want)[H*W+p])-cal.MapQ50)/(cal.MapQ995-cal.MapQ50)), got)
 				}
 			}
 
-			// The images as they are, in another order, and moved; the same pixels may come from outside.
+			// The images as they are, in another order, and moved; the same pixels may come from outside, as changes of all of them.
 			all, two, shifted := slices.Repeat([]bool{true}, 2*H*W), nd.New(2, H, W), nd.New(2, 3, H, W)
+			changes := make([]refine.Change, 2)
+			for k := range changes {
+				changes[k].Values = nd.Data(shifted)[3*k*H*W:][:3*H*W]
+				for p := range H * W {
+					changes[k].Pixels = append(changes[k].Pixels, int32(p))
+				}
+			}
 			for _, by := range [][2]int{{0, 0}, {-3, 5}} {
 				for k := range 6 {
 					pixel.Moved(nd.Data(shifted)[k*H*W:][:H*W], y[1-k/3][k%3*H*W:][:H*W], H, W, by[0], by[1])
 				}
-				require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: []int{1, 0}, Pixels: shifted}, all, two))
+				require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: []int{1, 0}, Changes: changes}, all, two))
 				outside := slices.Clone(nd.Data(two))
 				require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: []int{1, 0}, DY: by[0], DX: by[1]}, all, two))
 				require.Equal(t, outside, nd.Data(two), "moved by %v", by)

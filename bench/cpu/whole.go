@@ -42,7 +42,7 @@ func firstIterations(ctx context.Context, f *fitted, e executor, y []*tensor.Den
 		return nil, err
 	}
 	g := size / s.Stride()
-	if err := s.OwnMaps(all, nd.Data(z), g, g, size, size, nd.Data(v)); err != nil {
+	if err := s.OwnMaps(all, nd.Data(z), g, g, size, size, nil, nd.Data(v)); err != nil {
 		return nil, err
 	}
 	in := make([]refine.Input, len(y))

@@ -25,7 +25,7 @@ required_gpu="TestKernels
 	TestKernels/base_map TestKernels/blur TestKernels/ceiling TestKernels/cells TestKernels/compose TestKernels/conv
 	TestKernels/coreset TestKernels/cut TestKernels/embed TestKernels/energy TestKernels/fill_min TestKernels/fill_search
 	TestKernels/flow TestKernels/knn TestKernels/mahalanobis TestKernels/matmul TestKernels/max_pool TestKernels/norm_conv
-	TestKernels/pixel_step TestKernels/pointwise TestKernels/regions TestKernels/rescale TestKernels/separable TestKernels/softmax
+	TestKernels/pixel_step TestKernels/pointwise TestKernels/regions TestKernels/rescale TestKernels/runs TestKernels/separable TestKernels/softmax
 	TestKernels/upsample
 	TestDevices TestKernelsAreListed TestMemory TestMemoryOfAStream TestCopies TestPinned TestEvents TestCapture TestConcurrentUse TestCloseWhileInUse
 	TestCompiledKernelsAreKept TestModulesThatDoNotCompile TestLaunchRefuses"

@@ -142,7 +142,7 @@ ncu() {
 sanitizer() {
 	need compute-sanitizer
 	local kernel log
-	for kernel in base_map blur ceiling cells compose conv coreset cut embed energy fill_min fill_search flow knn mahalanobis matmul max_pool norm_conv pixel_step pointwise regions rescale separable softmax upsample; do
+	for kernel in base_map blur ceiling cells compose conv coreset cut embed energy fill_min fill_search flow knn mahalanobis matmul max_pool norm_conv pixel_step pointwise regions rescale runs separable softmax upsample; do
 		[ $((seconds - SECONDS)) -gt 5 ] || { echo "NOT REACHED: $kernel and what follows"; return 0; }
 		log=$work/$kernel.log
 		F2PAD_GPU=1 timeout -k 5 $((seconds - SECONDS - 2)) compute-sanitizer --tool memcheck --error-exitcode 9 \

@@ -3,11 +3,12 @@
 //
 //	cuda.go           Device; a job is one call's work on a stream
 //	detector.go       images to scores: windows, features, the method; host_scoring.go for methods without a head
+//	batch.go          images that are there, and their variants
 //	loop.go           the optimisation of a batch, as one job
 //	head*.go          methods where the features are
 //	network*.go       graphs as launches on an arena; nets.go keeps those that wait
 //	executor.go       networks for callers on the host, with net.go
-//	fills.go          what compares fills, with normal images that stay on the device (normals.go)
+//	fills.go          what searches and compares fills, with normal images that stay on the device (normals.go)
 //	maps.go, coreset.go  the rest of place.Place; counters.go
 package cuda
 

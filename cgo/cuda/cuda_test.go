@@ -20,6 +20,7 @@ import (
 	"f2pad.example/engine/nd"
 	places "f2pad.example/engine/place"
 	"f2pad.example/engine/place/placetest"
+	"f2pad.example/engine/refine"
 	"f2pad.example/engine/synth"
 
 	"github.com/stretchr/testify/require"
@@ -70,7 +71,7 @@ func TestCounters(t *testing.T) {
 	d := opened(t, gpu.Options{})
 	maps := func() device.Counters {
 		before := d.Counters()
-		require.NoError(t, d.Maps(make([]float32, 2*4*4), 2, 4, 4, 32, 32, method.MapOptions{}, make([]float32, 2*32*32)))
+		require.NoError(t, d.Maps(make([]float32, 2*4*4), 2, 4, 4, 32, 32, method.MapOptions{}, nil, make([]float32, 2*32*32)))
 		return d.Counters().Sub(before)
 	}
 	c := maps()
@@ -87,7 +88,21 @@ func TestCounters(t *testing.T) {
 	require.Equal(t, []int64{c.Launches, c.Uploaded, c.Downloaded}, []int64{timed.Launches, timed.Uploaded, timed.Downloaded})
 	d.Measure(false)
 	require.Zero(t, maps().Busy)
-	require.Error(t, d.Maps(nil, 2, 4, 4, 32, 32, method.MapOptions{}, nil))
+
+	wanted := make([]bool, 2*32*32)
+	for p := range 77 {
+		wanted[900+p] = true
+	}
+	before := d.Counters()
+	require.NoError(t, d.Maps(make([]float32, 2*4*4), 2, 4, 4, 32, 32, method.MapOptions{}, wanted, make([]float32, 2*32*32)))
+	some := d.Counters().Sub(before)
+	require.EqualValues(t, 2, some.Launches)
+	require.EqualValues(t, 4*77, some.Downloaded)
+	require.Less(t, some.Uploaded-c.Uploaded, int64(4*77), "runs, not every pixel")
+	before = d.Counters()
+	require.NoError(t, d.Maps(make([]float32, 2*4*4), 2, 4, 4, 32, 32, method.MapOptions{}, make([]bool, 2*32*32), make([]float32, 2*32*32)))
+	require.Equal(t, before, d.Counters(), "nothing is wanted")
+	require.Error(t, d.Maps(nil, 2, 4, 4, 32, 32, method.MapOptions{}, nil, nil))
 }
 
 // On a device with little memory a bank stays on the host.
@@ -128,7 +143,16 @@ func TestMismatchedSizesAreRefused(t *testing.T) {
 	require.Error(t, err)
 	_, err = d.KCentre(t.Context(), []float32{1, 2, 3}, 2, 1, []int{0}, nil)
 	require.Error(t, err)
-	require.Error(t, d.Maps(make([]float32, 3), 1, 2, 2, 4, 4, method.MapOptions{}, make([]float32, 16)))
+	require.Error(t, d.Maps(make([]float32, 3), 1, 2, 2, 4, 4, method.MapOptions{}, nil, make([]float32, 16)))
+	require.ErrorContains(t, d.Maps(make([]float32, 4), 1, 2, 2, 4, 4, method.MapOptions{}, make([]bool, 15), make([]float32, 16)), "15 pixels are wanted")
+	b := broughtTo(t, d, nd.New(2, 3, 8, 12))
+	defer b.Close()
+	for what, s := range map[string]refine.Search{
+		"image 2 of 8x12": {Image: 2, H: 8, W: 12}, "image -1": {Image: -1, H: 8, W: 12}, "of 12x8": {H: 12, W: 8},
+		"with 95 values": {Y: make([]float32, 95), H: 8, W: 12}, "with 384 values": {Y: make([]float32, 4*96), H: 8, W: 12},
+	} {
+		require.ErrorContains(t, b.Costs([]refine.Search{s}), what)
+	}
 }
 
 // The GPU and the CPU find the same, up to the rounding of a dozen iterations in float32.

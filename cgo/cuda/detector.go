@@ -41,8 +41,8 @@ func (d *Device) detector(s sight.Spec, ex *Executor) (*detector, error) {
 }
 
 // Maps implements sight.Detector.
-func (t *detector) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
-	return t.d.Maps(s, n, h, w, H, W, t.method.Map(), dst)
+func (t *detector) Maps(s []float32, n, h, w, H, W int, wanted []bool, dst []float32) error {
+	return t.d.Maps(s, n, h, w, H, W, t.method.Map(), wanted, dst)
 }
 
 // Close implements sight.Detector.
@@ -238,9 +238,9 @@ func (j *job) look(v *view, where []bool) {
 			v.at = append(v.at, int32(i))
 		}
 	}
-	v.items, v.item, v.s = put(j, v.at), put(j, item), j.floats(len(v.at))
+	v.items, v.s = put(j, v.at), j.floats(len(v.at))
 	if v.gradient {
-		v.ds = j.floats(len(v.at))
+		v.item, v.ds = put(j, item), j.floats(len(v.at))
 	}
 }
 
@@ -259,36 +259,20 @@ func (t *detector) scoring(ctx context.Context, j *job, v *view) scoring {
 	return s
 }
 
-// Score implements sight.Detector.
-func (t *detector) Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
-	_, err := t.score(ctx, x, norms, r, false)
-	return err
-}
-
-// Begin implements sight.Detector.
+// Begin implements sight.Detector: it keeps the images on the device, and what an optimisation of them needs.
 func (t *detector) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) (sight.Batch, error) {
-	lap := t.timer.Start(x.Shape()[0])
-	b, err := t.score(ctx, x, norms, r, true)
-	if err != nil {
-		return nil, err
-	}
-	lap(sight.StageFeatures) // and the method's scores, which come with them
-	return b, nil
-}
-
-// score scores images, and keeps on the device what an optimisation of them needs.
-func (t *detector) score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result, keep bool) (*begun, error) {
 	if s := x.Shape(); len(s) != 4 || s[1] != 3 || s[0] != len(norms) {
 		return nil, fmt.Errorf("cuda: images %v with %d normalisations, want [N,3,H,W] with N", s, len(norms))
 	}
+	lap := t.timer.Start(len(norms))
 	b := &begun{t: t, norms: norms}
 	err := t.d.do(ctx, "scores", func(j *job) {
-		j.lasting = keep
+		j.lasting = true
 		b.images = j.bring(x, norms)
 		j.lasting = false
-		lasting := keep && !t.windows.Exact
+		lasting := !t.windows.Exact
 		f := t.look(ctx, j, &b.images, b.all(), lasting, r)
-		if j.err != nil || !keep {
+		if j.err != nil {
 			return
 		}
 		b.held = []kernels.Ptr{b.x, b.gain, b.shift}
@@ -305,6 +289,7 @@ func (t *detector) score(ctx context.Context, x *tensor.Dense, norms []backbone.
 	if err != nil {
 		return nil, err
 	}
+	lap(sight.StageFeatures) // and the method's scores, which come with them
 	return b, nil
 }
 

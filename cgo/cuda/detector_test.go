@@ -26,6 +26,7 @@ import (
 	"f2pad.example/engine/method/patchcore"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/refine"
 	"f2pad.example/engine/sight"
 	"f2pad.example/kernels"
 
@@ -183,9 +184,30 @@ func givenOf(h, w int, seeds ...uint64) given {
 	return g
 }
 
+// variants are those images as they are, and with negatives of some of their pixels, moved: each other one from the right edge on.
+func (g given) variants() []refine.Variants {
+	s := g.x.Shape()
+	x := refine.Variants{Changes: make([]refine.Change, s[0]), DY: 2, DX: -3}
+	for i := range s[0] {
+		x.Of = append(x.Of, i)
+		c := &x.Changes[i]
+		for p := range s[2] * s[3] {
+			if y, col := p/s[3], p%s[3]; y%17 < 9 && (i%2 == 1 && col > s[3]-4 || col < 5) || y == 20 && col%2 == 0 {
+				c.Pixels = append(c.Pixels, int32(p))
+			}
+		}
+		for ch := range 3 {
+			for _, p := range c.Pixels {
+				c.Values = append(c.Values, 1-nd.Data(g.x)[(3*i+ch)*s[2]*s[3]+int(p)])
+			}
+		}
+	}
+	return []refine.Variants{{Of: x.Of}, x}
+}
+
 // answer is what a detector says of images.
 type answer struct {
-	s, image, some, maps []float32
+	s, image, some, maps []float32 // some: scores of variants
 	told                 [][]loop.Iteration
 	problems             []loop.Problem
 }
@@ -202,15 +224,17 @@ func ask(t *testing.T, d sight.Detector, g given) answer {
 	require.NoError(t, err)
 	defer b.Close()
 	a := answer{s: nd.Data(r.S), image: r.Image, maps: make([]float32, n*sh[2]*sh[3]), problems: g.problems}
-	require.NoError(t, d.Maps(a.s, n, h, w, sh[2], sh[3], a.maps))
+	require.NoError(t, d.Maps(a.s, n, h, w, sh[2], sh[3], nil, a.maps))
 	some := &method.Result{S: nd.New(n, h, w), Where: make([]bool, n*h*w)}
 	for v := range some.Where {
 		some.Where[v] = v%(h*w)%3 == 0
 	}
-	require.NoError(t, d.Score(t.Context(), g.x, g.norms, some))
-	for v, on := range some.Where {
-		if on {
-			a.some = append(a.some, nd.Data(some.S)[v])
+	for _, x := range g.variants() {
+		require.NoError(t, b.Score(t.Context(), x, some))
+		for v, on := range some.Where {
+			if on {
+				a.some = append(a.some, nd.Data(some.S)[v])
+			}
 		}
 	}
 	a.told, err = b.Optimise(t.Context(), g.problems, pairScale, loopOptions)
@@ -440,7 +464,9 @@ func TestNetworksGiveWay(t *testing.T) {
 	defer func() { require.NoError(t, dev.Close()) }()
 	score := func(h, w int) []float32 {
 		g, s := givenOf(h, w, 1), nd.New(1, h/2, w/2)
-		require.NoError(t, dev.Score(t.Context(), g.x, g.norms, &method.Result{S: s}))
+		b, err := dev.Begin(t.Context(), g.x, g.norms, &method.Result{S: s})
+		require.NoError(t, err)
+		b.Close()
 		return nd.Data(s)
 	}
 	want := score(96, 96)
@@ -507,6 +533,65 @@ func TestDetectorShared(t *testing.T) {
 		require.Equal(t, want, g)
 	}
 	require.LessOrEqual(t, len(d.nets.idle), 4*streams)
+}
+
+// An image crosses the bus once, whatever is asked of it later; and what comes down of maps is what is asked for.
+func TestImagesCrossTheBusOnce(t *testing.T) {
+	const n, h, w = 3, 64, 96
+	features := methodtest.Images(1, 6, []methodtest.Layer{{C: 8, H: h / 2, W: w / 2}, {C: 12, H: h / 4, W: w / 4}})
+	o, err := padim.ProfileOptions("f2pad")
+	require.NoError(t, err)
+	m, err := padim.Fit(t.Context(), features, o)
+	require.NoError(t, err)
+	d := opened(t, gpu.Options{})
+	spec := sight.Spec{Backbone: network1, Method: m, MaxPixels: 1 << 20, Context: 100}
+	dev, err := d.Detector(spec)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, dev.Close()) }()
+	g := givenOf(h, w, 1, 2, 3)
+	start := func() *sight.Scorer {
+		sc := &sight.Scorer{Detector: dev, Spec: spec, Scale: pairScale, Rank: pairScale, Norms: g.norms}
+		for _, p := range g.problems {
+			sc.Frames = append(sc.Frames, &sight.Frame{Y: nd.Wrap(p.Y, 3, h, w)})
+		}
+		_, err := sc.Start(t.Context(), g.x, nil)
+		require.NoError(t, err)
+		return sc
+	}
+	start().Finish() // the network goes there
+	where := make([]bool, n*h*w)
+	x := refine.Variants{Of: []int{0, 1, 2}, Changes: make([]refine.Change, n)}
+	var searches []refine.Search
+	for i := range n {
+		c := &x.Changes[i]
+		for p := range h * w {
+			if y, x := p/w, p%w; y >= 30 && y < 46 && x >= 60 && x < 76 { // 4 % of an image
+				where[i*h*w+p] = true
+				c.Pixels = append(c.Pixels, int32(p))
+			}
+		}
+		c.Values = make([]float32, 3*len(c.Pixels))
+		ring := refine.Ring{Pixels: []int32{9*w + 8}, Box: pixel.Box{Y0: 9, X0: 8, Y1: 10, X1: 9}, Shifts: []int32{5}, Costs: []float64{0}}
+		searches = append(searches, refine.Search{
+			Image: i, Y: g.problems[i].Y, H: h, W: w, Blur: pixel.NewGaussian(1), MeanShare: 0.7, Rings: []refine.Ring{ring},
+		})
+	}
+
+	const images, maps = 4 * n * 3 * h * w, 4 * n * h * w
+	v, before := nd.New(n, h, w), d.Counters()
+	since := func() device.Counters { return d.Counters().Sub(before) }
+	sc := start()
+	defer sc.Finish()
+	require.GreaterOrEqual(t, since().Uploaded, int64(images))
+	require.NoError(t, sc.Costs(searches))
+	require.NoError(t, sc.Map(t.Context(), x, where, v))
+	t.Logf("%d bytes of images: %d bytes there, %d back", images, since().Uploaded, since().Downloaded)
+	require.Less(t, since().Uploaded, int64(2*images), "as they are, searched, and changed")
+	before = d.Counters()
+	require.NoError(t, sc.Map(t.Context(), refine.Variants{Of: x.Of, DY: -1, DX: 1}, where, v))
+	t.Logf("a look: %d bytes there, %d back", since().Uploaded, since().Downloaded)
+	require.Less(t, since().Uploaded, int64(images/2), "tables, and scores that maps are made of")
+	require.Less(t, since().Downloaded, int64(maps/4), "the pixels, and the scores that they are made of")
 }
 
 // However many iterations there are, the host waits and sends as often as for one: all of it stays on the device.

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"f2pad.example/engine/pixel"
@@ -24,20 +25,23 @@ func atMost[T any](items []T, values func(T) int) int {
 	return n
 }
 
-// Costs implements refine.Filler, in float32. Images are blurred on the GPU, and so are normal images where they are looked at.
-func (d *Device) Costs(searches []refine.Search) error {
+// Costs implements sight.Batch, in float32. The images are blurred on the GPU, where they are, and so are normal images where they are
+// looked at.
+func (b *begun) Costs(searches []refine.Search) error {
 	for _, s := range searches {
+		if s.Image < 0 || s.Image >= b.n || s.H != b.h || s.W != b.w || len(s.Y)%(s.H*s.W) != 0 || len(s.Y) > 3*s.H*s.W {
+			return fmt.Errorf("cuda: fills for image %d of %dx%d with %d values, of a batch of %d of %dx%d", s.Image, s.H, s.W, len(s.Y), b.n, b.h, b.w)
+		}
 		for _, r := range s.Rings {
 			clear(r.Costs)
 		}
 	}
 	for len(searches) > 0 {
-		n := atMost(searches, func(s refine.Search) int { return len(s.Y) })
-		taps := searches[0].Blur.Taps()
-		if other := slices.IndexFunc(searches[:n], func(s refine.Search) bool { return !slices.Equal(s.Blur.Taps(), taps) }); other > 0 {
+		n, taps := len(searches), searches[0].Blur.Taps()
+		if other := slices.IndexFunc(searches, func(s refine.Search) bool { return !slices.Equal(s.Blur.Taps(), taps) }); other > 0 {
 			n = other
 		}
-		if err := d.costs(searches[:n]); err != nil {
+		if err := b.costs(searches[:n], taps); err != nil {
 			return err
 		}
 		searches = searches[n:]
@@ -46,15 +50,16 @@ func (d *Device) Costs(searches []refine.Search) error {
 }
 
 // costs is Costs of images that one Gaussian blurs.
-func (d *Device) costs(searches []refine.Search) error {
+func (b *begun) costs(searches []refine.Search, taps []float32) error {
 	done := func() {}
 	defer func() { done() }()
-	return d.do(context.Background(), "searching fills", func(j *job) {
-		s := search{job: j, searches: searches, blur: searches[0].Blur.Taps()}
-		s.upload()
+	return b.t.d.do(context.Background(), "searching fills", func(j *job) {
+		s := search{job: j, searches: searches, blur: taps, taps: put(j, taps), images: j.floats(3 * b.n * b.h * b.w)}
+		// Of images that nobody searches, too: one launch, and planes begin at 16 bytes.
+		s.run(kernels.Blur{N: 3 * b.n, H: b.h, W: b.w, Taps: taps, In: b.x, Out: s.images}.Enqueue)
 		all := s.normals()
 		var at map[*refine.Normal]kernels.Ptr
-		at, done = d.normals.use(j, all)
+		at, done = b.t.d.normals.use(j, all)
 		s.compare(at, true)
 		all = slices.DeleteFunc(all, func(n *refine.Normal) bool { return at[n] != 0 })
 		for j.err == nil && len(all) > 0 { // those that do not stay
@@ -84,38 +89,7 @@ type search struct {
 	searches []refine.Search
 	blur     []float32
 	taps     kernels.Ptr
-	images   kernels.Ptr // blurred
-	begin    []int       // where each of them begins
-}
-
-// upload puts the images on the GPU and blurs them.
-func (s *search) upload() {
-	size := 0
-	type planes struct{ at, n, h, w int }
-	var all []planes // that follow each other and are of one size
-	for _, q := range s.searches {
-		if k := len(all) - 1; k < 0 || all[k].h != q.H || all[k].w != q.W {
-			size = (size + 3) &^ 3 // the blur's planes begin at 16 bytes
-			all = append(all, planes{at: size, h: q.H, w: q.W})
-		}
-		s.begin = append(s.begin, size)
-		all[len(all)-1].n += len(q.Y) / (q.H * q.W)
-		size += len(q.Y)
-	}
-	given := s.floats(size)
-	s.images, s.taps = s.floats(size), put(s.job, s.blur)
-	gap := make([]float32, 3)
-	var parts [][]byte
-	at := 0
-	for i, q := range s.searches {
-		parts = append(parts, kernels.Bytes(gap[:s.begin[i]-at]), kernels.Bytes(q.Y))
-		at = s.begin[i] + len(q.Y)
-	}
-	s.write(given, parts...)
-	for _, p := range all {
-		s.run(kernels.Blur{N: p.n, H: p.h, W: p.w, Taps: s.blur, In: given.Plus(p.at), Out: s.images.Plus(p.at)}.Enqueue)
-	}
-	s.free(given)
+	images   kernels.Ptr // of the batch [n,3,h,w], blurred
 }
 
 // normals is the normal images that are candidates anywhere, each once.
@@ -154,10 +128,10 @@ func (s *search) compare(at map[*refine.Normal]kernels.Ptr, shifts bool) {
 		}
 		k.Rings, pixels, candidates, to = nil, nil, nil, nil
 	}
-	for i, q := range s.searches {
+	for _, q := range s.searches {
 		for _, r := range q.Rings {
 			ring := kernels.SearchRing{
-				Pixels: len(r.Pixels), Image: s.begin[i], Channels: len(q.Y) / (q.H * q.W), H: q.H, W: q.W, MeanShare: q.MeanShare,
+				Pixels: len(r.Pixels), Image: 3 * q.Image * q.H * q.W, Channels: len(q.Y) / (q.H * q.W), H: q.H, W: q.W, MeanShare: q.MeanShare,
 			}
 			if ring.Pixels == 0 { // every cost is 0
 				continue

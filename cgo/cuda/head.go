@@ -39,7 +39,7 @@ type view struct {
 	layers   []layerView
 	at       []int32     // wanted: (window*h+row)*w+column, ascending; on the host
 	items    kernels.Ptr // the same [len(at)] int32
-	item     kernels.Ptr // [n,h,w] int32: the index in at of a cell, or -1
+	item     kernels.Ptr // [n,h,w] int32: the index in at of a cell, or -1; where gradient
 	s        kernels.Ptr // [len(at)] float32
 	ds       kernels.Ptr // [len(at)] float32, where gradient
 	gradient bool

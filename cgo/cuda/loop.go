@@ -6,35 +6,10 @@ import (
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/loop"
-	"f2pad.example/engine/method"
 	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/sight"
 	"f2pad.example/kernels"
 )
-
-// begun is images that a detector has scored.
-type begun struct {
-	t *detector
-	images
-	norms []backbone.Affine
-	whole []layerView // their features as they were given; of windows that are cut only
-	held  []kernels.Ptr
-}
-
-var _ sight.Batch = (*begun)(nil)
-
-// Moved implements sight.Batch.
-func (b *begun) Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error {
-	return b.t.d.do(ctx, "scores", func(j *job) { b.t.look(ctx, j, &b.images, glance{of, dy, dx}, false, r) })
-}
-
-// Close implements sight.Batch. What cannot be freed shows when the device is closed.
-func (b *begun) Close() {
-	for _, p := range b.held {
-		_ = b.t.d.gpu.Free(p)
-	}
-	b.held = nil
-}
 
 // In float16 an image whose gradient overflows is optimised again with one that is smaller by so many powers of two, and once more,
 // before it is given up.

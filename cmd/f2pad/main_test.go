@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -145,11 +147,27 @@ func keys(m map[string]any) []string {
 }
 
 func TestEveryVerbExplainsItself(t *testing.T) {
-	for _, verb := range []string{"demo", "synth", "fit", "calibrate", "score", "serve", "eval", "inspect", "backbones", "version"} {
-		r := f2pad(t, verb, "--help")
+	const listed = `(?m)^  ([a-z]+)  `
+	var verbs [][]string
+	for _, found := range regexp.MustCompile(listed).FindAllStringSubmatch(f2pad(t, "--help").out, -1) {
+		if verb := found[1]; verb != "help" && verb != "completion" { // cobra's own
+			verbs = append(verbs, []string{verb})
+		}
+	}
+	require.Greater(t, len(verbs), 13)
+	for i := 0; i < len(verbs); i++ {
+		verb := verbs[i]
+		r := f2pad(t, append(slices.Clone(verb), "--help")...)
 		require.Equal(t, exitOK, r.code, verb)
-		require.Contains(t, r.out, "Examples:\n  f2pad "+verb, verb)
-		require.Contains(t, f2pad(t, "--help").out, "  "+verb)
+		_, examples, _ := strings.Cut(r.out, "Examples:\n")
+		examples, _, _ = strings.Cut(examples, "\n\n")
+		require.Contains(t, examples, "  f2pad "+strings.Join(verb, " "), verb)
+		if _, below, ok := strings.Cut(r.out, "Available Commands:\n"); ok {
+			below, _, _ = strings.Cut(below, "\n\n")
+			for _, found := range regexp.MustCompile(listed).FindAllStringSubmatch(below, -1) {
+				verbs = append(verbs, append(slices.Clone(verb), found[1]))
+			}
+		}
 	}
 }
 

@@ -3,7 +3,9 @@ package method_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"f2pad.example/engine/compare"
@@ -42,6 +44,49 @@ func TestBaseMapEqualsTorchAndScipy(t *testing.T) {
 	}
 }
 
+// Wanted pixels have the bits of the whole maps, whatever else is wanted and however it lies; the others stay as they were.
+func TestWantedPixels(t *testing.T) {
+	const n, h, w = 3, 9, 14
+	for _, c := range []struct {
+		H, W int
+		o    method.MapOptions
+	}{{36, 56, method.MapOptions{Sigma: 2, Radius: 8}}, {36, 56, method.MapOptions{Sigma: 1, Radius: 4, Reflect101: true, Nearest: true}},
+		{72, 112, method.MapOptions{}}, {25, 31, method.MapOptions{Sigma: 1, Radius: 3}}, {5, 6, method.MapOptions{Sigma: 1, Radius: 3}}} {
+		H, W := c.H, c.W
+		s, whole := methodtest.Values(n*h*w, 3), make([]float32, n*H*W)
+		method.BaseMaps(s, n, h, w, H, W, c.o, nil, whole)
+		for name, in := range map[string]func(i, y, x int) bool{
+			"none": func(i, y, x int) bool { return false }, "all": func(i, y, x int) bool { return true },
+			"a pixel":     func(i, y, x int) bool { return i == 1 && y == H-1 && x == 0 },
+			"two regions": func(i, y, x int) bool { return i != 1 && (y < 2 && x < W/2 || y > H/2 && x > W-3) },
+			"scattered":   func(i, y, x int) bool { return (7*y+5*x+i)%11 == 0 },
+			"others":      func(i, y, x int) bool { return i == y%3 },
+		} {
+			wanted, want := make([]bool, n*H*W), make([]float32, n*H*W)
+			for p := range wanted {
+				if wanted[p] = in(p/(H*W), p/W%H, p%W); wanted[p] {
+					want[p] = whole[p]
+				} else {
+					want[p] = -7
+				}
+			}
+			dst := slices.Repeat([]float32{-7}, n*H*W)
+			method.BaseMaps(s, n, h, w, H, W, c.o, wanted, dst)
+			require.Equal(t, want, dst, "%s of %+v", name, c)
+
+			// Of the scores those that Cells names decide, whatever the others are.
+			cells, poisoned := c.o.Cells(wanted, n, h, w, H, W), slices.Clone(s)
+			for v, on := range cells {
+				if !on {
+					poisoned[v] = float32(math.NaN())
+				}
+			}
+			method.BaseMaps(poisoned, n, h, w, H, W, c.o, wanted, dst)
+			require.Equal(t, want, dst, "%s of %+v, with the cells that are asked for", name, c)
+		}
+	}
+}
+
 // A score matters to the wanted pixels if and only if Cells says so.
 func TestCellsOfPixels(t *testing.T) {
 	const h, w, H, W = 9, 12, 36, 48
@@ -50,7 +95,7 @@ func TestCellsOfPixels(t *testing.T) {
 			wanted := make([]bool, H*W)
 			wanted[at] = true
 			wanted[30*W+40] = true
-			cells := o.Cells(wanted, h, w, H, W)
+			cells := o.Cells(wanted, 1, h, w, H, W)
 			for v := range cells {
 				s, dst := make([]float32, h*w), make([]float32, H*W)
 				s[v] = 1
@@ -59,5 +104,5 @@ func TestCellsOfPixels(t *testing.T) {
 			}
 		}
 	}
-	require.NotContains(t, method.MapOptions{}.Cells(make([]bool, H*W), h, w, H, W), true)
+	require.NotContains(t, method.MapOptions{}.Cells(make([]bool, H*W), 1, h, w, H, W), true)
 }

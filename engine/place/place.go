@@ -23,7 +23,7 @@ type Place interface {
 	Executor() exec.Executor
 	// Detector brings a network and a method there.
 	Detector(s sight.Spec) (sight.Detector, error)
-	// Pixels are the parts of the refinement that ask no network.
+	// Pixels are the parts of the refinement that ask neither a network nor whole images, which a Detector's Batch has.
 	refine.Pixels
 	// KCentre chooses PatchCore's bank; see patchcore.KCentre.
 	KCentre(ctx context.Context, x []float32, d, want int, starts []int, progress func(done, total int)) ([]int, error)

@@ -26,18 +26,14 @@ func (r *Refiner) explain(ctx context.Context, sc Scorer, scenes []*scene) error
 	}
 	h, w := scenes[0].h, scenes[0].w
 	n := h * w
-	x, v := nd.New(len(which), 3, h, w), nd.New(len(which), h, w)
-	where := make([]bool, len(which)*n)
+	v := nd.New(len(which), h, w)
+	where, fills := make([]bool, len(which)*n), make([]Change, len(which))
 	par.For(len(which), func(k int) {
 		s := scenes[which[k]]
 		copy(where[k*n:], s.omega)
-		filled := nd.Data(x)[k*3*n : (k+1)*3*n]
-		copy(filled, s.y)
-		for _, is := range s.islands {
-			is.fill(filled, h, w)
-		}
+		fills[k] = s.fill()
 	})
-	if err := ask(ctx, sc, Variants{Of: which, Pixels: x}, where, v, "its fill"); err != nil {
+	if err := ask(ctx, sc, Variants{Of: which, Changes: fills}, where, v, "its fill"); err != nil {
 		return err
 	}
 	par.For(len(which), func(k int) { r.conclude(scenes[which[k]], nd.Data(v)[k*n:(k+1)*n]) })
@@ -72,13 +68,22 @@ func (r *Refiner) conclude(s *scene, left []float32) {
 	}
 }
 
-// fill puts the fills that the optimisation starts from in the place of the region's pixels of an image [3,h,w].
-func (is *island) fill(image []float32, h, w int) {
-	n := is.state.Box.H() * is.state.Box.W()
-	for _, p := range is.state.Pixels {
-		at := is.pixel(p, w)
-		for c := range 3 {
-			image[c*h*w+at] -= is.state.C[p] * is.state.A[c*n+int(p)]
+// fill is the fills that the optimisation starts from, in the place of Omega's pixels.
+func (s *scene) fill() Change {
+	c := Change{Pixels: s.inside()}
+	P, number := len(c.Pixels), make([]int32, s.h*s.w) // of the pixels
+	for i, p := range c.Pixels {
+		number[p] = int32(i)
+	}
+	c.Values = make([]float32, 3*P)
+	for _, is := range s.islands {
+		n := is.state.Box.H() * is.state.Box.W()
+		for _, p := range is.state.Pixels {
+			at := is.pixel(p, s.w)
+			for ch := range 3 {
+				c.Values[ch*P+int(number[at])] = s.y[ch*s.h*s.w+at] - is.state.C[p]*is.state.A[ch*n+int(p)]
+			}
 		}
 	}
+	return c
 }

@@ -60,7 +60,7 @@ func TestFillsExplain(t *testing.T) {
 	s, fill := twoRegions(t, r)
 	none := &scene{h: s.h, w: s.w}
 	asked := 0
-	sc := &mapper{of: func(image int, x []float32, h, w int) []float32 {
+	sc := on([]*scene{none, s}, func(image int, x []float32, h, w int) []float32 {
 		asked++
 		require.Equal(t, 1, image)
 		out := make([]float32, h*w)
@@ -79,7 +79,7 @@ func TestFillsExplain(t *testing.T) {
 			}
 		}
 		return out
-	}}
+	})
 	require.NoError(t, r.explain(t.Context(), sc, []*scene{none, s}))
 	require.Equal(t, 1, asked)
 	require.Nil(t, none.explained)
@@ -204,14 +204,16 @@ func TestExplainedRanksHigher(t *testing.T) {
 func TestFaultsOfAFill(t *testing.T) {
 	r := newRefiner(t)
 	s, _ := twoRegions(t, r)
-	require.ErrorIs(t, r.explain(t.Context(), &mapper{of: blocks, err: errBoom}, []*scene{s}), errBoom)
-	sc := &mapper{of: func(_ int, x []float32, h, w int) []float32 {
+	sc := on([]*scene{s}, blocks)
+	sc.err = errBoom
+	require.ErrorIs(t, r.explain(t.Context(), sc, []*scene{s}), errBoom)
+	sc = on([]*scene{s}, func(_ int, x []float32, h, w int) []float32 {
 		out := make([]float32, h*w)
 		for p := range out {
 			out[p] = float32(math.Inf(1))
 		}
 		return out
-	}}
+	})
 	require.ErrorContains(t, r.explain(t.Context(), sc, []*scene{s}), "refine: image 0: the scorer's map is +Inf")
 	require.NoError(t, r.explain(context.Background(), sc, []*scene{{h: s.h, w: s.w}}), "nobody is asked about an image without fills")
 }

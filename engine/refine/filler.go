@@ -22,7 +22,8 @@ type Filler interface {
 
 // Search is an image, and what it is compared with.
 type Search struct {
-	Y         []float32 // [C,H,W]; C is 1 where everything is grey, else 3
+	Image     int       // which of the inputs of the Run it is
+	Y         []float32 // [C,H,W] its first planes; C is 1 where everything is grey, else 3
 	H, W      int
 	Blur      pixel.Gaussian // of all that is compared
 	MeanShare float64        // share of the mean difference that costs nothing

@@ -13,6 +13,7 @@ import (
 
 // Scene is an image and its suspicious region, as a source of fills sees them. Pixels are indices y*W+x.
 type Scene struct {
+	Image   int       // which of the inputs of the Run it is
 	Y       []float32 // [3,H,W]
 	H, W    int
 	Omega   []bool    // [H,W] the suspicious region
@@ -104,7 +105,7 @@ func (f ShiftFills) sources(s *Scene) *sources {
 // search is what is to be compared in the scene.
 func (s *sources) search() Search {
 	q := Search{
-		Y: s.Y[:s.channels*s.H*s.W], H: s.H, W: s.W, Blur: pixel.NewGaussian(s.SmoothPx), MeanShare: s.MeanShare,
+		Image: s.Image, Y: s.Y[:s.channels*s.H*s.W], H: s.H, W: s.W, Blur: pixel.NewGaussian(s.SmoothPx), MeanShare: s.MeanShare,
 		Rings: make([]Ring, len(s.places)),
 	}
 	for i, p := range s.places {

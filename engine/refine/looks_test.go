@@ -16,6 +16,7 @@ import (
 
 // mapper is a Scorer of which only Map is asked.
 type mapper struct {
+	Host
 	given  map[int]floats
 	of     func(image int, x []float32, h, w int) []float32
 	err    error

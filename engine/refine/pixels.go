@@ -7,15 +7,26 @@ import (
 
 // Pixels is where the refinement's work on pixels is done, but for the optimisation, which is the Scorer's: each step of it is one call
 // for a batch. It is safe for concurrent use. Host is the CPU; what other places compute may differ from it by float32 rounding, and
-// depends on one image or region alone, whatever else is in the batch.
+// depends on one image or region alone, whatever else is in the batch. Together with a Scorer it is a Filler.
 type Pixels interface {
-	Filler
+	// Offsets and Spreads are a Filler's.
+	Offsets(offsets []Offset) error
+	Spreads(spreads []Spread) error
 	// Smooth enlarges the grids z [n,h,w] s times (pixel.Upsample) into u [n,h*s,w*s] and blurs them with g.
 	Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float32) error
 	// Compare measures regions against their fills, and fills the comparisons' Residual and Best. Distances are blurred with smooth,
 	// their squares with start.
 	Compare(comparisons []Comparison, smooth, start pixel.Gaussian) error
 }
+
+// filler is a Run's Filler.
+type filler struct {
+	Pixels
+	sc Scorer
+}
+
+// Costs implements Filler.
+func (f filler) Costs(searches []Search) error { return f.sc.Costs(searches) }
 
 // Comparison is a region in a window of its image beside its K fills. Off the region the image is its own fill, and every distance 0:
 // planes [P] have values at the region's pixels alone.
@@ -32,7 +43,10 @@ type Comparison struct {
 // Host is the CPU, in pure Go.
 type Host struct{}
 
-var _ Pixels = Host{}
+var _ interface {
+	Pixels
+	Filler
+} = Host{}
 
 // Smooth implements Pixels. It never fails.
 func (Host) Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float32) error {

@@ -49,22 +49,18 @@ const (
 )
 
 // Scorer is the network and the method as the optimiser sees them: pixels in, calibrated scores z on a grid of Stride
-// pixels out. z = (s - q50)/(q99.5 - q50), quantiles of held-out normal images: one scale for every method.
+// pixels out. z = (s - q50)/(q99.5 - q50), quantiles of held-out normal images: one scale for every method. It has the inputs of the
+// Run where it computes; what works on whole images asks it, so that they need not come there again.
 type Scorer interface {
 	Stride() int
+	// Costs compares candidates for fills with inputs of the Run; see Filler.
+	Costs(searches []Search) error
 	// Map fills v [K,H,W] with the method's own maps of variants, calibrated like Input.V, at the pixels with where [K*H*W]; what v is
-	// elsewhere does not matter.
+	// elsewhere does not matter, and may stay as it was.
 	Map(ctx context.Context, x Variants, where []bool, v *tensor.Dense) error
 	// Optimise runs the loop on the inputs of the Run, problem i on input i (see loop.Run). What it found is in the problems'
 	// states; it returns what happened in each iteration, by image.
 	Optimise(ctx context.Context, problems []loop.Problem, o *loop.Options) ([][]loop.Iteration, error)
-}
-
-// Variants are K images made of inputs of a Run: with other pixels, or moved.
-type Variants struct {
-	Of     []int         // [K] which of the inputs
-	Pixels *tensor.Dense // [K,3,H,W] in [0,1]; nil: the inputs' own, each
-	DY, DX int           // from (y+DY, x+DX), or from the nearest place in the image
 }
 
 // Input is an image to refine. Nothing in it is changed or kept.
@@ -138,7 +134,7 @@ func (r *Refiner) Run(ctx context.Context, sc Scorer, in []Input, kinds []Kind) 
 		return out, nil
 	}
 	lap := r.Timer.Start(len(in))
-	scenes, err := r.prepare(ctx, in)
+	scenes, err := r.prepare(ctx, sc, in)
 	if err != nil {
 		return nil, err
 	}

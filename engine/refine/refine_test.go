@@ -67,12 +67,12 @@ type floats = []float32
 
 // variant is number k of x, of images that are given.
 func variant(x Variants, k int, given map[int]floats, h, w int) []float32 {
-	if x.Pixels != nil {
-		return nd.Data(x.Pixels)[k*3*h*w:][:3*h*w]
+	from, y := slices.Clone(given[x.Of[k]]), make([]float32, 3*h*w)
+	if x.Changes != nil {
+		x.Changes[k].Put(from)
 	}
-	y := make([]float32, 3*h*w)
 	for c := range 3 {
-		pixel.Moved(y[c*h*w:][:h*w], given[x.Of[k]][c*h*w:][:h*w], h, w, x.DY, x.DX)
+		pixel.Moved(y[c*h*w:][:h*w], from[c*h*w:][:h*w], h, w, x.DY, x.DX)
 	}
 	return y
 }
@@ -80,6 +80,7 @@ func variant(x Variants, k int, given map[int]floats, h, w int) []float32 {
 // differ is a Scorer that knows what each image should look like: z is Gain times the mean square difference to it over
 // the pixels within Reach of the cell, less 1.
 type differ struct {
+	Host
 	normal        [][]float32    // [3,H,W] of each image
 	given         map[int]floats // [3,H,W]: the image
 	stride, reach int
@@ -745,7 +746,7 @@ func TestPartsCanBeReplaced(t *testing.T) {
 	}
 	for _, op := range []string{"smooth", "costs", "offsets", "spreads", "compare"} {
 		r.Pixels = failing{op: op}
-		_, err := r.Run(context.Background(), scorerOf(ex), []Input{ex.in}, all)
+		_, err := r.Run(context.Background(), searched{scorerOf(ex), failing{op: op}.Costs}, []Input{ex.in}, all)
 		require.ErrorIs(t, err, errBoom, op)
 	}
 	r.Pixels = Host{}
@@ -755,6 +756,14 @@ func TestPartsCanBeReplaced(t *testing.T) {
 		require.ErrorContains(t, err, "fill")
 	}
 }
+
+// searched is a Scorer that compares candidates in another way.
+type searched struct {
+	Scorer
+	costs func(s []Search) error
+}
+
+func (s searched) Costs(all []Search) error { return s.costs(all) }
 
 var errBoom = errors.New("boom")
 
@@ -783,7 +792,7 @@ func (f failing) Compare(c []Comparison, smooth, start pixel.Gaussian) error {
 	return errors.Join(f.fail("compare"), f.Host.Compare(c, smooth, start))
 }
 
-// calls counts what is asked of Pixels.
+// calls counts what is asked of Pixels, and of a Scorer that compares candidates.
 type calls struct {
 	Host
 	mu    sync.Mutex
@@ -833,12 +842,26 @@ func TestStepsAreCallsForABatch(t *testing.T) {
 		ex.in = scorerOf(ex).input(nd.Data(ex.in.Y), h, w, 0)
 		all = append(all, ex)
 	}
+	clean := newExample(96, 232, false, 7) // before them all
+	clear(nd.Data(clean.in.Z))
+	all = append([]example{clean}, all...)
+	in := make([]Input, len(all))
+	for i, e := range all {
+		in[i] = e.in
+	}
 	r := newRefiner(t)
 	c := &calls{count: map[string]int{}, sizes: map[string]int{}}
 	r.Pixels = c
-	run(t, r, []Kind{Residual, F2PAD}, all...)
+	_, err := r.Run(t.Context(), searched{scorerOf(all...), func(s []Search) error {
+		for k := range s {
+			require.Equal(t, 1+k, s[k].Image)
+			require.Equal(t, nd.Data(in[1+k].Y)[:len(s[k].Y)], s[k].Y)
+		}
+		return c.Costs(s)
+	}}, in, []Kind{Residual, F2PAD})
+	require.NoError(t, err)
 	require.Equal(t, map[string]int{"smooth": 1, "costs": 1, "offsets": 1, "spreads": 1, "compare": 1}, c.count)
-	require.Equal(t, 3, c.sizes["smooth"])
+	require.Equal(t, 4, c.sizes["smooth"])
 	require.Equal(t, 3, c.sizes["costs"])
 	require.Equal(t, 6, c.sizes["compare"], "islands")
 }

@@ -65,7 +65,7 @@ func (is *island) pixel(p int32, w int) int {
 }
 
 // prepare runs steps 1 to 3: each for all images at once, as far as devices do them.
-func (r *Refiner) prepare(ctx context.Context, in []Input) ([]*scene, error) {
+func (r *Refiner) prepare(ctx context.Context, sc Scorer, in []Input) ([]*scene, error) {
 	scenes, err := r.open(in)
 	if err != nil {
 		return nil, err
@@ -79,14 +79,14 @@ func (r *Refiner) prepare(ctx context.Context, in []Input) ([]*scene, error) {
 		if s.omega != nil {
 			which = append(which, i)
 			searched = append(searched, &Scene{
-				Y: s.y, H: s.h, W: s.w, Omega: s.omega, Regions: s.pixels(), Memory: in[i].Memory, Seed: in[i].Seed,
+				Image: i, Y: s.y, H: s.h, W: s.w, Omega: s.omega, Regions: s.pixels(), Memory: in[i].Memory, Seed: in[i].Seed,
 			})
 		}
 	}
 	if len(which) == 0 {
 		return scenes, nil
 	}
-	fills, err := r.Fills.Fill(r.Pixels, searched, r.opts.Fills.Count)
+	fills, err := r.Fills.Fill(filler{r.Pixels, sc}, searched, r.opts.Fills.Count)
 	if err != nil {
 		return nil, err
 	}

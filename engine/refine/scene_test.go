@@ -75,7 +75,7 @@ func TestUnitIsTheSpreadOfTheRegionNearBy(t *testing.T) {
 // prepared is an image after steps 1 to 3.
 func prepared(t *testing.T, r *Refiner, in Input) *scene {
 	t.Helper()
-	scenes, err := r.prepare(t.Context(), []Input{in})
+	scenes, err := r.prepare(t.Context(), &mapper{}, []Input{in})
 	require.NoError(t, err)
 	return scenes[0]
 }

@@ -7,6 +7,7 @@ import (
 	"f2pad.example/engine/internal/stage"
 	"f2pad.example/engine/loop"
 	"f2pad.example/engine/method"
+	"f2pad.example/engine/refine"
 
 	"gorgonia.org/tensor"
 )
@@ -14,26 +15,25 @@ import (
 // Detector is a network and a method where they are computed: on the host (NewHost), or on a GPU. It is safe for concurrent use.
 // What an image gets does not depend on the others.
 type Detector interface {
-	// Score runs the network on the images x [N,3,H,W], normalised with norms, and the method on its features: it fills r as
-	// method.Method's Score does.
-	Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error
-	// Begin is Score of images as they were given, and keeps what an optimisation of them needs. x and norms stay as they are until
-	// the Batch is closed.
+	// Begin runs the network on the images x [N,3,H,W], normalised with norms, and the method on its features: it fills r as
+	// method.Method's Score does. x and norms stay as they are until the Batch is closed.
 	Begin(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) (Batch, error)
-	// Maps makes the method's own maps dst [n,H,W] of the scores s [n,h,w].
-	Maps(s []float32, n, h, w, H, W int, dst []float32) error
+	// Maps makes the method's own maps dst [n,H,W] of the scores s [n,h,w] at the wanted pixels [n,H,W]; nil: all. The others in dst stay
+	// as they are.
+	Maps(s []float32, n, h, w, H, W int, wanted []bool, dst []float32) error
 	// Close frees what the Detector holds.
 	Close() error
 }
 
-// Batch is images that a Detector has scored. It is for one goroutine.
+// Batch is images that a Detector has scored, with what is asked of them further: they do not come again. It is for one goroutine.
 type Batch interface {
+	// Score is Begin's of variants of the images, with their normalisations.
+	Score(ctx context.Context, x refine.Variants, r *method.Result) error
+	// Costs compares candidates for fills with the images; see refine.Filler.
+	Costs(searches []refine.Search) error
 	// Optimise runs the loop on the images, problem i on image i, the data term being of the scores on scale: see loop.Run. Images to
 	// blame for values that are not finite are a BadFrames.
 	Optimise(ctx context.Context, problems []loop.Problem, scale Scale, o *loop.Options) ([][]loop.Iteration, error)
-	// Moved is the Detector's Score of images [K] of the batch, with their normalisations: k is image of[k] with what is at
-	// (y+dy, x+dx), or at the image's nearest pixel, at (y,x).
-	Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error
 	// Close frees what the Batch holds.
 	Close()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/exec"
@@ -13,6 +14,7 @@ import (
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
 	"f2pad.example/engine/pixel"
+	"f2pad.example/engine/refine"
 
 	"gorgonia.org/tensor"
 )
@@ -31,15 +33,6 @@ func NewHost(ex exec.Executor, s Spec) *Host {
 	return &Host{NewNetwork(s.Backbone, ex, s.Windows()), s.Method, s.Timer}
 }
 
-// Score implements Detector.
-func (d *Host) Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
-	f, err := d.Net.Features(ctx, x, norms)
-	if err != nil {
-		return err
-	}
-	return d.ask(ctx, f, r)
-}
-
 // ask lets the method score features.
 func (d *Host) ask(ctx context.Context, f []*tensor.Dense, r *method.Result) error {
 	if err := d.method.Score(ctx, f, r); err != nil {
@@ -49,8 +42,8 @@ func (d *Host) ask(ctx context.Context, f []*tensor.Dense, r *method.Result) err
 }
 
 // Maps implements Detector.
-func (d *Host) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
-	method.BaseMaps(s, n, h, w, H, W, d.method.Map(), dst)
+func (d *Host) Maps(s []float32, n, h, w, H, W int, wanted []bool, dst []float32) error {
+	method.BaseMaps(s, n, h, w, H, W, d.method.Map(), wanted, dst)
 	return nil
 }
 
@@ -66,7 +59,7 @@ type HostBatch struct {
 	norms    []backbone.Affine
 	given    *tensor.Dense   // [N,3,H,W] the images, with
 	features []*tensor.Dense // their feature maps; kept for windows that do not hold all that their features depend on
-	moved    *tensor.Dense   // [K,3,H,W] what Moved last looked at
+	varied   *tensor.Dense   // [K,3,H,W] the variants that were scored last
 	bad      BadFrames       // what there were no finite values for while pixels changed
 
 	where []bool // of the last Gradient, with
@@ -93,16 +86,83 @@ func (d *Host) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.Affi
 	return b, nil
 }
 
-// Moved implements Batch.
-func (b *HostBatch) Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error {
-	h, w := b.given.Shape()[2], b.given.Shape()[3]
-	if b.moved == nil || b.moved.Shape()[0] != len(of) {
-		b.moved = nd.New(len(of), 3, h, w)
+// Score implements Batch.
+func (b *HostBatch) Score(ctx context.Context, x refine.Variants, r *method.Result) error {
+	sh := b.given.Shape()
+	if err := x.Check(sh[0], sh[2], sh[3]); err != nil {
+		return err
 	}
-	plane := func(x *tensor.Dense, i int) []float32 { return nd.Data(x)[i*h*w:][:h*w] }
-	par.For(3*len(of), func(k int) { pixel.Moved(plane(b.moved, k), plane(b.given, 3*of[k/3]+k%3), h, w, dy, dx) })
-	return b.Score(ctx, b.moved, chosen(b.norms, of), r)
+	K, size := len(x.Of), 3*sh[2]*sh[3]
+	if b.varied == nil || b.varied.Shape()[0] != K {
+		b.varied = nd.New(K, 3, sh[2], sh[3])
+	}
+	par.For(K, func(k int) {
+		variant(nd.Data(b.varied)[k*size:][:size], nd.Data(b.given)[x.Of[k]*size:][:size], sh[2], sh[3], &x, k)
+	})
+	norms := chosen(b.norms, x.Of)
+	if r.Where != nil {
+		return b.scoreWhere(ctx, b.varied, norms, r)
+	}
+	f, err := b.Net.Features(ctx, b.varied, norms)
+	if err != nil {
+		return err
+	}
+	return b.ask(ctx, f, r)
 }
+
+// scoreWhere scores the locations r.Where of the images x: the network runs on windows that hold all that they depend on.
+func (d *Host) scoreWhere(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
+	s := r.S.Shape()
+	n, h, w := s[0], s[1], s[2]
+	plan := d.Net.Asked(r.Where, n, h, w)
+	return par.Err(len(plan.Jobs), func(i int) error {
+		ps := plan.Jobs[i]
+		work := <-d.Net.turns
+		defer func() { d.Net.turns <- work }()
+		work.begin()
+		f, err := d.Net.windows(ctx, x, norms, ps, work)
+		if err != nil {
+			return err
+		}
+		ih, iw := ps[0].In.H(), ps[0].In.W()
+		part := &method.Result{S: nd.New(len(ps), ih, iw), Where: make([]bool, len(ps)*ih*iw), Origins: make([][2]int, len(ps))}
+		for k, p := range ps {
+			part.Origins[k] = [2]int{p.In.Y0, p.In.X0}
+		}
+		each := func(visit func(inner, image int)) { // location that is asked for and a window owns
+			for k, p := range ps {
+				for y := p.Own.Y0; y < p.Own.Y1; y++ {
+					for x := p.Own.X0; x < p.Own.X1; x++ {
+						if image := (p.Image*h+y)*w + x; r.Where[image] {
+							visit((k*ih+y-p.In.Y0)*iw+x-p.In.X0, image)
+						}
+					}
+				}
+			}
+		}
+		each(func(inner, _ int) { part.Where[inner] = true })
+		if err := d.ask(ctx, f, part); err != nil {
+			return err
+		}
+		each(func(inner, image int) { nd.Data(r.S)[image] = nd.Data(part.S)[inner] })
+		return nil
+	})
+}
+
+// variant makes number k of x from its image y [3,h,w].
+func variant(dst, y []float32, h, w int, x *refine.Variants, k int) {
+	if x.Changes != nil {
+		y = slices.Clone(y)
+		x.Changes[k].Put(y)
+	}
+	n := h * w
+	for c := range 3 {
+		pixel.Moved(dst[c*n:(c+1)*n], y[c*n:(c+1)*n], h, w, x.DY, x.DX)
+	}
+}
+
+// Costs implements Batch. It never fails.
+func (b *HostBatch) Costs(searches []refine.Search) error { return refine.Host{}.Costs(searches) }
 
 // Close implements Batch.
 func (b *HostBatch) Close() {}

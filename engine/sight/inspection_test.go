@@ -69,7 +69,7 @@ func TestMapsTakeNothingInFromOutside(t *testing.T) {
 	for i := range x {
 		x[i] = float32(i % 8)
 	}
-	require.NoError(t, sc.OwnMaps([]int{0, 1}, x, 8, 8, 32, 32, got))
+	require.NoError(t, sc.OwnMaps([]int{0, 1}, x, 8, 8, 32, 32, nil, got))
 	require.Equal(t, []float32{0, 1, 2, 3, 3, 3, 3, 3}, got[:8])
 	require.Equal(t, []float32{0, 1, 2, 3, 4, 5, 6, 7}, got[64:72], "of another image")
 }
@@ -77,7 +77,7 @@ func TestMapsTakeNothingInFromOutside(t *testing.T) {
 // copying is a Detector whose maps begin with the scores.
 type copying struct{ Detector }
 
-func (copying) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
+func (copying) Maps(s []float32, n, h, w, H, W int, _ []bool, dst []float32) error {
 	copy(dst, s)
 	return nil
 }

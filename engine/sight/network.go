@@ -140,6 +140,23 @@ func (n *Network) Features(ctx context.Context, x *tensor.Dense, norms []backbon
 	return whole, nil
 }
 
+// windows runs the network on patches of one size of the images x.
+func (n *Network) windows(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, ps []Patch, work *workspace) ([]*tensor.Dense, error) {
+	s := n.Stride
+	h, w := ps[0].In.H()*s, ps[0].In.W()*s
+	c, err := n.nets.Take(h, w, false)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %s at %dx%d pixels: %w", n.bb.Name(), w, h, err)
+	}
+	defer n.nets.Give(c)
+	f, in := c.OutputsIn(len(ps), work.tensor), work.tensor(n.inputs(ps)...)
+	n.load(in, x, norms, ps)
+	if err := c.Forward(ctx, []*tensor.Dense{in}, f); err != nil {
+		return nil, fmt.Errorf("engine: %s: %w", n.bb.Name(), err)
+	}
+	return f, nil
+}
+
 // wholeMaps makes the feature maps of a grid of h x w cells from those of a window of it.
 func wholeMaps(f []*tensor.Dense, win Window, h, w int) ([]*tensor.Dense, error) {
 	whole := make([]*tensor.Dense, len(f))

@@ -77,12 +77,32 @@ type Place struct{ Job, At int }
 
 // Plan covers the cells where [N,h,w] of a batch with the optimisation's windows.
 func (w *Windows) Plan(where []bool, N, h, width int) *Plan {
-	p := &Plan{Places: make([][]Place, N)}
 	l := layout{h: h, w: width, margin: w.context, lattice: w.lattice, limit: w.limit}
+	return l.plan(where, N, l.covering)
+}
+
+// Asked covers them with windows that hold all that their scores depend on: an image as a whole, where windows would be no less work.
+func (w *Windows) Asked(where []bool, N, h, width int) *Plan {
+	l := layout{h: h, w: width, margin: w.margin + w.Embedding, lattice: w.lattice, limit: w.limit}
+	return l.plan(where, N, func(where []bool) []Window {
+		wins, cells := l.covering(where), 0
+		for _, win := range wins {
+			cells += win.In.Area()
+		}
+		if cells >= l.all().Area() {
+			return l.tiles()
+		}
+		return wins
+	})
+}
+
+// plan puts the windows of each of a batch's images, which cover gives, together by size.
+func (l layout) plan(where []bool, N int, cover func(where []bool) []Window) *Plan {
+	p := &Plan{Places: make([][]Place, N)}
 	type size struct{ h, w int }
 	open := map[size]int{}
 	for n := range N {
-		for _, win := range l.covering(where[n*h*width : (n+1)*h*width]) {
+		for _, win := range cover(where[n*l.h*l.w : (n+1)*l.h*l.w]) {
 			k := size{win.In.H(), win.In.W()}
 			at, ok := open[k]
 			if !ok || (len(p.Jobs[at])+1)*win.In.Area() > l.limit {

@@ -11,6 +11,7 @@ import (
 	"f2pad.example/engine/loop"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/refine"
 
 	"gorgonia.org/tensor"
@@ -96,54 +97,51 @@ func (s *Scorer) inside(h, w int) []bool {
 	return all
 }
 
-// OwnMaps makes the method's own maps [K,H,W] of the scores x [K,h,w] of variants of images. What is not inspected takes no part in
-// them: scores there are replaced.
-func (s *Scorer) OwnMaps(images []int, x []float32, h, w, H, W int, dst []float32) error {
+// Costs implements refine.Scorer.
+func (s *Scorer) Costs(searches []refine.Search) error { return s.batch.Costs(searches) }
+
+// OwnMaps makes the method's own maps [K,H,W] of the scores x [K,h,w] of variants of images at the wanted pixels, as Detector.Maps does.
+// What is not inspected takes no part in them: scores there are replaced.
+func (s *Scorer) OwnMaps(images []int, x []float32, h, w, H, W int, wanted []bool, dst []float32) error {
 	for k, i := range images {
 		spread(x[k*h*w:][:h*w], s.Frames[i].Grid(h, w), h, w)
 	}
-	if err := s.Maps(x, len(images), h, w, H, W, dst); err != nil {
+	if err := s.Maps(x, len(images), h, w, H, W, wanted, dst); err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
 	return nil
 }
 
-// Map implements refine.Scorer. The method scores what the map depends on where it is asked for; elsewhere it is made of the
-// scores of the images as they were given.
+// Map implements refine.Scorer. The method scores what the map depends on where it is asked for; what it does not depend on is as in the
+// images as they were given.
 func (s *Scorer) Map(ctx context.Context, x refine.Variants, where []bool, v *tensor.Dense) error {
 	K, H, W := len(x.Of), v.Shape()[1], v.Shape()[2]
 	h, w := H/s.Stride(), W/s.Stride()
-	r := &method.Result{S: nd.New(K, h, w), Where: make([]bool, K*h*w)}
+	r := &method.Result{S: nd.New(K, h, w), Where: s.Spec.Method.Map().Cells(where, K, h, w, H, W)}
 	for k, i := range x.Of {
 		copy(nd.Data(r.S)[k*h*w:(k+1)*h*w], nd.Data(s.scores)[i*h*w:])
-		copy(r.Where[k*h*w:], s.Spec.Method.Map().Cells(where[k*H*W:(k+1)*H*W], h, w, H, W))
 	}
 	lap := s.Spec.Timer.Start(0) // of the images, which other stages count
-	if err := s.variants(ctx, x, r); err != nil {
+	if err := s.batch.Score(ctx, x, r); err != nil {
 		return err
 	}
 	lap(stage.Asked)
-	if err := s.OwnMaps(x.Of, nd.Data(r.S), h, w, H, W, nd.Data(v)); err != nil {
+	if err := s.OwnMaps(x.Of, nd.Data(r.S), h, w, H, W, where, nd.Data(v)); err != nil {
 		return err
 	}
-	maps := nd.Data(v)
-	for p, b := range maps {
-		maps[p] = float32(s.Rank.Z(b))
-	}
 	for k, i := range x.Of {
-		if !Finite(maps[k*H*W:][:H*W]) {
+		m, finite := nd.Data(v)[k*H*W:][:H*W], true
+		for from, to := range pixel.Runs(where[k*H*W:][:H*W]) {
+			for p, b := range m[from:to] {
+				m[from+p] = float32(s.Rank.Z(b))
+			}
+			finite = finite && Finite(m[from:to])
+		}
+		if !finite {
 			s.Bad.Add(i, fmt.Errorf("engine: %s gives values that are not finite for a changed image", s.Spec.Backbone.Name()))
 		}
 	}
 	return nil
-}
-
-// variants scores them.
-func (s *Scorer) variants(ctx context.Context, x refine.Variants, r *method.Result) error {
-	if x.Pixels == nil {
-		return s.batch.Moved(ctx, x.Of, x.DY, x.DX, r)
-	}
-	return s.Score(ctx, x.Pixels, chosen(s.Norms, x.Of), r)
 }
 
 // chosen are the normalisations of those images.

@@ -80,6 +80,45 @@ func TestCoveringHoldsEveryWantedCell(t *testing.T) {
 	}
 }
 
+// What is asked for is owned once, with all that its scores depend on around it, and never by windows that are more than whole images.
+// An image has the same windows in any company.
+func TestPlansOfWhatIsAskedFor(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	for range 40 {
+		h, w, N := 20+r.IntN(80), 20+r.IntN(80), 1+r.IntN(4)
+		ws := Windows{margin: r.IntN(12), Embedding: 2, context: 1, lattice: 4, limit: 1 << 20}
+		where := make([]bool, N*h*w)
+		for range r.IntN(3 << r.IntN(5)) {
+			n, y, x := r.IntN(N), r.IntN(h), r.IntN(w)
+			for i := y; i < min(h, y+1+r.IntN(9)); i++ {
+				for j := x; j < min(w, x+1+r.IntN(9)); j++ {
+					where[(n*h+i)*w+j] = true
+				}
+			}
+		}
+		plan := ws.Asked(where, N, h, w)
+		for n := range N {
+			mine := where[n*h*w:][:h*w]
+			wins, cells := windowsOf(plan, n), 0
+			for _, win := range wins {
+				cells += win.In.Area()
+			}
+			require.LessOrEqual(t, cells, h*w)
+			for v, owners := range requireSound(t, wins, layout{h: h, w: w, margin: ws.margin + ws.Embedding, lattice: ws.lattice}) {
+				require.True(t, owners == 1 || !mine[v])
+			}
+			require.Equal(t, windowsOf(ws.Asked(mine, 1, h, w), 0), wins)
+		}
+	}
+}
+
+func windowsOf(p *Plan, image int) (wins []Window) {
+	for _, at := range p.Places[image] {
+		wins = append(wins, p.Jobs[at.Job][at.At].Window)
+	}
+	return wins
+}
+
 func TestCoveringStaysSmall(t *testing.T) {
 	const h, w = 200, 200
 	where := make([]bool, h*w)

@@ -433,6 +433,23 @@ var farCases = []farCase{
 		other := array()
 		return func(q kernels.Queue) error { return errors.Join(k.Enqueue(q), k.Back(q, other)) }
 	}},
+	{"runs", func(l *lot, side, _ int) func(kernels.Queue) error {
+		const channels = 3
+		hw := 16 * side * side
+		k := kernels.Runs{N: l.n, C: channels, H: 4 * side, W: 4 * side}
+		for i := range l.n {
+			k.Each = append(k.Each, kernels.Run{Image: i, To: hw / 2}, kernels.Run{Image: i, From: hw - 5, To: hw})
+		}
+		count := hw/2 + 5
+		k.Table, k.List = shared(l, k.TableOf()), in(l, slices.Repeat(l.Normal(count), channels)) // the same again for each image
+		k.Planes = l.out(in(l, l.Normal(channels*hw)), 4*channels*hw)
+		get := k
+		get.List = in(l, slices.Repeat(l.Normal(count), channels))
+		for ch := range channels {
+			l.out(get.List.Plus(ch*l.n*count), 4*count)
+		}
+		return func(q kernels.Queue) error { return errors.Join(k.Put(q), get.Get(q)) }
+	}},
 	{"separable", func(l *lot, side, channels int) func(kernels.Queue) error {
 		n := side * side * channels
 		taps := make([][]kernels.AxisTap, n)

@@ -19,8 +19,9 @@ import (
 
 // Executor compiles graphs for the CPU.
 type Executor struct {
-	isa   *gemm.ISA
-	store store
+	isa    *gemm.ISA
+	store  store
+	memory arenas
 }
 
 // New returns an executor that uses the best of the processor's instruction sets.
@@ -32,16 +33,16 @@ func (*Executor) Info() exec.Info {
 }
 
 // Compile validates g, folds its BatchNormalizations, drops what no output needs and plans the buffers. g is neither
-// changed nor kept, but its constants are shared. The Net holds one arena per image of the largest batch it has seen with
-// gradient, else one per core; after the first run of a batch size it does not allocate. Nets of one Executor share equal
-// weights.
+// changed nor kept, but its constants are shared. While it runs, and from a Forward to its Backward, the Net has one arena per
+// image with gradient, else one per core; after the first run of a batch size it does not allocate. Nets of one Executor share
+// equal weights, and the arenas of those that wait.
 func (e *Executor) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
 	g, err := exec.Prepare(g)
 	if err != nil {
 		return nil, err
 	}
 	p := &planner{isa: e.isa, store: &e.store}
-	n := &net{gradient: gradient}
+	n := &net{gradient: gradient, memory: &e.memory}
 	if n.guard, err = exec.NewGuard("goexec", g, gradient); err != nil {
 		return nil, err
 	}

@@ -17,8 +17,9 @@ type net struct {
 	forward, backward *phase
 	gradient          bool
 	arena, scratch    int // floats in each
-	arenas            [][]float32
-	cores             []call // what each core works with
+	memory            *arenas
+	arenas            [][]float32 // lent: one for each image with gradient, else for each core
+	cores             []call      // what each core works with
 
 	// The run in progress, for the loop bodies, which are made once so that a run does not allocate.
 	ctx         context.Context
@@ -71,7 +72,11 @@ func (n *net) Forward(ctx context.Context, in, out []*tensor.Dense) error {
 		return err
 	}
 	if err := n.run(ctx, n.forward, images, in, out); err != nil {
+		n.giveBack()
 		return err
+	}
+	if !n.gradient {
+		n.giveBack()
 	}
 	n.guard.Done(images)
 	return nil
@@ -83,18 +88,20 @@ func (n *net) Backward(ctx context.Context, dout, din []*tensor.Dense) error {
 	if err != nil {
 		return err
 	}
+	defer n.giveBack()
 	return n.run(ctx, n.backward, images, dout, din)
 }
 
 // Close implements exec.Net.
 func (n *net) Close() error {
+	n.giveBack()
 	*n = net{guard: n.guard.Closed()}
 	return nil
 }
 
 func (n *net) run(ctx context.Context, ph *phase, images int, in, out []*tensor.Dense) error {
 	cores := runtime.GOMAXPROCS(0)
-	n.grow(images, cores)
+	n.borrow(images, cores)
 	n.ctx, n.phase = ctx, ph
 	n.in, n.out = appendData(n.in[:0], in), appendData(n.out[:0], out)
 	together := images - images%cores
@@ -139,17 +146,27 @@ func (s *step) grain(cores int) int {
 	return max((s.units+cores*pieces-1)/(cores*pieces), least/max(s.cost, 1))
 }
 
-func (n *net) grow(images, cores int) {
-	arenas := cores
+func (n *net) borrow(images, cores int) {
+	arenas := min(cores, images)
 	if n.gradient {
 		arenas = images
 	}
 	for len(n.arenas) < arenas {
-		n.arenas = append(n.arenas, make([]float32, n.arena+gemm.Slack)) // convolutions read beyond
+		n.arenas = append(n.arenas, n.memory.take(n.arena+gemm.Slack)) // convolutions read beyond
 	}
 	for len(n.cores) < cores {
 		n.cores = append(n.cores, call{scratch: make([]float32, n.scratch)})
 	}
+}
+
+// giveBack gives back what borrow took.
+func (n *net) giveBack() {
+	if len(n.arenas) == 0 {
+		return
+	}
+	n.memory.give(n.arenas...)
+	clear(n.arenas)
+	n.arenas = n.arenas[:0]
 }
 
 func (n *net) load(image int, arena []float32) {

@@ -20,7 +20,7 @@ import (
 	"gorgonia.org/tensor"
 )
 
-// Faulty is the host under another name. Fault, if set, is asked before each operation ("detector", "begin", "score", "moved",
+// Faulty is the host under another name. Fault, if set, is asked before each operation ("detector", "begin", "score",
 // "optimise", "maps", "smooth", "costs", "offsets", "spreads", "compare", "kcentre") and may fail it; n is how many images, regions or points it is
 // about.
 type Faulty struct {
@@ -91,18 +91,11 @@ func (d *detector) Close() error {
 	return d.Detector.Close()
 }
 
-func (d *detector) Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
-	if err := d.p.fault("score", x.Shape()[0]); err != nil {
-		return err
-	}
-	return d.Detector.Score(ctx, x, norms, r)
-}
-
-func (d *detector) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
+func (d *detector) Maps(s []float32, n, h, w, H, W int, wanted []bool, dst []float32) error {
 	if err := d.p.fault("maps", n); err != nil {
 		return err
 	}
-	return d.Detector.Maps(s, n, h, w, H, W, dst)
+	return d.Detector.Maps(s, n, h, w, H, W, wanted, dst)
 }
 
 // batch fails where its place does.
@@ -118,11 +111,18 @@ func (b *batch) Optimise(ctx context.Context, problems []loop.Problem, s sight.S
 	return b.Batch.Optimise(ctx, problems, s, o)
 }
 
-func (b *batch) Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error {
-	if err := b.p.fault("moved", len(of)); err != nil {
+func (b *batch) Score(ctx context.Context, x refine.Variants, r *method.Result) error {
+	if err := b.p.fault("score", len(x.Of)); err != nil {
 		return err
 	}
-	return b.Batch.Moved(ctx, of, dy, dx, r)
+	return b.Batch.Score(ctx, x, r)
+}
+
+func (b *batch) Costs(searches []refine.Search) error {
+	if err := b.p.fault("costs", len(searches)); err != nil {
+		return err
+	}
+	return b.Batch.Costs(searches)
 }
 
 func (b *batch) Close() {
@@ -136,14 +136,6 @@ func (p *Faulty) Smooth(z []float32, n, h, w, s int, g pixel.Gaussian, u []float
 		return err
 	}
 	return p.there().Smooth(z, n, h, w, s, g, u)
-}
-
-// Costs implements place.Place.
-func (p *Faulty) Costs(searches []refine.Search) error {
-	if err := p.fault("costs", len(searches)); err != nil {
-		return err
-	}
-	return p.there().Costs(searches)
 }
 
 // Offsets implements place.Place.

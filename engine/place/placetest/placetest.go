@@ -151,15 +151,17 @@ func (s *suite) images(net backbone.Backbone, seeds ...uint64) (*tensor.Dense, [
 			}
 		}
 		norms = append(norms, net.Normalize(nd.Wrap(y, 3, side, side)))
+		norms[i].Shift[1] += float32(seed%5) / 8 // each has its own
 	}
 	return x, norms
 }
 
 // answers is what a Detector says of a batch.
 type answers struct {
-	s, image, asked, moved, maps []float32
-	told                         [][]loop.Iteration
-	problems                     []loop.Problem
+	s, image, maps []float32
+	varied         [][]float32 // scores of variants: changed, moved, both
+	told           [][]loop.Iteration
+	problems       []loop.Problem
 }
 
 // scale brings the scores of random images to where the energy has a slope.
@@ -176,37 +178,32 @@ func (s *suite) ask(t *testing.T, d sight.Detector, k kind, seeds ...uint64) ans
 	require.NoError(t, err)
 	defer b.Close()
 	got := answers{s: nd.Data(r.S), image: r.Image, maps: nans(n * side * side)}
-	require.NoError(t, d.Maps(got.s, n, h, h, side, side, got.maps))
+	require.NoError(t, d.Maps(got.s, n, h, h, side, side, nil, got.maps))
+	s.wanted(t, d, got.s, n, h, got.maps)
 
-	// Some cells of other images, as the refinement asks for them.
-	other := x.Clone().(*tensor.Dense)
-	for p := range nd.Data(other) {
-		nd.Data(other)[p] = 1 - nd.Data(other)[p]
-	}
+	// Some cells of variants, in another order.
 	r = &method.Result{S: nd.New(n, h, h), Where: make([]bool, n*h*h)}
 	for v := range r.Where {
 		r.Where[v] = v%(h*h)%7 < 3
 	}
-	require.NoError(t, d.Score(t.Context(), other, norms, r))
-	for v, on := range r.Where {
-		if on {
-			got.asked = append(got.asked, nd.Data(r.S)[v])
-		}
+	of, changes := make([]int, n), make([]refine.Change, n)
+	for k := range of {
+		of[k] = n - 1 - k
+		changes[k] = s.change(seeds[of[k]])
 	}
-
-	// The images themselves, from a place beside, in another order.
-	r = &method.Result{S: nd.New(n, h, h), Where: r.Where}
-	of := make([]int, n)
-	for i := range of {
-		of[i] = n - 1 - i
-	}
-	require.NoError(t, b.Moved(t.Context(), of, -3, 5, r))
-	for i := range of {
-		for v, on := range r.Where[:h*h] {
-			if on {
-				got.moved = append(got.moved, nd.Data(r.S)[of[i]*h*h+v])
+	for _, x := range []refine.Variants{
+		{Of: of, Changes: changes}, {Of: of, DY: -3, DX: 5}, {Of: of, Changes: changes, DY: 1, DX: -2},
+	} {
+		var some []float32
+		require.NoError(t, b.Score(t.Context(), x, r))
+		for i := range of { // which is variant of[i]
+			for v, on := range r.Where[:h*h] {
+				if on {
+					some = append(some, nd.Data(r.S)[of[i]*h*h+v])
+				}
 			}
 		}
+		got.varied = append(got.varied, some)
 	}
 
 	o := &loop.Options{Iterations: 3, Energy: loop.Hinge{Weight: 16, Margin: 1}, Step: &pixel.StepOptions{
@@ -219,6 +216,42 @@ func (s *suite) ask(t *testing.T, d sight.Detector, k kind, seeds ...uint64) ans
 	got.told, err = b.Optimise(t.Context(), got.problems, scale, o)
 	require.NoError(t, err)
 	return got
+}
+
+// change is other values in an image, by its seed: in two places, or nowhere.
+func (s *suite) change(seed uint64) (c refine.Change) {
+	rng := s.rng(2000 + seed)
+	for p := range side * side {
+		if y, x := p/side, p%side; seed%3 < 2 && (y > 20 && y < 33 && x > 17 && x < 40 && p%5 > 0 || y < 3 && x > side-5) {
+			c.Pixels = append(c.Pixels, int32(p))
+		}
+	}
+	for range 3 * len(c.Pixels) {
+		c.Values = append(c.Values, rng.Float32())
+	}
+	return c
+}
+
+// wanted asks for some pixels of the maps of the scores s [n,h,h]: they are those of whole maps, and the others stay.
+func (s *suite) wanted(t *testing.T, d sight.Detector, scores []float32, n, h int, whole []float32) {
+	t.Helper()
+	wanted, want := make([]bool, n*side*side), slices.Repeat([]float32{-7}, n*side*side)
+	for p := range wanted {
+		y, x := p/side%side, p%side
+		if p/side/side > 0 || n == 1 { // of the first one none, if there are others
+			wanted[p] = y > 20 && y < 33 && x > 17 && x < 40 || (x == 0 || x == side-1) && y > 40 || y == side-1 && x%3 == 0
+		}
+		if wanted[p] {
+			want[p] = whole[p]
+		}
+	}
+	some := slices.Repeat([]float32{-7}, n*side*side)
+	require.NoError(t, d.Maps(scores, n, h, h, side, side, wanted, some))
+	require.Equal(t, want, some)
+	clear(wanted)
+	none := slices.Clone(some)
+	require.NoError(t, d.Maps(scores, n, h, h, side, side, wanted, none))
+	require.Equal(t, some, none)
 }
 
 // problem has regions by its seed: two, a corner, or none.
@@ -293,10 +326,14 @@ func (s *suite) detectors(t *testing.T) {
 					compare.Require(t, "image score", got.image[i:i+1], want.image[i:i+1], scores)
 				}
 			}
-			compare.Require(t, "scores that were asked for", got.asked, want.asked, scores)
-			compare.Require(t, "scores of moved images", got.moved, want.moved, scores)
+			for i, what := range []string{"changed", "moved", "changed and moved"} {
+				compare.Require(t, "scores of images that are "+what, got.varied[i], want.varied[i], scores)
+				require.NotEqual(t, got.varied[i], got.varied[(i+1)%3])
+			}
 			compare.Require(t, "own maps", got.maps, want.maps, scores)
 			requireSteps(t, got, want)
+
+			s.refuses(t, d, k)
 
 			// An image's answers are the same bytes alone and in other company.
 			at := map[uint64]int{3: 0, 4: 1, 5: 2}
@@ -309,8 +346,10 @@ func (s *suite) detectors(t *testing.T) {
 					}
 					h := len(again.s) / len(company)
 					require.Equal(t, got.s[j*h:][:h], again.s[i*h:][:h])
-					m := len(again.moved) / len(company)
-					require.Equal(t, got.moved[j*m:][:m], again.moved[i*m:][:m])
+					for k, some := range again.varied {
+						m := len(some) / len(company)
+						require.Equal(t, got.varied[k][j*m:][:m], some[i*m:][:m])
+					}
 					require.Equal(t, math.Float32bits(got.image[j]), math.Float32bits(again.image[i]))
 					require.Equal(t, got.told[j], again.told[i])
 					for q, st := range got.problems[j].States {
@@ -320,6 +359,30 @@ func (s *suite) detectors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// refuses asks a Detector for variants that are none: they are refused, whatever else is asked.
+func (s *suite) refuses(t *testing.T, d sight.Detector, k kind) {
+	t.Helper()
+	h := side / k.spec.Backbone.Stride()
+	x, norms := s.images(k.spec.Backbone, 3, 4)
+	b, err := d.Begin(t.Context(), x, norms, &method.Result{S: nd.New(2, h, h)})
+	require.NoError(t, err)
+	defer b.Close()
+	of, good := []int{0, 1}, s.change(3)
+	for what, v := range map[string]refine.Variants{
+		"variant 1 is of image 2 of 2":          {Of: []int{0, 2}},
+		"variant 0 is of image -1 of 2":         {Of: []int{-1}},
+		"changes of 1 images for 2 variants":    {Of: of, Changes: []refine.Change{good}},
+		"pixel 4096 of 64 x 64":                 {Of: of, Changes: []refine.Change{good, {Pixels: []int32{4, side * side}, Values: make([]float32, 6)}}},
+		"pixel -1 of 64 x 64":                   {Of: of, Changes: []refine.Change{{Pixels: []int32{-1}, Values: make([]float32, 3)}, good}},
+		"pixel 7 of 64 x 64 changes after":      {Of: of, Changes: []refine.Change{{Pixels: []int32{5, 9, 7}, Values: make([]float32, 9)}, good}},
+		"pixel 9 of 64 x 64 changes after":      {Of: of, Changes: []refine.Change{{Pixels: []int32{9, 9}, Values: make([]float32, 6)}, good}},
+		"image 1: 5 values for 2 pixels that c": {Of: of, Changes: []refine.Change{good, {Pixels: []int32{5, 9}, Values: make([]float32, 5)}}},
+		"image 0: 3 values for 0 pixels that c": {Of: of, Changes: []refine.Change{{Values: make([]float32, 3)}, good}},
+	} {
+		require.ErrorContains(t, b.Score(t.Context(), v, &method.Result{S: nd.New(len(v.Of), h, h)}), what)
 	}
 }
 
@@ -394,13 +457,31 @@ func (s *suite) costs(t *testing.T) {
 		require.NoError(t, err)
 		return n
 	}
-	colour, larger, grey := normals(3, 40, 50), normals(3, 45, 61), normals(1, 40, 50)
-	search := func(c, h, w int, blur float64, rings ...refine.Ring) refine.Search {
-		q := refine.Search{Y: normal(rng, c*h*w), H: h, W: w, Blur: pixel.NewGaussian(blur), MeanShare: 0.7}
+	colour, larger, grey := normals(3, 40, 50), normals(3, 70, 81), normals(1, side, side)
+	k := s.kinds(t)[0]
+	d, err := s.p.Detector(k.spec)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, d.Close()) }()
+	seeds := []uint64{3, 4, 5}
+	x, _ := s.images(k.spec.Backbone, seeds...)
+	// on asks of a batch of images with those seeds.
+	on := func(searches []refine.Search, seeds ...uint64) {
+		x, norms := s.images(k.spec.Backbone, seeds...)
+		h := side / k.spec.Backbone.Stride()
+		b, err := d.Begin(t.Context(), x, norms, &method.Result{S: nd.New(len(seeds), h, h)})
+		require.NoError(t, err)
+		defer b.Close()
+		require.NoError(t, b.Costs(searches))
+		require.NoError(t, b.Costs(nil))
+	}
+	search := func(image, c int, blur float64, rings ...refine.Ring) refine.Search {
+		q := refine.Search{
+			Image: image, Y: nd.Data(x)[image*3*side*side:][:c*side*side], H: side, W: side, Blur: pixel.NewGaussian(blur), MeanShare: 0.7,
+		}
 		for _, r := range rings {
-			r.Box = pixel.Box{Y0: 4, X0: 5, Y1: min(h, 33), X1: min(w, 44)}
+			r.Box = pixel.Box{Y0: 4, X0: 5, Y1: 33, X1: 44}
 			for n := rng.IntN(150); len(r.Pixels) <= n; {
-				r.Pixels = append(r.Pixels, int32(r.Box.Y0+rng.IntN(r.Box.H()))*int32(w)+int32(r.Box.X0+rng.IntN(r.Box.W())))
+				r.Pixels = append(r.Pixels, int32(r.Box.Y0+rng.IntN(r.Box.H()))*side+int32(r.Box.X0+rng.IntN(r.Box.W())))
 			}
 			slices.Sort(r.Pixels)
 			r.Costs = make([]float64, len(r.Shifts)+len(r.Normals))
@@ -409,12 +490,12 @@ func (s *suite) costs(t *testing.T) {
 		return q
 	}
 	all := []refine.Search{
-		search(3, 40, 50, 1, refine.Ring{Shifts: []int32{0, 1, -7, 50, 204, -150, 6}, Normals: []*refine.Normal{colour, grey}},
-			refine.Ring{Normals: []*refine.Normal{larger}}, refine.Ring{Shifts: []int32{49}}, refine.Ring{}),
-		search(1, 40, 50, 1, refine.Ring{Shifts: []int32{3, 2}, Normals: []*refine.Normal{grey}}),
-		search(3, 37, 45, 1, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{colour, larger}}),
-		search(3, 40, 50, 0, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{larger, grey}}),
-		search(3, 40, 50, 0),
+		search(2, 3, 1, refine.Ring{Shifts: []int32{0, 1, -7, side, 4*side + 4, -3 * side, 6}, Normals: []*refine.Normal{colour, grey}},
+			refine.Ring{Normals: []*refine.Normal{larger}}, refine.Ring{Shifts: []int32{side - 1}}, refine.Ring{}),
+		search(0, 1, 1, refine.Ring{Shifts: []int32{3, 2}, Normals: []*refine.Normal{grey}}),
+		search(1, 3, 1, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{colour, larger}}),
+		search(1, 3, 0, refine.Ring{Shifts: []int32{-3}, Normals: []*refine.Normal{larger, grey}}),
+		search(0, 3, 0),
 	}
 	all[1].Rings = append(all[1].Rings, refine.Ring{Normals: []*refine.Normal{grey}, Costs: []float64{9}}) // no ring to compare on
 	copied := func(searches []refine.Search) []refine.Search {
@@ -429,17 +510,17 @@ func (s *suite) costs(t *testing.T) {
 	}
 	want, got := copied(all), copied(all)
 	require.NoError(t, refine.Host{}.Costs(want))
-	require.NoError(t, s.p.Costs(got))
+	on(got, seeds...)
 	for i, q := range want {
 		alone := copied(all[i : i+1])
-		require.NoError(t, s.p.Costs(alone))
+		alone[0].Image = 0
+		on(alone, seeds[q.Image])
 		for j, r := range q.Rings {
-			compare.Require(t, fmt.Sprintf("image %d, ring %d", i, j), got[i].Rings[j].Costs, r.Costs, summed)
-			require.Equal(t, got[i].Rings[j].Costs, alone[0].Rings[j].Costs, "image %d, ring %d, alone", i, j)
+			compare.Require(t, fmt.Sprintf("search %d, ring %d", i, j), got[i].Rings[j].Costs, r.Costs, summed)
+			require.Equal(t, got[i].Rings[j].Costs, alone[0].Rings[j].Costs, "search %d, ring %d, alone", i, j)
 		}
 	}
 	require.Equal(t, []float64{0}, got[1].Rings[1].Costs)
-	require.NoError(t, s.p.Costs(nil))
 }
 
 func (s *suite) offsets(t *testing.T) {
@@ -607,7 +688,10 @@ func (s *suite) cancelled(t *testing.T) {
 	r := &method.Result{S: nd.New(1, h, h)}
 	_, err = d.Begin(ctx, x, norms, r)
 	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorIs(t, d.Score(ctx, x, norms, r), context.Canceled)
+	b, err := d.Begin(t.Context(), x, norms, r)
+	require.NoError(t, err)
+	defer b.Close()
+	require.ErrorIs(t, b.Score(ctx, refine.Variants{Of: []int{0}, Changes: []refine.Change{s.change(3)}}, r), context.Canceled)
 	_, err = s.p.KCentre(ctx, make([]float32, 9), 3, 2, []int{0}, nil)
 	require.ErrorIs(t, err, context.Canceled)
 }

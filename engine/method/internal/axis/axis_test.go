@@ -77,6 +77,38 @@ func reversed(x []float32) []float32 {
 	return out
 }
 
+// Where rows repeat, the product is not made anew; its bits are those of all rows made one by one.
+func TestAfterRepeatsItself(t *testing.T) {
+	for _, c := range []struct {
+		n, N, radius int
+		nearest      bool
+	}{{64, 256, 16, false}, {64, 256, 16, true}, {70, 210, 4, false}, {9, 72, 16, false}, {30, 75, 6, false}, {40, 40, 16, false}, {17, 13, 3, false},
+		{5, 7, 1, true}, {100, 50, 4, false}, {1, 4, 16, false}, {1, 1, 0, false}} {
+		up := Bilinear(c.n, c.N)
+		if c.nearest {
+			up = Nearest(c.n, c.N)
+		}
+		for _, reflect101 := range []bool{false, true} {
+			blur := Gaussian(c.N, float64(c.radius)/4+0.1, c.radius, reflect101)
+			got, anew := blur.After(up, c.n), 0
+			for i, row := range blur {
+				require.Equal(t, Map{row}.After(up, c.n)[0], got[i], "%+v, row %d", c, i)
+				if p := period(c.n, c.N); i < p || !shared(got[i], got[i-p]) {
+					anew++
+				}
+			}
+			if c.N == 256 {
+				require.LessOrEqual(t, anew, 48)
+			}
+		}
+	}
+	few, stencil := Nearest(80, 40), Stencil(80, 1, 2, 3) // one repeats itself every two cells, the other every cell
+	for i, row := range few {
+		require.Equal(t, Map{row}.After(stencil, 80)[0], few.After(stencil, 80)[i], "row %d", i)
+	}
+	require.Equal(t, []int{4, 1, 5, 1, 13}, []int{period(64, 256), period(7, 7), period(30, 75), period(8, 4), period(17, 13)})
+}
+
 func TestAfterIsTheProduct(t *testing.T) {
 	x := []float32{3, -1, 4, 1, -5}
 	up, blur := Bilinear(5, 13), Gaussian(13, 2, 8, true)
