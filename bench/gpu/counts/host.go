@@ -49,11 +49,6 @@ func (c *clocked) Compare(all []refine.Comparison, smooth, start pixel.Gaussian)
 	return c.Host.Compare(all, smooth, start)
 }
 
-func (c *clocked) Costs(all []refine.Search) error {
-	defer c.in(partPixels)()
-	return c.Host.Costs(all)
-}
-
 func (c *clocked) Offsets(all []refine.Offset) error {
 	defer c.in(partPixels)()
 	return c.Host.Offsets(all)
@@ -69,20 +64,15 @@ type clockedDetector struct {
 	c *clocked
 }
 
-func (d *clockedDetector) Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
-	defer d.c.in(partAsked)()
-	return d.Detector.Score(ctx, x, norms, r)
-}
-
 func (d *clockedDetector) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) (sight.Batch, error) {
 	defer d.c.in(partScores)()
 	b, err := d.Detector.Begin(ctx, x, norms, r)
 	return &clockedBatch{b, d.c}, err
 }
 
-func (d *clockedDetector) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
+func (d *clockedDetector) Maps(s []float32, n, h, w, H, W int, wanted []bool, dst []float32) error {
 	defer d.c.in(partMaps)()
-	return d.Detector.Maps(s, n, h, w, H, W, dst)
+	return d.Detector.Maps(s, n, h, w, H, W, wanted, dst)
 }
 
 type clockedBatch struct {
@@ -95,7 +85,12 @@ func (b *clockedBatch) Optimise(ctx context.Context, ps []loop.Problem, scale si
 	return b.Batch.Optimise(ctx, ps, scale, o)
 }
 
-func (b *clockedBatch) Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error {
+func (b *clockedBatch) Score(ctx context.Context, x refine.Variants, r *method.Result) error {
 	defer b.c.in(partAsked)()
-	return b.Batch.Moved(ctx, of, dy, dx, r)
+	return b.Batch.Score(ctx, x, r)
+}
+
+func (b *clockedBatch) Costs(searches []refine.Search) error {
+	defer b.c.in(partPixels)()
+	return b.Batch.Costs(searches)
 }

@@ -134,11 +134,6 @@ func (s *shadow) Compare(c []refine.Comparison, smooth, start pixel.Gaussian) er
 	return errors.Join(err, s.Host.Compare(c, smooth, start))
 }
 
-func (s *shadow) Costs(c []refine.Search) error {
-	err := s.all(partPixels, func(d *dryDevice, _ int) error { return d.Costs(c) })
-	return errors.Join(err, s.Host.Costs(c))
-}
-
 func (s *shadow) Offsets(o []refine.Offset) error {
 	err := s.all(partPixels, func(d *dryDevice, _ int) error { return d.Offsets(o) })
 	return errors.Join(err, s.Host.Offsets(o))
@@ -156,11 +151,6 @@ type shadowDetector struct {
 	dry []sight.Detector
 }
 
-func (t *shadowDetector) Score(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) error {
-	err := t.s.all(partAsked, func(_ *dryDevice, i int) error { return t.dry[i].Score(ctx, x, norms, r) })
-	return errors.Join(err, t.Detector.Score(ctx, x, norms, r))
-}
-
 func (t *shadowDetector) Begin(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, r *method.Result) (sight.Batch, error) {
 	b := &shadowBatch{t: t, dry: make([]sight.Batch, len(t.dry))}
 	err := t.s.all(partScores, func(_ *dryDevice, i int) (err error) {
@@ -174,9 +164,9 @@ func (t *shadowDetector) Begin(ctx context.Context, x *tensor.Dense, norms []bac
 	return b, err
 }
 
-func (t *shadowDetector) Maps(s []float32, n, h, w, H, W int, dst []float32) error {
-	err := t.s.all(partMaps, func(_ *dryDevice, i int) error { return t.dry[i].Maps(s, n, h, w, H, W, dst) })
-	return errors.Join(err, t.Detector.Maps(s, n, h, w, H, W, dst))
+func (t *shadowDetector) Maps(s []float32, n, h, w, H, W int, wanted []bool, dst []float32) error {
+	err := t.s.all(partMaps, func(_ *dryDevice, i int) error { return t.dry[i].Maps(s, n, h, w, H, W, wanted, dst) })
+	return errors.Join(err, t.Detector.Maps(s, n, h, w, H, W, wanted, dst))
 }
 
 func (t *shadowDetector) Close() error {
@@ -250,9 +240,14 @@ func (d *dryDevice) known(ps []loop.Problem, o *loop.Options) {
 	charge(d.counts[partIteration], o.Iterations-1) // as the first is not counted there
 }
 
-func (b *shadowBatch) Moved(ctx context.Context, of []int, dy, dx int, r *method.Result) error {
-	err := b.t.s.all(partAsked, func(_ *dryDevice, i int) error { return b.dry[i].Moved(ctx, of, dy, dx, r) })
-	return errors.Join(err, b.Batch.Moved(ctx, of, dy, dx, r))
+func (b *shadowBatch) Score(ctx context.Context, x refine.Variants, r *method.Result) error {
+	err := b.t.s.all(partAsked, func(_ *dryDevice, i int) error { return b.dry[i].Score(ctx, x, r) })
+	return errors.Join(err, b.Batch.Score(ctx, x, r))
+}
+
+func (b *shadowBatch) Costs(searches []refine.Search) error {
+	err := b.t.s.all(partPixels, func(_ *dryDevice, i int) error { return b.dry[i].Costs(searches) })
+	return errors.Join(err, b.Batch.Costs(searches))
 }
 
 func (b *shadowBatch) Close() {
