@@ -68,7 +68,7 @@ test-gpu:
 	@$(MAKE) --no-print-directory -j2 test-gpu-packages test-gpu-program
 
 test-gpu-packages:
-	$(GO_CUDA) test $(TAGS) $(LIMIT) ./cgo/cuda ./cgo/driver ./cgo/fakecuda ./cgo/gpu ./bench/gpu
+	$(GO_CUDA) test $(TAGS) $(LIMIT) ./cgo/cuda ./cgo/driver ./cgo/fakecuda ./cgo/gpu ./bench/gpu ./bench/gpu/counts
 
 test-gpu-program:
 	$(GO_CUDA) test $(TAGS) $(LIMIT) -run CUDA ./cmd/...
@@ -122,7 +122,7 @@ ptx-check:
 			END { exit bad }' || exit 1; \
 	done; done
 
-# NVIDIA's compiler and assembler, in the user's cache: nobody needs them but nvcc-check.
+# NVIDIA's compiler and assembler, in the user's cache: nobody needs them but nvcc-check and gpu-counts.
 nvcc:
 	@kernels/nvcc.sh
 

@@ -126,6 +126,7 @@ func (b BaseMap) Enqueue(q Queue) error {
 		Block: 256, Shared: shared,
 		Args: []Arg{b.Grid.Arg(), Int(b.Rows.Cells), Int(b.Columns.Cells), b.RowTable.Arg(), b.ColumnTable.Arg(),
 			Int(b.Rows.Pixels), Int(b.Columns.Pixels), b.Out.Arg()},
+		Cost: b.Cost(),
 	})
 }
 

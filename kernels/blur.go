@@ -45,6 +45,7 @@ func (b Blur) Enqueue(q Queue) error {
 		Block: 256, Shared: 4 * (height + 2*reach) * (width + 2*reach + 4),
 		Args: append([]Arg{b.In.Arg(), Int(b.H), Int(b.W), Bool(b.Reflect101), Int(radius), b.Out.Arg()},
 			tapArgs(b.Taps, MaxBlurRadius)...),
+		Cost: b.Cost(),
 	})
 }
 

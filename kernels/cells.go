@@ -46,6 +46,7 @@ func (c Cells) Enqueue(q Queue) error {
 		Module: "cells", Kernel: kernel, Grid: [3]int{ceil(c.Rows*c.Columns*d, 256), c.Rectangles}, Block: 256,
 		Args: []Arg{c.Table.Arg(), Int(c.Rows), Int(c.Columns), Int(d), Int(c.OutPitch), Int(c.APitch), Int(c.BPitch), Float(sign), c.A.Arg(),
 			c.B.Arg(), c.Out.Arg()},
+		Cost: c.Cost(),
 	})
 }
 

@@ -90,7 +90,7 @@ func (c Conv) Enqueue(q Queue) error {
 		add(Int(inGroup), c.Pieces.Arg(), Int(c.Steps), Bool(c.Kind.Wide), c.Weights.Arg(), Int(outGroup), Int(c.N))
 		add(append(finish, c.Out.Arg())...)
 	}
-	l.Args = args
+	l.Args, l.Cost = args, c.Cost(c.Steps*c.Kind.step())
 	return q.Launch(l)
 }
 
@@ -101,8 +101,15 @@ func (c Conv) Cost(values int) Cost {
 		size = 2
 	}
 	k := Cost{Bytes: size * (int64(c.Images)*int64(c.InPixels)*int64(c.C) + int64(values)*int64(c.N) + out)}
-	if c.Add != 0 {
-		k.Bytes += size * out
+	for _, more := range []Ptr{c.Add, c.Gate} {
+		if more != 0 {
+			k.Bytes += size * out
+		}
+	}
+	for _, bits := range []Ptr{c.Open, c.Signs} {
+		if bits != 0 {
+			k.Bytes += out / 8
+		}
 	}
 	switch flops := 2 * out * int64(values); {
 	case c.Kind.Tensor && c.Kind.Half:

@@ -69,7 +69,7 @@ func (c Coreset) measure(q Queue, kernel string, between ...Arg) error {
 	args := append([]Arg{c.X.Arg(), Int(c.P), Int(c.D), Int(c.lanes())}, between...)
 	return q.Launch(Launch{
 		Module: "coreset", Kernel: kernel, Grid: [3]int{c.blocks()}, Block: 256, Shared: 64 + 4*c.D,
-		Args: append(args, c.Dist.Arg(), c.Tops.Arg()),
+		Args: append(args, c.Dist.Arg(), c.Tops.Arg()), Cost: Coreset{P: c.P, D: c.D, Steps: 1}.Cost(),
 	})
 }
 

@@ -49,6 +49,7 @@ func (c Cut) Enqueue(q Queue) error {
 		Module: "cut", Kernel: "cut", Grid: [3]int{ceil(c.Rows*c.Columns, 256), c.Windows}, Block: 256,
 		Args: []Arg{c.Table.Arg(), Int(c.Rows), Int(c.Columns), Int(c.H), Int(c.W), c.Y.Arg(), c.A.Arg(), c.Scale.Arg(), c.Mask.Arg(), c.Gain.Arg(),
 			c.Shift.Arg(), Int(c.Strides[0]), Int(c.Strides[1]), Int(c.Strides[2]), Int(c.Strides[3]), Bool(c.Half), c.Out.Arg()},
+		Cost: c.Cost(0),
 	})
 }
 

@@ -87,6 +87,7 @@ func (e Embed) Enqueue(q Queue) error {
 				e.At.Arg(), Int(e.H), Int(e.W), e.F.Arg(), Int(e.LayerH), Int(e.LayerW), Int(e.C), e.Down.Arg(), e.Across.Arg(), e.Pool.Arg(),
 				Bool(e.Add), e.Q.Arg(), Int(e.D),
 			},
+			Cost: e.Cost(),
 		})
 	}
 	if e.Channels == 0 && e.Kept != e.C || e.Channels%4 != 0 {
@@ -98,6 +99,7 @@ func (e Embed) Enqueue(q Queue) error {
 			e.At.Arg(), Int(e.Items), Int(e.H), Int(e.W), e.F.Arg(), Int(e.LayerH), Int(e.LayerW), Int(e.C), e.Down.Arg(), e.Across.Arg(),
 			e.Channels.Arg(), Int(e.Kept), e.Q.Arg(), Int(e.D), Int(e.First),
 		},
+		Cost: e.Cost(),
 	})
 }
 
@@ -148,6 +150,7 @@ func (g EmbedGradient) Enqueue(q Queue) error {
 			Int(continued), Int(g.H), Int(g.W), g.DF.Arg(), Int(g.LayerH), Int(g.LayerW), Int(g.C),
 			g.Down.Arg(), g.Across.Arg(), g.Values.Arg(), Int(g.First),
 		},
+		Cost: g.Cost(),
 	})
 }
 

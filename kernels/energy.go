@@ -42,6 +42,7 @@ func (e Energy) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: "energy", Kernel: "energy", Grid: [3]int{e.Windows}, Block: 128, Shared: 128 * 8,
 		Args: []Arg{e.Bounds.Arg(), e.S.Arg(), double(e.Q50), double(e.Q995 - e.Q50), double(e.Weight), double(e.Margin), e.E.Arg(), e.DS.Arg()},
+		Cost: e.Cost(0),
 	})
 }
 

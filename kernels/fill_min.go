@@ -97,6 +97,7 @@ func (f FillWhere) Enqueue(q Queue) error {
 	}
 	return q.Launch(Launch{
 		Module: "fill_min", Kernel: kernel, Grid: f.regions(), Block: 256, Args: []Arg{f.Pixels.Arg(), f.Table.Arg(), f.Where.Arg()},
+		Cost: f.Cost(),
 	})
 }
 
@@ -120,6 +121,7 @@ func (f FillMin) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: "fill_min", Kernel: kernel, Grid: f.regions(), Block: 256,
 		Args: []Arg{f.Y.Arg(), f.Fills.Arg(), f.Pixels.Arg(), f.Table.Arg(), f.Sq.Arg(), f.Residual.Arg()},
+		Cost: f.Cost(),
 	})
 }
 
@@ -144,6 +146,7 @@ func (f FillLeast) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: "fill_min", Kernel: kernel, Grid: f.regions(), Block: 256,
 		Args: []Arg{f.Costs.Arg(), f.Plane.Arg(), f.Pixels.Arg(), f.Table.Arg(), f.Residual.Arg(), f.Best.Arg()},
+		Cost: f.Cost(),
 	})
 }
 
@@ -188,6 +191,7 @@ func (f FillCompare) Enqueue(q Queue) error {
 		Module: "fill_min", Kernel: kernel, Block: 128, Grid: [3]int{most, len(f.Each)},
 		Shared: 2 * 4 * (height + 2*MaxFillRadius) * (width + 2*MaxFillRadius + 4),
 		Args:   append(args, f.Residual.Arg(), f.Best.Arg()),
+		Cost:   f.Cost(),
 	})
 }
 

@@ -88,6 +88,7 @@ func (k FillSearch) Enqueue(q Queue) error {
 		Module: "fill_search", Kernel: kernel, Grid: [3]int{ceil(most, 4), len(k.Rings)}, Block: 128,
 		Args: []Arg{k.Table.Arg(), k.Pixels.Arg(), k.Candidates.Arg(), k.Images.Arg(), k.Table.Plus(12 * len(k.Rings)).Arg(),
 			k.Taps.Arg(), Int(len(k.Blur) - 1), k.Costs.Arg()},
+		Cost: k.Cost(),
 	})
 }
 
@@ -154,6 +155,7 @@ func (k FillSpread) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: "fill_search", Kernel: kernel, Grid: [3]int{ceil(n, 64), len(k.Jobs)}, Block: 64, Shared: 4 * 64 * max(fills, 1),
 		Args: []Arg{k.Table.Arg(), k.Fills.Arg(), k.Out.Arg()},
+		Cost: k.Cost(),
 	})
 }
 

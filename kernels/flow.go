@@ -70,6 +70,7 @@ func (f Flow) Enqueue(q Queue) error {
 		// As in flow.cu: y, what there is of h, places, logarithms, rings.
 		Shared: 4 * (f.D*s.vectors + 2048 + (2+flowWarps)*s.vectors + flowWarps*flowRing*flowChunk),
 		Args:   append(args, f.Q.Arg(), f.Unit.Arg(), f.Scratch.Arg()),
+		Cost:   f.Cost(),
 	})
 }
 

@@ -57,6 +57,7 @@ type Launch struct {
 	Block  int    // threads, a multiple of 32
 	Shared int    // bytes of dynamic shared memory
 	Args   []Arg
+	Cost   Cost // as far as who launches knows it: what tables on the device name, pixels of Omega or of windows, does not count
 }
 
 // MaxShared is the dynamic shared memory that a kernel may count on: what every GPU since compute capability 8.0 gives a

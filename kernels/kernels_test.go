@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -125,4 +127,54 @@ func TestFarIsOfEveryKernel(t *testing.T) {
 	d := &dry{t: t}
 	require.Equal(t, kernels.Modules(), kerneltest.Far(t, d, 1<<32, false, seed))
 	require.Greater(t, d.most, 1<<32)
+}
+
+// charged adds up what launches say that they cost.
+type charged struct {
+	dry
+	cost kernels.Cost
+}
+
+func (c *charged) Launch(l kernels.Launch) error {
+	c.cost.Bytes, c.cost.Flops, c.cost.TensorFlops = c.cost.Bytes+l.Cost.Bytes, c.cost.Flops+l.Cost.Flops, c.cost.TensorFlops+l.Cost.TensorFlops
+	if l.Cost.Tensor != "" {
+		c.cost.Tensor = l.Cost.Tensor
+	}
+	return nil
+}
+
+// A launch says what it costs. What only the device knows is left out, and of pointwise programs all but half of what they write; convolutions count what
+// their last step is filled up with, and in float32 on tensor cores three products for one.
+func TestLaunchesSayTheirCost(t *testing.T) {
+	less := []string{"compose", "cut", "energy", "pixel_step", "pointwise"}
+	seen := map[string]bool{}
+	for _, b := range kerneltest.Benches() {
+		layer := strings.HasPrefix(b.Size, "resnet18 layer")
+		if seen[b.Kernel] && !layer || b.Kernel == "conv" && !layer {
+			continue
+		}
+		seen[b.Kernel] = true
+		d := &charged{dry: dry{t: t}}
+		work, want, err := b.Setup(&kerneltest.Bed{M: d, Rand: rand.New(rand.NewPCG(1, 2)), Small: true})
+		require.NoError(t, err, b.Kernel, b.Size)
+		d.cost = kernels.Cost{} // of what was prepared
+		require.NoError(t, work(d), b.Kernel, b.Size)
+		got, name := d.cost, b.Kernel+" "+b.Size
+		switch {
+		case layer:
+			require.GreaterOrEqual(t, got.Bytes, want.Bytes, name)
+			products := got.Flops + got.TensorFlops
+			if got.Tensor == "tf32" {
+				products /= 3
+			}
+			require.GreaterOrEqual(t, products, want.Flops+want.TensorFlops, name)
+			require.LessOrEqual(t, products, 4*(want.Flops+want.TensorFlops), name) // of few channels a step is half empty
+		case slices.Contains(less, b.Kernel):
+			require.LessOrEqual(t, got.Bytes, want.Bytes, name)
+			require.LessOrEqual(t, got.Flops, want.Flops, name)
+		default:
+			require.Equal(t, want, got, name)
+		}
+	}
+	require.Greater(t, len(seen), 20)
 }

@@ -73,6 +73,7 @@ func (b KNNBank) Enqueue(q Queue) error {
 		Module: "knn", Kernel: "knn_center",
 		Grid: [3]int{ceil(b.D, 32)}, Block: 256, Shared: 8 * 256,
 		Args: []Arg{b.Rows.Arg(), Int(ceil(b.M, step)), Int(step), Int(b.D), b.Prepared.Arg()},
+		Cost: b.Cost(),
 	})
 	if err != nil {
 		return err
@@ -185,6 +186,7 @@ func (k KNN) Enqueue(q Queue) error {
 			k.panels().Arg(), k.Scratch.Arg(), b.panels().Arg(), b.facts().Arg(), Int(k.N), Int(b.blocks()), Int(b.tiles()), Int(splits),
 			k.bounds().Arg(), k.rows().Arg(),
 		},
+		Cost: k.Cost(),
 	})
 	if err != nil {
 		return err
@@ -262,6 +264,7 @@ func (k KNNTopK) Enqueue(q Queue) error {
 		Args: []Arg{
 			k.Queries.Arg(), k.Rows.Arg(), Int(k.N), Int(k.M), Int(k.D), Int(k.K), Int(splits), k.Scratch.Arg(), rows.Arg(),
 		},
+		Cost: k.Cost(),
 	})
 	if err != nil {
 		return err
@@ -301,6 +304,7 @@ func (s KNNScore) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: "knn", Kernel: "knn_score", Grid: [3]int{ceil(s.L, 256)}, Block: 256,
 		Args: []Arg{s.Dist.Arg(), Int(s.L), Bool(s.Squared), s.S.Arg()},
+		Cost: s.Cost(),
 	})
 }
 
@@ -346,6 +350,7 @@ func (g KNNGradient) Enqueue(q Queue) error {
 			g.Queries.Arg(), g.Rows.Arg(), Int(g.L), Int(g.D), Int(g.First), Int(g.M), g.Winner.Arg(), g.Dist.Arg(), g.DS.Arg(),
 			Bool(g.Squared), g.DQ.Arg(),
 		},
+		Cost: g.Cost(),
 	})
 }
 

@@ -97,6 +97,7 @@ func (m Mahalanobis) Enqueue(q Queue) error {
 		Args: []Arg{
 			m.Group.Arg(), Int(shape.parts), Int(m.K), m.X.Arg(), m.Mean.Arg(), m.Factor.Arg(), m.Order.Arg(), m.S.Arg(), m.Unit.Arg(),
 		},
+		Cost: m.Cost(),
 	})
 }
 

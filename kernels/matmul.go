@@ -31,6 +31,7 @@ func (m MatMul) Enqueue(q Queue) error {
 		Module: "matmul", Kernel: "matmul", Grid: [3]int{blocks}, Block: 256, Shared: 2 * 16 * 68 * 4,
 		Args: []Arg{m.A.Arg(), m.B.Arg(), m.Places.Arg(), Int(m.Batch), Int(m.AImage), Int(m.BImage), Int(m.M), Int(m.N), Int(m.K),
 			Int(m.AM), Int(m.AK), Int(m.BK), Int(m.BN), m.Bias.Arg(), m.Out.Arg()},
+		Cost: m.Cost(),
 	})
 }
 

@@ -31,7 +31,7 @@ func (p MaxPool) Enqueue(q Queue) error {
 	if err := aligned("max_pool", 2, named{"form", p.Form}, named{"x", p.X}, named{"out", p.Out}); err != nil {
 		return err
 	}
-	l := Launch{Module: "max_pool", Kernel: "max_pool", Grid: [3]int{ceil(pooled, 256), p.Images}, Block: 256,
+	l := Launch{Module: "max_pool", Kernel: "max_pool", Grid: [3]int{ceil(pooled, 256), p.Images}, Block: 256, Cost: p.Cost(),
 		Args: []Arg{p.Form.Arg(), p.X.Arg(), p.Out.Arg(), Int(int(halves(p.HalfX, p.HalfGrad, p.HalfOut)))}}
 	if p.Grad != 0 {
 		l.Kernel, l.Grid[0] = "max_pool_grad", ceil(in, 256)
@@ -42,9 +42,9 @@ func (p MaxPool) Enqueue(q Queue) error {
 
 // Cost is that of one launch.
 func (p MaxPool) Cost() Cost {
-	in, pooled := int64(p.In[0]*p.In[1]*p.C), int64(p.Pooled[0]*p.Pooled[1]*p.C)
+	in, pooled := p.In[0]*p.In[1]*p.C, p.Pooled[0]*p.Pooled[1]*p.C
 	if p.Grad != 0 {
-		in *= 2
+		return Cost{Bytes: int64(p.Images) * int64(in*(width(p.HalfX)+width(p.HalfOut))+pooled*width(p.HalfGrad))}
 	}
-	return Cost{Bytes: 4 * int64(p.Images) * (in + pooled)}
+	return Cost{Bytes: int64(p.Images) * int64(in*width(p.HalfX)+pooled*width(p.HalfOut))}
 }

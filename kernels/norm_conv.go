@@ -68,6 +68,7 @@ func (k NormConv) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: kernel, Kernel: kernel, Grid: [3]int{ceil(results, 128), len(k.Jobs), ceil(channels, 6)}, Block: 128, Shared: 4 * 128 * (2 + 6),
 		Args: []Arg{k.Table.Arg(), k.Pixels.Arg(), k.V.Arg(), k.Out.Arg()},
+		Cost: k.Cost(),
 	})
 }
 

@@ -14,10 +14,10 @@ import (
 )
 
 // fetchNVCC runs nvcc.sh on a cache, with the given pip, a shell script, in place of the real one.
-func fetchNVCC(t *testing.T, cache, pip string) (stdout, stderr string, err error) {
+func fetchNVCC(t *testing.T, cache, pip string, what ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	bin := t.TempDir()
-	for _, tool := range []string{"sh", "uname", "mkdir", "mktemp", "rm", "mv", "cat", "cp", "chmod"} {
+	for _, tool := range []string{"sh", "uname", "basename", "mkdir", "mktemp", "rm", "mv", "cat", "cp", "chmod"} {
 		if path, err := exec.LookPath(tool); err == nil {
 			require.NoError(t, os.Symlink(path, filepath.Join(bin, tool)))
 		}
@@ -25,7 +25,7 @@ func fetchNVCC(t *testing.T, cache, pip string) (stdout, stderr string, err erro
 	if pip != "" {
 		require.NoError(t, os.WriteFile(filepath.Join(bin, "pip"), []byte("#!/bin/sh\n"+pip+"\n"), 0o777))
 	}
-	c := exec.Command(filepath.Join(bin, "sh"), "nvcc.sh")
+	c := exec.Command(filepath.Join(bin, "sh"), append([]string{"nvcc.sh"}, what...)...)
 	c.Env = []string{"PATH=" + bin, "XDG_CACHE_HOME=" + cache}
 	var out, errs strings.Builder
 	c.Stdout, c.Stderr = &out, &errs
@@ -40,7 +40,7 @@ func TestNVCCFailsInWords(t *testing.T) {
 	for _, c := range []struct{ name, pip, want string }{
 		{"no pip", "", "pip is not installed"},
 		{"no network", "exit 1", "index within reach"},
-		{"no compiler", toTarget + `mkdir -p "$to/bin"`, "the packages hold no compiler"},
+		{"no compiler", toTarget + `mkdir -p "$to/bin"`, "the packages hold no nvcc"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cache := t.TempDir()
@@ -77,4 +77,23 @@ func TestNVCCIsFetchedOnce(t *testing.T) {
 	again, errs, err := fetchNVCC(t, cache, "exit 1")
 	require.NoError(t, err, errs)
 	require.Equal(t, out, again)
+}
+
+// The disassembler lies beside the compiler, and is fetched alone.
+func TestNVDisasm(t *testing.T) {
+	cache := t.TempDir()
+	pip := `for last; do :; done; cp "$last" "$XDG_CACHE_HOME/packages.txt"
+		` + toTarget + `mkdir -p "$to/bin"; echo x >"$to/bin/nvdisasm"; chmod +x "$to/bin/nvdisasm"`
+	out, errs, err := fetchNVCC(t, cache, pip, "nvdisasm")
+	require.NoError(t, err, errs)
+	require.FileExists(t, filepath.Join(strings.TrimSpace(out), "bin", "nvdisasm"))
+	packages, err := os.ReadFile(filepath.Join(cache, "packages.txt"))
+	require.NoError(t, err)
+	require.Regexp(t, `^nvidia-cuda-nvdisasm==[0-9.]+ --hash=sha256:[0-9a-f]{64}\n$`, string(packages))
+	again, errs, err := fetchNVCC(t, cache, "exit 1", "nvdisasm")
+	require.NoError(t, err, errs)
+	require.Equal(t, out, again)
+	_, errs, err = fetchNVCC(t, cache, pip, "nvlink")
+	require.Error(t, err)
+	require.Contains(t, errs, "not nvlink")
 }

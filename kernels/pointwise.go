@@ -124,6 +124,7 @@ func (p Pointwise) Enqueue(q Queue) error {
 	}
 	return q.Launch(Launch{
 		Module: "pointwise", Kernel: "pointwise", Grid: [3]int{ceil(p.Elements, 256), p.Images}, Block: 256, Args: append(args, p.Out.Arg()),
+		Cost: Cost{Bytes: 2 * int64(p.Images) * int64(p.Elements)}, // at least: the form knows the inputs, and what is float32
 	})
 }
 
@@ -144,6 +145,14 @@ func halves(half ...bool) (bits int32) {
 
 // maxElements bounds the elements of an image's part of an array, so that indices fit an int32 with room.
 const maxElements = 1 << 30
+
+// width is the bytes of a value.
+func width(half bool) int {
+	if half {
+		return 2
+	}
+	return 4
+}
 
 func checkElements(kernel string, images int, elements ...int) error {
 	if images < 1 || images > 65535 {

@@ -30,6 +30,7 @@ func (r Regions) Put(q Queue) error {
 	return q.Launch(Launch{
 		Module: "regions", Kernel: "regions_put", Grid: [3]int{ceil(r.Count, 256)}, Block: 256,
 		Args: []Arg{r.At.Arg(), Int(r.Count), Int(r.H * r.W), r.List.Arg(), r.Mask.Arg(), r.Scale.Arg(), r.A.Arg(), r.M.Arg(), r.V.Arg(), r.Sum.Arg()},
+		Cost: r.Cost(true),
 	})
 }
 
@@ -41,6 +42,7 @@ func (r Regions) Get(q Queue) error {
 	return q.Launch(Launch{
 		Module: "regions", Kernel: "regions_get", Grid: [3]int{ceil(r.Count, 256)}, Block: 256,
 		Args: []Arg{r.At.Arg(), Int(r.Count), Int(r.H * r.W), r.List.Arg(), r.A.Arg(), r.M.Arg(), r.V.Arg(), r.Sum.Arg()},
+		Cost: r.Cost(false),
 	})
 }
 

@@ -54,6 +54,7 @@ func (r Rescale) Enqueue(q Queue) error {
 		err := q.Launch(Launch{
 			Module: "rescale", Kernel: "rescale_most", Grid: [3]int{n, r.Images}, Block: 256, Shared: 32,
 			Args: []Arg{a.X.Arg(), Int(a.Elements), Int(first), Int(all), r.Magnitudes.Arg()},
+			Cost: Cost{Bytes: 4 * int64(r.Images) * int64(a.Elements)},
 		})
 		if err != nil {
 			return err
@@ -95,6 +96,7 @@ func (r Rescale) times(q Queue, arrays []RescaleArray, back bool) error {
 		err := q.Launch(Launch{
 			Module: "rescale", Kernel: "rescale_times", Grid: [3]int{ceil(a.Elements, 1024), r.Images}, Block: 256,
 			Args: []Arg{r.Powers.Arg(), Int(a.Elements), Bool(back), a.X.Arg()},
+			Cost: Cost{Bytes: 8 * int64(r.Images) * int64(a.Elements), Flops: int64(r.Images) * int64(a.Elements)},
 		})
 		if err != nil {
 			return err

@@ -82,6 +82,7 @@ func (r Runs) enqueue(q Queue, kernel string) error {
 	return q.Launch(Launch{
 		Module: "runs", Kernel: kernel, Grid: [3]int{ceil(n, 8)}, Block: 256,
 		Args: []Arg{r.Table.Arg(), Int(n), Int(r.H * r.W), Int(r.C), r.List.Arg(), r.Planes.Arg()},
+		Cost: r.Cost(),
 	})
 }
 

@@ -86,10 +86,15 @@ func (s Separable) Enqueue(q Queue) error {
 		Module: "separable", Kernel: fmt.Sprintf("separable%d", s.Axes), Grid: [3]int{ceil(s.Elements, 256), s.Images}, Block: 256,
 		Args: []Arg{s.Form.Arg(), s.Starts.Arg(), s.Taps.Arg(), Int(s.Elements), s.X.Arg(), Int(s.InImage), Float(s.None), s.Out.Arg(), Int(s.OutImage),
 			Int(int(halves(s.HalfX, s.BitsX, s.HalfOut)))},
+		Cost: s.Cost(),
 	})
 }
 
 // Cost is that of one launch.
 func (s Separable) Cost() Cost {
-	return Cost{Bytes: 4 * int64(s.Images) * int64(s.Elements+s.InImage)}
+	in := s.InImage * width(s.HalfX)
+	if s.BitsX {
+		in = s.InImage / 8
+	}
+	return Cost{Bytes: int64(s.Images) * int64(s.Elements*width(s.HalfOut)+in)}
 }

@@ -22,6 +22,7 @@ func (s Softmax) Enqueue(q Queue) error {
 	return q.Launch(Launch{
 		Module: "softmax", Kernel: "softmax", Grid: [3]int{ceil(s.Outer*s.Inner, 4)}, Block: 128,
 		Args: []Arg{s.X.Arg(), Int(s.Outer * s.Inner), Int(s.N), Int(s.Inner), s.Out.Arg()},
+		Cost: s.Cost(),
 	})
 }
 

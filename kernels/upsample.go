@@ -31,6 +31,7 @@ func (u Upsample) Enqueue(q Queue) error {
 		Module: "upsample", Kernel: "upsample",
 		Grid: [3]int{ceil(u.W, 4*128), ceil(u.H, 8), u.N}, Block: 128,
 		Args: []Arg{u.Grid.Arg(), Int(u.GridH), Int(u.GridW), Int(u.H), Int(u.W), Bool(u.Nearest), u.Out.Arg()},
+		Cost: u.Cost(),
 	})
 }
 

@@ -29,7 +29,7 @@ required_gpu="TestKernels
 	TestKernels/upsample
 	TestDevices TestKernelsAreListed TestMemory TestMemoryOfAStream TestCopies TestPinned TestEvents TestCapture TestConcurrentUse TestCloseWhileInUse
 	TestCompiledKernelsAreKept TestModulesThatDoNotCompile TestLaunchRefuses"
-required_cuda="TestPlace TestHeads TestHeadsInParts TestDetector TestEngineOnTheGPU TestExecutor TestFloat16"
+required_cuda="TestPlace TestHeads TestHeadsInParts TestDetector TestEngineOnTheGPU TestEngineOnTheGPUAgrees TestExecutor TestFloat16"
 
 # What cannot run here: tests of what a fake driver does or counts, and one that reads the sources; and those that gpu-first.sh runs by themselves.
 leave_out='^(TestFake.*|TestStubHasTheSameAPI|TestHammer|TestFar)$'

@@ -1,7 +1,7 @@
 # For a machine with an NVIDIA GPU: gpu-check compares the kernels with their twins in Go there, gpu-bench measures them, gpu-first
 # does both and more in under ten minutes; all write to out/. gpu-bundle packs what they need, for a machine without Go.
 .DEFAULT_GOAL := build
-.PHONY: gpu-programs gpu-check gpu-bench gpu-first gpu-first-fake gpu-bundle
+.PHONY: gpu-programs gpu-check gpu-bench gpu-first gpu-first-fake gpu-bundle gpu-counts
 
 GPU_BUNDLE := out/gpu-bundle
 GPU_ARCHIVE := out/f2pad-gpu.tar.gz
@@ -35,6 +35,17 @@ gpu-first-fake: gpu-programs
 	@mkdir -p out/fake
 	lib=$$($(GO_ALL) run bench/gpu/gen_fake.go) && \
 		F2PAD_LIBCUDA=$$lib SLOWER=20 LIMIT=7200 OUT=out/fake PYTHON=no-python $(GPU_BUNDLE)/gpu-first.sh $(FAKE_FIRST)
+
+# What can be said of a GPU without one: instructions, registers and occupancy by NVIDIA's assembler (make nvcc fetches it), and what refining
+# images asks of a device, counted on a driver that computes nothing. Some ten minutes on 2 cores. COUNTS is for what the program
+# takes, COUNTS_PAGE where its page goes.
+COUNTS ?=
+COUNTS_PAGE ?= bench/results/$(shell date -u +%Y-%m-%d)-gpu-counts.md
+gpu-counts:
+	@home="$(NVCC_HOME)" && disassembler=$$(kernels/nvcc.sh nvdisasm) && test -n "$$home" && mkdir -p out && \
+		$(GO_ALL) run ./bench/gpu -resnet out/resnet18.onnx && \
+		$(CUDA_ENV) $(GO) run -tags cuda ./bench/gpu/counts -ptxas "$$home/bin/ptxas" -nvdisasm "$$disassembler/bin/nvdisasm" \
+			-backbone out/resnet18.onnx -out $(COUNTS_PAGE) $(COUNTS)
 
 gpu-bundle: gpu-programs
 	tar -czf $(GPU_ARCHIVE) -C $(dir $(GPU_BUNDLE)) $(notdir $(GPU_BUNDLE))

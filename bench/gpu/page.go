@@ -368,12 +368,13 @@ func (f *first) loopPart(b *strings.Builder) {
 	l := f.loop[0]
 	fmt.Fprintf(b, `%s on ResNet-18's layers 1 to 3 with random weights, images of %d x %d pixels with a defect in %d of %d; f2pad bench, all images
 at once. Every pass of a row gave the same bits. The device is busy from the first to the last work of a call; times of calls beside each
-other are added up, and launches within graphs are not counted. "apart" is how far scores and maps are from the CPU's, where both ran: relative, maps by RMS.
+other are added up, and launches within graphs count. "apart" is how far scores, maps and masks are from the CPU's, where both ran: relative,
+maps by RMS, masks by the share of the pixels that they mark differently, and by the Dice of the two.
 
 `, l.Model.Method, l.Images.Height, l.Images.Width, max(l.Images.Defective, 0), l.Images.Count)
 	t := &table.Table{Left: 2, Head: []string{
 		"precision", "device", "batch", "images", "suspicious", "images/s", "spread", "device busy", "launches/image", "MB to it", "MB from it",
-		"ms handing over", "ms waiting", "ms of the device", "scores apart", "maps apart",
+		"ms handing over", "ms waiting", "ms of the device", "scores apart", "maps apart", "masks apart", "masks' Dice",
 	}}
 	for _, l := range f.loop {
 		for _, row := range l.Rows {
@@ -389,7 +390,7 @@ other are added up, and launches within graphs are not counted. "apart" is how f
 			} else {
 				cells = append(cells, "", "", "", "", "", "", "")
 			}
-			t.Add(append(cells, apart(row.Apart), apart(row.MapsApart))...)
+			t.Add(append(cells, apart(row.Apart), apart(row.MapsApart), apart(row.MasksApart), dice(row.MasksDice))...)
 		}
 	}
 	t.Markdown(b)
@@ -408,6 +409,13 @@ func apart(v *float64) string {
 		return ""
 	}
 	return fmt.Sprintf("%.1e", *v)
+}
+
+func dice(v *float64) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.4f", *v)
 }
 
 // stagesOfLoop is what the engine's stages took, ms for an image.

@@ -66,8 +66,8 @@ func TestPageOfARecordedRun(t *testing.T) {
 	}
 	loop := section(t, text, "The program")
 	require.Contains(t, loop, "padim on ResNet-18's layers 1 to 3 with random weights, images of 32 x 32 pixels")
-	require.Regexp(t, `\| float32 \| cpu \| 1 \| 1 \| .* \|  \|\n\| float32 \| cuda:0 \| 1 \| 1 \| [^\n]* % \| [^\n]* \| \S+e-\d+ \|\n`, loop)
-	require.Regexp(t, `\| float16 \| cuda:0 \| 1 \| 1 \| .*\d %[^\n]*e-\d+ \|\n`, loop)
+	require.Regexp(t, `\| float32 \| cpu \| 1 \| 1 \| .* \|  \|\n\| float32 \| cuda:0 \| 1 \| 1 \| [^\n]* % \| [^\n]* \| \S+e-\d+ \|[^|\n]*\|[^|\n]*\|\n`, loop)
+	require.Regexp(t, `\| float16 \| cuda:0 \| 1 \| 1 \| .*\d %[^\n]*e-\d+ \|[^|\n]*\|[^|\n]*\|\n`, loop)
 	require.Contains(t, loop, "| optimisation |")
 	require.Contains(t, section(t, text, "The other kernels"), "out of time")
 	require.Contains(t, section(t, text, "What the driver made of the kernels"), "| conv | conv_f16_128x128 |")
@@ -110,10 +110,11 @@ half a li`)
 	put(t, dir, "gpu-first-convolutions.json", r)
 	put(t, dir, "gpu-first-ceilings.json", example())
 	put(t, dir, "gpu-first-kernels.json", "{")
-	spread, apart := 0.01, 2e-6
+	spread, apart, share, dice := 0.01, 2e-6, 3e-5, 0.9987
 	good := &bench.Row{
 		Scenario: bench.Offline, Device: "cuda:0", Map: refine.F2PAD, Batch: 32, ImagesPerSecond: 500, Samples: []float64{1}, Spread: &spread, Suspect: 0.05,
 		Round: &stats.Timing{}, Bus: &bench.Bus{Launches: 40, Uploaded: 2e6, Downloaded: 1e6, Enqueue: 1e-4, Wait: 5e-4, Busy: 1.5e-3}, MapsApart: &apart,
+		MasksApart: &share, MasksDice: &dice,
 	}
 	loop := &bench.Report{Revision: 1, Rows: []*bench.Row{good}}
 	write := func(name string) {
@@ -152,7 +153,7 @@ half a li`)
 	require.Contains(t, layers, "| late | out of time |")
 	program := section(t, text, "The program")
 	require.Contains(t, program, "| float32 | cuda:0 | 1 | 0 | FAILED |", "by batch")
-	require.Contains(t, program, "| float32 | cuda:0 | 32 | 0 | 5.0 % | 500 | 1.0 % | 75 % | 40.0 | 2.00 | 1.00 | 0.1000 | 0.5000 | 1.50 |  | 2.0e-06 |\n")
+	require.Contains(t, program, "| float32 | cuda:0 | 32 | 0 | 5.0 % | 500 | 1.0 % | 75 % | 40.0 | 2.00 | 1.00 | 0.1000 | 0.5000 | 1.50 |  | 2.0e-06 | 3.0e-05 | 0.9987 |\n")
 	iteration := section(t, text, "One iteration in PyTorch")
 	require.Contains(t, iteration, "PyTorch 2.11 (CUDA 13.0) on NVIDIA X")
 	require.Contains(t, iteration, "| eager | float32 | 32 | 40.0 | 39.0 | 42.0 | 800 |  |\n")

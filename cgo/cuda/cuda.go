@@ -84,9 +84,10 @@ const streams = 4
 
 // Open opens GPU number ordinal, on which networks run in p. The error says what is missing; device.ErrLost and
 // device.ErrOutOfMemory can be told.
-func Open(ordinal int, p Precision) (*Device, error) { return open(ordinal, p, gpu.Options{}) }
+func Open(ordinal int, p Precision) (*Device, error) { return OpenWith(ordinal, p, gpu.Options{}) }
 
-func open(ordinal int, p Precision, o gpu.Options) (*Device, error) {
+// OpenWith is Open with options of the device beneath.
+func OpenWith(ordinal int, p Precision, o gpu.Options) (*Device, error) {
 	g, err := gpu.Open(ordinal, o)
 	if err != nil {
 		return nil, err

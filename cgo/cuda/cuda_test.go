@@ -46,7 +46,7 @@ func long(t *testing.T) {
 func opened(t *testing.T, o gpu.Options) *Device {
 	t.Helper()
 	o.Cache = filepath.Join(t.TempDir(), "cubin")
-	d, err := open(0, Float32, o)
+	d, err := OpenWith(0, Float32, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close(), "something was left on the GPU") })
 	return d

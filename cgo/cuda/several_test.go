@@ -55,7 +55,7 @@ func TestFakeSeveral(t *testing.T) {
 			if i == 2 {
 				o.Memory = memory
 			}
-			d, err := open(i, Float32, o)
+			d, err := OpenWith(i, Float32, o)
 			require.NoError(t, err)
 			all = append(all, d)
 		}

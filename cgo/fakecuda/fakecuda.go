@@ -28,6 +28,8 @@
 //	F2PAD_FAKE_SEED=0               of the order in which work runs
 //	F2PAD_FAKE_FAIL=cuMemAlloc_v2:3:2,cuInit:1:999   the third call of cuMemAlloc_v2 fails with 2, cuInit with 999
 //	F2PAD_FAKE_LOST=5:700           after 5 kernels every call in a context of the device answers 700
+//	F2PAD_FAKE_DRY=1                kernels are checked, not run, and memory on the device holds nothing: what is copied from it is 0.
+//	                                For counts of what is asked of a device, whose sizes then cost nothing
 //
 // Of memory, compute capability and loss there may be a list, F2PAD_FAKE_LOST=-1:0,5:700: a part for each device, the last for all
 // that follow.

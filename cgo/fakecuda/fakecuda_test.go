@@ -203,6 +203,35 @@ func TestNothingRunsBeforeItMust(t *testing.T) {
 	require.Equal(t, 0, r.Live("pending"))
 }
 
+// A dry driver checks and counts, and computes and copies nothing: it has as much memory as is asked for.
+func TestDry(t *testing.T) {
+	t.Setenv("F2PAD_FAKE_DRY", "1")
+	t.Setenv("F2PAD_FAKE_MEMORY", fmt.Sprint(1<<40))
+	r := open(t)
+	const n = 300
+	s := r.stream(nonBlocking)
+	p, q, in, result := r.alloc(1<<36), r.alloc(n), r.pinned(n), r.pinned(n)
+	copy(in, filled(n, 1))
+	for _, from := range [][]float32{in, filled(n, 2)} {
+		copy(result, filled(n, -1))
+		r.must("cuMemcpyHtoDAsync_v2", p, addr(from), 4*n, s)
+		r.affine(s, p, n, 2, 3)
+		r.must("cuMemcpyDtoDAsync_v2", q, p, 4*n, s)
+		r.must("cuMemsetD32Async", q, 7, n, s)
+		r.must("cuMemcpyDtoHAsync_v2", host(result), q, 4*n, s)
+		r.must("cuStreamSynchronize", s)
+		require.Equal(t, filled(n, 0), result)
+	}
+	require.Equal(t, 2, r.Calls("cuLaunchKernel"))
+	require.Equal(t, invalidValue, r.launch(r.function("affine"), 1, 2048, 0, s, kernels.Ptr(p).Arg(), kernels.Int(n), kernels.Float(1), kernels.Float(1)))
+	r.must("cuMemFree_v2", p)
+	r.wants(invalidValue, "cuMemFree_v2", p)
+	require.Equal(t, 4*n, r.Live("bytes"))
+	r.must("cuMemFree_v2", q)
+	t.Setenv("F2PAD_FAKE_DRY", "0")
+	r.Reset() // later tests' driver is none
+}
+
 // Polling makes progress, and an event is over when what came before it is.
 func TestPolling(t *testing.T) {
 	r := open(t)

@@ -104,6 +104,7 @@ type Device struct {
 	handle
 	lost    atomic.Pointer[error]
 	counted counters
+	watch   func(Given) // never nil
 
 	loading sync.Mutex // one module at a time
 	modules sync.Map   // module name: *module
@@ -128,7 +129,10 @@ func Open(ordinal int, o Options) (*Device, error) {
 	if ordinal < 0 || ordinal >= n {
 		return nil, fmt.Errorf("gpu: no device %d: there are %d, counted from 0", ordinal, n)
 	}
-	d := &Device{ptx: kernels.PTX, owned: map[any]func() error{}, pinned: map[*byte][]byte{}}
+	d := &Device{ptx: kernels.PTX, owned: map[any]func() error{}, pinned: map[*byte][]byte{}, watch: o.Watch}
+	if d.watch == nil {
+		d.watch = func(Given) {}
+	}
 	if d.info, err = info(ordinal); err != nil {
 		return nil, fmt.Errorf("gpu: device %d: %w", ordinal, err)
 	}

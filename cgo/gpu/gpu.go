@@ -51,7 +51,30 @@ type Options struct {
 	// Debug remembers where buffers were allocated, for Close to tell, and checks when they are freed that nothing was
 	// written past their ends, which waits for the device.
 	Debug bool
+	// Watch is told what the device is given to do, from several goroutines; it must not call the device. May be nil.
+	Watch func(Given)
 }
+
+// Given is a thing that a device is given to do, or that its host waits for.
+type Given struct {
+	What   What
+	Launch kernels.Launch // Launched and Replayed: the kernel
+	Bytes  int            // Uploaded, Downloaded, Copied and Filled
+}
+
+// What is a kind of Given.
+type What int
+
+const (
+	Launched   What = iota // a kernel by itself
+	Replayed               // a kernel of a graph that is launched
+	Graphed                // a launch of a graph, after what it replays
+	Uploaded               // a copy to the device
+	Downloaded             // and from it
+	Copied                 // within it
+	Filled                 // memory set to a value
+	Waited                 // the host has waited for work that was not known to be done
+)
 
 // Stats is the state of a Device. Sizes are in bytes, as the pool rounds them.
 type Stats struct {

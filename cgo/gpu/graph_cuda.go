@@ -17,6 +17,7 @@ type Graph struct {
 	d        *Device
 	x        execGraph
 	launches int64 // of kernels
+	given    []Given
 	handle
 }
 
@@ -29,6 +30,7 @@ type recorder struct {
 	over bool
 
 	launches int64 // among work
+	given    []Given
 }
 
 var _ Work = (*recorder)(nil)
@@ -48,7 +50,7 @@ func (s *Stream) Capture(f func(q kernels.Queue) error) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Graph{d: s.d, launches: r.launches}
+	g := &Graph{d: s.d, launches: r.launches, given: r.given}
 	err = s.use("stream", func() error {
 		return s.d.do(func() error {
 			hidden, err := cu.MakeStream(cu.NonBlocking)
@@ -83,6 +85,10 @@ func (g *Graph) Launch(s *Stream) error {
 	}
 	return g.use("graph", func() error {
 		s.d.counted.launches.Add(g.launches)
+		for _, w := range g.given {
+			s.d.watch(w)
+		}
+		s.d.watch(Given{What: Graphed})
 		return s.run("launch of a graph", g.x.launch)
 	})
 }
@@ -95,7 +101,7 @@ func (g *Graph) Close() error {
 	return g.d.disown(g)
 }
 
-func (r *recorder) add(work func(cu.Stream) error, launches int64, err error) error {
+func (r *recorder) add(work func(cu.Stream) error, g Given, err error) error {
 	if err != nil {
 		return err
 	}
@@ -104,7 +110,9 @@ func (r *recorder) add(work func(cu.Stream) error, launches int64, err error) er
 	if r.over {
 		return errors.New("gpu: the capture that this queue belongs to is over")
 	}
-	r.work, r.launches = append(r.work, work), r.launches+launches
+	if r.work, r.given = append(r.work, work), append(r.given, g); g.What == Replayed {
+		r.launches++
+	}
 	return nil
 }
 
@@ -116,7 +124,7 @@ func (r *recorder) end() {
 
 func (r *recorder) Launch(l kernels.Launch) error {
 	work, err := r.d.launch(l)
-	return r.add(work, 1, err)
+	return r.add(work, Given{What: Replayed, Launch: l}, err)
 }
 
 func (r *recorder) Copy(dst, src kernels.Ptr, bytes int) error {
@@ -124,7 +132,7 @@ func (r *recorder) Copy(dst, src kernels.Ptr, bytes int) error {
 	if err == nil && bytes == 0 {
 		return nil
 	}
-	return r.add(work, 0, err)
+	return r.add(work, Given{What: Copied, Bytes: bytes}, err)
 }
 
 func (r *recorder) Fill(p kernels.Ptr, bytes int, value byte) error {
@@ -132,5 +140,5 @@ func (r *recorder) Fill(p kernels.Ptr, bytes int, value byte) error {
 	if err == nil && bytes == 0 {
 		return nil
 	}
-	return r.add(work, 0, err)
+	return r.add(work, Given{What: Filled, Bytes: bytes}, err)
 }

@@ -42,6 +42,7 @@ func (s *staging) ready(d *Device) error {
 	return d.do(func() error {
 		if s.mem != nil {
 			defer d.counted.waited(time.Now())
+			d.watch(Given{What: Waited})
 			return said("cuEventSynchronize", s.event.Synchronize())
 		}
 		event, err := cu.MakeEvent(cu.DisableTiming | cu.BlockingSyncEvent)

@@ -119,7 +119,10 @@ func (s *Stream) run(what string, f func(cu.Stream) error) error {
 
 // wait waits for what was submitted, captured or not.
 func (s *Stream) wait() error {
-	return s.settle(func() error { return said("cuStreamSynchronize", s.s.Synchronize()) })
+	return s.settle(func() error {
+		s.d.watch(Given{What: Waited})
+		return said("cuStreamSynchronize", s.s.Synchronize())
+	})
 }
 
 func (s *Stream) settle(f func() error) error {
@@ -172,6 +175,7 @@ func (s *Stream) Launch(l kernels.Launch) error {
 		return err
 	}
 	s.d.counted.launches.Add(1)
+	s.d.watch(Given{What: Launched, Launch: l})
 	return s.run("launch of "+l.Kernel, work)
 }
 
@@ -181,6 +185,7 @@ func (s *Stream) Copy(dst, src kernels.Ptr, bytes int) error {
 	if err != nil || bytes == 0 {
 		return err
 	}
+	s.d.watch(Given{What: Copied, Bytes: bytes})
 	return s.run("copy", work)
 }
 
@@ -190,6 +195,7 @@ func (s *Stream) Fill(p kernels.Ptr, bytes int, value byte) error {
 	if err != nil || bytes == 0 {
 		return err
 	}
+	s.d.watch(Given{What: Filled, Bytes: bytes})
 	return s.run("fill", work)
 }
 
@@ -245,6 +251,7 @@ func (s *Stream) upload(dst kernels.Ptr, left int, from *cursor) (int, error) {
 		to = append(to, from.next(n-len(to))...)
 	}
 	s.d.counted.up.Add(int64(n))
+	s.d.watch(Given{What: Uploaded, Bytes: n})
 	defer slot.usedBy(s)
 	return n, s.run("upload", func(stream cu.Stream) error {
 		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&slot.mem[0]), int64(n), stream); err != nil {
@@ -267,6 +274,7 @@ func (s *Stream) UploadAsync(dst kernels.Ptr, src []byte) error {
 		return nil
 	}
 	s.d.counted.up.Add(int64(len(src)))
+	s.d.watch(Given{What: Uploaded, Bytes: len(src)})
 	return s.run("upload", func(stream cu.Stream) error {
 		return said("cuMemcpyHtoDAsync", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&src[0]), int64(len(src)), stream))
 	})
@@ -329,6 +337,7 @@ func (s *Stream) download(slot *staging, n int, src kernels.Ptr) error {
 		return wrap("download", err)
 	}
 	s.d.counted.down.Add(int64(n))
+	s.d.watch(Given{What: Downloaded, Bytes: n})
 	defer slot.usedBy(s)
 	return s.run("download", func(stream cu.Stream) error {
 		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&slot.mem[0]), cu.DevicePtr(src), int64(n), stream); err != nil {
@@ -400,6 +409,7 @@ func (s *Stream) DownloadAsync(dst []byte, src kernels.Ptr) error {
 		return nil
 	}
 	s.d.counted.down.Add(int64(len(dst)))
+	s.d.watch(Given{What: Downloaded, Bytes: len(dst)})
 	return s.run("download", func(stream cu.Stream) error {
 		return said("cuMemcpyDtoHAsync", cu.MemcpyDtoHAsync(unsafe.Pointer(&dst[0]), cu.DevicePtr(src), int64(len(dst)), stream))
 	})

@@ -306,6 +306,43 @@ func TestCapture(t *testing.T) {
 }
 
 // Others may do what this thread may not while it captures.
+// Who watches is told of all that a device is given to do, in a graph as often as that is launched.
+func TestWatch(t *testing.T) {
+	var mu sync.Mutex
+	told := map[string]int{}
+	d := open(t, Options{Watch: func(g Given) {
+		mu.Lock()
+		defer mu.Unlock()
+		what := []string{"launched", "replayed", "graphed", "uploaded", "downloaded", "copied", "filled", "waited"}[g.What]
+		told[what]++
+		told[what+" bytes"] += g.Bytes
+		if g.Launch.Kernel != "" {
+			told[what+" "+g.Launch.Kernel]++
+		}
+	}})
+	s, err := d.NewStream()
+	require.NoError(t, err)
+	in, out := alloc(t, d, 4), alloc(t, d, 2*spreadBytes)
+	work := func(q kernels.Queue) error {
+		w := q.(Work)
+		return errors.Join(spread(w, in, out), w.Copy(out+spreadBytes, out, spreadBytes), w.Fill(out, 12, 1), w.Fill(out, 0, 1))
+	}
+	g, err := s.Capture(work)
+	require.NoError(t, err)
+	require.Empty(t, told, "a capture runs nothing")
+	require.NoError(t, errors.Join(s.Upload(in, []byte{1, 2}, []byte{3, 4}), work(s), g.Launch(s), g.Launch(s), s.Sync(), s.Sync()))
+	require.NoError(t, s.Download(make([]byte, 8), out))
+	kernel := ""
+	require.NoError(t, spread(queue(func(l kernels.Launch) error { kernel = l.Kernel; return nil }), in, out))
+	require.Equal(t, map[string]int{
+		"launched": 1, "launched " + kernel: 1, "launched bytes": 0, "replayed": 2, "replayed " + kernel: 2, "replayed bytes": 0,
+		"graphed": 2, "graphed bytes": 0, "uploaded": 1, "uploaded bytes": 4, "downloaded": 1, "downloaded bytes": 8,
+		"copied": 3, "copied bytes": 3 * spreadBytes, "filled": 3, "filled bytes": 36, "waited": 2, "waited bytes": 0,
+	}, told, "the second Sync had nothing to wait for")
+	free(t, d, in, out)
+	require.NoError(t, errors.Join(g.Close(), s.Close()))
+}
+
 func TestOthersWorkDuringACapture(t *testing.T) {
 	d := open(t, Options{Memory: 1 << 20})
 	hidden, err := d.NewStream()

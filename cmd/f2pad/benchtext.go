@@ -244,6 +244,9 @@ func remarks(r *bench.Report) (lines []string) {
 			if m != nil {
 				text += fmt.Sprintf("; maps differ by %.1e (RMS)", *m)
 			}
+			if share := row.MasksApart; share != nil {
+				text += fmt.Sprintf(", masks in %.1e of the pixels (Dice %.4f)", *share, *row.MasksDice)
+			}
 			add("%s: %s.", row.Name(), text)
 		}
 	}

@@ -154,7 +154,7 @@ type bencher struct {
 	several bool            // devices
 }
 
-// mapsKept is how many maps of a pass are kept to be compared with another device's.
+// mapsKept is how many maps and masks of a pass are kept to be compared with another device's.
 const mapsKept = 32
 
 // lane is a device's part in a row.
@@ -251,7 +251,7 @@ func (l *lane) open(ctx context.Context, k kind) (err error) {
 	if own, ok := l.b.known[key(l.row.Device)]; !ok {
 		own = l.first
 		if l.row.Device != l.b.first {
-			own.maps = nil // which nobody's are compared with
+			own.maps, own.masks = nil, nil // which nobody's are compared with
 		}
 		l.b.known[key(l.row.Device)] = own
 	} else if own.same(l.first.digests, 0) != nil {
@@ -263,8 +263,11 @@ func (l *lane) open(ctx context.Context, k kind) (err error) {
 		if apart, ok := l.first.mapsApart(other); ok {
 			l.row.MapsApart = &apart
 		}
+		if share, dice, ok := l.first.masksApart(other); ok {
+			l.row.MasksApart, l.row.MasksDice = &share, &dice
+		}
 	}
-	l.first.maps = nil
+	l.first.maps, l.first.masks = nil, nil
 	l.spent.Reset()
 	l.worked = map[string]int{}
 	return nil

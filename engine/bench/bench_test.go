@@ -75,7 +75,10 @@ func (f *fake) Score(ctx context.Context, items iter.Seq[dataset.Item], emit fun
 				s = f.scores(image, f.calls[it.Path])
 			}
 			f.calls[it.Path]++
-			r := &engine.Result{Item: it, Score: float64(s), Device: devicesOf(f.device)[image%len(devicesOf(f.device))], Maps: map[refine.Kind]*tensor.Dense{f.kind: nd.Wrap([]float32{s, 1}, 1, 2)}}
+			r := &engine.Result{
+				Item: it, Score: float64(s), Device: devicesOf(f.device)[image%len(devicesOf(f.device))], Anomalous: image != 4,
+				Maps: map[refine.Kind]*tensor.Dense{f.kind: nd.Wrap([]float32{s, 1}, 1, 2)}, PixelThreshold: map[refine.Kind]float64{f.kind: 2.001},
+			}
 			if f.kind != refine.Base && image%2 == 1 {
 				r.Refined, r.Suspect = true, 0.25
 			}
@@ -282,6 +285,11 @@ func TestSideBySide(t *testing.T) {
 	require.InDelta(t, 0.001, *rows[1].Apart, 1e-5)
 	require.InDelta(t, 0.001*math.Sqrt(30.0/35), *rows[1].MapsApart, 1e-6, "of maps {i,1} and {1.001 i,1}, to some 1e-6")
 	require.Nil(t, rows[0].MapsApart)
+	// Both mark image 3, and one image 2 (2 or 2.002), of two pixels each; image 4 is normal.
+	require.InDelta(t, 0.1, *rows[1].MasksApart, 1e-12)
+	require.InDelta(t, 2./3, *rows[1].MasksDice, 1e-12)
+	require.Nil(t, rows[0].MasksApart)
+	require.Nil(t, rows[0].MasksDice)
 	require.Nil(t, rows[0].Bus)
 	require.InDelta(t, 10, rows[1].Bus.Launches, 1e-9)
 	require.InDelta(t, 100, rows[1].Bus.Uploaded, 1e-9)
@@ -293,6 +301,24 @@ func TestSideBySide(t *testing.T) {
 	rows, err = Run(context.Background(), places, numbered(5), o)
 	require.NoError(t, err)
 	require.Nil(t, rows[0].Joules, "nobody tells")
+}
+
+// Masks are compared by their pixels, those of all images together.
+func TestMasksApart(t *testing.T) {
+	of := func(masks ...[]bool) pass { return pass{masks: masks} }
+	a, b := []bool{true, true, true, false}, []bool{true, false, true, true}
+	share, dice, ok := of(a, b, a).masksApart(of(b, b)) // the third has no partner
+	require.True(t, ok)
+	require.InDelta(t, 2./8, share, 1e-12)
+	require.InDelta(t, 2*5./12, dice, 1e-12)
+	share, dice, ok = of(make([]bool, 4)).masksApart(of(make([]bool, 4)))
+	require.True(t, ok)
+	require.Zero(t, share)
+	require.Equal(t, 1., dice, "empty masks are the same")
+	_, dice, _ = of(make([]bool, 4)).masksApart(of(a))
+	require.Zero(t, dice)
+	_, _, ok = of().masksApart(of(a))
+	require.False(t, ok)
 }
 
 // What differs from pass to pass is not measured; the other rows are.

@@ -13,6 +13,7 @@ import (
 	"f2pad.example/engine"
 	"f2pad.example/engine/dataset"
 	"f2pad.example/engine/nd"
+	"f2pad.example/engine/region"
 )
 
 // pass is what images gave.
@@ -21,6 +22,7 @@ type pass struct {
 	digests []uint64 // of each image's result
 	scores  []float64
 	maps    [][]float32 // of the first images, where the lane keeps them
+	masks   [][]bool    // theirs
 	refined int
 	suspect float64 // sum of shares
 }
@@ -41,7 +43,8 @@ func (l *lane) look(ctx context.Context, items iter.Seq[dataset.Item]) (p pass, 
 		p.digests = append(p.digests, digest(r))
 		p.scores = append(p.scores, r.Score)
 		if m, ok := r.Maps[l.row.Map]; ok && len(p.maps) < l.keep {
-			p.maps = append(p.maps, slices.Clone(nd.Data(m)))
+			mask, _ := r.Mark(l.row.Map, region.Options{})
+			p.maps, p.masks = append(p.maps, slices.Clone(nd.Data(m))), append(p.masks, mask)
 		}
 		if r.Refined {
 			p.refined++
@@ -112,4 +115,29 @@ func (p pass) mapsApart(other pass) (apart float64, ok bool) {
 		return 0, n > 0
 	}
 	return math.Sqrt(difference / max(own, others)), true
+}
+
+// masksApart compares the masks of the images whose maps both have kept, all pixels together: share is that of the pixels which one marks
+// and the other does not, dice 2 |A and B| / (|A| + |B|), 1 where neither marks any. ok is false where there are none.
+func (p pass) masksApart(other pass) (share, dice float64, ok bool) {
+	var pixels, marked, both int
+	for i := range min(len(p.masks), len(other.masks)) {
+		pixels += len(p.masks[i])
+		for k, a := range p.masks[i] {
+			b := other.masks[i][k]
+			if a {
+				marked++
+			}
+			if b {
+				marked++
+			}
+			if a && b {
+				both++
+			}
+		}
+	}
+	if dice = 1; marked > 0 {
+		dice = 2 * float64(both) / float64(marked)
+	}
+	return float64(marked-2*both) / float64(max(pixels, 1)), dice, pixels > 0
 }

@@ -40,7 +40,11 @@ type Row struct {
 	Apart   *float64           `json:"scores_apart"`         // largest relative difference of image scores to the first device's
 	// MapsApart is the RMS of the difference of maps to the first device's, of up to 32 images, over the larger RMS of the two.
 	MapsApart *float64 `json:"maps_apart"`
-	Against   *Against `json:"against"` // the first device of the row
+	// MasksApart is the share of the pixels of these images that one mask marks and the other does not, MasksDice the Dice of the two
+	// devices' masks, all pixels together; 1 where they are empty.
+	MasksApart *float64 `json:"masks_apart"`
+	MasksDice  *float64 `json:"masks_dice"`
+	Against    *Against `json:"against"` // the first device of the row
 	// Shares are those of the images that each of several devices computed in timed rounds.
 	Shares map[string]float64 `json:"shares,omitempty"`
 }

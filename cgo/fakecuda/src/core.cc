@@ -107,6 +107,7 @@ void configure() {
     }
     each(variable("F2PAD_FAKE_MEMORY"), [](Device& d, const std::string& v) { d.memory = strtoull(v.c_str(), nullptr, 10); });
     if (!(v = variable("F2PAD_FAKE_SEED")).empty()) state.random = state.seed = strtoull(v.c_str(), nullptr, 10);
+    state.dry = variable("F2PAD_FAKE_DRY") == "1";
     if (!(v = variable("F2PAD_FAKE_DRIVER")).empty()) state.driver = atoi(v.c_str());
     each(variable("F2PAD_FAKE_CAPABILITY"), [](Device& d, const std::string& v) { sscanf(v.c_str(), "%d.%d", &d.major, &d.minor); });
     each(variable("F2PAD_FAKE_LOST"), [](Device& d, const std::string& v) {

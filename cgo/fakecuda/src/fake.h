@@ -165,6 +165,7 @@ struct State {
     // Configuration.
     int driver = 12040;
     uint64_t seed = 0;
+    bool dry = false; // nothing is computed or copied: device memory is addresses, and what comes from it is 0
     std::vector<Fault> faults;
 
     std::deque<Device> devices;

@@ -1,4 +1,6 @@
 // Memory, copies and fills.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -23,11 +25,21 @@ int64_t countBlocks(Kind kind) {
     return std::count_if(state.blocks.begin(), state.blocks.end(), [kind](auto& b) { return b.second.kind == kind; });
 }
 
+// Addresses of a dry driver's device memory, which nobody can touch.
+static void* reserve(uint64_t bytes) {
+    void* p = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? nullptr : p;
+}
+
 // forget gives memory back; it returns what was found written beside it.
 static std::string forget(std::map<uint64_t, Block>::iterator it) {
     std::string wrong;
+    void* p = (void*)(uintptr_t)it->first;
     if (it->second.kind == Kind::device) it->second.context->device->used -= it->second.bytes;
-    if (it->second.kind != Kind::registered) wrong = emu::release((void*)(uintptr_t)it->first);
+    if (state.dry && it->second.kind == Kind::device)
+        munmap(p, it->second.bytes);
+    else if (it->second.kind != Kind::registered)
+        wrong = emu::release(p);
     state.blocks.erase(it);
     return wrong;
 }
@@ -50,7 +62,7 @@ static CUresult allocate(uint64_t* address, uint64_t bytes, Kind kind) {
     if (kind == Kind::device && (bytes > d->memory || d->used > d->memory - bytes))
         return refuse(CUDA_ERROR_OUT_OF_MEMORY,
                       std::to_string(d->used) + " of " + std::to_string(d->memory) + " bytes are in use");
-    void* p = emu::allocate(bytes, 256);
+    void* p = state.dry && kind == Kind::device ? reserve(bytes) : emu::allocate(bytes, 256);
     if (!p) return refuse(CUDA_ERROR_OUT_OF_MEMORY, "this machine has no more memory");
     if (kind == Kind::device) d->used += bytes;
     *address = (uint64_t)(uintptr_t)p;
@@ -104,7 +116,12 @@ struct End {
 static CUresult copy(Stream* s, const char* what, const void* to, const void* from, uint64_t bytes) {
     End t(to, bytes), f(from, bytes);
     return submit(s, what, [=](Context& c) {
-        if (!t.gone(c, bytes) && !f.gone(c, bytes)) memmove(t.p, f.p, bytes);
+        if (t.gone(c, bytes) || f.gone(c, bytes)) return;
+        const Block* b = state.dry ? blockAt((uint64_t)(uintptr_t)t.p, bytes) : nullptr;
+        if (!state.dry)
+            memmove(t.p, f.p, bytes);
+        else if (!b || b->kind != Kind::device)
+            memset(t.p, 0, bytes);
     });
 }
 
@@ -119,7 +136,7 @@ static CUresult hostToDevice(Stream* s, CUdeviceptr to, const void* from, size_t
     auto staged = std::make_shared<std::vector<uint8_t>>((const uint8_t*)from, (const uint8_t*)from + bytes);
     End t((void*)to, bytes);
     return submit(s, "copy to the device", [=](Context& c) {
-        if (!t.gone(c, bytes)) memcpy(t.p, staged->data(), bytes);
+        if (!t.gone(c, bytes) && !state.dry) memcpy(t.p, staged->data(), bytes);
     });
 }
 static CUresult deviceToHost(Stream* s, void* to, CUdeviceptr from, size_t bytes) {
@@ -150,7 +167,7 @@ template <class T> static CUresult fill(Stream* s, CUdeviceptr to, T value, size
     if (CUresult r = mustBeDevice(to, n * sizeof(T))) return r;
     End t((void*)to, n * sizeof(T));
     return submit(s, "fill", [=](Context& c) {
-        if (!t.gone(c, n * sizeof(T))) std::fill_n((T*)t.p, n, value);
+        if (!t.gone(c, n * sizeof(T)) && !state.dry) std::fill_n((T*)t.p, n, value);
     });
 }
 

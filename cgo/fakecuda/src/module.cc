@@ -163,6 +163,7 @@ static void run(Context& c, const emu::Kernel* k, const int64_t (&grid)[3], int6
             return c.fail(CUDA_ERROR_ILLEGAL_ADDRESS, std::string(k->name) + ": parameter " + std::to_string(i) +
                                                           " is not an address of the device's memory");
     }
+    if (state.dry) return;
     emu::Outcome o = emu::launch(*k, grid, threads, shared, cells.data(), state.seed ? 1 + below(1u << 31) : 0);
     switch (o.trouble) {
     case emu::Trouble::none: return;
