@@ -256,7 +256,7 @@ void copyLater(void* dst, const void* src, int bytes, bool ok) {
 }
 void commitCopies() { current().groups.push_back(current().copies.size()); }
 void waitCopies(int pending) {
-    auto &copies = current().copies;
+    auto& copies = current().copies;
     auto& groups = current().groups;
     int over = (int)groups.size() - pending;
     if (over <= 0) return;
