@@ -68,7 +68,7 @@ type Device struct {
 	gpu     *gpu.Device
 	info    device.Info
 	sms     int
-	streams chan *gpu.Stream // idle ones
+	streams chan *lane // idle ones
 	uuid    string
 	ex      *Executor
 	nets    nets
@@ -92,13 +92,13 @@ func OpenWith(ordinal int, p Precision, o gpu.Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{gpu: g, streams: make(chan *gpu.Stream, streams)}
+	d := &Device{gpu: g, streams: make(chan *lane, streams)}
 	for range streams {
 		s, err := g.NewStream()
 		if err != nil {
 			return nil, errors.Join(err, g.Close())
 		}
-		d.streams <- s
+		d.streams <- &lane{Stream: s}
 	}
 	i, err := g.Info()
 	if err != nil {
@@ -123,13 +123,14 @@ func (d *Device) Close() error {
 // job is one call's work on a stream. Its first error ends it: what is asked of it afterwards does nothing. What it
 // allocates is freed when it ends.
 type job struct {
-	*gpu.Stream
+	*lane
 	d    *Device
 	held []kernels.Ptr
 	last []func() // see then
 	err  error
 
-	lasting bool // what is allocated is for jobs in other streams, too
+	lasting bool  // what is allocated is for jobs in other streams, too
+	tables  *pack // what put copies goes together; nil: by itself
 }
 
 // do runs one call's work, and waits for it.
@@ -139,11 +140,11 @@ func (d *Device) do(ctx context.Context, what string, f func(j *job)) error {
 	}
 	s := <-d.streams
 	defer func() { d.streams <- s }()
-	j := &job{Stream: s, d: d}
+	j := &job{lane: s, d: d}
 	stop := d.timing(j)
 	f(j)
 	stop()
-	if err := s.Sync(); j.err == nil {
+	if err := s.settle(j.err != nil); j.err == nil {
 		j.err = err
 	}
 	for _, p := range j.held {
@@ -220,6 +221,9 @@ type value interface {
 // put copies values, one part behind the other, to memory of their own.
 func put[T value](j *job, parts ...[]T) kernels.Ptr {
 	all, n := bytesOf(parts)
+	if j.tables != nil && n <= packBytes/4 && !j.lasting {
+		return j.tables.put(j, all, n)
+	}
 	p := j.room(n, 1)
 	j.write(p, all...)
 	return p
@@ -264,6 +268,7 @@ func (j *job) zero(p kernels.Ptr, bytes int) { j.fill(p, bytes, 0) }
 
 // run enqueues a kernel.
 func (j *job) run(enqueue func(kernels.Queue) error) {
+	j.flush()
 	if j.err == nil {
 		j.err = enqueue(j.Stream)
 	}

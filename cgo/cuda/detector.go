@@ -223,6 +223,7 @@ func (c *copying) kernel(j *job, h, w int) kernels.Cells {
 
 // forward enqueues a network on so many windows.
 func (j *job) forward(n *sized, windows int) {
+	j.flush()
 	if j.err == nil {
 		j.err = n.run(j.Stream, n.network.forward, windows, 0)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -679,4 +680,85 @@ func TestFakeNetworksAreWaitedFor(t *testing.T) {
 		}))
 		require.Equal(t, waited, driver.Calls("cuStreamWaitEvent")-before)
 	}
+}
+
+// Windows of several sizes are in streams beside each other: they wait for what they need, and what needs them waits for them, whatever
+// the streams' order.
+func TestWindowsSideBySide(t *testing.T) {
+	order := func(uint64) {}
+	if !onGPU {
+		order = fakecuda.Open(t).Seed
+	}
+	d := opened(t, gpu.Options{})
+	const h, w = 112, 144
+	o, err := padim.ProfileOptions("f2pad")
+	require.NoError(t, err)
+	m, err := padim.Fit(t.Context(), methodtest.Images(1, 6, []methodtest.Layer{{C: 8, H: h / 2, W: w / 2}, {C: 12, H: h / 4, W: w / 4}}), o)
+	require.NoError(t, err)
+	s := sight.Spec{Backbone: network1, Method: m, MaxPixels: 1 << 20, Context: 4}
+	given := func() given { return givenOf(h, w, 1, 2, 4, 5) }
+	where, of := []bool{}, given()
+	for i := range of.problems {
+		where = append(where, of.problems[i].Cells...)
+	}
+	sizes := map[[2]int]bool{}
+	windows := s.Windows()
+	for _, ps := range windows.Plan(where, len(of.problems), h/2, w/2).Jobs {
+		sizes[[2]int{ps[0].In.H(), ps[0].In.W()}] = true
+	}
+	require.Greater(t, len(sizes), 2)
+
+	host := sight.NewHost(goexec.New(), s)
+	defer host.Close()
+	dev, err := d.Detector(s)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, dev.Close()) }()
+	begin := func(d sight.Detector) sight.Batch {
+		b, err := d.Begin(t.Context(), of.x, of.norms, &method.Result{S: nd.New(4, h/2, w/2)})
+		require.NoError(t, err)
+		return b
+	}
+	optimised := func(b sight.Batch) (a answer) {
+		a.problems = given().problems
+		a.told, err = b.Optimise(t.Context(), a.problems, pairScale, loopOptions)
+		require.NoError(t, err)
+		return a
+	}
+	want := optimised(begin(host))
+	b := begin(dev)
+	defer b.Close()
+	for seed := range uint64(6) {
+		order(seed)
+		requireAlike(t, optimised(b), want, compare.Tolerance{Abs: 1e-4, Rel: 1e-4}) // as PaDiM's gradient, three steps of it
+	}
+}
+
+// Tables that are put one after the other are sent together, and each is where it was put, also when there are more than one part has
+// room for. A large one goes by itself.
+func TestTablesCrossTheBusTogether(t *testing.T) {
+	uploads := 0
+	d := opened(t, gpu.Options{Watch: func(g gpu.Given) {
+		if g.What == gpu.Uploaded {
+			uploads++
+		}
+	}})
+	sizes := []int{1, 3, 256, 257, 0, 100_000, 240_000, 250_000, 250_000, 250_000, 200_000, 7, packBytes/4 + 4, 5}
+	err := d.do(t.Context(), "a test", func(j *job) {
+		j.pack()
+		var at []kernels.Ptr
+		table := func(i int) []uint8 { return slices.Repeat([]uint8{uint8(i + 1)}, sizes[i]) }
+		for i := range sizes {
+			at = append(at, put(j, table(i)))
+			require.Zero(t, at[i]%256)
+		}
+		j.flush()
+		j.flush()
+		require.Equal(t, 3, uploads)
+		for i, p := range at {
+			got := make([]uint8, sizes[i])
+			get(j, got, p)
+			require.Equal(t, table(i), got, i)
+		}
+	})
+	require.NoError(t, err)
 }

@@ -3,6 +3,7 @@ package cuda
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/loop"
@@ -79,6 +80,8 @@ type loops struct {
 	first   []int       // for each of windows, how many come before
 	e       kernels.Ptr // float64 [iterations, all windows]
 	dw      kernels.Ptr // [all windows] gradients of what the network saw, each [h,w,3]
+	later   []func()    // what is enqueued when all tables are there
+	width   int         // streams
 	gather  kernels.CutGather
 	step    kernels.PixelStep
 	regions kernels.Regions
@@ -94,6 +97,7 @@ type windowSet struct {
 	net     *sized
 	cut     kernels.Cut
 	scoring scoring
+	stream  int // that it is in
 	energy  kernels.Energy
 	to      []kernels.Cells // where windows are cut: what takes the network's features, corrected, to the view, and
 	back    []kernels.Cells // the view's gradients to the network's
@@ -109,8 +113,12 @@ func (l *loops) run(j *job) {
 			l.b.t.give(j, s)
 		}
 	}()
+	j.pack()
 	l.begin(j)
 	l.lay(j, nets)
+	for _, enqueue := range l.later {
+		enqueue()
+	}
 	for t := 1; t <= l.o.Iterations && j.err == nil; t++ {
 		if j.err = l.ctx.Err(); j.err == nil {
 			l.iterate(j, t)
@@ -171,7 +179,7 @@ func (l *loops) begin(j *job) {
 	}
 	j.zero(s.Mask, pixels)
 	j.zero(s.SQ, 4*pixels)
-	j.run(l.regions.Put)
+	l.later = append(l.later, func() { j.run(l.regions.Put) })
 }
 
 // lay places the windows, brings their tables to the device, and finds what windows that are cut are missing.
@@ -196,12 +204,13 @@ func (l *loops) lay(j *job, nets map[[2]int]*sized) {
 	}
 	l.e, l.dw = j.room(l.count*l.o.Iterations, 8), j.floats(values)
 	j.zero(l.e, 8*l.count*l.o.Iterations)
-	var scratch []kernels.Ptr // of the views' gradients, which pass one after the other
+	streams := l.spread()
+	var scratch [][]kernels.Ptr // of the views' gradients, which pass one after the other in each stream
 	if !t.windows.Exact {
-		scratch = l.scratch(j)
+		scratch = l.scratch(j, streams)
 	}
 	values = 0
-	for _, ps := range l.plan.Jobs {
+	for k, ps := range l.plan.Jobs {
 		size := [2]int{ps[0].In.H() * s, ps[0].In.W() * s}
 		if nets[size] == nil {
 			if nets[size] = t.take(j, size[0], size[1], true, most[size]); nets[size] == nil {
@@ -211,7 +220,7 @@ func (l *loops) lay(j *job, nets map[[2]int]*sized) {
 		if j.err != nil {
 			return
 		}
-		win := &windowSet{patches: ps, net: nets[size], dw: l.dw.Plus(values), bytes: 4 * 3 * size[0] * size[1] * len(ps)}
+		win := &windowSet{patches: ps, net: nets[size], stream: streams[k], dw: l.dw.Plus(values), bytes: 4 * 3 * size[0] * size[1] * len(ps)}
 		l.windows = append(l.windows, win)
 		values += win.bytes / 4
 		table := make([]int32, 0, 4*len(ps))
@@ -220,6 +229,9 @@ func (l *loops) lay(j *job, nets map[[2]int]*sized) {
 		}
 		win.cut = b.cut(win.net.network, put(j, table), len(ps))
 		l.look(j, win, where, scratch)
+	}
+	if slices.ContainsFunc(l.windows, func(win *windowSet) bool { return win.scoring != nil && win.scoring.streamed() }) {
+		l.width = 1 // that works on the job's own
 	}
 	l.lapping(j)
 }
@@ -249,23 +261,55 @@ func (l *loops) lapping(j *job) {
 	}
 }
 
-// scratch makes room for the gradients of what the method sees of windows, of each layer the most of any.
-func (l *loops) scratch(j *job) (all []kernels.Ptr) {
+// spread gives windows of one size, which share a network, a stream, the most work first to who has the least.
+func (l *loops) spread() []int {
+	type size struct{ h, w int }
+	of := func(ps []sight.Patch) size { return size{ps[0].In.H(), ps[0].In.W()} }
+	work, streams := map[size]int{}, map[size]int{}
+	var sizes []size
+	for _, ps := range l.plan.Jobs {
+		if _, ok := work[of(ps)]; !ok {
+			sizes = append(sizes, of(ps))
+		}
+		work[of(ps)] += len(ps) * ps[0].In.Area()
+	}
+	slices.SortStableFunc(sizes, func(a, b size) int { return work[b] - work[a] })
+	l.width = min(len(sizes), widest)
+	load := make([]int, l.width)
+	for _, s := range sizes {
+		least := slices.Index(load, slices.Min(load))
+		streams[s] = least
+		load[least] += work[s]
+	}
+	all := make([]int, len(l.plan.Jobs))
+	for k, ps := range l.plan.Jobs {
+		all[k] = streams[of(ps)]
+	}
+	return all
+}
+
+// scratch makes room for the gradients of what the method sees of windows, for each stream of each layer the most of any.
+func (l *loops) scratch(j *job, streams []int) [][]kernels.Ptr {
 	t := l.b.t
 	h, w := l.b.h/t.windows.Stride, l.b.w/t.windows.Stride
-	for _, whole := range l.b.whole {
-		most := 0
-		for _, ps := range l.plan.Jobs {
-			seen := t.windows.Seen(ps, h, w)[0]
-			most = max(most, len(ps)*(seen.H()*whole.h/h)*(seen.W()*whole.w/w)*whole.d)
+	all := make([][]kernels.Ptr, l.width)
+	for stream := range all {
+		for _, whole := range l.b.whole {
+			most := 0
+			for k, ps := range l.plan.Jobs {
+				if streams[k] == stream {
+					seen := t.windows.Seen(ps, h, w)[0]
+					most = max(most, len(ps)*(seen.H()*whole.h/h)*(seen.W()*whole.w/w)*whole.d)
+				}
+			}
+			all[stream] = append(all[stream], j.floats(most))
 		}
-		all = append(all, j.floats(most))
 	}
 	return all
 }
 
 // look makes what the method sees of windows, and its scoring of the cells that they own.
-func (l *loops) look(j *job, win *windowSet, where []bool, scratch []kernels.Ptr) {
+func (l *loops) look(j *job, win *windowSet, where []bool, scratch [][]kernels.Ptr) {
 	b, t := l.b, l.b.t
 	n, h, w := len(win.patches), b.h/t.windows.Stride, b.w/t.windows.Stride
 	seen := t.windows.Seen(win.patches, h, w)
@@ -278,7 +322,7 @@ func (l *loops) look(j *job, win *windowSet, where []bool, scratch []kernels.Ptr
 		}
 	}
 	if v.layers = layersOf(win.net.network, n); !t.windows.Exact {
-		l.correct(j, win, v, seen, scratch)
+		l.correct(j, win, v, seen, scratch[win.stream])
 	}
 	j.look(v, wanted)
 	if len(v.at) == 0 { // they cover parts between cells that are wanted
@@ -302,8 +346,7 @@ func (l *loops) look(j *job, win *windowSet, where []bool, scratch []kernels.Ptr
 // added to what the network makes of them. The method sees them among the features of the images as they were given.
 func (l *loops) correct(j *job, win *windowSet, v *view, seen []sight.Rect, scratch []kernels.Ptr) {
 	n, grid := len(win.patches), v.grid
-	j.run(win.cut.Enqueue)
-	j.forward(win.net, n)
+	var tables []kernels.Cells
 	for i, inner := range v.layers {
 		whole := &l.b.whole[i]
 		in := win.patches[0].In
@@ -328,42 +371,54 @@ func (l *loops) correct(j *job, win *windowSet, v *view, seen []sight.Rect, scra
 			to.add(m, y, x, m, 0, 0)
 			back.add(m, 0, 0, m, y, x)
 		}
-		j.run(lack.kernel(j, inner.h, inner.w).Enqueue)
-		j.run(around.kernel(j, outer.h, outer.w).Enqueue)
+		tables = append(tables, lack.kernel(j, inner.h, inner.w), around.kernel(j, outer.h, outer.w))
 		win.to = append(win.to, to.kernel(j, inner.h, inner.w))
 		win.back = append(win.back, back.kernel(j, inner.h, inner.w))
 		v.layers[i] = outer
 	}
+	l.later = append(l.later, func() {
+		j.run(win.cut.Enqueue)
+		j.forward(win.net, n)
+		for _, c := range tables {
+			j.run(c.Enqueue)
+		}
+	})
 }
 
-// iterate enqueues iteration t.
+// iterate enqueues iteration t: windows of each size side by side, since few of one size leave most of a GPU idle.
 func (l *loops) iterate(j *job, t int) {
+	streams := j.fork(l.width)
 	for k, win := range l.windows {
 		if win.scoring == nil {
 			continue
 		}
+		stream := streams[min(win.stream, len(streams)-1)]
 		n := len(win.patches)
+		on := func(enqueue func(kernels.Queue) error) {
+			if j.err == nil {
+				j.err = enqueue(stream)
+			}
+		}
 		cut := win.cut
 		cut.Mask, cut.A, cut.Scale = l.step.Mask, l.step.A, l.step.Scale
-		j.run(cut.Enqueue)
-		j.forward(win.net, n)
+		on(cut.Enqueue)
+		on(func(kernels.Queue) error { return win.net.run(stream, win.net.forward, n, 0) })
 		for _, c := range win.to {
-			j.run(c.Enqueue)
+			on(c.Enqueue)
 		}
-		j.run(win.scoring.score)
+		on(win.scoring.score)
 		win.energy.E = l.e + kernels.Ptr(8*((t-1)*l.count+l.first[k]))
-		j.run(win.energy.Enqueue)
-		j.run(win.scoring.grad)
+		on(win.energy.Enqueue)
+		on(win.scoring.grad)
 		for _, c := range win.back {
-			j.run(c.Enqueue)
+			on(c.Enqueue)
 		}
-		if j.err == nil {
-			j.err = win.net.run(j.Stream, win.net.backward, n, l.lower)
-		}
-		if j.err == nil {
-			j.err = j.Copy(win.dw, win.net.on(win.net.backward.out[0], n), win.bytes)
-		}
+		on(func(kernels.Queue) error { return win.net.run(stream, win.net.backward, n, l.lower) })
+		on(func(kernels.Queue) error {
+			return stream.Copy(win.dw, win.net.on(win.net.backward.out[0], n), win.bytes)
+		})
 	}
+	j.join(streams)
 	j.run(l.gather.Enqueue)
 	l.step.Iteration = t
 	j.run(l.step.Enqueue)
