@@ -111,6 +111,7 @@ type Device struct {
 
 	mu       sync.Mutex
 	streams  []*Stream
+	made     int                  // of streams, so far
 	owned    map[any]func() error // graphs and events, and how they are destroyed
 	pinned   map[*byte][]byte     // of AllocPinned
 	staged   int64                // bytes of staging memory

@@ -60,6 +60,7 @@ type Given struct {
 	What   What
 	Launch kernels.Launch // Launched and Replayed: the kernel
 	Bytes  int            // Uploaded, Downloaded, Copied and Filled
+	Stream int            // which of the device's it is in; 0: none, or its own
 }
 
 // What is a kind of Given.

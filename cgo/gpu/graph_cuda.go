@@ -86,9 +86,10 @@ func (g *Graph) Launch(s *Stream) error {
 	return g.use("graph", func() error {
 		s.d.counted.launches.Add(g.launches)
 		for _, w := range g.given {
+			w.Stream = s.number
 			s.d.watch(w)
 		}
-		s.d.watch(Given{What: Graphed})
+		s.d.watch(Given{What: Graphed, Stream: s.number})
 		return s.run("launch of a graph", g.x.launch)
 	})
 }

@@ -43,8 +43,9 @@ func (h *handle) end() bool {
 
 // Stream does work in order, asynchronously: an error may belong to earlier work. Streams run beside each other.
 type Stream struct {
-	d *Device
-	s cu.Stream
+	d      *Device
+	s      cu.Stream
+	number int // among the device's
 	handle
 	capturing atomic.Bool
 
@@ -66,6 +67,8 @@ func (d *Device) NewStream() (*Stream, error) {
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		d.made++
+		s.number = d.made
 		d.streams = append(d.streams, s)
 		return nil
 	})
@@ -175,7 +178,7 @@ func (s *Stream) Launch(l kernels.Launch) error {
 		return err
 	}
 	s.d.counted.launches.Add(1)
-	s.d.watch(Given{What: Launched, Launch: l})
+	s.d.watch(Given{What: Launched, Launch: l, Stream: s.number})
 	return s.run("launch of "+l.Kernel, work)
 }
 
@@ -185,7 +188,7 @@ func (s *Stream) Copy(dst, src kernels.Ptr, bytes int) error {
 	if err != nil || bytes == 0 {
 		return err
 	}
-	s.d.watch(Given{What: Copied, Bytes: bytes})
+	s.d.watch(Given{What: Copied, Bytes: bytes, Stream: s.number})
 	return s.run("copy", work)
 }
 
@@ -195,7 +198,7 @@ func (s *Stream) Fill(p kernels.Ptr, bytes int, value byte) error {
 	if err != nil || bytes == 0 {
 		return err
 	}
-	s.d.watch(Given{What: Filled, Bytes: bytes})
+	s.d.watch(Given{What: Filled, Bytes: bytes, Stream: s.number})
 	return s.run("fill", work)
 }
 
@@ -251,7 +254,7 @@ func (s *Stream) upload(dst kernels.Ptr, left int, from *cursor) (int, error) {
 		to = append(to, from.next(n-len(to))...)
 	}
 	s.d.counted.up.Add(int64(n))
-	s.d.watch(Given{What: Uploaded, Bytes: n})
+	s.d.watch(Given{What: Uploaded, Bytes: n, Stream: s.number})
 	defer slot.usedBy(s)
 	return n, s.run("upload", func(stream cu.Stream) error {
 		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&slot.mem[0]), int64(n), stream); err != nil {
@@ -274,7 +277,7 @@ func (s *Stream) UploadAsync(dst kernels.Ptr, src []byte) error {
 		return nil
 	}
 	s.d.counted.up.Add(int64(len(src)))
-	s.d.watch(Given{What: Uploaded, Bytes: len(src)})
+	s.d.watch(Given{What: Uploaded, Bytes: len(src), Stream: s.number})
 	return s.run("upload", func(stream cu.Stream) error {
 		return said("cuMemcpyHtoDAsync", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&src[0]), int64(len(src)), stream))
 	})
@@ -337,7 +340,7 @@ func (s *Stream) download(slot *staging, n int, src kernels.Ptr) error {
 		return wrap("download", err)
 	}
 	s.d.counted.down.Add(int64(n))
-	s.d.watch(Given{What: Downloaded, Bytes: n})
+	s.d.watch(Given{What: Downloaded, Bytes: n, Stream: s.number})
 	defer slot.usedBy(s)
 	return s.run("download", func(stream cu.Stream) error {
 		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&slot.mem[0]), cu.DevicePtr(src), int64(n), stream); err != nil {
@@ -409,7 +412,7 @@ func (s *Stream) DownloadAsync(dst []byte, src kernels.Ptr) error {
 		return nil
 	}
 	s.d.counted.down.Add(int64(len(dst)))
-	s.d.watch(Given{What: Downloaded, Bytes: len(dst)})
+	s.d.watch(Given{What: Downloaded, Bytes: len(dst), Stream: s.number})
 	return s.run("download", func(stream cu.Stream) error {
 		return said("cuMemcpyDtoHAsync", cu.MemcpyDtoHAsync(unsafe.Pointer(&dst[0]), cu.DevicePtr(src), int64(len(dst)), stream))
 	})

@@ -23,9 +23,14 @@ type tally struct {
 	kernels                           map[string]*work
 	up, down                          int64 // bytes
 	uploads, downloads, graphs, waits int
+
+	streams map[int][]float64 // what each has to do at least, in seconds by ceilings
+	longest []float64         // the sum of added tallies' longest streams
 }
 
-func newTally() *tally { return &tally{kernels: map[string]*work{}} }
+func newTally() *tally {
+	return &tally{kernels: map[string]*work{}, streams: map[int][]float64{}, longest: make([]float64, len(ceilings))}
+}
 
 // The device's own copies and fills are kernels, too, by these names.
 const copies, fills = "(copy)", "(fill)"
@@ -34,6 +39,7 @@ const copies, fills = "(copy)", "(fill)"
 func (t *tally) given(g gpu.Given) {
 	switch g.What {
 	case gpu.Launched, gpu.Replayed:
+		t.follow(g.Stream, g.Launch.Cost, blocks(g.Launch))
 		w := t.charge(g.Launch.Kernel, g.Launch.Cost, blocks(g.Launch))
 		w.launches++
 		if g.What == gpu.Replayed {
@@ -76,12 +82,29 @@ func (t *tally) charge(kernel string, c kernels.Cost, blocks int) *work {
 	return w
 }
 
+// follow puts a launch behind those before it in its stream.
+func (t *tally) follow(stream int, c kernels.Cost, blocks int) {
+	if t.streams[stream] == nil {
+		t.streams[stream] = make([]float64, len(ceilings))
+	}
+	for i := range ceilings {
+		t.streams[stream][i] += ceilings[i].least(c, blocks).alone
+	}
+}
+
 func blocks(l kernels.Launch) int { return max(l.Grid[0], 1) * max(l.Grid[1], 1) * max(l.Grid[2], 1) }
 
 // add adds another's.
 func (t *tally) add(o *tally) {
 	t.up, t.down, t.uploads, t.downloads = t.up+o.up, t.down+o.down, t.uploads+o.uploads, t.downloads+o.downloads
 	t.graphs, t.waits = t.graphs+o.graphs, t.waits+o.waits
+	for i := range t.longest {
+		most := o.longest[i]
+		for _, s := range o.streams {
+			most = max(most, s[i])
+		}
+		t.longest[i] += most
+	}
 	for name, w := range o.kernels {
 		to := t.charge(name, kernels.Cost{}, 0)
 		to.add(w)
@@ -93,7 +116,7 @@ func (t *tally) add(o *tally) {
 
 // total is of all kernels.
 func (t *tally) total() *work {
-	all := &tally{kernels: map[string]*work{}}
+	all := newTally()
 	sum := all.charge("", kernels.Cost{}, 0)
 	for _, w := range t.kernels {
 		sum.add(w)
