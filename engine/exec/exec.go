@@ -26,6 +26,15 @@ type Executor interface {
 	Compile(g *graph.Graph, gradient bool) (Net, error)
 }
 
+// ForWindows is what to run a network on that ex runs on whole images, where there are windows of many sizes and few of each: what it
+// says by a method of this name, or ex itself.
+func ForWindows(ex Executor) Executor {
+	if w, ok := ex.(interface{ ForWindows() Executor }); ok {
+		return w.ForWindows()
+	}
+	return ex
+}
+
 // Net is a compiled graph with its buffers, for one caller at a time. Any batch size works; one image's results do not
 // depend on the others, nor on the number of cores.
 type Net interface {

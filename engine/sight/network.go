@@ -19,6 +19,7 @@ type Network struct {
 	Windows
 	bb    backbone.Backbone
 	nets  *exec.Pool
+	asked *exec.Pool      // for windows that are asked about, forward alone
 	turns chan *workspace // held by those that run forward and backward, which keeps every value of their windows
 }
 
@@ -31,9 +32,11 @@ const (
 
 // NewNetwork returns the network that runs a backbone on ex, on windows as they are.
 func NewNetwork(bb backbone.Backbone, ex exec.Executor, w Windows) *Network {
+	pool := func(ex exec.Executor) *exec.Pool {
+		return exec.NewPool(ex, bb.Graph, idleGraphs, idleWindows*w.limit*w.Stride*w.Stride)
+	}
 	n := &Network{
-		Windows: w, bb: bb, turns: make(chan *workspace, runtime.GOMAXPROCS(0)),
-		nets: exec.NewPool(ex, bb.Graph, idleGraphs, idleWindows*w.limit*w.Stride*w.Stride),
+		Windows: w, bb: bb, turns: make(chan *workspace, runtime.GOMAXPROCS(0)), nets: pool(ex), asked: pool(exec.ForWindows(ex)),
 	}
 	for range cap(n.turns) {
 		n.turns <- &workspace{}
@@ -74,7 +77,10 @@ func (w *workspace) begin() {
 }
 
 // Close frees the idle graphs.
-func (n *Network) Close() { n.nets.Close() }
+func (n *Network) Close() {
+	n.nets.Close()
+	n.asked.Close()
+}
 
 // inputs is the shape of what the network takes for patches, all of one size.
 func (n *Network) inputs(ps []Patch) []int {
@@ -144,11 +150,15 @@ func (n *Network) Features(ctx context.Context, x *tensor.Dense, norms []backbon
 func (n *Network) windows(ctx context.Context, x *tensor.Dense, norms []backbone.Affine, ps []Patch, work *workspace) ([]*tensor.Dense, error) {
 	s := n.Stride
 	h, w := ps[0].In.H()*s, ps[0].In.W()*s
-	c, err := n.nets.Take(h, w, false)
+	nets := n.asked
+	if sh := x.Shape(); h == sh[2] && w == sh[3] {
+		nets = n.nets
+	}
+	c, err := nets.Take(h, w, false)
 	if err != nil {
 		return nil, fmt.Errorf("engine: %s at %dx%d pixels: %w", n.bb.Name(), w, h, err)
 	}
-	defer n.nets.Give(c)
+	defer nets.Give(c)
 	f, in := c.OutputsIn(len(ps), work.tensor), work.tensor(n.inputs(ps)...)
 	n.load(in, x, norms, ps)
 	if err := c.Forward(ctx, []*tensor.Dense{in}, f); err != nil {

@@ -40,11 +40,12 @@ func TestWhoRunsWhat(t *testing.T) {
 		channels       int // of a group
 		groups         int
 		forward, graph error
+		windows        error
 	}{
-		{"plain", 6, 1, main, main},
-		{"one channel", 1, 1, main, main},
-		{"grouped", 3, 2, main, main},
-		{"depthwise", 1, 6, main, depthwise},
+		{"plain", 6, 1, main, main, main},
+		{"one channel", 1, 1, main, main, main},
+		{"grouped", 3, 2, main, main, main},
+		{"depthwise", 1, 6, main, depthwise, depthwise},
 	} {
 		b := graph.NewBuilder(c.name)
 		x := b.Input("x", graph.N, c.channels*c.groups, 8, 8)
@@ -55,6 +56,10 @@ func TestWhoRunsWhat(t *testing.T) {
 		require.Equal(t, c.forward, err, c.name)
 		_, err = e.Compile(g, true)
 		require.Equal(t, c.graph, err, c.name)
+		_, err = exec.ForWindows(e).Compile(g, false)
+		require.Equal(t, c.windows, err, c.name)
+		require.Equal(t, e.Info(), exec.ForWindows(e).Info())
+		require.Equal(t, e.Main, exec.ForWindows(e.Main), "which says nothing of windows")
 	}
 	_, err = e.Compile(lite, true)
 	require.Equal(t, depthwise, err)
