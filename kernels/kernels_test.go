@@ -146,7 +146,7 @@ func (c *charged) Launch(l kernels.Launch) error {
 // A launch says what it costs. What only the device knows is left out, and of pointwise programs all but half of what they write; convolutions count what
 // their last step is filled up with, and in float32 on tensor cores three products for one.
 func TestLaunchesSayTheirCost(t *testing.T) {
-	less := []string{"compose", "cut", "energy", "pixel_step", "pointwise"}
+	less := []string{"cut", "energy", "pixel_step", "pointwise"}
 	seen := map[string]bool{}
 	for _, b := range kerneltest.Benches() {
 		layer := strings.HasPrefix(b.Size, "resnet18 layer")

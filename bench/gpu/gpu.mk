@@ -37,7 +37,7 @@ gpu-first-fake: gpu-programs
 		F2PAD_LIBCUDA=$$lib SLOWER=20 LIMIT=7200 OUT=out/fake PYTHON=no-python $(GPU_BUNDLE)/gpu-first.sh $(FAKE_FIRST)
 
 # What can be said of a GPU without one: instructions, registers and occupancy by NVIDIA's assembler (make nvcc fetches it), and what refining
-# images asks of a device, counted on a driver that computes nothing. Some ten minutes on 2 cores. COUNTS is for what the program
+# images asks of a device, counted on a driver that computes nothing. Some four minutes on 2 cores. COUNTS is for what the program
 # takes, COUNTS_PAGE where its page goes.
 COUNTS ?=
 COUNTS_PAGE ?= bench/results/$(shell date -u +%Y-%m-%d)-gpu-counts.md

@@ -144,7 +144,7 @@ func (d *Device) do(ctx context.Context, what string, f func(j *job)) error {
 	stop := d.timing(j)
 	f(j)
 	stop()
-	if err := s.settle(j.err != nil); j.err == nil {
+	if err := s.Sync(); j.err == nil {
 		j.err = err
 	}
 	for _, p := range j.held {

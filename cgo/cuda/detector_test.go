@@ -685,9 +685,11 @@ func TestFakeNetworksAreWaitedFor(t *testing.T) {
 // Windows of several sizes are in streams beside each other: they wait for what they need, and what needs them waits for them, whatever
 // the streams' order.
 func TestWindowsSideBySide(t *testing.T) {
-	order := func(uint64) {}
+	order, fail := func(uint64) {}, func(int) bool { return false }
 	if !onGPU {
-		order = fakecuda.Open(t).Seed
+		driver := fakecuda.Open(t)
+		order = driver.Seed
+		fail = func(nth int) bool { driver.Fail("cuLaunchKernel", nth, 1); return true }
 	}
 	d := opened(t, gpu.Options{})
 	const h, w = 112, 144
@@ -730,6 +732,14 @@ func TestWindowsSideBySide(t *testing.T) {
 	for seed := range uint64(6) {
 		order(seed)
 		requireAlike(t, optimised(b), want, compare.Tolerance{Abs: 1e-4, Rel: 1e-4}) // as PaDiM's gradient, three steps of it
+	}
+	for nth := 20; nth < 200; nth += 45 { // a launch is refused on the way: what comes afterwards finds nothing at work
+		if !fail(nth) {
+			break
+		}
+		_, err := b.Optimise(t.Context(), given().problems, pairScale, loopOptions)
+		require.Error(t, err)
+		requireAlike(t, optimised(b), want, compare.Tolerance{Abs: 1e-4, Rel: 1e-4})
 	}
 }
 

@@ -38,14 +38,16 @@ func (j *job) fork(n int) []*gpu.Stream {
 	return append(all, l.sides[:n]...)
 }
 
-// join lets what comes in the job's stream wait for all that is in the others.
+// join lets what comes in the job's stream wait for all that is in the others, also when the job has failed: what they work on is
+// given back in its own.
 func (j *job) join(all []*gpu.Stream) {
 	for i, s := range all[1:] {
-		if j.err == nil {
-			j.err = s.Record(j.ends[i])
+		err := s.Record(j.ends[i])
+		if err == nil {
+			err = j.Wait(j.ends[i])
 		}
-		if j.err == nil {
-			j.err = j.Wait(j.ends[i])
+		if err != nil {
+			j.fail(errors.Join(err, s.Sync()))
 		}
 	}
 }
@@ -70,15 +72,4 @@ func (l *lane) widen(d *gpu.Device, n int) error {
 		l.sides, l.ends = append(l.sides, s), append(l.ends, e)
 	}
 	return nil
-}
-
-// settle waits for the call's work; where it failed, join may not have come to be.
-func (l *lane) settle(failed bool) error {
-	err := l.Sync()
-	if failed {
-		for _, s := range l.sides {
-			err = errors.Join(err, s.Sync())
-		}
-	}
-	return err
 }

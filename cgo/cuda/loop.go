@@ -313,18 +313,11 @@ func (l *loops) look(j *job, win *windowSet, where []bool, scratch [][]kernels.P
 	b, t := l.b, l.b.t
 	n, h, w := len(win.patches), b.h/t.windows.Stride, b.w/t.windows.Stride
 	seen := t.windows.Seen(win.patches, h, w)
-	v := &view{n: n, h: seen[0].H(), w: seen[0].W(), grid: [2]int{h, w}, gradient: true}
-	wanted := make([]bool, n*v.h*v.w)
-	for k, p := range win.patches {
-		v.origins = append(v.origins, [2]int{seen[k].Y0, seen[k].X0})
-		for y := p.Own.Y0; y < p.Own.Y1; y++ {
-			copy(wanted[(k*v.h+y-seen[k].Y0)*v.w+p.Own.X0-seen[k].X0:], where[(p.Image*h+y)*w+p.Own.X0:(p.Image*h+y)*w+p.Own.X1])
-		}
-	}
+	v := &view{n: n, h: seen[0].H(), w: seen[0].W(), grid: [2]int{h, w}, gradient: true, origins: sight.Origins(seen)}
 	if v.layers = layersOf(win.net.network, n); !t.windows.Exact {
 		l.correct(j, win, v, seen, scratch[win.stream])
 	}
-	j.look(v, wanted)
+	j.look(v, sight.Wanted(win.patches, seen, where, h, w))
 	if len(v.at) == 0 { // they cover parts between cells that are wanted
 		j.zero(win.dw, win.bytes)
 		return

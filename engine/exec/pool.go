@@ -21,7 +21,7 @@ type Pool struct {
 }
 
 // NewPool returns a pool of what graph makes for images of h x w pixels, with one input and feature maps as outputs. A compiled graph
-// keeps every value of its largest batch: of those that wait, there are at most so many, with so many pixels together.
+// may keep every value of its largest batch: of those that wait, there are at most so many, with so many pixels together.
 func NewPool(ex Executor, graph func(h, w int) (*graph.Graph, error), graphs, pixels int) *Pool {
 	return &Pool{ex: ex, graph: graph, graphs: graphs, pixels: pixels}
 }

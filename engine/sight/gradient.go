@@ -143,16 +143,7 @@ func (b *HostBatch) methodGradient(
 		j.between(fs, f, func(outer, inner *tensor.Dense, seen, in Rect) { copyCells(outer, seen, inner, in, in) })
 	}
 	sh, sw := seen[0].H(), seen[0].W()
-	r := &method.Result{
-		S: nd.New(len(j.ps), sh, sw), Where: make([]bool, len(j.ps)*sh*sw), Gradient: true, Origins: make([][2]int, len(j.ps)),
-	}
-	for k, p := range j.ps {
-		r.Origins[k] = [2]int{seen[k].Y0, seen[k].X0}
-		own := p.Own
-		for i := own.Y0; i < own.Y1; i++ {
-			copy(r.Where[(k*sh+i-seen[k].Y0)*sw+own.X0-seen[k].X0:], where[(p.Image*h+i)*w+own.X0:(p.Image*h+i)*w+own.X1])
-		}
-	}
+	r := &method.Result{S: nd.New(len(j.ps), sh, sw), Where: Wanted(j.ps, seen, where, h, w), Gradient: true, Origins: Origins(seen)}
 	if err := b.ask(ctx, fs, r); err != nil {
 		return err
 	}

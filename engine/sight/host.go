@@ -124,27 +124,21 @@ func (d *Host) scoreWhere(ctx context.Context, x *tensor.Dense, norms []backbone
 		if err != nil {
 			return err
 		}
-		ih, iw := ps[0].In.H(), ps[0].In.W()
-		part := &method.Result{S: nd.New(len(ps), ih, iw), Where: make([]bool, len(ps)*ih*iw), Origins: make([][2]int, len(ps))}
+		in := make([]Rect, len(ps))
 		for k, p := range ps {
-			part.Origins[k] = [2]int{p.In.Y0, p.In.X0}
+			in[k] = p.In
 		}
-		each := func(visit func(inner, image int)) { // location that is asked for and a window owns
-			for k, p := range ps {
-				for y := p.Own.Y0; y < p.Own.Y1; y++ {
-					for x := p.Own.X0; x < p.Own.X1; x++ {
-						if image := (p.Image*h+y)*w + x; r.Where[image] {
-							visit((k*ih+y-p.In.Y0)*iw+x-p.In.X0, image)
-						}
-					}
-				}
-			}
-		}
-		each(func(inner, _ int) { part.Where[inner] = true })
+		ih, iw := in[0].H(), in[0].W()
+		part := &method.Result{S: nd.New(len(ps), ih, iw), Where: Wanted(ps, in, r.Where, h, w), Origins: Origins(in)}
 		if err := d.ask(ctx, f, part); err != nil {
 			return err
 		}
-		each(func(inner, image int) { nd.Data(r.S)[image] = nd.Data(part.S)[inner] })
+		for v, on := range part.Where {
+			if on {
+				k, y, x := v/(ih*iw), v/iw%ih, v%iw
+				nd.Data(r.S)[(ps[k].Image*h+in[k].Y0+y)*w+in[k].X0+x] = nd.Data(part.S)[v]
+			}
+		}
 		return nil
 	})
 }

@@ -9,7 +9,9 @@ import (
 
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/backbone/backbonetest"
+	"f2pad.example/engine/exec"
 	"f2pad.example/engine/exec/goexec"
+	"f2pad.example/engine/graph"
 	"f2pad.example/engine/method"
 	"f2pad.example/engine/method/cflow"
 	"f2pad.example/engine/method/padim"
@@ -136,4 +138,56 @@ func requireAsked(t *testing.T, d *sight.Host, bb backbone.Backbone, H, W int) {
 		}
 		require.Equal(t, math.Float32bits(want), math.Float32bits(nd.Data(r.S)[v]), fmt.Sprint("image ", v/(h*w), " row ", v/w%h, " column ", v%w))
 	}
+}
+
+// elsewhere is an executor that has another for windows.
+type elsewhere struct {
+	exec.Executor
+	windows exec.Executor
+}
+
+func (e elsewhere) ForWindows() exec.Executor { return e.windows }
+
+// noted keeps the sizes that it compiles for.
+type noted struct {
+	exec.Executor
+	sizes *[]graph.Shape
+}
+
+func (n noted) Compile(g *graph.Graph, gradient bool) (exec.Net, error) {
+	*n.sizes = append(*n.sizes, g.Inputs[0].Shape)
+	return n.Executor.Compile(g, gradient)
+}
+
+// Whole images run on the executor, windows that are asked about on what it has for windows.
+func TestWindowsThatAreAskedAboutRunElsewhere(t *testing.T) {
+	const side = 160
+	bb := backbone.NewScatter()
+	require.NoError(t, bb.Fit(t.Context(), goexec.New(), func(_ context.Context, visit func(*tensor.Dense) error) error {
+		return visit(noise(1, 3, side, side))
+	}, 1))
+	var whole, windows []graph.Shape
+	d := sight.NewHost(elsewhere{noted{goexec.New(), &whole}, noted{goexec.New(), &windows}}, sight.Spec{
+		Backbone: bb, Method: fitted(t, bb, side, side)[1], MaxPixels: 1 << 20,
+	})
+	defer d.Close()
+	const cells = side / 4
+	x := noise(2, 1, 3, side, side)
+	b, err := d.Begin(t.Context(), x, []backbone.Affine{bb.Normalize(nd.Wrap(nd.Data(x), 3, side, side))}, &method.Result{S: nd.New(1, cells, cells)})
+	require.NoError(t, err)
+	defer b.Close()
+	ask := func(where func(v int) bool) {
+		r := &method.Result{S: nd.New(1, cells, cells), Where: make([]bool, cells*cells)}
+		for v := range r.Where {
+			r.Where[v] = where(v)
+		}
+		require.NoError(t, b.Score(t.Context(), refine.Variants{Of: []int{0}}, r))
+	}
+	ask(func(int) bool { return true })
+	require.Len(t, whole, 1, "it is there")
+	require.Empty(t, windows)
+	ask(func(v int) bool { return v == 0 })
+	require.Len(t, whole, 1)
+	require.Len(t, windows, 1)
+	require.Less(t, windows[0][2], side)
 }

@@ -24,7 +24,7 @@ type Network struct {
 }
 
 // What waits for an image of its size is bounded in number, and in pixels by so many times the largest window: a graph
-// with its gradient keeps every value of its last batch.
+// with its gradient may keep every value of its last batch.
 const (
 	idleGraphs  = 32
 	idleWindows = 2

@@ -117,6 +117,30 @@ func (l layout) plan(where []bool, N int, cover func(where []bool) []Window) *Pl
 	return p
 }
 
+// Wanted are the locations of what is seen of a job's windows [len(job),h,w] that they own and where [N,h,w] names in the images' grids
+// of h x width cells.
+func Wanted(job []Patch, seen []Rect, where []bool, h, width int) []bool {
+	sh, sw := seen[0].H(), seen[0].W()
+	wanted := make([]bool, len(job)*sh*sw)
+	for k, p := range job {
+		own := p.Own
+		for y := own.Y0; y < own.Y1; y++ {
+			from := where[(p.Image*h+y)*width:]
+			copy(wanted[(k*sh+y-seen[k].Y0)*sw+own.X0-seen[k].X0:], from[own.X0:own.X1])
+		}
+	}
+	return wanted
+}
+
+// Origins are where in their images' grids begins what is seen.
+func Origins(seen []Rect) [][2]int {
+	all := make([][2]int, len(seen))
+	for k, s := range seen {
+		all[k] = [2]int{s.Y0, s.X0}
+	}
+	return all
+}
+
 // Seen are what a method sees of each window of a job, whose images are of h x w cells: the window itself, and where windows are
 // cut also what its embedding reaches around it, which is as the image was given.
 func (w *Windows) Seen(job []Patch, h, width int) []Rect {

@@ -8,6 +8,7 @@ import (
 	"f2pad.example/engine/backbone"
 	"f2pad.example/engine/loop"
 	"f2pad.example/engine/method"
+	"f2pad.example/engine/peak"
 	"f2pad.example/engine/pixel"
 	"f2pad.example/engine/place"
 	"f2pad.example/engine/refine"
@@ -25,9 +26,9 @@ type clocked struct {
 }
 
 func (c *clocked) in(part string) (done func()) {
-	began := threadTime()
+	began := peak.Thread()
 	return func() {
-		d := threadTime() - began
+		d := peak.Thread() - began
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.spent[part] += d

@@ -23,12 +23,12 @@ import (
 
 // The parts of an engine's work on a device.
 const (
-	partOnce      = "model"        // the network and the method, once
-	partScores    = "scores"       // images as they were given
-	partAsked     = "questions"    // what the detector finds in fills and in moved images
-	partPixels    = "fills"        // what compares fills
-	partMaps      = "base maps"    //
-	partOptimise  = "optimisation" //
+	partOnce      = "model"     // the network and the method, once
+	partScores    = "scores"    // images as they were given
+	partAsked     = "questions" // what the detector finds in fills and in moved images
+	partPixels    = "fills"     // what compares fills
+	partMaps      = "base maps"
+	partOptimise  = "optimisation"
 	partIteration = "an iteration" // of it, the first of each call left out
 )
 

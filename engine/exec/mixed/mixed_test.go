@@ -39,8 +39,8 @@ func TestWhoRunsWhat(t *testing.T) {
 		name           string
 		channels       int // of a group
 		groups         int
-		forward, graph error
-		windows        error
+		forward, graph error // without a gradient, and with
+		windows        error // without, for windows
 	}{
 		{"plain", 6, 1, main, main, main},
 		{"one channel", 1, 1, main, main, main},

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"f2pad.example/engine/peak"
 )
 
 // Stage is a part of the work on images. Those of a batch follow one another, but for Decode and Write, which run beside, as
@@ -74,7 +76,7 @@ func (t Timer) busy() time.Duration {
 	if t == nil || runtime.GOMAXPROCS(0) > 1 {
 		return 0
 	}
-	return threadTime()
+	return peak.Thread()
 }
 
 // Pin keeps the goroutine on its thread until release is called: it may be told of the processor's time from now on.

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"f2pad.example/engine/peak"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -41,8 +43,8 @@ func TestProcessorTime(t *testing.T) {
 	took := map[Stage]Took{}
 	timer := Timer(func(s Stage, _ int, t Took) { took[s] = t })
 	work := func() {
-		require.Positive(t, threadTime())
-		for until := threadTime() + 20*time.Millisecond; threadTime() < until; {
+		require.Positive(t, peak.Thread())
+		for until := peak.Thread() + 20*time.Millisecond; peak.Thread() < until; {
 		}
 	}
 	defer timer.Pin()()

@@ -1,7 +1,0 @@
-//go:build !linux
-
-package stage
-
-import "time"
-
-func threadTime() time.Duration { return 0 }
